@@ -1,0 +1,289 @@
+//! One HAProxy: what can be asked of it, and what it means when it does not obey.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::name::Name;
+use super::servers::{self, BackendServers, HaproxyProcess};
+use super::socket::{self, ANSWER_BYTES_MAX};
+use super::stat::StatTable;
+use super::state::{self, StateRow};
+
+/// Most time for one command, from waiting for a turn to the last byte of the answer.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Commands at a time on one socket. HAProxy serves 10 connections there by default; others need some too.
+const COMMANDS_AT_A_TIME_MAX: usize = 4;
+
+/// Most characters of HAProxy's words repeated in an error.
+const WORDS_CHARACTERS_MAX: usize = 300;
+
+/// The administrative state asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AdminAction {
+    Ready,
+    Drain,
+    Maint,
+}
+
+impl AdminAction {
+    /// HAProxy's word for it; `None` for any other.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "ready" => Some(Self::Ready),
+            "drain" => Some(Self::Drain),
+            "maint" => Some(Self::Maint),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        }
+    }
+}
+
+/// An HAProxy process behind its runtime socket.
+///
+/// Nothing is remembered between calls: an HAProxy that was down at start is used as soon as it is up.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    address: Address,
+    turns: Semaphore,
+}
+
+impl Instance {
+    pub(crate) fn new(address: Address) -> Self {
+        Self {
+            address,
+            turns: Semaphore::new(COMMANDS_AT_A_TIME_MAX),
+        }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether HAProxy answers on the socket right now.
+    pub(crate) async fn is_available(&self) -> bool {
+        self.command("show info")
+            .await
+            .is_ok_and(|answer| HaproxyProcess::parse(&answer).is_some())
+    }
+
+    /// The names of all backends, sorted.
+    pub(crate) async fn backends(&self) -> Result<Vec<String>, HaproxyError> {
+        let answer = self.command("show stat -1 2 -1").await?;
+        let table = StatTable::parse(&answer)
+            .ok_or_else(|| HaproxyError::unreadable("show stat", &answer))?;
+        let names: BTreeSet<&str> = table.rows().map(|row| row.field("pxname")).collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The servers of a backend; none if HAProxy does not know the backend.
+    pub(crate) async fn servers(&self, backend: &Name) -> Result<BackendServers, HaproxyError> {
+        let (picture, states) = self.picture(backend, backend.as_str()).await?;
+        match states.first() {
+            // `show stat` looks a name up among frontends first, so a frontend of the same name hides the servers;
+            // the id cannot be mistaken.
+            Some(state) if picture.servers.len() < states.len() => {
+                let id = state.backend_id.to_string();
+                Ok(self.picture(backend, &id).await?.0)
+            }
+            Some(_) | None => Ok(picture),
+        }
+    }
+
+    /// Asks for an administrative state and returns the mask HAProxy then has, a decimal number.
+    ///
+    /// Success is an empty answer and a mask that says the same; anything else is an error. Asking for the state a
+    /// server already has succeeds and changes nothing.
+    pub(crate) async fn set_state(
+        &self,
+        backend: &Name,
+        server: &Name,
+        action: AdminAction,
+    ) -> Result<u32, HaproxyError> {
+        let word = action.as_str();
+        let answer = self
+            .command(&format!("set server {backend}/{server} state {word}"))
+            .await?;
+        if !answer.trim().is_empty() {
+            return Err(HaproxyError::Refused {
+                words: words(&answer),
+            });
+        }
+        let answer = self
+            .command(&format!("show servers state {backend}"))
+            .await?;
+        let states = state::parse(&answer)
+            .ok_or_else(|| HaproxyError::unreadable("show servers state", &answer))?;
+        let found = states
+            .iter()
+            .find(|state| state.backend == backend.as_str() && state.server == server.as_str());
+        match found {
+            Some(state) if state.obeys(action) => Ok(state.admin_state),
+            Some(state) => Err(HaproxyError::Disobeyed {
+                word,
+                admin_state: state.admin_state,
+            }),
+            None => Err(HaproxyError::Vanished { word }),
+        }
+    }
+
+    /// Process, state and statistics from one connection, so that one worker tells all three even across a reload.
+    async fn picture(
+        &self,
+        backend: &Name,
+        proxy: &str,
+    ) -> Result<(BackendServers, Vec<StateRow>), HaproxyError> {
+        let command = format!("show info;show servers state {backend};show stat {proxy} 4 -1");
+        let answer = self.command(&command).await?;
+        // The statistics come last: their texts are the only ones an application can influence.
+        let mut blocks = answer.splitn(3, "\n\n");
+        let mut block = || blocks.next().unwrap_or_default();
+        let process = HaproxyProcess::parse(block())
+            .ok_or_else(|| HaproxyError::unreadable("show info", &answer))?;
+        let block_of_states = block();
+        let Some(states) = state::parse(block_of_states) else {
+            return if block_of_states.trim() == "Can't find backend." {
+                Ok((
+                    BackendServers {
+                        servers: Vec::new(),
+                        process,
+                    },
+                    Vec::new(),
+                ))
+            } else {
+                Err(HaproxyError::unreadable(
+                    "show servers state",
+                    block_of_states,
+                ))
+            };
+        };
+        let block_of_stat = block();
+        let stat = StatTable::parse(block_of_stat)
+            .ok_or_else(|| HaproxyError::unreadable("show stat", block_of_stat))?;
+        let servers = servers::join(backend.as_str(), &stat, &states);
+        Ok((BackendServers { servers, process }, states))
+    }
+
+    async fn command(&self, command: &str) -> Result<String, HaproxyError> {
+        let conversation = async {
+            // The semaphore is never closed, so a failure to take a turn cannot happen; it would only skip the wait.
+            let _turn = self.turns.acquire().await.ok();
+            socket::exchange(&self.address, command).await
+        };
+        match timeout(COMMAND_DEADLINE, conversation).await {
+            Err(_) => Err(HaproxyError::Silent),
+            Ok(Err(source)) => Err(HaproxyError::Unreachable { source }),
+            Ok(Ok(None)) => Err(HaproxyError::TooMuch),
+            Ok(Ok(Some(answer))) => Ok(answer),
+        }
+    }
+}
+
+/// HAProxy's own words on one line, cut to a length that fits a message.
+fn words(answer: &str) -> String {
+    let line = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(WORDS_CHARACTERS_MAX).collect()
+}
+
+/// Why HAProxy did not do, or did not tell, what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HaproxyError {
+    /// Nothing answers on the socket. Nothing has been done.
+    #[error(
+        "HAProxy's runtime socket cannot be used (is HAProxy running, and may the agent open the socket?)"
+    )]
+    Unreachable { source: std::io::Error },
+    /// The deadline passed. A command may have been done.
+    #[error("HAProxy did not answer within {} seconds", COMMAND_DEADLINE.as_secs())]
+    Silent,
+    /// The answer was larger than any real one.
+    #[error("HAProxy's answer is larger than {ANSWER_BYTES_MAX} bytes")]
+    TooMuch,
+    /// The answer is not what the command gives; HAProxy may have refused to give it.
+    #[error("HAProxy answered `{command}` with `{words}`")]
+    Unreadable {
+        command: &'static str,
+        words: String,
+    },
+    /// HAProxy said no.
+    #[error("HAProxy refused: {words}")]
+    Refused { words: String },
+    /// HAProxy said yes, but its state says otherwise.
+    #[error(
+        "HAProxy accepted `{word}`, but the server's admin state is {admin_state} afterwards; was HAProxy reloaded?"
+    )]
+    Disobeyed {
+        word: &'static str,
+        admin_state: u32,
+    },
+    /// HAProxy said yes, but the server is not there.
+    #[error("HAProxy accepted `{word}`, but no longer lists the server; was HAProxy reloaded?")]
+    Vanished { word: &'static str },
+}
+
+impl HaproxyError {
+    fn unreadable(command: &'static str, answer: &str) -> Self {
+        Self::Unreadable {
+            command,
+            words: words(answer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_three_words_are_actions() {
+        for action in [AdminAction::Ready, AdminAction::Drain, AdminAction::Maint] {
+            assert_eq!(AdminAction::parse(action.as_str()), Some(action));
+        }
+        for word in ["", "Drain", "drain ", "enable", "ready;show info"] {
+            assert_eq!(AdminAction::parse(word), None, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_cut_and_put_on_one_line() {
+        assert_eq!(words("No such\n  server.\n\n"), "No such server.");
+        assert_eq!(
+            words(&"ä ".repeat(1000)).chars().count(),
+            WORDS_CHARACTERS_MAX
+        );
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_not_there_is_unreachable() {
+        let instance = Instance::new(Address::Unix("/nonexistent/admin.sock".into()));
+        assert!(!instance.is_available().await);
+        let error = instance.backends().await.unwrap_err();
+        assert!(
+            matches!(error, HaproxyError::Unreachable { .. }),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_never_answers_is_silent_after_the_deadline() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let instance = Instance::new(Address::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port,
+        });
+        let error = instance.backends().await.unwrap_err();
+        assert!(matches!(error, HaproxyError::Silent), "{error:?}");
+    }
+}

@@ -1,0 +1,3 @@
+//! The drover binary and library: wires adapters to ports, serves, migrates, and speaks as a client.
+
+fn main() {}

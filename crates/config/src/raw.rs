@@ -1,0 +1,93 @@
+//! Settings as they are written.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Raw {
+    pub(crate) server: Server,
+    pub(crate) database: Database,
+    pub(crate) fleet: Fleet,
+    pub(crate) balancer: Balancer,
+    pub(crate) ansible: Ansible,
+    pub(crate) rollout: Rollout,
+    #[serde(default)]
+    pub(crate) access: Access,
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) listen: String,
+    pub(crate) admin_listen: String,
+    pub(crate) request_timeout_ms: u64,
+    pub(crate) shutdown_grace_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Database {
+    pub(crate) url: SecretString,
+    pub(crate) url_file: Option<String>,
+    pub(crate) pool_size: u64,
+    pub(crate) acquire_timeout_ms: u64,
+    pub(crate) start_timeout_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fleet {
+    pub(crate) polling_interval_ms: u64,
+    pub(crate) connection_timeout_ms: u64,
+    pub(crate) offline_after: u64,
+    pub(crate) poll_concurrency: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Balancer {
+    pub(crate) sync_interval_ms: u64,
+    pub(crate) request_timeout_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ansible {
+    pub(crate) target: String,
+    pub(crate) playbooks: String,
+    pub(crate) spool: String,
+    pub(crate) inventory: Option<String>,
+    pub(crate) python: String,
+    pub(crate) ansible_playbook: String,
+    pub(crate) ssh_host: Option<String>,
+    pub(crate) ssh_port: u64,
+    pub(crate) ssh_user: String,
+    pub(crate) ssh_identity_file: Option<String>,
+    pub(crate) ssh_known_hosts_file: Option<String>,
+    pub(crate) max_runtime_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rollout {
+    pub(crate) default_playbook: String,
+    pub(crate) default_orchestrator: String,
+    pub(crate) workers: u64,
+    pub(crate) lease_ms: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Access {
+    pub(crate) admin_key: Option<SecretString>,
+    pub(crate) admin_key_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: String,
+    pub(crate) filter: String,
+}

@@ -1,0 +1,154 @@
+//! HAProxy instances, their backends and servers.
+
+use crate::fleet::{ApplicationKey, ServerKey};
+use crate::{Key, Timestamp};
+
+use super::{AdminBits, ServerWord};
+
+/// Marks the keys of HAProxy instances.
+#[derive(Debug)]
+pub enum InstanceKind {}
+/// The key of an HAProxy instance.
+pub type InstanceKey = Key<InstanceKind>;
+
+/// Marks the keys of backends.
+#[derive(Debug)]
+pub enum BackendKind {}
+/// The key of a backend.
+pub type BackendKey = Key<BackendKind>;
+
+/// Marks the keys of HAProxy servers.
+#[derive(Debug)]
+pub enum BalancerServerKind {}
+/// The key of a server in HAProxy.
+pub type BalancerServerKey = Key<BalancerServerKind>;
+
+/// How the last attempt to read something went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FetchStatus {
+    /// Nobody tried yet.
+    Unknown,
+    /// It was read.
+    Success,
+    /// It could not be read.
+    Failed,
+}
+
+impl FetchStatus {
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Success => "success",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Unknown, Self::Success, Self::Failed]
+            .into_iter()
+            .find(|status| status.as_str() == word)
+    }
+}
+
+/// An HAProxy behind an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerInstance {
+    /// Its key.
+    pub key: InstanceKey,
+    /// The server whose agent manages it.
+    pub server: ServerKey,
+    /// That server's name.
+    pub server_name: String,
+    /// Its name at the agent.
+    pub name: String,
+    /// Whether it is synced.
+    pub is_active: bool,
+    /// When the last sync ended.
+    pub last_sync: Option<Timestamp>,
+    /// How it went.
+    pub last_sync_status: FetchStatus,
+    /// Why it failed.
+    pub last_sync_error: Option<String>,
+    /// How many answers in a row listed no backend although some are known.
+    pub empty_answers: u32,
+    /// How many backends it has.
+    pub backends: u32,
+}
+
+/// A backend of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerBackend {
+    /// Its key.
+    pub key: BackendKey,
+    /// Its instance.
+    pub instance: InstanceKey,
+    /// Its name in HAProxy.
+    pub name: String,
+    /// How the last reading of its servers went.
+    pub last_fetch_status: FetchStatus,
+    /// Why it failed.
+    pub last_fetch_error: Option<String>,
+    /// How many servers it has.
+    pub servers: u32,
+    /// How many of them take traffic.
+    pub ready: u32,
+    /// When it vanished from HAProxy; a returning backend keeps its key.
+    pub removed_at: Option<Timestamp>,
+}
+
+/// A server as HAProxy's agent describes it; what the agent left out is `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedServer {
+    /// Its name in HAProxy.
+    pub name: String,
+    /// HAProxy's status word.
+    pub word: ServerWord,
+    /// The administrative bits.
+    pub admin: Option<AdminBits>,
+    /// Sessions on it right now.
+    pub sessions: Option<u64>,
+    /// Requests waiting for it right now.
+    pub queue: Option<u64>,
+    /// Its weight.
+    pub weight: u32,
+    /// How its last check ended, in HAProxy's word.
+    pub check_status: Option<String>,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+}
+
+impl ObservedServer {
+    /// Whether everything but the ever-changing counters is the same: then nothing is written.
+    #[must_use]
+    pub fn is_settled_as(&self, other: &Self) -> bool {
+        let still = |server: &Self| Self {
+            sessions: None,
+            queue: None,
+            ..server.clone()
+        };
+        still(self) == still(other)
+    }
+}
+
+/// A server of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerServer {
+    /// Its key.
+    pub key: BalancerServerKey,
+    /// Its backend.
+    pub backend: BackendKey,
+    /// What was last seen of it.
+    pub observed: ObservedServer,
+    /// The application it is actively mapped to.
+    pub application: Option<ApplicationKey>,
+    /// When it was last written.
+    pub last_seen: Option<Timestamp>,
+    /// When it vanished from HAProxy; a returning server keeps its key.
+    pub removed_at: Option<Timestamp>,
+}

@@ -1,0 +1,17 @@
+//! HAProxy as Drover knows it: instances, backends, servers, their states and mappings.
+
+mod admin;
+mod breaker;
+mod entity;
+mod mapping;
+pub mod sync;
+mod word;
+
+pub use admin::{AdminBits, AdminState};
+pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState};
+pub use entity::{
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
+    InstanceKey, ObservedServer,
+};
+pub use mapping::{MappingBasis, MappingCandidate, find_applications};
+pub use word::{Health, ServerWord};

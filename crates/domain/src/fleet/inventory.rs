@@ -1,0 +1,634 @@
+//! From what an agent reports to what changes: the rules of polling, as one pure function each.
+//!
+//! Start at [`reconcile`] (the agent answered) and [`unreachable`] (it did not).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Timestamp;
+
+use super::{
+    Application, ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy,
+    EventKind, EventStatus, NewEvent, ObservedApplication, Resolution, Server, ServerStatus,
+    VersionChange, VersionState, resolve_group, version_change,
+};
+
+/// The most applications one agent may report.
+pub const APPLICATIONS_PER_SERVER_MAX: usize = 10_000;
+
+/// A server with the applications Drover knows on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownInventory {
+    /// The server.
+    pub server: Server,
+    /// Its applications, those that are gone included.
+    pub applications: Vec<Application>,
+}
+
+/// An agent's answer, read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InventoryReport {
+    /// The applications it lists; the last of two with one name and kind counts.
+    pub applications: Vec<ObservedApplication>,
+    /// What could not be read, one sentence each; the rest stands.
+    pub complaints: Vec<String>,
+}
+
+/// How polling decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PollPolicy {
+    /// How many failures in a row make a server offline; at least 1.
+    pub offline_after: u32,
+    /// An answer that takes away more than this share of a server's applications, in percent, is
+    /// held until it is seen a second time.
+    pub suspect_percent: u32,
+}
+
+impl Default for PollPolicy {
+    fn default() -> Self {
+        Self {
+            offline_after: 2,
+            suspect_percent: 20,
+        }
+    }
+}
+
+/// What one poll changes, written in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryChange {
+    /// The server as it is now.
+    pub server: Server,
+    /// Applications that are new or differ from what is known.
+    pub upserts: Vec<ApplicationUpsert>,
+    /// Applications that only change their status (gone, or without data), with the time they
+    /// were last seen.
+    pub statuses: Vec<StatusChange>,
+    /// What to record in the event log.
+    pub events: Vec<NewEvent>,
+}
+
+impl InventoryChange {
+    /// Whether nothing but the server's own row changes.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.upserts.is_empty() && self.statuses.is_empty() && self.events.is_empty()
+    }
+}
+
+/// An application to insert or to overwrite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationUpsert {
+    /// What is seen of it.
+    pub observed: ObservedApplication,
+    /// Where it belongs, if that is not settled yet.
+    pub resolution: Option<Resolution>,
+    /// The row of its version history, if its version changed.
+    pub version: Option<VersionChange>,
+}
+
+/// An application whose status alone changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusChange {
+    /// The application.
+    pub application: ApplicationKey,
+    /// Its status now.
+    pub status: ApplicationStatus,
+    /// When it was last seen.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// What to do with an agent's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reconciled {
+    /// Believe it.
+    Apply(InventoryChange),
+    /// Hold it: only the server's own row changes, and the sentence says why.
+    Hold(InventoryChange, String),
+}
+
+/// Compares an agent's answer with what is known.
+///
+/// An answer that would take away more than [`PollPolicy::suspect_percent`] of the server's present
+/// applications is held; the same answer a second time in a row is believed.
+#[must_use]
+pub fn reconcile(
+    known: &KnownInventory,
+    report: &InventoryReport,
+    policy: PollPolicy,
+    now: Timestamp,
+) -> Reconciled {
+    let mut seen: BTreeMap<(&str, ApplicationKind), &ObservedApplication> = BTreeMap::new();
+    for observed in &report.applications {
+        seen.insert((&observed.name, observed.kind), observed);
+    }
+    let is_present =
+        |application: &&Application| application.observed.status != ApplicationStatus::Offline;
+    let is_seen = |application: &&Application| {
+        seen.contains_key(&(
+            application.observed.name.as_str(),
+            application.observed.kind,
+        ))
+    };
+    let present = known.applications.iter().filter(is_present).count();
+    let vanished: Vec<&Application> = known
+        .applications
+        .iter()
+        .filter(is_present)
+        .filter(|application| !is_seen(application))
+        .collect();
+
+    let print = fingerprint(seen.keys());
+    let answered = answered(&known.server, report, now);
+    if exceeds(vanished.len(), present, policy.suspect_percent)
+        && known.server.suspect != Some(print)
+    {
+        let reason = format!(
+            "the agent of {} no longer lists {} of {present} applications; held until the next poll says the same",
+            known.server.name,
+            vanished.len(),
+        );
+        let server = Server {
+            suspect: Some(print),
+            last_error: Some(reason.clone()),
+            ..answered
+        };
+        let events = connection_events(&known.server, &server, now);
+        return Reconciled::Hold(
+            InventoryChange {
+                server,
+                upserts: Vec::new(),
+                statuses: Vec::new(),
+                events,
+            },
+            reason,
+        );
+    }
+
+    let server = Server {
+        suspect: None,
+        inventory_at: Some(now),
+        ..answered
+    };
+    let by_name: BTreeMap<(&str, ApplicationKind), &Application> = known
+        .applications
+        .iter()
+        .map(|application| {
+            (
+                (
+                    application.observed.name.as_str(),
+                    application.observed.kind,
+                ),
+                application,
+            )
+        })
+        .collect();
+    let upserts = seen
+        .iter()
+        .filter_map(|(key, observed)| upsert(by_name.get(key).copied(), observed, now))
+        .collect();
+    let statuses = vanished
+        .into_iter()
+        .map(|application| StatusChange {
+            application: application.key,
+            status: ApplicationStatus::Offline,
+            last_seen: application.last_seen,
+        })
+        .collect();
+    let events = connection_events(&known.server, &server, now);
+    Reconciled::Apply(InventoryChange {
+        server,
+        upserts,
+        statuses,
+        events,
+    })
+}
+
+/// What changes when a server's agent cannot be reached.
+///
+/// After [`PollPolicy::offline_after`] failures in a row the server is offline and its applications
+/// are without data; before that only the failure is counted.
+#[must_use]
+pub fn unreachable(
+    known: &KnownInventory,
+    reason: &str,
+    policy: PollPolicy,
+    now: Timestamp,
+) -> InventoryChange {
+    let failures = known.server.failures.saturating_add(1);
+    let offline = failures >= policy.offline_after.max(1);
+    let server = Server {
+        failures,
+        status: if offline {
+            ServerStatus::Offline
+        } else {
+            known.server.status
+        },
+        last_check: Some(now),
+        last_error: Some(reason.chars().take(Server::ERROR_MAX).collect()),
+        ..known.server.clone()
+    };
+    let statuses = if offline {
+        known
+            .applications
+            .iter()
+            .filter(|application| application.observed.status != ApplicationStatus::NoData)
+            .map(|application| StatusChange {
+                application: application.key,
+                status: ApplicationStatus::NoData,
+                last_seen: application.last_seen,
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let events = connection_events(&known.server, &server, now);
+    InventoryChange {
+        server,
+        upserts: Vec::new(),
+        statuses,
+        events,
+    }
+}
+
+/// What changes when the agent answers, but its inventory cannot be read: the server is online,
+/// its applications stay as they are.
+#[must_use]
+pub fn unreadable(known: &KnownInventory, reason: &str, now: Timestamp) -> InventoryChange {
+    let server = Server {
+        last_error: Some(reason.chars().take(Server::ERROR_MAX).collect()),
+        ..answered(&known.server, &InventoryReport::default(), now)
+    };
+    let events = connection_events(&known.server, &server, now);
+    InventoryChange {
+        server,
+        upserts: Vec::new(),
+        statuses: Vec::new(),
+        events,
+    }
+}
+
+fn answered(server: &Server, report: &InventoryReport, now: Timestamp) -> Server {
+    let complaints = report.complaints.join("; ");
+    Server {
+        status: ServerStatus::Online,
+        failures: 0,
+        last_check: Some(now),
+        last_error: (!complaints.is_empty())
+            .then(|| complaints.chars().take(Server::ERROR_MAX).collect()),
+        ..server.clone()
+    }
+}
+
+fn upsert(
+    known: Option<&Application>,
+    observed: &ObservedApplication,
+    now: Timestamp,
+) -> Option<ApplicationUpsert> {
+    let old = known
+        .map(|application| application.observed.version.clone())
+        .unwrap_or_default();
+    let resolution = resolve_group(
+        &observed.name,
+        observed.kind,
+        known.is_some_and(|application| application.catalog.is_some()),
+        known.is_some_and(|application| application.group.is_some()),
+    );
+    // What the agent leaves out does not erase what is known of the version.
+    let observed = ObservedApplication {
+        version: keep_known(&old, &observed.version),
+        ..observed.clone()
+    };
+    let unchanged =
+        known.is_some_and(|application| application.observed == observed) && resolution.is_none();
+    if unchanged {
+        return None;
+    }
+    let version = version_change(&old, &observed.version).then(|| VersionChange {
+        old,
+        new: observed.version.clone(),
+        changed_at: now,
+        changed_by: ChangedBy::Agent,
+        source: ChangeSource::Polling,
+        task: None,
+    });
+    Some(ApplicationUpsert {
+        observed,
+        resolution,
+        version,
+    })
+}
+
+fn keep_known(old: &VersionState, new: &VersionState) -> VersionState {
+    VersionState {
+        version: new.version.clone().or_else(|| old.version.clone()),
+        tag: new.tag.clone().or_else(|| old.tag.clone()),
+        image: new.image.clone().or_else(|| old.image.clone()),
+        distr_path: new.distr_path.clone().or_else(|| old.distr_path.clone()),
+    }
+}
+
+// A brand-new server connects without an event: nobody missed it.
+fn connection_events(before: &Server, after: &Server, now: Timestamp) -> Vec<NewEvent> {
+    let (kind, status, what) = match (before.status, after.status) {
+        (ServerStatus::Offline, ServerStatus::Online) => {
+            (EventKind::Connect, EventStatus::Success, "answers again")
+        }
+        (ServerStatus::Online, ServerStatus::Offline) => (
+            EventKind::Disconnect,
+            EventStatus::Failed,
+            "does not answer",
+        ),
+        (ServerStatus::Unknown, _)
+        | (_, ServerStatus::Unknown)
+        | (ServerStatus::Online, ServerStatus::Online)
+        | (ServerStatus::Offline, ServerStatus::Offline) => return Vec::new(),
+    };
+    let description = format!(
+        "the agent of {} at {}:{} {what}",
+        after.name, after.address, after.port
+    );
+    vec![NewEvent {
+        at: now,
+        kind,
+        status,
+        server: Some(after.key),
+        application: None,
+        description,
+    }]
+}
+
+fn exceeds(part: usize, whole: usize, percent: u32) -> bool {
+    part > 0
+        && part.saturating_mul(100)
+            > whole.saturating_mul(usize::try_from(percent).unwrap_or(usize::MAX))
+}
+
+// FNV-1a over the sorted names: the same set gives the same print in every build and process.
+fn fingerprint<'a>(names: impl Iterator<Item = &'a (&'a str, ApplicationKind)>) -> i64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let set: BTreeSet<(&str, &str)> = names.map(|(name, kind)| (*name, kind.as_str())).collect();
+    for (name, kind) in set {
+        for byte in name.bytes().chain([0]).chain(kind.bytes()).chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    i64::from_ne_bytes(hash.to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fleet::SettingsLayer;
+    use crate::{Key, Timestamp};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000);
+    const BEFORE: Timestamp = Timestamp::from_micros(500_000);
+
+    fn server(status: ServerStatus) -> Server {
+        Server {
+            key: Key::new(1),
+            name: "app01.example".to_owned(),
+            address: "10.0.0.1".to_owned(),
+            port: 5000,
+            status,
+            is_haproxy_node: false,
+            failures: 0,
+            last_check: None,
+            inventory_at: None,
+            last_error: None,
+            suspect: None,
+            created_at: Timestamp::EPOCH,
+        }
+    }
+
+    fn observed(name: &str, version: Option<&str>) -> ObservedApplication {
+        ObservedApplication {
+            name: name.to_owned(),
+            kind: ApplicationKind::Service,
+            status: ApplicationStatus::Online,
+            version: VersionState {
+                version: version.map(str::to_owned),
+                ..VersionState::default()
+            },
+            address: None,
+            port: None,
+            pid: None,
+            path: None,
+            log_path: None,
+            container_id: None,
+            start_time: None,
+        }
+    }
+
+    fn application(key: i64, name: &str, version: Option<&str>) -> Application {
+        Application {
+            key: Key::new(key),
+            server: Some((Key::new(1), "app01.example".to_owned())),
+            observed: observed(name, version),
+            catalog: Some(Key::new(1)),
+            group: Some((Key::new(1), "a".to_owned())),
+            number: 1,
+            settings: SettingsLayer::default(),
+            last_seen: Some(BEFORE),
+        }
+    }
+
+    fn known(applications: Vec<Application>) -> KnownInventory {
+        KnownInventory {
+            server: server(ServerStatus::Online),
+            applications,
+        }
+    }
+
+    fn report(applications: Vec<ObservedApplication>) -> InventoryReport {
+        InventoryReport {
+            applications,
+            complaints: Vec::new(),
+        }
+    }
+
+    fn applied(reconciled: Reconciled) -> InventoryChange {
+        match reconciled {
+            Reconciled::Apply(change) => change,
+            Reconciled::Hold(_, reason) => panic!("held: {reason}"),
+        }
+    }
+
+    #[test]
+    fn a_poll_that_brings_nothing_new_is_quiet() {
+        let known = known(vec![application(1, "a_1", Some("1.0"))]);
+        let change = applied(reconcile(
+            &known,
+            &report(vec![observed("a_1", Some("1.0"))]),
+            PollPolicy::default(),
+            NOW,
+        ));
+        assert!(change.is_quiet());
+        assert_eq!(change.server.last_check, Some(NOW));
+    }
+
+    #[test]
+    fn a_first_report_is_resolved_and_its_version_recorded() {
+        let known = KnownInventory {
+            server: server(ServerStatus::Unknown),
+            applications: Vec::new(),
+        };
+        let change = applied(reconcile(
+            &known,
+            &report(vec![observed("a_1", Some("1.0"))]),
+            PollPolicy::default(),
+            NOW,
+        ));
+        let [upsert] = change.upserts.as_slice() else {
+            panic!("{change:?}")
+        };
+        assert_eq!(
+            upsert
+                .resolution
+                .as_ref()
+                .map(|resolution| resolution.base.as_str()),
+            Some("a")
+        );
+        assert_eq!(
+            upsert
+                .version
+                .as_ref()
+                .and_then(|version| version.new.version.as_deref()),
+            Some("1.0")
+        );
+        assert_eq!(change.events, []);
+        assert_eq!(change.server.status, ServerStatus::Online);
+    }
+
+    #[test]
+    fn a_version_the_agent_leaves_out_is_kept() {
+        let known = known(vec![application(1, "a_1", Some("1.0"))]);
+        let change = applied(reconcile(
+            &known,
+            &report(vec![observed("a_1", None)]),
+            PollPolicy::default(),
+            NOW,
+        ));
+        assert!(change.is_quiet(), "{change:?}");
+    }
+
+    #[test]
+    fn a_missing_application_goes_offline_and_keeps_the_time_it_was_seen() {
+        let known = known(
+            (0..10)
+                .map(|number| application(number, &format!("a_{number}"), None))
+                .collect(),
+        );
+        let rest = (1..10)
+            .map(|number| observed(&format!("a_{number}"), None))
+            .collect();
+        let change = applied(reconcile(&known, &report(rest), PollPolicy::default(), NOW));
+        let gone = StatusChange {
+            application: Key::new(0),
+            status: ApplicationStatus::Offline,
+            last_seen: Some(BEFORE),
+        };
+        assert_eq!(change.statuses, [gone]);
+    }
+
+    #[test]
+    fn an_answer_that_takes_too_much_away_is_held_once() {
+        let mut known = known(
+            (0..4)
+                .map(|number| application(number, &format!("a_{number}"), None))
+                .collect(),
+        );
+        let Reconciled::Hold(held, reason) =
+            reconcile(&known, &report(Vec::new()), PollPolicy::default(), NOW)
+        else {
+            panic!("applied")
+        };
+        assert!(held.is_quiet() && reason.contains("4 of 4"), "{reason}");
+        known.server = held.server;
+        let change = applied(reconcile(
+            &known,
+            &report(Vec::new()),
+            PollPolicy::default(),
+            NOW,
+        ));
+        assert_eq!(change.statuses.len(), 4);
+        assert_eq!(change.server.suspect, None);
+    }
+
+    #[test]
+    fn a_different_answer_after_a_held_one_is_held_again() {
+        let mut known = known(
+            (0..4)
+                .map(|number| application(number, &format!("a_{number}"), None))
+                .collect(),
+        );
+        let Reconciled::Hold(held, _) =
+            reconcile(&known, &report(Vec::new()), PollPolicy::default(), NOW)
+        else {
+            panic!("applied")
+        };
+        known.server = held.server;
+        let other = report(vec![observed("a_1", None)]);
+        assert!(matches!(
+            reconcile(&known, &other, PollPolicy::default(), NOW),
+            Reconciled::Hold(..)
+        ));
+    }
+
+    #[test]
+    fn a_server_is_offline_only_after_enough_failures() {
+        let mut known = known(vec![application(1, "a_1", None)]);
+        let first = unreachable(&known, "refused", PollPolicy::default(), NOW);
+        assert!(first.is_quiet() && first.server.status == ServerStatus::Online);
+        known.server = first.server;
+        let second = unreachable(&known, "refused", PollPolicy::default(), NOW);
+        assert_eq!(second.server.status, ServerStatus::Offline);
+        assert_eq!(
+            second.statuses.first().map(|change| change.status),
+            Some(ApplicationStatus::NoData)
+        );
+        assert_eq!(
+            second.events.first().map(|event| event.kind),
+            Some(EventKind::Disconnect)
+        );
+        known.server = second.server;
+        let third = unreachable(&known, "refused", PollPolicy::default(), NOW);
+        assert_eq!(third.events, []);
+        let back = applied(reconcile(
+            &known,
+            &report(vec![observed("a_1", None)]),
+            PollPolicy::default(),
+            NOW,
+        ));
+        assert_eq!(
+            back.events.first().map(|event| event.kind),
+            Some(EventKind::Connect)
+        );
+    }
+
+    #[test]
+    fn an_unreadable_inventory_changes_no_application() {
+        let change = unreadable(&known(vec![application(1, "a_1", None)]), "not JSON", NOW);
+        assert!(change.is_quiet());
+        assert_eq!(change.server.last_error.as_deref(), Some("not JSON"));
+        assert_eq!(change.server.inventory_at, None);
+    }
+
+    proptest! {
+        /// Whatever is reported, reporting it again right after changes nothing more.
+        #[test]
+        fn applying_a_report_twice_is_quiet(names in proptest::collection::btree_set("[a-z]{1,6}_[0-9]", 0..20)) {
+            let empty = known(Vec::new());
+            let report = report(names.iter().map(|name| observed(name, Some("1"))).collect());
+            let change = applied(reconcile(&empty, &report, PollPolicy::default(), NOW));
+            let applications = change.upserts.iter().enumerate().map(|(index, upsert)| Application {
+                observed: upsert.observed.clone(),
+                ..application(i64::try_from(index).unwrap(), "", None)
+            }).collect();
+            let known = KnownInventory { server: change.server, applications };
+            let again = applied(reconcile(&known, &report, PollPolicy::default(), NOW));
+            prop_assert!(again.is_quiet());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! When a version has changed, and who changed it.
+
+use crate::{Key, Timestamp};
+
+/// Marks the keys of version changes.
+#[derive(Debug)]
+pub enum VersionChangeKind {}
+/// The key of a version change.
+pub type VersionChangeKey = Key<VersionChangeKind>;
+
+/// What tells one version of an application from another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VersionState {
+    /// The version.
+    pub version: Option<String>,
+    /// The docker tag.
+    pub tag: Option<String>,
+    /// The docker image.
+    pub image: Option<String>,
+    /// Where the artifact came from.
+    pub distr_path: Option<String>,
+}
+
+/// Who changed a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangedBy {
+    /// A person, through Drover.
+    User,
+    /// Somebody else; the agent noticed.
+    Agent,
+}
+
+impl ChangedBy {
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// The value with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::User, Self::Agent]
+            .into_iter()
+            .find(|by| by.as_str() == word)
+    }
+}
+
+/// How Drover learned of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeSource {
+    /// By an update task of its own.
+    UpdateTask,
+    /// By polling.
+    Polling,
+    /// Somebody told it.
+    Manual,
+}
+
+impl ChangeSource {
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpdateTask => "update_task",
+            Self::Polling => "polling",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// The source with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::UpdateTask, Self::Polling, Self::Manual]
+            .into_iter()
+            .find(|source| source.as_str() == word)
+    }
+}
+
+/// A row of the version history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionChange {
+    /// Before.
+    pub old: VersionState,
+    /// After.
+    pub new: VersionState,
+    /// When it was noticed.
+    pub changed_at: Timestamp,
+    /// By whom.
+    pub changed_by: ChangedBy,
+    /// How it was learned.
+    pub source: ChangeSource,
+    /// The update task that did it.
+    pub task: Option<crate::rollout::task::TaskId>,
+}
+
+/// Whether going from `old` to `new` belongs in the history: version or tag differ, and the new
+/// version or tag is not empty. Seed 001, "Version history recording".
+#[must_use]
+pub fn version_change(old: &VersionState, new: &VersionState) -> bool {
+    let filled =
+        |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
+    (old.version != new.version || old.tag != new.tag) && (filled(&new.version) || filled(&new.tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(version: Option<&str>, tag: Option<&str>) -> VersionState {
+        VersionState {
+            version: version.map(str::to_owned),
+            tag: tag.map(str::to_owned),
+            ..VersionState::default()
+        }
+    }
+
+    #[test]
+    fn only_a_new_filled_version_or_tag_is_a_change() {
+        for (old, new, expected) in [
+            (state(None, None), state(Some("1.0"), None), true),
+            (state(Some("1.0"), None), state(Some("1.1"), None), true),
+            (state(Some("1.0"), None), state(Some("1.0"), None), false),
+            (state(Some("1.0"), None), state(None, None), false),
+            (state(Some("1.0"), None), state(Some(" "), None), false),
+            (
+                state(Some("1.0"), Some("a")),
+                state(Some("1.0"), Some("b")),
+                true,
+            ),
+        ] {
+            assert_eq!(version_change(&old, &new), expected, "{old:?} -> {new:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_image_or_path_alone_is_no_change() {
+        let old = state(Some("1.0"), None);
+        let new = VersionState {
+            image: Some("x".to_owned()),
+            distr_path: Some("y".to_owned()),
+            ..old.clone()
+        };
+        assert!(!version_change(&old, &new));
+    }
+}

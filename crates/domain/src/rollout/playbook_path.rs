@@ -1,0 +1,337 @@
+//! The path of an update playbook with its parameters: `update.yml {server} {unpack=true}`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::parameter::{is_known, is_name, is_reserved};
+
+/// A playbook path taken apart.
+///
+/// A parameter is `{`, at least one character but `}`, `}`; it may stand anywhere. `{}` and an
+/// unclosed `{` are part of the path. What is left is the path, its blanks collapsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaybookPath {
+    path: String,
+    parameters: Vec<PathParameter>,
+}
+
+/// A parameter of a playbook path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathParameter {
+    /// `{name}`: its value comes from the update.
+    Dynamic {
+        /// The variable's name.
+        name: String,
+    },
+    /// `{name=value}`: its value is given; perhaps empty.
+    Explicit {
+        /// The variable's name.
+        name: String,
+        /// The value; `true` and `false` in lower case.
+        value: String,
+    },
+}
+
+impl PathParameter {
+    /// The variable's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Dynamic { name } | Self::Explicit { name, .. } => name,
+        }
+    }
+}
+
+impl fmt::Display for PathParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dynamic { name } => write!(f, "{{{name}}}"),
+            Self::Explicit { name, value } => write!(f, "{{{name}={value}}}"),
+        }
+    }
+}
+
+/// A playbook path that cannot be used; the message goes to the user unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaybookPathError {
+    /// There is nothing but parameters, or nothing at all.
+    #[error("the playbook path `{text}` names no playbook")]
+    NoPath {
+        /// The whole text.
+        text: String,
+    },
+    /// It is longer than [`PlaybookPath::LENGTH_MAX`] characters.
+    #[error(
+        "the playbook path has {length} characters; at most {} are allowed",
+        PlaybookPath::LENGTH_MAX
+    )]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// It climbs out of the playbook folder, looks like an option, or has hidden characters.
+    #[error(
+        "the playbook path `{path}` is not allowed: no `..`, no leading `-`, no control characters"
+    )]
+    Unsafe {
+        /// The path, hidden characters made visible.
+        path: String,
+    },
+    /// A parameter's name is no variable name.
+    #[error(
+        "the parameter `{name}` of the playbook path is no variable name: a letter or _, then letters, digits, _"
+    )]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// Ansible keeps the name for itself.
+    #[error("the parameter `{name}` of the playbook path is reserved by Ansible")]
+    Reserved {
+        /// The name.
+        name: String,
+    },
+    /// A parameter without a value that Drover does not know.
+    #[error(
+        "the parameter `{name}` of the playbook path has no value and Drover knows none; write {{{name}=value}}"
+    )]
+    UnknownName {
+        /// The name.
+        name: String,
+    },
+    /// A value has a character that is not allowed.
+    #[error(
+        "the value of the parameter `{name}` of the playbook path has {found:?}; allowed: letters, digits, blanks and _ - . / : @ ="
+    )]
+    BadValue {
+        /// The name.
+        name: String,
+        /// The first offending character.
+        found: char,
+    },
+}
+
+impl PlaybookPath {
+    /// The most characters, parameters included.
+    pub const LENGTH_MAX: usize = 1_024;
+
+    /// Takes a path apart and checks every part.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaybookPathError`], naming the part.
+    pub fn parse(text: &str) -> Result<Self, PlaybookPathError> {
+        let length = text.chars().count();
+        if length > Self::LENGTH_MAX {
+            return Err(PlaybookPathError::TooLong { length });
+        }
+        let (rest, groups) = split(text);
+        let path = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+        if path.is_empty() {
+            return Err(PlaybookPathError::NoPath {
+                text: text.to_owned(),
+            });
+        }
+        let climbs = path.split('/').any(|segment| segment.trim() == "..");
+        if climbs || path.starts_with('-') || path.chars().any(crate::text::is_hidden) {
+            return Err(PlaybookPathError::Unsafe {
+                path: crate::text::visible(&path, 200),
+            });
+        }
+        let parameters = groups
+            .into_iter()
+            .filter_map(parameter)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { path, parameters })
+    }
+
+    /// The path without parameters.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The playbook's file name: what stands behind the last `/` of the path.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    /// The parameters in their order, repeated ones included.
+    #[must_use]
+    pub fn parameters(&self) -> &[PathParameter] {
+        &self.parameters
+    }
+
+    /// The given values by name; of a repeated name the last.
+    #[must_use]
+    pub fn explicit(&self) -> BTreeMap<&str, &str> {
+        self.parameters
+            .iter()
+            .filter_map(|parameter| match parameter {
+                PathParameter::Explicit { name, value } => Some((name.as_str(), value.as_str())),
+                PathParameter::Dynamic { .. } => None,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for PlaybookPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        self.parameters
+            .iter()
+            .try_for_each(|parameter| write!(f, " {parameter}"))
+    }
+}
+
+// The text outside the groups, and what stands inside each.
+fn split(text: &str) -> (String, Vec<&str>) {
+    let (mut rest, mut groups) = (String::new(), Vec::new());
+    let mut left = text;
+    while let Some((before, behind)) = left.split_once('{') {
+        rest.push_str(before);
+        match behind.split_once('}') {
+            Some(("", after)) => {
+                rest.push_str("{}");
+                left = after;
+            }
+            Some((group, after)) => {
+                groups.push(group);
+                left = after;
+            }
+            None => {
+                rest.push('{');
+                left = behind;
+            }
+        }
+    }
+    rest.push_str(left);
+    (rest, groups)
+}
+
+fn parameter(group: &str) -> Option<Result<PathParameter, PlaybookPathError>> {
+    if group.trim().is_empty() {
+        return None;
+    }
+    let (name, value) = match group.split_once('=') {
+        Some((name, value)) => (name.trim().to_owned(), Some(value.trim())),
+        None => (group.trim().to_owned(), None),
+    };
+    Some(check(name, value))
+}
+
+fn check(name: String, value: Option<&str>) -> Result<PathParameter, PlaybookPathError> {
+    if !is_name(&name) {
+        return Err(PlaybookPathError::BadName {
+            name: crate::text::visible(&name, 64),
+        });
+    }
+    if is_reserved(&name) {
+        return Err(PlaybookPathError::Reserved { name });
+    }
+    let Some(value) = value else {
+        return if is_known(&name) {
+            Ok(PathParameter::Dynamic { name })
+        } else {
+            Err(PlaybookPathError::UnknownName { name })
+        };
+    };
+    let allowed =
+        |found: char| found.is_alphanumeric() || found == ' ' || "_-./:@=".contains(found);
+    if let Some(found) = value.chars().find(|found| !allowed(*found)) {
+        return Err(PlaybookPathError::BadValue { name, found });
+    }
+    let lower = value.to_ascii_lowercase();
+    let value = if matches!(lower.as_str(), "true" | "false") {
+        lower
+    } else {
+        value.to_owned()
+    };
+    Ok(PathParameter::Explicit { name, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn reads(text: &str, printed: &str, file_name: &str) {
+        let path = PlaybookPath::parse(text).unwrap();
+        assert_eq!(
+            (path.to_string().as_str(), path.file_name()),
+            (printed, file_name),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn parameters_stand_anywhere() {
+        reads("p.yml{server}", "p.yml {server}", "p.yml");
+        reads(
+            "{mode=deliver} /a/b/p.yml  {server}",
+            "/a/b/p.yml {mode=deliver} {server}",
+            "p.yml",
+        );
+        reads(
+            "p.yml {unpack=TRUE} {note= a b }",
+            "p.yml {unpack=true} {note=a b}",
+            "p.yml",
+        );
+        reads("p.yml {x=a=b} { } {}", "p.yml {} {x=a=b}", "p.yml {}");
+        reads("p.yml {x=}", "p.yml {x=}", "p.yml");
+    }
+
+    #[test]
+    fn a_slash_in_a_value_does_not_move_the_file_name() {
+        reads(
+            "/a/up.yml {distr_url=http://x/y/z.war}",
+            "/a/up.yml {distr_url=http://x/y/z.war}",
+            "up.yml",
+        );
+    }
+
+    #[test]
+    fn an_unclosed_brace_stays_in_the_path() {
+        assert_eq!(
+            PlaybookPath::parse("p.yml {server").map(|path| path.path().to_owned()),
+            Ok("p.yml {server".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (text, part) in [
+            ("", "names no playbook"),
+            ("{server}", "names no playbook"),
+            ("../p.yml", "`..`"),
+            ("-e.yml", "leading `-`"),
+            ("p.yml {1x=2}", "`1x`"),
+            ("p.yml {ansible_host=x}", "`ansible_host`"),
+            ("p.yml {unpack}", "`unpack`"),
+            ("p.yml {x=$(id)}", "'$'"),
+            ("p.yml {x=a;b}", "';'"),
+        ] {
+            let refusal = PlaybookPath::parse(text).unwrap_err().to_string();
+            assert!(refusal.contains(part), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn of_a_repeated_name_the_last_value_holds() {
+        let path = PlaybookPath::parse("p.yml {x=1} {x=2}").unwrap();
+        assert_eq!(path.explicit().get("x"), Some(&"2"));
+        assert_eq!(path.parameters().len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_is_total_and_prints_what_it_reads(text in "[a-z/.{}= ]{0,40}") {
+            if let Ok(path) = PlaybookPath::parse(&text) {
+                prop_assert_eq!(PlaybookPath::parse(&path.to_string()), Ok(path));
+            }
+        }
+    }
+}

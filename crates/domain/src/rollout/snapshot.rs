@@ -1,0 +1,81 @@
+//! What the executor template needs to know of the fleet, loaded once per update.
+
+use std::collections::BTreeMap;
+
+use crate::balancer::{BackendKey, BalancerServerKey, InstanceKey};
+use crate::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, SettingsLayer};
+
+/// The applications of one update with everything around them.
+///
+/// The port that loads it does so with at most two SQL statements, for one application or 1,000.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FleetSnapshot {
+    /// By application; an application that does not exist is absent.
+    pub targets: BTreeMap<ApplicationKey, Target>,
+}
+
+/// One application and what surrounds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The application.
+    pub application: ApplicationKey,
+    /// Its instance name, such as `jurws_1`.
+    pub name: String,
+    /// What kind of application it is.
+    pub kind: ApplicationKind,
+    /// The version last seen.
+    pub version: Option<String>,
+    /// Where it runs; `None` when the server's row is gone.
+    pub server: Option<TargetServer>,
+    /// Its group.
+    pub group: Option<TargetGroup>,
+    /// The application's own settings.
+    pub own_settings: SettingsLayer,
+    /// The settings of its catalog entry.
+    pub catalog_settings: SettingsLayer,
+    /// The HAProxy servers it is actively mapped to, in the order of their keys; removed ones absent.
+    pub balancer_servers: Vec<TargetBalancerServer>,
+}
+
+/// The server an application runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetServer {
+    /// Its key.
+    pub key: ServerKey,
+    /// Its full name.
+    pub name: String,
+    /// Its address: an IP address or a host name.
+    pub address: String,
+}
+
+/// The group of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetGroup {
+    /// Its key.
+    pub key: GroupKey,
+    /// Its name.
+    pub name: String,
+    /// Its settings.
+    pub settings: SettingsLayer,
+    /// How its applications are grouped into tasks; the stored word, perhaps an unknown one.
+    pub grouping: String,
+}
+
+/// A HAProxy server an application is mapped to, with its backend and instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetBalancerServer {
+    /// The server's key.
+    pub key: BalancerServerKey,
+    /// Its name in HAProxy.
+    pub name: String,
+    /// The backend's key.
+    pub backend: BackendKey,
+    /// The backend's name in HAProxy.
+    pub backend_name: String,
+    /// The instance's key.
+    pub instance: InstanceKey,
+    /// The instance's name at its agent.
+    pub instance_name: String,
+    /// Where the agent of the instance listens: address and port.
+    pub agent: (String, u16),
+}

@@ -1,0 +1,146 @@
+//! Texts from outside: printable, bounded, never silently changed.
+
+/// Why a text was refused; the message goes to the user unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Nothing, or only blanks.
+    #[error("{what} must not be empty")]
+    Empty {
+        /// The field, in the user's words.
+        what: &'static str,
+    },
+    /// Longer than allowed.
+    #[error("{what} has {length} characters; at most {most} are allowed")]
+    TooLong {
+        /// The field.
+        what: &'static str,
+        /// Its length in characters.
+        length: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// A character outside the allowed set.
+    #[error("{what} has {found:?} at character {at}; allowed: {allowed}")]
+    BadCharacter {
+        /// The field.
+        what: &'static str,
+        /// The first offending character.
+        found: char,
+        /// Its place, counted from 1.
+        at: usize,
+        /// The allowed set, in words.
+        allowed: &'static str,
+    },
+}
+
+/// Checks that `text` is 1 to `most` characters, none of them a control character or an
+/// invisible direction mark.
+///
+/// # Errors
+///
+/// [`TextError`], naming the field `what` and the first thing that is wrong.
+pub fn check_line(what: &'static str, text: &str, most: usize) -> Result<(), TextError> {
+    check(what, text, most, "printable characters", |found| {
+        !is_hidden(found)
+    })
+}
+
+/// Checks that `text` is a name that may stand in a command or a path: 1 to `most` of
+/// `A-Z a-z 0-9 _ . : -`, not starting with `-` or `.`.
+///
+/// # Errors
+///
+/// [`TextError`], naming the field `what` and the first thing that is wrong.
+pub fn check_name(what: &'static str, text: &str, most: usize) -> Result<(), TextError> {
+    let allowed = "letters, digits and _ . : - (not starting with - or .)";
+    check(what, text, most, allowed, |found| {
+        found.is_ascii_alphanumeric() || "_.:-".contains(found)
+    })?;
+    match text.chars().next() {
+        Some(found @ ('-' | '.')) => Err(TextError::BadCharacter {
+            what,
+            found,
+            at: 1,
+            allowed,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check(
+    what: &'static str,
+    text: &str,
+    most: usize,
+    allowed: &'static str,
+    fits: impl Fn(char) -> bool,
+) -> Result<(), TextError> {
+    if text.trim().is_empty() {
+        return Err(TextError::Empty { what });
+    }
+    let length = text.chars().count();
+    if length > most {
+        return Err(TextError::TooLong { what, length, most });
+    }
+    match text.chars().enumerate().find(|(_, found)| !fits(*found)) {
+        Some((index, found)) => Err(TextError::BadCharacter {
+            what,
+            found,
+            at: index + 1,
+            allowed,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Control characters and the marks that reorder or hide text on a screen.
+#[must_use]
+pub fn is_hidden(found: char) -> bool {
+    found.is_control()
+        || matches!(found, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// `text` with every hidden character made visible as `\u{…}` and cut to `most` characters;
+/// for showing what somebody else sent.
+#[must_use]
+pub fn visible(text: &str, most: usize) -> String {
+    let mut shown = String::new();
+    for (index, found) in text.chars().enumerate() {
+        if index == most {
+            shown.push('…');
+            break;
+        }
+        if is_hidden(found) {
+            shown.extend(found.escape_unicode());
+        } else {
+            shown.push(found);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_character_is_named_with_its_place() {
+        let refusal = check_line("the name", "web\u{202e}1", 64).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "the name has '\\u{202e}' at character 4; allowed: printable characters"
+        );
+    }
+
+    #[test]
+    fn a_name_may_not_look_like_an_option() {
+        assert!(check_name("the name", "-rf", 64).is_err());
+        assert!(check_name("the name", "a;b", 64).is_err());
+        assert_eq!(check_name("the name", "web01.example", 64), Ok(()));
+    }
+
+    #[test]
+    fn hidden_characters_become_visible() {
+        assert_eq!(visible("a\u{1b}[31m", 64), "a\\u{1b}[31m");
+        assert_eq!(visible("abcdef", 3), "abc…");
+    }
+}

@@ -1,0 +1,1 @@
+//! The FAgent contract over HTTP.

@@ -1,0 +1,264 @@
+//! The OpenAPI document, generated from the handlers; what all routes share is added here once.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response,
+};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::problem::PROBLEM_JSON;
+use crate::role::{PREFIXES, RULES, Rule, without_prefix};
+use crate::routes::{applications, haproxy, orchestrators, servers, tasks};
+use crate::state::Api;
+use crate::{auth, health, wire};
+
+/// Where the document is served.
+pub(crate) const PATH: &str = "/openapi.json";
+
+const DESCRIPTION: &str = "Drover updates applications on many servers behind HAProxy without dropping a request.
+
+Every route under `/api/v1` is there under `/api` too. Errors are `application/problem+json` (RFC 9457) with a stable \
+`code` and the `request_id` of the log; `X-Request-Id` is taken from the request if it is 1 to 64 of `A-Za-z0-9._-`, \
+else made, and always returned. Lists are pages: pass `next_cursor` as `cursor`, or follow `Link: rel=\"next\"`. \
+Unknown query parameters are refused with 400, unknown fields of bodies with 422.";
+
+const TAGS: [(&str, &str); 7] = [
+    ("servers", "Servers with an agent"),
+    ("applications", "What runs where, and updating it"),
+    ("events", "What happened to the fleet"),
+    ("haproxy", "HAProxy, as it was last read"),
+    ("tasks", "Updates: how far they are, what became of every instance"),
+    ("orchestrators", "Playbooks that update in batches behind HAProxy"),
+    ("health", "Whether Drover lives and can work"),
+];
+
+/// The routes of the API, to be nested under each of [`PREFIXES`].
+pub(crate) fn api_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(servers::list, servers::add))
+        .routes(routes!(servers::get))
+        .routes(routes!(servers::refresh))
+        .routes(routes!(applications::list))
+        .routes(routes!(applications::get))
+        .routes(routes!(applications::versions))
+        .routes(routes!(applications::batch_update))
+        .routes(routes!(applications::groups))
+        .routes(routes!(applications::events))
+        .routes(routes!(haproxy::instances))
+        .routes(routes!(haproxy::backends))
+        .routes(routes!(haproxy::servers))
+        .routes(routes!(tasks::list))
+        .routes(routes!(tasks::get))
+        .routes(routes!(tasks::events))
+        .routes(routes!(orchestrators::list))
+        .routes(routes!(orchestrators::scan))
+}
+
+/// The routes that need no key.
+pub(crate) fn open_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(serve))
+}
+
+/// The description of the whole HTTP interface, OpenAPI 3.1.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let [canonical, _] = PREFIXES;
+    let mut document = open_routes().nest(canonical, api_routes()).into_openapi();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            complete(operation, method, path);
+        }
+    }
+    let bodies: BTreeSet<String> = document.paths.paths.values_mut().flat_map(request_schemas).collect();
+    let components = document.components.get_or_insert_default();
+    for (name, schema) in &mut components.schemas {
+        if let RefOr::T(schema) = schema {
+            settle(schema, bodies.contains(name));
+        }
+    }
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An API key: `drv_…`")).build();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    let key = ApiKeyValue::with_description(auth::API_KEY.as_str(), "The same API key in a header of its own");
+    components.add_security_scheme(KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
+
+    let license = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).identifier(Some(env!("CARGO_PKG_LICENSE")));
+    let info = InfoBuilder::new()
+        .title("Drover")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(license.build()));
+    let tags = TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
+    OpenApiBuilder::new()
+        .info(info.build())
+        .paths(document.paths)
+        .components(document.components)
+        .tags(Some(tags))
+        .build()
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "health", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"))
+)]
+pub(crate) async fn serve() -> impl IntoResponse {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi().to_json().unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+}
+
+const BEARER: &str = "bearer";
+const KEY: &str = "api_key";
+
+/// The operations of a path, with their methods.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [("GET", &mut item.get), ("POST", &mut item.post), ("PUT", &mut item.put), ("PATCH", &mut item.patch), ("DELETE", &mut item.delete)]
+        .into_iter()
+        .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+/// Adds what every route of the API has: its path parameter, its role, the errors it may answer.
+fn complete(operation: &mut Operation, method: &str, path: &str) {
+    let rule = without_prefix(path).and_then(|path| RULES.iter().find(|rule| rule.method == method && rule.path == path));
+    if let Some(rule) = rule {
+        guard(operation, *rule);
+        if path.contains("{id}") {
+            operation.parameters.get_or_insert_default().insert(0, RefOr::T(path_parameter(path)));
+            add_response(operation, 404, "There is no such thing");
+        }
+        if operation.request_body.is_some() {
+            add_response(operation, 408, "The body took too long to arrive");
+            add_response(operation, 413, "The body is too large");
+            add_response(operation, 415, "The body is not `application/json`, or compressed");
+            add_response(operation, 422, "The body is JSON but not valid; `errors` says where");
+        }
+    } else {
+        operation.security = Some(Vec::new());
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let (true, RefOr::T(response)) = (status.as_str() >= "400", response) {
+            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            response.content.entry(PROBLEM_JSON.to_owned()).or_insert(RefOr::T(problem));
+        }
+    }
+}
+
+fn guard(operation: &mut Operation, rule: Rule) {
+    let text = operation.description.take().unwrap_or_default();
+    let gap = if text.is_empty() { "" } else { "\n\n" };
+    operation.description = Some(format!("{text}{gap}Needs the role `{}`.", rule.role));
+    operation.extensions = Some(ExtensionsBuilder::new().add("x-role", rule.role.as_str()).build());
+    let alternatives = [BEARER, KEY].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new()));
+    operation.security = Some(alternatives.into());
+    add_response(operation, 400, "The request is malformed, or has an unknown query parameter");
+    add_response(operation, 401, "No valid API key");
+    add_response(operation, 403, "The API key's role is too weak");
+    add_response(operation, 500, "Drover has a defect");
+    add_response(operation, 503, "Something is not there right now, or there is too much to do");
+    for (status, name, text) in [
+        ("401", "WWW-Authenticate", "How to authenticate"),
+        ("503", "Retry-After", "When to try again, seconds"),
+    ] {
+        if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+            let schema = ObjectBuilder::new().schema_type(Type::String);
+            let header = HeaderBuilder::new().description(Some(text)).schema(Some(schema));
+            response.headers.insert(name.to_owned(), RefOr::T(header.build()));
+        }
+    }
+}
+
+fn add_response(operation: &mut Operation, status: u16, description: &str) {
+    let response = || RefOr::T(Response::new(description));
+    operation.responses.responses.entry(status.to_string()).or_insert_with(response);
+}
+
+fn path_parameter(path: &str) -> Parameter {
+    let schema = if path.contains("/tasks/") { wire::schema::uuid() } else { wire::schema::id() };
+    ParameterBuilder::new()
+        .name("id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(schema))
+        .build()
+}
+
+/// The names of the schemas that bodies of requests have.
+fn request_schemas(item: &mut PathItem) -> Vec<String> {
+    operations(item)
+        .filter_map(|(_, operation)| operation.request_body.as_ref())
+        .filter_map(|body| match body { RefOr::T(body) => Some(body), RefOr::Ref(_) => None })
+        .flat_map(|body| body.content.values())
+        .filter_map(|content| match content { RefOr::T(content) => content.schema.as_ref(), RefOr::Ref(_) => None })
+        .filter_map(|schema| match schema { RefOr::Ref(link) => link.ref_location.rsplit('/').next(), RefOr::T(_) => None })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Requests have no other fields; answers always have all of theirs, null included.
+fn settle(schema: &mut Schema, is_request: bool) {
+    match schema {
+        Schema::Object(object) => settle_object(object, is_request),
+        Schema::AllOf(all) => {
+            for item in &mut all.items {
+                if let RefOr::T(item) = item {
+                    settle(item, is_request);
+                }
+            }
+        }
+        Schema::Array(_) | Schema::OneOf(_) | Schema::AnyOf(_) | _ => {}
+    }
+}
+
+fn settle_object(object: &mut Object, is_request: bool) {
+    if is_request {
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    } else {
+        object.required = object.properties.keys().cloned().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_roles_and_the_document_name_the_same_routes() {
+        let mut document = openapi();
+        let described: BTreeSet<(String, String)> = document
+            .paths
+            .paths
+            .iter_mut()
+            .flat_map(|(path, item)| operations(item).map(|(method, _)| (method.to_owned(), path.clone())).collect::<Vec<_>>())
+            .filter_map(|(method, path)| Some((method, without_prefix(&path)?.to_owned())))
+            .collect();
+        let ruled: BTreeSet<_> = RULES.iter().map(|rule| (rule.method.to_owned(), rule.path.to_owned())).collect();
+        assert_eq!(described, ruled);
+        assert_eq!(ruled.len(), RULES.len(), "a route stands in the table twice");
+    }
+
+    #[test]
+    fn operation_ids_are_unique() {
+        let mut document = openapi();
+        let mut seen = BTreeSet::new();
+        for item in document.paths.paths.values_mut() {
+            for (method, operation) in operations(item) {
+                let id = operation.operation_id.clone().unwrap_or_default();
+                assert!(seen.insert(id.clone()), "{method} {id}");
+            }
+        }
+    }
+}

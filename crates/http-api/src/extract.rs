@@ -1,0 +1,124 @@
+//! The parts of a request besides its body.
+
+use axum::extract::{FromRequestParts, OriginalUri, Path};
+use axum::http::request::Parts;
+use drover_domain::access::Actor;
+use drover_domain::rollout::task::{Origin, TaskId};
+use drover_domain::text::visible;
+
+use crate::problem::{ApiError, Code};
+use crate::query::{Parameters, parse_id};
+use crate::request_id::RequestId;
+use crate::wire::ID_MAX;
+
+/// The `{id}` of something in the fleet.
+#[derive(Debug)]
+pub(crate) struct PathId(pub(crate) i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = path_text(parts, state).await?;
+        let id = parse_id(&text).ok_or_else(|| {
+            let detail = format!("`{}` is not an id; expected a whole number of 1 to {ID_MAX}", visible(&text, 64));
+            ApiError::new(Code::InvalidPath, detail)
+        })?;
+        Ok(Self(id))
+    }
+}
+
+/// The `{id}` of a task.
+#[derive(Debug)]
+pub(crate) struct PathTask(pub(crate) TaskId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathTask {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = path_text(parts, state).await?;
+        text.parse().map(Self).map_err(|_| {
+            let expected = "a UUID such as 0190b3a4-7c00-7000-8000-000000000000";
+            ApiError::new(Code::InvalidPath, format!("`{}` is not a task id; expected {expected}", visible(&text, 64)))
+        })
+    }
+}
+
+async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
+    let text = Path::<String>::from_request_parts(parts, state).await;
+    text.map(|Path(text)| text).map_err(|_| ApiError::new(Code::InvalidPath, "the path is not readable as UTF-8"))
+}
+
+/// For routes without query parameters.
+#[derive(Debug)]
+pub(crate) struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Parameters::read(&parts.uri)?.finish()?;
+        Ok(Self)
+    }
+}
+
+/// Who asks, and in which request.
+#[derive(Debug)]
+pub(crate) struct Caller(pub(crate) Origin);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let actor = parts.extensions.get::<Actor>();
+        let id = parts.extensions.get::<RequestId>();
+        let (Some(actor), Some(id)) = (actor, id) else {
+            return Err(ApiError::defect("a handler ran without authorization"));
+        };
+        Ok(Self(Origin { actor: actor.name.clone(), request_id: id.as_str().to_owned() }))
+    }
+}
+
+/// Where the API was found: the prefix for addresses in answers.
+#[derive(Debug)]
+pub(crate) struct Prefix(pub(crate) &'static str);
+
+impl<S: Send + Sync> FromRequestParts<S> for Prefix {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
+        let [canonical, seed] = crate::role::PREFIXES;
+        Ok(Self(if uri.path().starts_with(&format!("{canonical}/")) { canonical } else { seed }))
+    }
+}
+
+/// The header `Idempotency-Key`, if there is one.
+#[derive(Debug)]
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+impl IdempotencyKey {
+    const LENGTH_MAX: usize = 255;
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all("idempotency-key").iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        let wrong = |what: &str| {
+            ApiError::new(Code::InvalidHeader, format!("the header Idempotency-Key {what}"))
+        };
+        if values.next().is_some() {
+            return Err(wrong("is given more than once"));
+        }
+        // `to_str` lets exactly printable ASCII and tabs through.
+        match value.to_str() {
+            Ok(text) if (1..=Self::LENGTH_MAX).contains(&text.len()) && !text.contains('\t') => {
+                Ok(Self(Some(text.to_owned())))
+            }
+            Ok(_) | Err(_) => Err(wrong("must be 1 to 255 printable ASCII characters")),
+        }
+    }
+}

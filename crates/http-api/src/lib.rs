@@ -1,0 +1,32 @@
+//! Drover over HTTP: routes, wire shapes, problems, authentication, and their description.
+//!
+//! A handler parses wire into domain, calls one use case and maps the answer back; everything
+//! else is the same for every route and stands in `router`. It must not know any adapter.
+//!
+//! Start reading at [`router`] (the tree and what surrounds it), then at the table in `role` (who
+//! may do what) and `problem` (what every error looks like).
+
+mod admin;
+mod auth;
+mod body;
+mod document;
+mod extract;
+mod guard;
+mod health;
+mod options;
+mod page;
+mod problem;
+mod query;
+mod request_id;
+mod role;
+mod router;
+mod routes;
+mod state;
+mod trace;
+mod wire;
+
+pub use admin::admin_router;
+pub use auth::{ApiKeyText, ApiKeyTextError};
+pub use document::openapi;
+pub use options::Options;
+pub use router::router;

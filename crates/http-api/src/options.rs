@@ -1,0 +1,52 @@
+//! What can be chosen about the HTTP side.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// Bounds of the HTTP side, and where request identifiers come from.
+#[derive(Clone)]
+pub struct Options {
+    /// The largest request body, bytes; a larger one is answered 413.
+    pub body_limit: usize,
+    /// How long a request body may take to arrive; then 408.
+    pub body_timeout: Duration,
+    /// How long a request may take altogether; then 503.
+    pub request_timeout: Duration,
+    /// How many API requests are worked on at once; the next one is answered 503 at once.
+    pub concurrency: usize,
+    /// How long `/readyz` waits for the database; then 503.
+    pub readiness_timeout: Duration,
+    /// Draws the identifier of a request that brings none.
+    pub request_ids: Arc<dyn Fn() -> Uuid + Send + Sync>,
+}
+
+impl Options {
+    /// The default bounds: bodies of 1 MiB within 10 s, 30 s a request, 256 requests at once,
+    /// 2 s for readiness.
+    #[must_use]
+    pub fn new(request_ids: Arc<dyn Fn() -> Uuid + Send + Sync>) -> Self {
+        Self {
+            body_limit: 1024 * 1024,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            concurrency: 256,
+            readiness_timeout: Duration::from_secs(2),
+            request_ids,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("body_limit", &self.body_limit)
+            .field("body_timeout", &self.body_timeout)
+            .field("request_timeout", &self.request_timeout)
+            .field("concurrency", &self.concurrency)
+            .field("readiness_timeout", &self.readiness_timeout)
+            .finish_non_exhaustive()
+    }
+}

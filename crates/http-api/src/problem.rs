@@ -1,0 +1,422 @@
+//! The one error of this crate and the one place where it becomes an RFC 9457 problem.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use drover_domain::text::visible;
+use drover_usecases::{Fault, RequestError, ScanError, StoreError, Subject};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::request_id::RequestId;
+
+/// The media type of every error.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The most complaints one problem lists.
+pub(crate) const ERRORS_MAX: usize = 20;
+
+const RETRY_AFTER_SECONDS: &str = "2";
+
+/// What went wrong, in one stable word. Its word, status and title are promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    MalformedBody,
+    InvalidQuery,
+    UnknownQueryParameter,
+    InvalidPath,
+    InvalidHeader,
+    InvalidCursor,
+    CursorMismatch,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    NoSuchRoute,
+    MethodNotAllowed,
+    BodyTimeout,
+    AlreadyExists,
+    Conflict,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidBody,
+    Refused,
+    IdempotencyKeyReused,
+    Internal,
+    Unavailable,
+    Overloaded,
+    TimedOut,
+}
+
+impl Code {
+    /// Its word, its HTTP status, its title.
+    const fn facts(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::MalformedBody => ("malformed_body", StatusCode::BAD_REQUEST, "The body is not JSON"),
+            Self::InvalidQuery => ("invalid_query_parameter", StatusCode::BAD_REQUEST, "A query parameter is wrong"),
+            Self::UnknownQueryParameter => {
+                ("unknown_query_parameter", StatusCode::BAD_REQUEST, "A query parameter is not known")
+            }
+            Self::InvalidPath => ("invalid_path_parameter", StatusCode::BAD_REQUEST, "The path is wrong"),
+            Self::InvalidHeader => ("invalid_header", StatusCode::BAD_REQUEST, "A header is wrong"),
+            Self::InvalidCursor => ("invalid_cursor", StatusCode::BAD_REQUEST, "The cursor is not one"),
+            Self::CursorMismatch => ("cursor_mismatch", StatusCode::BAD_REQUEST, "The cursor is of another list"),
+            Self::Unauthenticated => ("unauthenticated", StatusCode::UNAUTHORIZED, "A valid API key is needed"),
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The API key's role is too weak"),
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "There is no such thing"),
+            Self::NoSuchRoute => ("no_such_route", StatusCode::NOT_FOUND, "There is no such route"),
+            Self::MethodNotAllowed => {
+                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The route has no such method")
+            }
+            Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive"),
+            Self::AlreadyExists => ("already_exists", StatusCode::CONFLICT, "It already exists"),
+            Self::Conflict => ("conflict", StatusCode::CONFLICT, "The state of things does not allow it"),
+            Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::UnsupportedMediaType => {
+                ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type")
+            }
+            Self::InvalidBody => ("invalid_body", StatusCode::UNPROCESSABLE_ENTITY, "The body is not valid"),
+            Self::Refused => ("refused", StatusCode::UNPROCESSABLE_ENTITY, "The request cannot be carried out"),
+            Self::IdempotencyKeyReused => (
+                "idempotency_key_reused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The idempotency key belongs to another request",
+            ),
+            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Drover has a defect"),
+            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Something is not there right now"),
+            Self::Overloaded => ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once"),
+            Self::TimedOut => ("timed_out", StatusCode::SERVICE_UNAVAILABLE, "The request took too long"),
+        }
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub(crate) const fn status(self) -> StatusCode {
+        self.facts().1
+    }
+
+    /// Whether the same request may work later.
+    const fn is_retryable(self) -> bool {
+        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
+    }
+}
+
+/// One thing that is wrong with a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// Where: a JSON pointer into the body; empty for the body as a whole.
+    pub(crate) pointer: String,
+    /// What, as a stable word.
+    pub(crate) code: &'static str,
+    /// What, as a sentence.
+    pub(crate) detail: String,
+}
+
+/// An error as RFC 9457 describes it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// A name for this type of problem.
+    #[serde(rename = "type")]
+    #[schema(format = "uri")]
+    kind: String,
+    /// The type of problem in a few words, always the same.
+    title: &'static str,
+    /// The HTTP status again.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened, to what, and what to do.
+    detail: String,
+    /// The path that was asked for.
+    instance: String,
+    /// The type of problem as a stable word.
+    code: &'static str,
+    /// The request's identifier, as in the log.
+    request_id: String,
+    /// Whether the same request may work later.
+    retryable: bool,
+    /// What exactly is wrong with the body, at most 20 entries.
+    errors: Vec<FieldError>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+    challenge: Option<&'static str>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Why a request is not answered as asked. It travels in the response's extensions up to
+/// [`render`], which alone knows the request's identifier.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError(Arc<Inner>);
+
+impl ApiError {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self::build(code, detail.into(), Vec::new(), None, None)
+    }
+
+    /// A body that is JSON but not what is expected.
+    pub(crate) fn invalid_body(mut errors: Vec<FieldError>) -> Self {
+        let count = errors.len();
+        let detail = match errors.as_slice() {
+            [only] => only.detail.clone(),
+            [first, ..] => format!("{} ({} more complaints in `errors`)", first.detail, count - 1),
+            [] => "the body is not valid".to_owned(),
+        };
+        errors.truncate(ERRORS_MAX);
+        Self::build(Code::InvalidBody, detail, errors, None, None)
+    }
+
+    /// A value of the body that the fleet or the playbooks do not allow.
+    pub(crate) fn refused(pointer: &str, detail: String) -> Self {
+        let error = FieldError { pointer: pointer.to_owned(), code: Code::Refused.word(), detail: detail.clone() };
+        Self::build(Code::Refused, detail, vec![error], None, None)
+    }
+
+    /// No, or no valid, API key; `challenge` goes into `WWW-Authenticate`.
+    pub(crate) fn unauthenticated(challenge: &'static str, detail: &str) -> Self {
+        Self::build(Code::Unauthenticated, detail.to_owned(), Vec::new(), Some(challenge), None)
+    }
+
+    /// Nothing of this kind has this name.
+    pub(crate) fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("there is no {what} {name}"))
+    }
+
+    /// A failure by what the caller may do about it. Only a permanent one is told in its own words:
+    /// those are made for users, the others for operators.
+    fn from_fault(fault: Fault, error: impl Error + Send + Sync + 'static) -> Self {
+        let (code, detail) = match fault {
+            Fault::Transient => (
+                Code::Unavailable,
+                "something Drover depends on does not answer right now; try again in a moment".to_owned(),
+            ),
+            Fault::Permanent => (Code::Conflict, error.to_string()),
+            Fault::Defect => (Code::Internal, DEFECT.to_owned()),
+        };
+        Self::build(code, detail, Vec::new(), None, Some(Box::new(error)))
+    }
+
+    /// A promise inside this crate was broken.
+    pub(crate) fn defect(what: &'static str) -> Self {
+        Self::build(Code::Internal, DEFECT.to_owned(), Vec::new(), None, Some(what.into()))
+    }
+
+    fn build(
+        code: Code,
+        detail: String,
+        errors: Vec<FieldError>,
+        challenge: Option<&'static str>,
+        cause: Option<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { code, detail, errors, challenge, cause }))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> Code {
+        self.0.code
+    }
+
+    #[cfg(test)]
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.0.errors
+    }
+
+    /// Says it once, with all its causes: warn for what passes, error for what must be looked at.
+    fn log(&self) {
+        let Inner { code, detail, cause, .. } = &*self.0;
+        let chain = cause.as_deref().map(chain_of).unwrap_or_default();
+        match (code.status(), code.is_retryable()) {
+            (StatusCode::INTERNAL_SERVER_ERROR, _) => {
+                tracing::error!(problem.code = code.word(), error.chain = %chain, "request failed: {chain}");
+            }
+            (_, true) => {
+                tracing::warn!(problem.code = code.word(), error.chain = %chain, "request failed for now: {detail}");
+            }
+            (_, false) => {
+                tracing::info!(problem.code = code.word(), error.chain = %chain, "request refused: {detail}");
+            }
+        }
+    }
+
+    fn problem(&self, instance: &str, request_id: &str) -> Problem {
+        let Inner { code, detail, errors, .. } = &*self.0;
+        let (word, status, title) = code.facts();
+        Problem {
+            kind: format!("urn:drover:problem:{word}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.clone(),
+            instance: instance.to_owned(),
+            code: word,
+            request_id: request_id.to_owned(),
+            retryable: code.is_retryable(),
+            errors: errors.clone(),
+        }
+    }
+}
+
+const DEFECT: &str = "Drover met something that must not happen; its log tells more under this request id";
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.0.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::AlreadyExists { .. } => Code::AlreadyExists,
+            StoreError::KeyReused { .. } => Code::IdempotencyKeyReused,
+            StoreError::Stale { .. } | StoreError::Corrupt { .. } | StoreError::Unavailable { .. } => {
+                return Self::from_fault(error.fault(), error);
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ScanError> for ApiError {
+    fn from(error: ScanError) -> Self {
+        Self::from_fault(error.fault(), error)
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::UnknownApplications { .. } => Self::new(Code::NotFound, error.to_string()),
+            RequestError::UnknownOrchestrator { .. } | RequestError::InactiveOrchestrator { .. } => {
+                Self::refused("/orchestrator_playbook", error.to_string())
+            }
+            RequestError::Refused { reason, subject: Subject::Applications } => Self::refused("/app_ids", reason),
+            RequestError::Refused { reason, subject: Subject::Orchestrator } => {
+                Self::refused("/orchestrator_playbook", reason)
+            }
+            RequestError::Unavailable { .. } => Self::from_fault(error.fault(), error),
+            RequestError::Store { source } => source.into(),
+        }
+    }
+}
+
+/// Turns every [`ApiError`] on its way out into a problem, and logs it.
+pub(crate) async fn render(request: Request, next: Next) -> Response {
+    let instance = request.uri().path().to_owned();
+    let id = request.extensions().get::<RequestId>().cloned();
+    let mut response = next.run(request).await;
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    error.log();
+
+    let problem = error.problem(&instance, id.as_ref().map_or("", RequestId::as_str));
+    *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if let Some(challenge) = error.0.challenge {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if error.0.code.status() == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// A bug in one request is that request's problem and nobody else's.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that tower-http asks for")]
+pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Response {
+    let message = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&'static str>().copied())
+        .unwrap_or("no message");
+    let cause = format!("panicked: {}", visible(message, 500));
+    ApiError::build(Code::Internal, DEFECT.to_owned(), Vec::new(), None, Some(cause.into())).into_response()
+}
+
+/// Every path without a route.
+pub(crate) async fn no_such_route() -> ApiError {
+    ApiError::new(Code::NoSuchRoute, "there is no such route; /openapi.json lists all of them, /docs shows them")
+}
+
+/// Every route's missing methods; axum adds `Allow`.
+pub(crate) async fn method_not_allowed(request: Request) -> ApiError {
+    let method = visible(request.method().as_str(), 32);
+    ApiError::new(Code::MethodNotAllowed, format!("this route has no method {method}; the header Allow lists its methods"))
+}
+
+fn chain_of(error: &(dyn Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, ": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unavailable() -> StoreError {
+        StoreError::Unavailable { action: "list servers", source: "SELECT * FROM secret at /var/lib/x.db".into() }
+    }
+
+    #[test]
+    fn a_driver_message_never_reaches_the_body() {
+        for error in [
+            unavailable(),
+            StoreError::Corrupt { what: "server", name: "7".into(), reason: "column secret at /var/lib/x.db".into() },
+        ] {
+            let problem = ApiError::from(error).problem("/api/servers", "r1");
+            let body = serde_json::to_string(&problem).unwrap();
+            assert!(!body.contains("secret") && !body.contains("/var/lib"), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_log_has_the_whole_chain() {
+        let error = ScanError::Store { source: unavailable() };
+        assert_eq!(
+            chain_of(&error),
+            "the playbooks cannot be stored: the database cannot list servers: SELECT * FROM secret at /var/lib/x.db"
+        );
+    }
+
+    #[test]
+    fn faults_have_their_status() {
+        let taken = StoreError::AlreadyExists { what: "server", name: "web01".into() };
+        for (error, status, retryable) in [
+            (ApiError::from(unavailable()), 503, true),
+            (ApiError::from(taken), 409, false),
+            (ApiError::from(StoreError::KeyReused { key: "k".into() }), 422, false),
+            (ApiError::from(StoreError::Stale { what: "task", name: "t".into(), attempt: 1 }), 409, false),
+            (ApiError::defect("x"), 500, false),
+        ] {
+            let problem = error.problem("/", "r");
+            assert_eq!((problem.status, problem.retryable), (status, retryable), "{}", problem.code);
+        }
+    }
+
+    #[test]
+    fn many_complaints_are_cut_and_counted() {
+        let error = FieldError { pointer: "/a".into(), code: "unknown_field", detail: "no".into() };
+        let problem = ApiError::invalid_body(vec![error; 30]).problem("/", "r");
+        assert_eq!(problem.errors.len(), ERRORS_MAX);
+        assert_eq!(problem.detail, "no (29 more complaints in `errors`)");
+    }
+}

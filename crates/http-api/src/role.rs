@@ -1,0 +1,70 @@
+//! Who may do what: the one table of all routes and the role each needs.
+
+use axum::http::Method;
+use drover_domain::access::Role;
+
+/// A route, without the prefix it is nested under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) role: Role,
+}
+
+const fn rule(method: &'static str, path: &'static str, role: Role) -> Rule {
+    Rule { method, path, role }
+}
+
+/// Every route of the API. A route that is not here answers nobody.
+pub(crate) const RULES: &[Rule] = &[
+    rule("GET", "/servers", Role::Viewer),
+    rule("POST", "/servers", Role::Admin),
+    rule("GET", "/servers/{id}", Role::Viewer),
+    rule("POST", "/servers/{id}/refresh", Role::Operator),
+    rule("GET", "/applications", Role::Viewer),
+    rule("GET", "/applications/{id}", Role::Viewer),
+    rule("GET", "/applications/{id}/versions", Role::Viewer),
+    rule("POST", "/applications/batch_update", Role::Operator),
+    rule("GET", "/application-groups", Role::Viewer),
+    rule("GET", "/events", Role::Viewer),
+    rule("GET", "/haproxy/instances", Role::Viewer),
+    rule("GET", "/haproxy/instances/{id}/backends", Role::Viewer),
+    rule("GET", "/haproxy/backends/{id}/servers", Role::Viewer),
+    rule("GET", "/tasks", Role::Viewer),
+    rule("GET", "/tasks/{id}", Role::Viewer),
+    rule("GET", "/tasks/{id}/events", Role::Viewer),
+    rule("GET", "/orchestrators", Role::Viewer),
+    rule("POST", "/orchestrators/scan", Role::Operator),
+];
+
+/// Where the API is nested; the first is canonical, the second is the seeds' own.
+pub(crate) const PREFIXES: [&str; 2] = ["/api/v1", "/api"];
+
+/// `path` without the prefix of the API; `None` outside of it.
+pub(crate) fn without_prefix(path: &str) -> Option<&str> {
+    PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')))
+}
+
+/// The role that a route, prefix included, needs; `None` for a route that is not in the table.
+pub(crate) fn needed(method: &Method, path: &str) -> Option<Role> {
+    let path = without_prefix(path)?;
+    // axum answers HEAD with the handler of GET.
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    RULES.iter().find(|rule| rule.method == method && rule.path == path).map(|rule| rule.role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_prefixes_need_the_same_role() {
+        for prefix in PREFIXES {
+            assert_eq!(needed(&Method::POST, &format!("{prefix}/servers")), Some(Role::Admin));
+            assert_eq!(needed(&Method::HEAD, &format!("{prefix}/servers")), Some(Role::Viewer));
+            assert_eq!(needed(&Method::DELETE, &format!("{prefix}/servers")), None);
+        }
+        assert_eq!(needed(&Method::GET, "/servers"), None);
+        assert_eq!(needed(&Method::GET, "/apiservers"), None);
+    }
+}

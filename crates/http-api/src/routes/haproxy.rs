@@ -1,0 +1,52 @@
+//! HAProxy, as it was last read.
+
+use axum::extract::State;
+use drover_domain::balancer::{BackendKey, InstanceKey};
+
+use crate::extract::PathId;
+use crate::page::{ItemPage, List, Listed, PageParams};
+use crate::problem::ApiError;
+use crate::state::Api;
+use crate::wire::{HaproxyBackend, HaproxyInstance, HaproxyServer};
+
+const TAG: &str = "haproxy";
+
+/// HAProxy instances, by id.
+#[utoipa::path(
+    get, path = "/haproxy/instances", tag = TAG, operation_id = "list_haproxy_instances", params(PageParams),
+    responses((status = 200, description = "A page of instances", body = ItemPage<HaproxyInstance>))
+)]
+pub(crate) async fn instances(State(api): State<Api>, list: List<()>) -> Result<Listed<HaproxyInstance>, ApiError> {
+    let page = api.service.views.balancer.instances(list.page).await?;
+    Ok(list.reply(page))
+}
+
+/// The backends of an instance, by id.
+#[utoipa::path(
+    get, path = "/haproxy/instances/{id}/backends", tag = TAG, operation_id = "list_haproxy_backends",
+    params(PageParams),
+    responses((status = 200, description = "A page of backends", body = ItemPage<HaproxyBackend>))
+)]
+pub(crate) async fn backends(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    list: List<()>,
+) -> Result<Listed<HaproxyBackend>, ApiError> {
+    let page = api.service.views.balancer.backends(InstanceKey::new(id), list.page).await?;
+    page.map(|page| list.reply(page)).ok_or_else(|| ApiError::not_found("HAProxy instance", id))
+}
+
+/// The servers of a backend, by id.
+#[utoipa::path(
+    get, path = "/haproxy/backends/{id}/servers", tag = TAG, operation_id = "list_haproxy_servers",
+    params(PageParams),
+    responses((status = 200, description = "A page of servers", body = ItemPage<HaproxyServer>))
+)]
+pub(crate) async fn servers(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    list: List<()>,
+) -> Result<Listed<HaproxyServer>, ApiError> {
+    let page = api.service.views.balancer.servers(BackendKey::new(id), list.page).await?;
+    page.map(|page| list.reply(page)).ok_or_else(|| ApiError::not_found("HAProxy backend", id))
+}

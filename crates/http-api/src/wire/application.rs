@@ -1,0 +1,245 @@
+//! Applications, their groups and versions, and the events of the fleet.
+
+use drover_domain::Key;
+use drover_domain::fleet::{self, ApplicationKind, ServerKey, VersionChangeKey};
+use drover_usecases::ApplicationFilter;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::schema::{self, Instant};
+use super::word::{
+    ApplicationStatusWord, ApplicationType, ChangeSourceWord, ChangedByWord, EventStatusWord, EventType,
+};
+use crate::page::Filter;
+use crate::problem::ApiError;
+use crate::query::Parameters;
+
+const NAME_MAX: usize = 255;
+
+/// An application instance on a server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Application {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// The server it runs on; null when that was removed.
+    #[schema(schema_with = schema::optional_id)]
+    server_id: Option<i64>,
+    /// That server's name.
+    server_name: Option<String>,
+    /// Its instance name, such as `jurws_1`.
+    name: String,
+    app_type: ApplicationType,
+    /// The group it is updated with.
+    group: Option<String>,
+    /// Its number in the group.
+    instance_number: u32,
+    status: ApplicationStatusWord,
+    /// The version its agent tells.
+    version: Option<String>,
+    /// The docker tag.
+    tag: Option<String>,
+    /// The docker image.
+    image: Option<String>,
+    /// The address it listens on.
+    address: Option<String>,
+    /// The port it listens on.
+    port: Option<u16>,
+    /// Where it lives.
+    path: Option<String>,
+    /// Where it logs.
+    log_path: Option<String>,
+    /// Where its artifact came from.
+    distr_path: Option<String>,
+    /// The update playbook that holds for it, with its parameters.
+    effective_playbook: String,
+    /// The server in HAProxy it is mapped to, as `backend/server`.
+    haproxy_server: Option<String>,
+    /// When its agent last listed it.
+    last_seen: Option<Instant>,
+}
+
+impl Application {
+    pub(crate) fn new(application: fleet::Application, default_playbook: &str) -> Self {
+        let fleet::Application { key, server, observed, group, number, settings, last_seen, .. } = application;
+        let (server_id, server_name) = server.map(|(key, name)| (key.get(), name)).unzip();
+        Self {
+            id: key.get(),
+            server_id,
+            server_name,
+            name: observed.name,
+            app_type: observed.kind.into(),
+            group: group.map(|(_, name)| name),
+            instance_number: number,
+            status: observed.status.into(),
+            version: observed.version.version,
+            tag: observed.version.tag,
+            image: observed.version.image,
+            address: observed.address,
+            port: observed.port,
+            path: observed.path,
+            log_path: observed.log_path,
+            distr_path: observed.version.distr_path,
+            effective_playbook: settings.playbook_path.unwrap_or_else(|| default_playbook.to_owned()),
+            haproxy_server: None,
+            last_seen: last_seen.map(Into::into),
+        }
+    }
+}
+
+/// Which applications are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct ApplicationParams {
+    /// On this server.
+    #[param(schema_with = schema::id)]
+    server_id: Option<i64>,
+    /// Of the group with exactly this name.
+    #[param(schema_with = name)]
+    group: Option<String>,
+    /// Of this kind.
+    #[param(inline)]
+    app_type: Option<ApplicationType>,
+    /// With exactly this instance name.
+    #[param(schema_with = name)]
+    name: Option<String>,
+}
+
+fn name() -> utoipa::openapi::Object {
+    schema::line(NAME_MAX).build()
+}
+
+impl Filter for ApplicationFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            server: parameters.id("server_id")?.map(Key::new),
+            group: parameters.line("group", NAME_MAX)?,
+            kind: parameters.word("app_type", "docker, site, service", ApplicationKind::parse)?,
+            name: parameters.line("name", NAME_MAX)?,
+        })
+    }
+}
+
+/// Of which server.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameter that the filter reads")]
+pub(crate) struct ServerParams {
+    /// Only those of this server.
+    #[param(schema_with = schema::id)]
+    server_id: Option<i64>,
+}
+
+impl Filter for Option<ServerKey> {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(parameters.id("server_id")?.map(Key::new))
+    }
+}
+
+/// A row of an application's version history.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionChange {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// The version before.
+    old_version: Option<String>,
+    /// The version after.
+    new_version: Option<String>,
+    /// The docker tag before.
+    old_tag: Option<String>,
+    /// The docker tag after.
+    new_tag: Option<String>,
+    /// When it was noticed.
+    changed_at: Instant,
+    changed_by: ChangedByWord,
+    change_source: ChangeSourceWord,
+    /// The update task that did it.
+    task_id: Option<Uuid>,
+}
+
+impl From<(VersionChangeKey, fleet::VersionChange)> for VersionChange {
+    fn from((key, change): (VersionChangeKey, fleet::VersionChange)) -> Self {
+        Self {
+            id: key.get(),
+            old_version: change.old.version,
+            new_version: change.new.version,
+            old_tag: change.old.tag,
+            new_tag: change.new.tag,
+            changed_at: change.changed_at.into(),
+            changed_by: change.changed_by.into(),
+            change_source: change.source.into(),
+            task_id: change.task.map(drover_domain::Id::as_uuid),
+        }
+    }
+}
+
+/// Applications that are updated together; a group spans servers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ApplicationGroup {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// Its name; unique.
+    name: String,
+    /// The name of its catalog entry.
+    catalog: Option<String>,
+    /// How many applications it has.
+    applications: u32,
+    /// How many of them are online.
+    online: u32,
+    /// The update playbook of the group, if it has one of its own.
+    update_playbook_path: Option<String>,
+    /// How its applications are grouped into tasks.
+    batch_grouping_strategy: String,
+}
+
+impl From<(fleet::Group, Option<String>)> for ApplicationGroup {
+    fn from((group, catalog): (fleet::Group, Option<String>)) -> Self {
+        Self {
+            id: group.key.get(),
+            name: group.name,
+            catalog,
+            applications: group.applications,
+            online: group.online,
+            update_playbook_path: group.settings.playbook_path,
+            batch_grouping_strategy: group.grouping,
+        }
+    }
+}
+
+/// Something that happened to the fleet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FleetEvent {
+    /// Its id; later events have greater ones.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// When it happened.
+    at: Instant,
+    event_type: EventType,
+    status: EventStatusWord,
+    /// The server.
+    #[schema(schema_with = schema::optional_id)]
+    server_id: Option<i64>,
+    /// The application.
+    #[schema(schema_with = schema::optional_id)]
+    application_id: Option<i64>,
+    /// One sentence.
+    description: String,
+}
+
+impl From<fleet::Event> for FleetEvent {
+    fn from(fleet::Event { key, event }: fleet::Event) -> Self {
+        Self {
+            id: key.get(),
+            at: event.at.into(),
+            event_type: event.kind.into(),
+            status: event.status.into(),
+            server_id: event.server.map(Key::get),
+            application_id: event.application.map(Key::get),
+            description: event.description,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! HAProxy: instances, backends, servers.
+
+use drover_domain::Key;
+use drover_domain::balancer::{AdminBits, BalancerBackend, BalancerInstance, BalancerServer};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::schema::{self, Instant};
+use super::word::{AdminWord, FetchStatusWord, HealthWord};
+
+/// An HAProxy behind an agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HaproxyInstance {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// The server whose agent manages it.
+    #[schema(schema_with = schema::id)]
+    server_id: i64,
+    /// That server's name.
+    server_name: String,
+    /// Its name at the agent.
+    name: String,
+    /// Whether it is synced.
+    active: bool,
+    /// When the last sync ended.
+    last_sync: Option<Instant>,
+    last_sync_status: FetchStatusWord,
+    /// Why it failed.
+    last_sync_error: Option<String>,
+    /// How many backends it has.
+    backends: u32,
+}
+
+impl From<BalancerInstance> for HaproxyInstance {
+    fn from(instance: BalancerInstance) -> Self {
+        Self {
+            id: instance.key.get(),
+            server_id: instance.server.get(),
+            server_name: instance.server_name,
+            name: instance.name,
+            active: instance.is_active,
+            last_sync: instance.last_sync.map(Into::into),
+            last_sync_status: instance.last_sync_status.into(),
+            last_sync_error: instance.last_sync_error,
+            backends: instance.backends,
+        }
+    }
+}
+
+/// A backend of an HAProxy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HaproxyBackend {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// Its instance.
+    #[schema(schema_with = schema::id)]
+    instance_id: i64,
+    /// Its name in HAProxy.
+    name: String,
+    last_fetch_status: FetchStatusWord,
+    /// Why its servers could not be read.
+    last_fetch_error: Option<String>,
+    /// How many servers it has.
+    servers: u32,
+    /// How many of them take traffic.
+    ready: u32,
+}
+
+impl From<BalancerBackend> for HaproxyBackend {
+    fn from(backend: BalancerBackend) -> Self {
+        Self {
+            id: backend.key.get(),
+            instance_id: backend.instance.get(),
+            name: backend.name,
+            last_fetch_status: backend.last_fetch_status.into(),
+            last_fetch_error: backend.last_fetch_error,
+            servers: backend.servers,
+            ready: backend.ready,
+        }
+    }
+}
+
+/// A server of a backend, as HAProxy tells.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HaproxyServer {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// Its backend.
+    #[schema(schema_with = schema::id)]
+    backend_id: i64,
+    /// Its name in HAProxy.
+    name: String,
+    /// HAProxy's own word, such as `UP`, `DRAIN` or `MAINT (resolution)`.
+    status: String,
+    health: HealthWord,
+    /// What an operator asked of it; null when the agent does not tell.
+    admin: Option<AdminWord>,
+    /// Sessions on it right now.
+    sessions: Option<u64>,
+    /// Requests waiting for it right now.
+    queue: Option<u64>,
+    /// Its weight.
+    weight: u32,
+    /// How its last check ended, in HAProxy's word.
+    check_status: Option<String>,
+    /// Its address.
+    address: Option<String>,
+    /// Its port.
+    port: Option<u16>,
+    /// The application behind it.
+    #[schema(schema_with = schema::optional_id)]
+    application_id: Option<i64>,
+    /// When it was last written.
+    last_seen: Option<Instant>,
+}
+
+impl From<BalancerServer> for HaproxyServer {
+    fn from(server: BalancerServer) -> Self {
+        let BalancerServer { key, backend, observed, application, last_seen, removed_at: _ } = server;
+        Self {
+            id: key.get(),
+            backend_id: backend.get(),
+            name: observed.name,
+            health: observed.word.health().into(),
+            status: observed.word.to_string(),
+            admin: observed.admin.map(AdminBits::state).map(Into::into),
+            sessions: observed.sessions,
+            queue: observed.queue,
+            weight: observed.weight,
+            check_status: observed.check_status,
+            address: observed.address,
+            port: observed.port,
+            application_id: application.map(Key::get),
+            last_seen: last_seen.map(Into::into),
+        }
+    }
+}

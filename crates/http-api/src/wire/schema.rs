@@ -1,0 +1,149 @@
+//! Schemas that derives cannot say.
+
+use drover_domain::Timestamp;
+use drover_domain::fleet::NewServer;
+use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
+use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{
+    AnyOfBuilder, Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
+use utoipa::{PartialSchema, ToSchema, openapi::RefOr};
+
+use super::ID_MAX;
+
+// What `drover_domain::text::is_hidden` refuses, for the inside of a character class.
+const HIDDEN: &str = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff";
+const BLANK: &str = r"[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
+
+fn string() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn nullable(kind: Type) -> SchemaType {
+    SchemaType::from_iter([kind, Type::Null])
+}
+
+fn id_object() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .minimum(Some(1))
+        .maximum(Some(ID_MAX.unsigned_abs()))
+}
+
+/// The id of something in the fleet.
+pub(crate) fn id() -> Object {
+    id_object().build()
+}
+
+/// The id of a task.
+pub(crate) fn uuid() -> Object {
+    string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
+}
+
+/// The same as [`id`], or null.
+pub(super) fn optional_id() -> Object {
+    id_object().schema_type(nullable(Type::Integer)).build()
+}
+
+/// Ids, each once.
+pub(super) fn application_ids() -> Array {
+    ArrayBuilder::new()
+        .items(id())
+        .min_items(Some(1))
+        .max_items(Some(APPLICATIONS_MAX))
+        .unique_items(true)
+        .description(Some("The ids of the applications, each once."))
+        .build()
+}
+
+/// What [`drover_domain::text::check_line`] accepts.
+pub(super) fn line(most: usize) -> ObjectBuilder {
+    let pattern = format!(r"^[^{HIDDEN}]*[^\s{HIDDEN}][^{HIDDEN}]*$");
+    string().min_length(Some(1)).max_length(Some(most)).pattern(Some(pattern))
+}
+
+/// What [`ArtifactUrl::parse`] accepts.
+pub(super) fn artifact_url() -> Object {
+    let pattern = format!(r"^(?:[^\-\s{HIDDEN}][^{HIDDEN}]*|{BLANK}[^{HIDDEN}]*[^\s{HIDDEN}][^{HIDDEN}]*)$");
+    string()
+        .min_length(Some(1))
+        .max_length(Some(ArtifactUrl::LENGTH_MAX))
+        .pattern(Some(pattern))
+        .description(Some("Where the new version comes from: a URL or a docker image. It reaches the playbook literally."))
+        .examples([serde_json::json!("http://nexus.example/jurws/jurws-1.1.0.zip")])
+        .build()
+}
+
+/// Minutes a drained server is waited for.
+pub(super) fn drain_wait_time() -> Object {
+    ObjectBuilder::new()
+        .schema_type(nullable(Type::Number))
+        .minimum(Some(0))
+        .maximum(Some(60))
+        .description(Some(
+            "How long a drained server is waited for, minutes. Absent, null or 0: 5 minutes. Only a number, never a text.",
+        ))
+        .build()
+}
+
+/// The orchestrator playbook to use.
+pub(super) fn orchestrator_playbook() -> Object {
+    line(ORCHESTRATOR_MAX)
+        .schema_type(nullable(Type::String))
+        .description(Some("The file name of an orchestrator playbook that a scan found; absent or null: the configured one."))
+        .build()
+}
+
+/// The most characters of a playbook's file name.
+pub(super) const ORCHESTRATOR_MAX: usize = 255;
+
+/// What [`NewServer::new`] accepts as a name.
+pub(super) fn server_name() -> Object {
+    string()
+        .min_length(Some(1))
+        .max_length(Some(NewServer::NAME_MAX))
+        .pattern(Some("^[A-Za-z0-9_:][A-Za-z0-9_.:-]*$"))
+        .description(Some("The server's full name; unique."))
+        .examples([serde_json::json!("web01.example")])
+        .build()
+}
+
+/// What [`NewServer::new`] accepts as an address.
+pub(super) fn server_address() -> Schema {
+    let host = string().min_length(Some(1)).max_length(Some(NewServer::ADDRESS_MAX));
+    let ipv6 = string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Ipv6)));
+    AnyOfBuilder::new()
+        .item(host.pattern(Some("^[A-Za-z0-9][A-Za-z0-9.-]*$")))
+        .item(ipv6.pattern(Some("^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$")))
+        .description(Some("Where the agent listens: an IP address or a host name, without a port."))
+        .into()
+}
+
+/// An instant as the interface shows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instant(Timestamp);
+
+impl From<Timestamp> for Instant {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+impl Serialize for Instant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl PartialSchema for Instant {
+    fn schema() -> RefOr<Schema> {
+        string()
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339, UTC, with milliseconds."))
+            .examples([serde_json::json!("2026-01-31T12:00:00.000Z")])
+            .into()
+    }
+}
+
+impl ToSchema for Instant {}

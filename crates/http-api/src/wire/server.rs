@@ -1,0 +1,124 @@
+//! Servers.
+
+use drover_domain::fleet::{self, NewServerError};
+use drover_usecases::Refreshed;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::schema::{self, Instant};
+use super::word::{PollOutcomeWord, ServerStatusWord};
+use crate::body::{Fields, Flaw, ReadBody, boolean, text, whole};
+
+/// A server with an agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Server {
+    /// Its id.
+    #[schema(schema_with = schema::id)]
+    id: i64,
+    /// Its full name; unique.
+    name: String,
+    /// Where its agent listens: an IP address or a host name.
+    address: String,
+    /// The agent's port.
+    port: u16,
+    status: ServerStatusWord,
+    /// Whether an HAProxy is managed through its agent.
+    is_haproxy_node: bool,
+    /// When it was last polled.
+    last_check: Option<Instant>,
+    /// Why the last poll failed or was held.
+    last_error: Option<String>,
+    /// When it was added.
+    created_at: Instant,
+}
+
+impl From<fleet::Server> for Server {
+    fn from(server: fleet::Server) -> Self {
+        Self {
+            id: server.key.get(),
+            name: server.name,
+            address: server.address,
+            port: server.port,
+            status: server.status.into(),
+            is_haproxy_node: server.is_haproxy_node,
+            last_check: server.last_check.map(Into::into),
+            last_error: server.last_error,
+            created_at: server.created_at.into(),
+        }
+    }
+}
+
+/// A server to add.
+#[derive(Debug, ToSchema)]
+pub(crate) struct NewServer {
+    #[schema(schema_with = schema::server_name)]
+    name: String,
+    #[schema(schema_with = schema::server_address)]
+    address: String,
+    /// The agent's port.
+    #[schema(minimum = 1, maximum = 65535)]
+    port: u16,
+    /// Whether an HAProxy is managed through its agent.
+    #[schema(default = false)]
+    is_haproxy_node: Option<bool>,
+}
+
+impl ReadBody for NewServer {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let name = fields.required("name", text(|text| Ok(text.to_owned())));
+        let address = fields.required("address", text(|text| Ok(text.to_owned())));
+        let port = fields.required("port", whole(1, i64::from(u16::MAX)));
+        let is_haproxy_node = fields.optional("is_haproxy_node", boolean);
+        let read = Self {
+            name: name?,
+            address: address?,
+            port: u16::try_from(port?).ok()?,
+            is_haproxy_node: is_haproxy_node?,
+        };
+        match read.to_domain() {
+            Ok(_) => Some(read),
+            Err(error) => {
+                let pointer = match &error {
+                    NewServerError::Name(_) => "name",
+                    NewServerError::Address(_) => "address",
+                    NewServerError::Port => "port",
+                };
+                fields.complain(pointer, Flaw::invalid(error));
+                None
+            }
+        }
+    }
+}
+
+impl NewServer {
+    /// The server to add.
+    ///
+    /// # Errors
+    ///
+    /// [`NewServerError`]; never for one that was read from a body.
+    pub(crate) fn to_domain(&self) -> Result<fleet::NewServer, NewServerError> {
+        fleet::NewServer::new(&self.name, &self.address, self.port, self.is_haproxy_node.unwrap_or(false))
+    }
+}
+
+/// What a poll that was asked for came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefreshReport {
+    server: Server,
+    outcome: PollOutcomeWord,
+    /// How many applications the agent listed; 0 when it did not answer.
+    applications: usize,
+    /// Why the outcome is what it is, where that needs a sentence.
+    detail: Option<String>,
+}
+
+impl From<Refreshed> for RefreshReport {
+    fn from(refreshed: Refreshed) -> Self {
+        Self {
+            server: refreshed.server.into(),
+            outcome: refreshed.outcome.into(),
+            applications: refreshed.applications,
+            detail: refreshed.detail,
+        }
+    }
+}

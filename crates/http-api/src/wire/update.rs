@@ -1,0 +1,139 @@
+//! Asking for an update.
+
+use drover_domain::Key;
+use drover_domain::fleet::ApplicationKey;
+use drover_domain::rollout::drain::DrainWait;
+use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl, UpdateMode};
+use drover_domain::text::check_line;
+use drover_usecases::Accepted;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::schema;
+use crate::body::{Fields, Flaw, ReadBody, ids, number, text};
+
+/// Applications to update together.
+#[derive(Debug, ToSchema)]
+pub(crate) struct BatchUpdate {
+    #[schema(schema_with = schema::application_ids)]
+    pub(crate) app_ids: Vec<ApplicationKey>,
+    #[schema(schema_with = schema::artifact_url)]
+    pub(crate) distr_url: ArtifactUrl,
+    /// What to do with the artifact; `immediate` is another word for `update`.
+    #[schema(value_type = Option<RequestedMode>, inline, default = "update")]
+    pub(crate) mode: UpdateMode,
+    #[schema(schema_with = schema::orchestrator_playbook, required = false)]
+    pub(crate) orchestrator_playbook: Option<String>,
+    #[schema(schema_with = schema::drain_wait_time, required = false)]
+    pub(crate) drain_wait_time: DrainWait,
+}
+
+/// The words a request may use.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes the words that `UpdateMode::parse` reads")]
+pub(crate) enum RequestedMode {
+    Update,
+    Deliver,
+    Immediate,
+}
+
+impl ReadBody for BatchUpdate {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let app_ids = fields.required("app_ids", ids(APPLICATIONS_MAX));
+        let distr_url = fields.required("distr_url", text(|text| ArtifactUrl::parse(text).map_err(Flaw::invalid)));
+        let mode = fields.optional(
+            "mode",
+            text(|word| {
+                UpdateMode::parse(word).ok_or_else(|| Flaw::new("invalid", "must be one of update, deliver, immediate"))
+            }),
+        );
+        let orchestrator_playbook = fields.optional(
+            "orchestrator_playbook",
+            text(|name| {
+                check_line("the orchestrator playbook", name, schema::ORCHESTRATOR_MAX).map_err(Flaw::invalid)?;
+                Ok(name.to_owned())
+            }),
+        );
+        let drain_wait_time =
+            fields.optional("drain_wait_time", number(|minutes| DrainWait::parse(Some(minutes)).map_err(Flaw::invalid)));
+        Some(Self {
+            app_ids: app_ids?.into_iter().map(Key::new).collect(),
+            distr_url: distr_url?,
+            mode: mode?.unwrap_or(UpdateMode::Update),
+            orchestrator_playbook: orchestrator_playbook?,
+            drain_wait_time: drain_wait_time?.unwrap_or(DrainWait::DEFAULT),
+        })
+    }
+}
+
+impl BatchUpdate {
+    /// A digest of what is asked, whatever the order and spelling of the body's fields.
+    pub(crate) fn digest(&self) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        digest.update(self.app_ids.len().to_be_bytes());
+        for key in &self.app_ids {
+            digest.update(key.get().to_be_bytes());
+        }
+        let orchestrator = self.orchestrator_playbook.as_deref();
+        for text in [Some(self.distr_url.as_str()), Some(self.mode.as_str()), orchestrator] {
+            // Lengths keep neighbors apart; no text is as long as the mark for an absent one.
+            digest.update(text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
+            digest.update(text.unwrap_or_default());
+        }
+        digest.update(self.drain_wait_time.minutes().unwrap_or_default().to_bits().to_be_bytes());
+        digest.finalize().to_vec()
+    }
+}
+
+/// The tasks that will do what was asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UpdateAccepted {
+    /// Always true; what cannot be done is a problem.
+    success: bool,
+    /// A sentence.
+    message: String,
+    /// The tasks, in the order they will be worked on.
+    task_ids: Vec<Uuid>,
+    /// How many groups the applications fell into: one task each.
+    groups_count: usize,
+}
+
+impl UpdateAccepted {
+    pub(crate) fn new(accepted: &Accepted, applications: usize) -> Self {
+        let groups_count = accepted.tasks.len();
+        let tasks = if groups_count == 1 { "1 task".to_owned() } else { format!("{groups_count} tasks") };
+        Self {
+            success: true,
+            message: format!("the update of {applications} applications is queued as {tasks}"),
+            task_ids: accepted.tasks.iter().map(|task| task.as_uuid()).collect(),
+            groups_count,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(ids: &[i64], orchestrator: Option<&str>) -> BatchUpdate {
+        BatchUpdate {
+            app_ids: ids.iter().copied().map(Key::new).collect(),
+            distr_url: ArtifactUrl::parse("http://nexus/a.zip").unwrap(),
+            mode: UpdateMode::Update,
+            orchestrator_playbook: orchestrator.map(str::to_owned),
+            drain_wait_time: DrainWait::DEFAULT,
+        }
+    }
+
+    #[test]
+    fn another_request_has_another_digest() {
+        let base = update(&[1, 2], None).digest();
+        assert_eq!(update(&[1, 2], None).digest(), base);
+        for other in [update(&[2, 1], None), update(&[1], None), update(&[1, 2], Some("")), update(&[1, 2], Some("x"))] {
+            assert_ne!(other.digest(), base, "{other:?}");
+        }
+    }
+}

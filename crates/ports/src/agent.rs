@@ -1,0 +1,141 @@
+//! Agents on servers.
+
+use async_trait::async_trait;
+use drover_domain::balancer::ObservedServer;
+use drover_domain::fleet::inventory::InventoryReport;
+
+use crate::{BoxError, Fault};
+
+/// Where an agent listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AgentAddress {
+    /// An IP address or a host name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for AgentAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The servers of one backend, read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BackendAnswer {
+    /// The servers.
+    pub servers: Vec<ObservedServer>,
+    /// What could not be read, one sentence each; the rest stands.
+    pub complaints: Vec<String>,
+}
+
+/// Why an agent's answer is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No connection: nothing was asked.
+    #[error("the agent at {address} cannot be reached")]
+    Unreachable {
+        /// Where it should be.
+        address: AgentAddress,
+        /// Why not.
+        source: BoxError,
+    },
+    /// No complete answer in time: what it did is unknown.
+    #[error("the agent at {address} did not answer within {after_ms} ms")]
+    Silent {
+        /// Where it is.
+        address: AgentAddress,
+        /// The deadline, milliseconds.
+        after_ms: u64,
+    },
+    /// It said no, in one of its three error shapes.
+    #[error("the agent at {address} refused with status {status}: {message}")]
+    Refused {
+        /// Where it is.
+        address: AgentAddress,
+        /// The HTTP status.
+        status: u16,
+        /// Its own words, made visible, at most 500 characters.
+        message: String,
+    },
+    /// It said something that is no answer: not JSON, another shape, too large, a redirect.
+    #[error("the agent at {address} answered something unreadable: {reason}")]
+    Unreadable {
+        /// Where it is.
+        address: AgentAddress,
+        /// What is wrong, a sentence.
+        reason: String,
+    },
+}
+
+impl AgentError {
+    /// What the caller may do about it.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } => Fault::Transient,
+            Self::Refused { status, .. } => {
+                if *status >= 500 {
+                    Fault::Transient
+                } else {
+                    Fault::Permanent
+                }
+            }
+            Self::Unreadable { .. } => Fault::Permanent,
+        }
+    }
+}
+
+/// The agents of the fleet. Every answer is bounded in size and in time; the deadline is the
+/// adapter's and is shown in [`AgentError::Silent`].
+#[async_trait]
+pub trait AgentGateway: Send + Sync {
+    /// Whether the agent answers.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AgentError`].
+    async fn ping(&self, agent: &AgentAddress) -> Result<(), AgentError>;
+
+    /// The applications the agent lists. One unreadable application is a complaint, not an error.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AgentError`].
+    async fn inventory(&self, agent: &AgentAddress) -> Result<InventoryReport, AgentError>;
+
+    /// The names of the HAProxy instances behind the agent.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AgentError`].
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError>;
+
+    /// The names of the backends of an instance.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AgentError`].
+    async fn backends(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+    ) -> Result<Vec<String>, AgentError>;
+
+    /// The servers of a backend. One unreadable server is a complaint, not an error.
+    ///
+    /// # Errors
+    ///
+    /// Any [`AgentError`].
+    async fn backend_servers(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+        backend: &str,
+    ) -> Result<BackendAnswer, AgentError>;
+}

@@ -1,0 +1,143 @@
+//! The fleet as it is stored.
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::fleet::inventory::{InventoryChange, KnownInventory};
+use drover_domain::fleet::{
+    Application, ApplicationKey, ApplicationKind, Event, Group, NewServer, Server, ServerKey,
+    VersionChange, VersionChangeKey,
+};
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::rollout::snapshot::FleetSnapshot;
+
+use crate::StoreError;
+
+/// The durable record of servers.
+#[async_trait]
+pub trait ServerRegistry: Send + Sync {
+    /// Adds a server nobody has polled yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the name is taken, and then nothing changed;
+    /// [`StoreError::Unavailable`].
+    async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError>;
+
+    /// The server with this key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError>;
+
+    /// Servers by key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError>;
+}
+
+/// The durable record of what runs where, as polling needs it.
+///
+/// Both methods cost a number of statements that does not depend on the number of applications.
+#[async_trait]
+pub trait InventoryStore: Send + Sync {
+    /// A server with everything known to run on it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError>;
+
+    /// Writes what a poll changed in one transaction: the server's row, applications, catalog
+    /// entries and groups by name (made when missing; a group without a catalog entry gets one),
+    /// version history, events. A quiet change writes the server's row only. An application that
+    /// is upserted is present: its last-seen time follows the server's inventory time from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], and then nothing changed.
+    async fn store(&self, change: &InventoryChange) -> Result<(), StoreError>;
+}
+
+/// Which applications are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApplicationFilter {
+    /// On this server.
+    pub server: Option<ServerKey>,
+    /// Of the group with exactly this name.
+    pub group: Option<String>,
+    /// Of this kind.
+    pub kind: Option<ApplicationKind>,
+    /// With exactly this instance name.
+    pub name: Option<String>,
+}
+
+/// The fleet as people look at it. A present application's `last_seen` is its server's last
+/// believed inventory.
+#[async_trait]
+pub trait FleetView: Send + Sync {
+    /// The application with this key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn application(
+        &self,
+        application: ApplicationKey,
+    ) -> Result<Option<Application>, StoreError>;
+
+    /// Applications by key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn applications(
+        &self,
+        filter: &ApplicationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Application>, StoreError>;
+
+    /// The version history of an application, newest first; `None` if there is no such application.
+    /// A page's position is the key of the change.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn versions(
+        &self,
+        application: ApplicationKey,
+        page: PageRequest,
+    ) -> Result<Option<Page<(VersionChangeKey, VersionChange)>>, StoreError>;
+
+    /// Groups by key, with their counts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError>;
+
+    /// Events, newest first, of one server or of all.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn events(
+        &self,
+        server: Option<ServerKey>,
+        page: PageRequest,
+    ) -> Result<Page<Event>, StoreError>;
+}
+
+/// What the executor template needs, loaded at once.
+#[async_trait]
+pub trait FleetSnapshots: Send + Sync {
+    /// The applications with their servers, groups, settings and active HAProxy mappings, in at most
+    /// two statements for any number of applications. Unknown applications are absent.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError>;
+}

@@ -1,0 +1,28 @@
+//! What Drover needs from outside: one small trait and one error enum per need.
+//!
+//! Traits speak the words of the domain; what they promise is written on them, and the contract
+//! suites of `drover-testkit` hold every implementation to it. It must not know any adapter.
+//!
+//! Start reading at [`UpdateTasks`] (the queue) and [`PlaybookRunner`] (what does the work).
+
+mod access;
+mod agent;
+mod balancer;
+mod clock;
+mod fault;
+mod fleet;
+mod orchestrators;
+mod runner;
+mod store;
+mod tasks;
+
+pub use access::AccessKeys;
+pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+pub use balancer::{BalancerStore, BalancerView, NewMapping};
+pub use clock::{Clock, IdSource};
+pub use fault::{BoxError, Fault};
+pub use fleet::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry};
+pub use orchestrators::{OrchestratorStore, ScanOutcome};
+pub use runner::{EventBatch, PlaybookRunner, RunnerError};
+pub use store::{StoreError, StoreHealth};
+pub use tasks::{Claim, Idempotency, NewUpdates, Started, TaskView, UpdateTasks};

@@ -1,0 +1,134 @@
+//! Playbooks as durable jobs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_domain::rollout::job::{JobEvent, JobId, JobStatus, PlaybookFile, PlaybookJob};
+
+use crate::{BoxError, Fault};
+
+/// Events of a job behind an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventBatch {
+    /// The events in order, numbered from the asked sequence number.
+    pub events: Vec<JobEvent>,
+    /// The byte offset behind the last of them: where the next call goes on.
+    pub offset: u64,
+    /// Where the job stood after these events were read; an ended job with no new events is over.
+    pub status: JobStatus,
+}
+
+/// Why the control host did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The control host cannot be reached, or did not answer in time. What it did is unknown; asking
+    /// again is safe.
+    #[error("the control host did not answer while trying to {action}")]
+    Unavailable {
+        /// What was being done.
+        action: &'static str,
+        /// Why.
+        source: BoxError,
+    },
+    /// There is no such playbook in the playbook folder.
+    #[error("the playbook `{playbook}` is not in the playbook folder of the control host")]
+    NoSuchPlaybook {
+        /// The playbook.
+        playbook: String,
+    },
+    /// The job cannot be run as it is; nothing was started.
+    #[error("the job cannot be run: {reason}")]
+    Refused {
+        /// What is wrong, a sentence.
+        reason: String,
+    },
+    /// The control host answered, but not as agreed.
+    #[error("the control host answered something unreadable while trying to {action}: {reason}")]
+    Unreadable {
+        /// What was being done.
+        action: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl RunnerError {
+    /// What the caller may do about it.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Unavailable { .. } => Fault::Transient,
+            Self::NoSuchPlaybook { .. } | Self::Refused { .. } => Fault::Permanent,
+            Self::Unreadable { .. } => Fault::Defect,
+        }
+    }
+}
+
+/// Runs playbooks as jobs that outlive their caller.
+///
+/// * A job is keyed by its identifier: it is started at most once, whoever asks and however often.
+/// * A job goes on when the caller dies, and can be followed again from any offset.
+/// * Nothing of a job's variables is visible in process lists or logs.
+#[async_trait]
+pub trait PlaybookRunner: Send + Sync {
+    /// Starts the job, unless a job with this identifier was started before; then it is left
+    /// as it is. Returns when the job is started for good.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError`]; after [`RunnerError::Unavailable`] the job may have been started: launch it
+    /// again, which starts it at most once.
+    async fn launch(&self, job: &PlaybookJob) -> Result<(), RunnerError>;
+
+    /// The events behind byte `offset`, at most a bounded number at once, the first of them numbered
+    /// `sequence`. Waits up to `wait` for something new; a job that ended is answered at once.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`], [`RunnerError::Unreadable`].
+    async fn follow(
+        &self,
+        job: JobId,
+        offset: u64,
+        sequence: u64,
+        wait: Duration,
+    ) -> Result<EventBatch, RunnerError>;
+
+    /// Where the job stands.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`], [`RunnerError::Unreadable`].
+    async fn status(&self, job: JobId) -> Result<JobStatus, RunnerError>;
+
+    /// Stops the job: interrupt, then terminate, then kill, each to its whole process group with
+    /// 10 s between. Returns when no process of it is left; a job that is not running is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`]; the job may be stopping.
+    async fn cancel(&self, job: JobId) -> Result<(), RunnerError>;
+
+    /// What the job wrote to its error output: the last lines of its error
+    /// output, at most 4,000 characters, made visible.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`].
+    async fn diagnostics(&self, job: JobId) -> Result<String, RunnerError>;
+
+    /// Whether the control host can run playbooks: the version it reports.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`] naming what is missing in its source.
+    async fn probe(&self) -> Result<String, RunnerError>;
+
+    /// The playbooks of the playbook folder (`*.yml`, `*.yaml`, not below it), by name, each with
+    /// its first 150 lines; at most 1,000 of them.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`].
+    async fn playbooks(&self) -> Result<Vec<PlaybookFile>, RunnerError>;
+}

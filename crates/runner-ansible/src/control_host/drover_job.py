@@ -1,0 +1,527 @@
+#!/usr/bin/env python3
+"""Drover's hand on a control host: playbooks as jobs that outlive their caller.
+
+One verb per call, a JSON request on stdin, a JSON answer on stdout. A job is a folder:
+
+    jobs/<id>/job.json        what is run: argument list, environment, bounds
+              vars.json       extra variables, removed when the play has ended
+              inventory.json  the hosts
+              started/        made once, by the one supervisor that may run the play
+              pid             the supervisor: process, start time, boot
+              events.jsonl    what the play says
+              stdout, stderr, supervisor.log
+              rc              the exit code, renamed into place as the last act
+
+Standard library of Python 3.6 only.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+JOBS_KEPT_MAX = 1000
+EVENT_BYTES_MAX = 256 * 1024
+EVENT_LINES_MAX = 500
+OUTPUT_BYTES_MAX = 8 * 1024 * 1024
+DIAGNOSTICS_BYTES_MAX = 32 * 1024
+PLAYBOOKS_MAX = 1000
+PLAYBOOK_BYTES_MAX = 64 * 1024
+PLAYBOOK_LINES_MAX = 150
+REQUEST_BYTES_MAX = 64 * 1024 * 1024
+START_SECONDS_MAX = 10
+SIGNAL_PATIENCE_SECONDS = 10
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Refusal(Exception):
+    """An answer that is not what was asked for."""
+
+    def __init__(self, kind, reason):
+        super().__init__(reason)
+        self.kind = kind
+
+
+# ---- jobs -----------------------------------------------------------------------------------
+
+
+def job_folder(request):
+    return os.path.join(request["spool"], "jobs", request["job"])
+
+
+def launch(request):
+    folder = job_folder(request)
+    if not os.path.isdir(folder):
+        build(folder, request)
+        prune(os.path.dirname(folder))
+    if not os.path.isdir(os.path.join(folder, "started")):
+        start_supervisor(folder)
+    end = time.monotonic() + 2 * START_SECONDS_MAX
+    while not is_under_way(folder):
+        if time.monotonic() > end:
+            raise Refusal("unavailable", "the job was not under way after %d s" % (2 * START_SECONDS_MAX))
+        time.sleep(0.01)
+    return {}
+
+
+def is_under_way(folder):
+    return os.path.exists(os.path.join(folder, "pid")) or state(folder)["state"] in ("ended", "lost")
+
+
+def build(folder, request):
+    """Makes the job's folder under another name first, so that it is there wholly or not at all."""
+    playbook = find_playbook(request["playbooks"], request["playbook"])
+    program = find_program(request)
+    os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
+    draft = "%s.draft-%s" % (folder, os.urandom(8).hex())
+    os.makedirs(os.path.join(draft, "tmp"), mode=0o700)
+    try:
+        for name, text in request["files"].items():
+            target = os.path.join(draft, name)
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+            write_file(target, text)
+        for name in ("events.jsonl", "stdout", "stderr"):
+            write_file(os.path.join(draft, name), "")
+        variables = os.path.join(folder, "vars.json")
+        plan = {
+            "argv": [program, "-e", "@" + variables, "--", playbook],
+            "folder": os.path.dirname(playbook),
+            "environment": environment(folder, program, request),
+            "max_runtime_s": request["max_runtime_s"],
+            "max_idle_s": request["max_idle_s"],
+        }
+        write_file(os.path.join(draft, "job.json"), json.dumps(plan))
+        sync_folder(draft)
+        try:
+            os.rename(draft, folder)
+        except OSError:
+            if not os.path.isdir(folder):
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    sync_folder(os.path.dirname(folder))
+
+
+def environment(folder, program, request):
+    inside = lambda name: os.path.join(folder, name)
+    inventories = [inside("inventory.json")] + ([request["inventory"]] if request["inventory"] else [])
+    for path in inventories:
+        if "," in path:
+            raise Refusal("refused", "the inventory path `%s` has a comma, which Ansible takes for a separator" % path)
+    user = pwd.getpwuid(os.getuid())
+    return {
+        "PATH": search_path(request),
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "SHELL": "/bin/sh",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": inside("tmp"),
+        "ANSIBLE_LOCAL_TEMP": inside("tmp"),
+        "ANSIBLE_CONFIG": request["ansible_config"] or inside("ansible.cfg"),
+        "ANSIBLE_INVENTORY": ",".join(inventories),
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_CALLBACK_PLUGINS": inside("callback"),
+        "ANSIBLE_STDOUT_CALLBACK": "drover_events",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_NOCOWS": "1",
+        "ANSIBLE_HOST_KEY_CHECKING": "true",
+        "ANSIBLE_RETRY_FILES_ENABLED": "false",
+        "DROVER_EVENTS_FILE": inside("events.jsonl"),
+        "DROVER_VARS_FILE": inside("vars.json"),
+        "DROVER_ANSIBLE_PLAYBOOK": program,
+    }
+
+
+def search_path(request):
+    return ":".join(request["extra_path"] + [SYSTEM_PATH])
+
+
+def find_program(request):
+    program = shutil.which(request["ansible_playbook"], path=search_path(request))
+    if program is None:
+        raise Refusal("unavailable", "`%s` is not installed on the control host" % request["ansible_playbook"])
+    return os.path.abspath(program)
+
+
+def prune(jobs):
+    """Identifiers sort by time: the oldest jobs that have ended go first. A draft that nobody
+    finished within the hour is the rest of a caller that died."""
+    names = sorted(os.listdir(jobs))
+    for name in [name for name in names if ".draft-" in name]:
+        names.remove(name)
+        path = os.path.join(jobs, name)
+        if os.path.isdir(path) and time.time() - os.stat(path).st_mtime > 3600:
+            shutil.rmtree(path, ignore_errors=True)
+    for name in names[: max(0, len(names) - JOBS_KEPT_MAX)]:
+        if os.path.exists(os.path.join(jobs, name, "rc")):
+            shutil.rmtree(os.path.join(jobs, name), ignore_errors=True)
+
+
+def start_supervisor(folder):
+    with open(os.path.join(folder, "supervisor.log"), "ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", os.path.abspath(__file__), "supervise", folder],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True, cwd="/", start_new_session=True,
+            env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
+        )
+
+
+def supervise(folder):
+    os.umask(0o077)
+    os.chdir(folder)
+    # Whoever makes this folder runs the play; everybody else, now and ever, leaves.
+    try:
+        os.mkdir("started")
+    except FileExistsError:
+        return
+    sync_folder(".")
+    # Kept pending instead of ignored: the play would inherit "ignored" and could not be interrupted.
+    quiet = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, quiet)
+    replace_file("pid", json.dumps(identity(os.getpid())))
+    with open("job.json", encoding="utf-8") as file:
+        plan = json.load(file)
+    code = run(plan, quiet)
+    for name in ("tmp", "callback"):
+        shutil.rmtree(name, ignore_errors=True)
+    if os.path.exists("vars.json"):
+        os.remove("vars.json")
+    replace_file("rc", "%d\n" % code)
+
+
+def run(plan, quiet):
+    if os.path.exists("cancelled"):
+        return -signal.SIGINT
+
+    def own_group_and_default_signals():
+        os.setpgid(0, 0)
+        for number in range(1, signal.NSIG):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+    with open("stdout", "ab") as stdout, open("stderr", "ab") as stderr:
+        try:
+            play = subprocess.Popen(
+                plan["argv"], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, close_fds=True,
+                cwd=plan["folder"], env=plan["environment"], preexec_fn=own_group_and_default_signals,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            stderr.write(("cannot start %s: %s\n" % (plan["argv"][0], error)).encode())
+            return 127
+    start = changed = time.monotonic()
+    size = -1
+    while play.poll() is None:
+        signal.sigtimedwait(quiet, 1.0)
+        now = time.monotonic()
+        written = output_size()
+        if written != size:
+            size, changed = written, now
+        if now - start > plan["max_runtime_s"]:
+            reason = "it ran longer than %d s" % plan["max_runtime_s"]
+        elif plan["max_idle_s"] and now - changed > plan["max_idle_s"]:
+            reason = "it said nothing for %d s" % plan["max_idle_s"]
+        else:
+            continue
+        with open("stderr", "ab") as stderr:
+            stderr.write(("drover stopped the play: %s\n" % reason).encode())
+        stop(os.getpid(), lambda: play.poll() is not None)
+    return play.returncode
+
+
+def output_size():
+    """Bytes written so far; output beyond its bound is dropped, which appending writers survive."""
+    total = 0
+    for name in ("events.jsonl", "stdout", "stderr"):
+        size = os.path.getsize(name)
+        total += size
+        if name != "events.jsonl" and size > OUTPUT_BYTES_MAX:
+            os.truncate(name, 0)
+            with open(name, "ab") as file:
+                file.write(b"(drover dropped %d bytes of output here)\n" % size)
+    return total
+
+
+def state(folder):
+    if not os.path.isdir(os.path.join(folder, "started")):
+        return {"state": "absent"}
+    for look_again in (True, False):
+        code = read_text(os.path.join(folder, "rc"))
+        if code is not None:
+            return {"state": "ended", "exit_code": int(code)}
+        owner = read_owner(folder)
+        if owner is None:
+            young = time.time() - os.stat(os.path.join(folder, "started")).st_mtime < START_SECONDS_MAX
+            if young:
+                return {"state": "running"}
+        elif is_alive(owner) or (owner["boot"] == boot() and session_members(owner["pid"])):
+            return {"state": "running"}
+        # The exit code may have been written between the two looks.
+        if not look_again:
+            return {"state": "lost"}
+    return {"state": "lost"}
+
+
+def status(request):
+    return state(job_folder(request))
+
+
+def follow(request):
+    folder = job_folder(request)
+    end = time.monotonic() + request["wait_ms"] / 1000
+    pause = 0.02
+    while True:
+        # In this order: what an ended job said is then wholly there.
+        now = state(folder)
+        lines, offset = read_lines(os.path.join(folder, "events.jsonl"), request["offset"])
+        if lines or now["state"] != "running" or time.monotonic() >= end:
+            return dict(now, lines=lines, offset=offset)
+        time.sleep(min(pause, max(0.0, end - time.monotonic())))
+        pause = min(pause * 1.5, 0.2)
+
+
+def read_lines(path, offset):
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            chunk = file.read(EVENT_BYTES_MAX)
+    except FileNotFoundError:
+        return [], offset
+    lines = []
+    while len(lines) < EVENT_LINES_MAX:
+        cut = chunk.find(b"\n")
+        if cut < 0:
+            break
+        lines.append(chunk[:cut].decode("utf-8", "replace"))
+        chunk = chunk[cut + 1:]
+        offset += cut + 1
+    if not lines and len(chunk) == EVENT_BYTES_MAX:
+        return ["(a line that is too long)"], offset + len(chunk)
+    return lines, offset
+
+
+def cancel(request):
+    folder = job_folder(request)
+    if state(folder)["state"] != "running":
+        return {}
+    replace_file(os.path.join(folder, "cancelled"), "")
+    owner = read_owner(folder)
+    if owner is None:
+        raise Refusal("unavailable", "the job is just being started; ask again")
+    over = lambda: state(folder)["state"] != "running"
+    if not stop(owner["pid"], over):
+        raise Refusal("unavailable", "processes of the job are still there after they were killed")
+    return {}
+
+
+def stop(session, over):
+    """Interrupts, terminates, kills every group of the session but the supervisor's own.
+
+    Returns whether nothing but the supervisor is left.
+    """
+    known = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + SIGNAL_PATIENCE_SECONDS
+        signalled = set()
+        while time.monotonic() < end:
+            members = family(session, known)
+            if not members and over():
+                return True
+            for group in {member["group"] for member in members} - signalled - {session}:
+                signalled.add(group)
+                try:
+                    os.killpg(group, number)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.05)
+    return not family(session, known)
+
+
+def diagnostics(request):
+    folder = job_folder(request)
+    texts = []
+    for name in ("supervisor.log", "stderr"):
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - DIAGNOSTICS_BYTES_MAX))
+                texts.append(file.read().decode("utf-8", "replace"))
+        except FileNotFoundError:
+            pass
+    return {"text": "".join(texts)}
+
+
+# ---- processes ------------------------------------------------------------------------------
+
+
+def boot():
+    return (read_text("/proc/sys/kernel/random/boot_id") or "").strip()
+
+
+def process(pid):
+    """What /proc tells about a process that is not just waiting to be buried, or None."""
+    try:
+        with open("/proc/%s/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if len(fields) < 20 or fields[0] in (b"Z", b"X"):
+        return None
+    return {"pid": int(pid), "parent": int(fields[1]), "group": int(fields[2]), "session": int(fields[3]),
+            "start": int(fields[19])}
+
+
+def processes():
+    return [found for found in map(process, filter(str.isdigit, os.listdir("/proc"))) if found]
+
+
+def identity(pid):
+    return {"pid": pid, "start": process(pid)["start"], "boot": boot()}
+
+
+def is_alive(owner):
+    found = process(owner["pid"])
+    return found is not None and found["start"] == owner["start"] and owner["boot"] == boot()
+
+
+def read_owner(folder):
+    text = read_text(os.path.join(folder, "pid"))
+    return json.loads(text) if text else None
+
+
+def session_members(session):
+    """The processes of a session besides its leader. The kernel does not give a session's number
+    to a new process while one of its members lives."""
+    return [found for found in processes() if found["session"] == session and found["pid"] != session]
+
+
+def family(session, known):
+    """Members of the session and whatever descends from them, also when it has left the session."""
+    everybody = {found["pid"]: found for found in processes()}
+    known.update({pid: found["start"] for pid, found in everybody.items() if found["session"] == session})
+    grown = True
+    while grown:
+        grown = False
+        for pid, found in everybody.items():
+            parent = everybody.get(found["parent"])
+            if pid not in known and parent and known.get(parent["pid"]) == parent["start"]:
+                known[pid] = found["start"]
+                grown = True
+    return [found for pid, found in everybody.items() if known.get(pid) == found["start"] and pid != session]
+
+
+# ---- playbooks ------------------------------------------------------------------------------
+
+
+def find_playbook(folder, name):
+    top = os.path.realpath(folder)
+    path = os.path.realpath(os.path.join(top, name))
+    if os.path.isabs(name) or not path.startswith(top + os.sep) or not os.path.isfile(path):
+        raise Refusal("no_such_playbook", name)
+    return path
+
+
+def playbooks(request):
+    top = os.path.realpath(request["playbooks"])
+    names = sorted(name for name in os.listdir(top) if name.endswith((".yml", ".yaml")) and not name.startswith("."))
+    found = []
+    for name in names:
+        path = os.path.realpath(os.path.join(top, name))
+        if len(found) == PLAYBOOKS_MAX:
+            break
+        if path.startswith(top + os.sep) and os.path.isfile(path):
+            found.append(dict(head(path), name=name))
+    return {"playbooks": found}
+
+
+def head(path):
+    try:
+        with open(path, "rb") as file:
+            read = file.read(PLAYBOOK_BYTES_MAX + 1)
+        lines = read.split(b"\n")
+        if len(read) > PLAYBOOK_BYTES_MAX and len(lines) <= PLAYBOOK_LINES_MAX:
+            lines = lines[:-1]
+        return {"head": b"\n".join(lines[:PLAYBOOK_LINES_MAX]).decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"error": "it is not UTF-8 text"}
+    except OSError as error:
+        return {"error": error.strerror or str(error)}
+
+
+def probe(request):
+    os.makedirs(os.path.join(request["spool"], "jobs"), mode=0o700, exist_ok=True)
+    if not os.access(os.path.join(request["spool"], "jobs"), os.W_OK | os.X_OK):
+        raise Refusal("unavailable", "the spool folder `%s` cannot be written" % request["spool"])
+    if not os.path.isdir(request["playbooks"]):
+        raise Refusal("unavailable", "there is no playbook folder `%s`" % request["playbooks"])
+    program = find_program(request)
+    clean = {"PATH": search_path(request), "LC_ALL": "C.UTF-8", "HOME": pwd.getpwuid(os.getuid()).pw_dir}
+    asked = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, env=clean, cwd="/", timeout=request["patience_s"])
+    text = asked.stdout.decode("utf-8", "replace")
+    if asked.returncode != 0:
+        raise Refusal("unavailable", "`%s --version` failed: %s" % (program, text[:500]))
+    return {"version": text.split("\n")[0][:200]}
+
+
+# ---- files ----------------------------------------------------------------------------------
+
+
+def read_text(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def write_file(path, text):
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text.encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path, text):
+    draft = "%s.draft-%d" % (path, os.getpid())
+    write_file(draft, text)
+    os.replace(draft, path)
+    sync_folder(os.path.dirname(path) or ".")
+
+
+def sync_folder(path):
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+VERBS = {"launch": launch, "follow": follow, "status": status, "cancel": cancel, "diagnostics": diagnostics,
+         "probe": probe, "playbooks": playbooks}
+
+
+def main():
+    if sys.argv[1] == "supervise":
+        supervise(sys.argv[2])
+        return
+    os.umask(0o077)
+    try:
+        request = json.loads(sys.stdin.buffer.read(REQUEST_BYTES_MAX).decode("utf-8"))
+        answer = {"done": VERBS[sys.argv[1]](request)}
+    except Refusal as refusal:
+        answer = {"refusal": {"kind": refusal.kind, "reason": str(refusal)}}
+    except (OSError, subprocess.SubprocessError) as error:
+        answer = {"refusal": {"kind": "unavailable", "reason": str(error)}}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+main()

@@ -1,0 +1,442 @@
+//! HAProxy as the sync and the mapping read and write it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
+use drover_domain::balancer::{AdminBits, BalancerInstance, BalancerServer, InstanceKey, MappingBasis, MappingCandidate};
+use drover_domain::fleet::ServerKey;
+use drover_ports::{BalancerStore, NewMapping, StoreError};
+use sea_orm::FromQueryResult;
+
+use crate::dialect::rows;
+use crate::row::balancer::{
+    BackendRow, BalancerServerRow, CandidateRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
+};
+use crate::row::{Stored, integer};
+use crate::session::{Row, Session};
+use crate::sql::Sql;
+use crate::store::SeaOrmStore;
+
+rows! {
+    /// A backend to insert, to bring back or to update.
+    BackendUpsertRow<'a> {
+        name: &'a str => Text,
+        status: &'static str => Text,
+        error: Option<&'a str> => Text,
+    }
+}
+
+rows! {
+    /// A server to insert, to bring back or to update.
+    ServerUpsertRow<'a> {
+        backend: &'a str => Text,
+        name: &'a str => Text,
+        status: &'a str => Text,
+        takes_traffic: bool => Boolean,
+        admin_state: Option<u32> => Integer,
+        sessions: Option<i64> => Integer,
+        queue: Option<i64> => Integer,
+        weight: u32 => Integer,
+        check_status: Option<&'a str> => Text,
+        address: Option<&'a str> => Text,
+        port: Option<u16> => Integer,
+    }
+}
+
+rows! {
+    /// A status that changed.
+    HistoryRow<'a> {
+        ordinal: usize => Integer,
+        server_id: i64 => Integer,
+        old_status: &'a str => Text,
+        new_status: &'a str => Text,
+    }
+}
+
+rows! {
+    /// A mapping to make active, or whose end is recorded.
+    MappingRow {
+        ordinal: usize => Integer,
+        application_id: i64 => Integer,
+        entity_id: i64 => Integer,
+        basis: &'static str => Text,
+        at: i64 => Integer,
+        action: &'static str => Text,
+    }
+}
+
+#[async_trait]
+impl BalancerStore for SeaOrmStore {
+    async fn discovered(
+        &self,
+        server: ServerKey,
+        names: &[String],
+        at: Timestamp,
+    ) -> Result<Vec<BalancerInstance>, StoreError> {
+        let session = self.write("store the HAProxy instances of a server").await?;
+        let names_in = session.dialect.texts(1);
+        let add = format!(
+            "INSERT INTO haproxy_instances (server_id, name, is_active, created_at)
+             SELECT s.id, n.name, true, $3
+             FROM (SELECT DISTINCT value AS name FROM {names_in} AS t) AS n
+             JOIN servers s ON s.id = $2
+             WHERE NOT EXISTS (SELECT 1 FROM haproxy_instances i WHERE i.server_id = $2 AND i.name = n.name AND i.is_active)
+             ORDER BY n.name
+             ON CONFLICT (server_id, name) DO UPDATE SET is_active = true"
+        );
+        session.execute(Sql::new(add).json(&names).bind(server.get()).bind(at.as_micros())).await?;
+        let retire = format!(
+            "UPDATE haproxy_instances SET is_active = false
+             WHERE server_id = $2 AND is_active AND name NOT IN {names_in}"
+        );
+        session.execute(Sql::new(retire).json(&names).bind(server.get())).await?;
+        let instances = active(&session, server).await?;
+        session.commit().await?;
+        Ok(instances)
+    }
+
+    async fn active_instances(&self, server: ServerKey) -> Result<Vec<BalancerInstance>, StoreError> {
+        active(&self.read("list the HAProxy instances of a server"), server).await
+    }
+
+    async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
+        let session = self.read_together("load a HAProxy instance").await?;
+        let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
+        let Some(row) = session.row::<InstanceRow>(sql).await? else { return Ok(None) };
+        let sql = Sql::new(format!("{SELECT_BACKEND} WHERE b.instance_id = $1 ORDER BY b.id")).bind(instance.get());
+        let backends = session.rows::<BackendRow>(sql).await?;
+        let sql = Sql::new(format!("{SELECT_SERVER} WHERE b.instance_id = $1 ORDER BY h.id")).bind(instance.get());
+        let servers = session.rows::<BalancerServerRow>(sql).await?;
+        session.commit().await?;
+        Ok(Some(KnownBalancer {
+            instance: row.read()?,
+            backends: backends.into_iter().map(BackendRow::read).collect::<Result<_, _>>()?,
+            servers: servers.into_iter().map(BalancerServerRow::read).collect::<Result<_, _>>()?,
+        }))
+    }
+
+    async fn store(&self, change: &SyncChange) -> Result<(), StoreError> {
+        let action = "store a HAProxy sync";
+        if change.is_quiet() {
+            return update_instance(&self.write_once(action).await?, &change.instance).await.map(|_| ());
+        }
+        let session = self.write(action).await?;
+        // The lock on the instance's row keeps other writers of its backends and servers away.
+        if update_instance(&session, &change.instance).await? == 0 {
+            return Ok(());
+        }
+        upsert_backends(&session, change).await?;
+        upsert_servers(&session, change).await?;
+        remove(&session, change).await?;
+        record_history(&session, change).await?;
+        session.commit().await
+    }
+
+    async fn unmapped(&self, instance: InstanceKey) -> Result<Vec<BalancerServer>, StoreError> {
+        let sql = Sql::new(format!(
+            "{SELECT_SERVER} WHERE b.instance_id = $1 AND b.removed_at IS NULL AND h.removed_at IS NULL AND m.id IS NULL
+             ORDER BY h.id"
+        ))
+        .bind(instance.get());
+        let rows = self.read("list HAProxy servers without a mapping").rows::<BalancerServerRow>(sql).await?;
+        rows.into_iter().map(BalancerServerRow::read).collect()
+    }
+
+    async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
+        let sql = Sql::new(
+            "SELECT a.id, a.name, s.name AS server_name, COALESCE(a.address, s.address) AS address, a.port
+             FROM application_instances a JOIN servers s ON s.id = a.server_id ORDER BY a.id",
+        );
+        let rows = self.read("list applications for mapping").rows::<CandidateRow>(sql).await?;
+        rows.into_iter().map(CandidateRow::read).collect()
+    }
+
+    async fn map(&self, mappings: &[NewMapping]) -> Result<(), StoreError> {
+        if mappings.is_empty() {
+            return Ok(());
+        }
+        let session = self.write("map HAProxy servers to applications").await?;
+        let wanted: BTreeMap<i64, &NewMapping> =
+            mappings.iter().map(|mapping| (mapping.server.get(), mapping)).collect();
+        let stored = lock_mappings(&session, &wanted).await?;
+        let (ended, made) = decide(&wanted, &stored)?;
+        end_mappings(&session, &ended).await?;
+        make_mappings(&session, &made).await?;
+        let history: Vec<MappingRow> = ended.into_iter().chain(made).collect();
+        record_mappings(&session, &history).await?;
+        session.commit().await
+    }
+}
+
+async fn active(session: &Session, server: ServerKey) -> Result<Vec<BalancerInstance>, StoreError> {
+    let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.server_id = $1 AND i.is_active ORDER BY i.name"));
+    let rows = session.rows::<InstanceRow>(sql.bind(server.get())).await?;
+    let mut instances: Vec<BalancerInstance> = rows.into_iter().map(InstanceRow::read).collect::<Result<_, _>>()?;
+    // By bytes, whatever the collation of the database is.
+    instances.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(instances)
+}
+
+async fn update_instance(session: &Session, instance: &BalancerInstance) -> Result<u64, StoreError> {
+    let sql = Sql::new(
+        "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, empty_answers = $5
+         WHERE id = $1",
+    )
+    .bind(instance.key.get())
+    .time(instance.last_sync)
+    .bind(instance.last_sync_status.as_str())
+    .optional_text(instance.last_sync_error.as_deref())
+    .bind(i64::from(instance.empty_answers));
+    session.execute(sql).await
+}
+
+async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    if change.backends.is_empty() {
+        return Ok(());
+    }
+    let rows: BTreeMap<&str, BackendUpsertRow<'_>> = change
+        .backends
+        .iter()
+        .map(|backend| {
+            let (name, status) = (backend.name.as_str(), backend.status.as_str());
+            (name, BackendUpsertRow { name, status, error: backend.error.as_deref() })
+        })
+        .collect();
+    let rows: Vec<BackendUpsertRow<'_>> = rows.into_values().collect();
+    let text = format!(
+        "INSERT INTO haproxy_backends (instance_id, name, last_fetch_status, last_fetch_error, last_fetch_at, created_at)
+         SELECT $2, r.name, r.status, r.error, $3, $3 FROM {} WHERE true ORDER BY r.name
+         ON CONFLICT (instance_id, name) DO UPDATE SET
+             last_fetch_status = excluded.last_fetch_status, last_fetch_error = excluded.last_fetch_error,
+             last_fetch_at = excluded.last_fetch_at, removed_at = NULL",
+        session.dialect.rows::<BackendUpsertRow<'_>>(1, "r"),
+    );
+    let sql = Sql::new(text).rows(&rows).bind(change.instance.key.get()).bind(change.at.as_micros());
+    session.execute(sql).await.map(|_| ())
+}
+
+async fn upsert_servers(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    if change.servers.is_empty() {
+        return Ok(());
+    }
+    let rows: BTreeMap<(&str, &str), ServerUpsertRow<'_>> = change
+        .servers
+        .iter()
+        .map(|server| {
+            let observed = &server.observed;
+            let row = ServerUpsertRow {
+                backend: &server.backend,
+                name: &observed.name,
+                status: observed.word.as_str(),
+                takes_traffic: observed.word.takes_traffic(),
+                admin_state: observed.admin.map(AdminBits::bits),
+                sessions: observed.sessions.map(integer),
+                queue: observed.queue.map(integer),
+                weight: observed.weight,
+                check_status: observed.check_status.as_deref(),
+                address: observed.address.as_deref(),
+                port: observed.port,
+            };
+            ((row.backend, row.name), row)
+        })
+        .collect();
+    let rows: Vec<ServerUpsertRow<'_>> = rows.into_values().collect();
+    let text = format!(
+        "INSERT INTO haproxy_servers (
+             backend_id, name, status, takes_traffic, admin_state, sessions, queue, weight, check_status, address, port,
+             last_seen, created_at)
+         SELECT b.id, r.name, r.status, r.takes_traffic, r.admin_state, r.sessions, r.queue, r.weight, r.check_status,
+                r.address, r.port, $3, $3
+         FROM {} JOIN haproxy_backends b ON b.instance_id = $2 AND b.name = r.backend
+         WHERE true
+         ORDER BY b.id, r.name
+         ON CONFLICT (backend_id, name) DO UPDATE SET
+             status = excluded.status, takes_traffic = excluded.takes_traffic, admin_state = excluded.admin_state,
+             sessions = excluded.sessions, queue = excluded.queue, weight = excluded.weight,
+             check_status = excluded.check_status, address = excluded.address, port = excluded.port,
+             last_seen = excluded.last_seen, removed_at = NULL",
+        session.dialect.rows::<ServerUpsertRow<'_>>(1, "r"),
+    );
+    let sql = Sql::new(text).rows(&rows).bind(change.instance.key.get()).bind(change.at.as_micros());
+    session.execute(sql).await.map(|_| ())
+}
+
+async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    if change.removed_backends.is_empty() && change.removed_servers.is_empty() {
+        return Ok(());
+    }
+    let backends: Vec<i64> = change.removed_backends.iter().map(|key| key.get()).collect();
+    let servers: Vec<i64> = change.removed_servers.iter().map(|key| key.get()).collect();
+    let (instance, at) = (change.instance.key.get(), change.at.as_micros());
+    let text = format!(
+        "UPDATE haproxy_backends SET removed_at = $3
+         WHERE instance_id = $2 AND removed_at IS NULL AND id IN {}",
+        session.dialect.integers(1),
+    );
+    session.execute(Sql::new(text).json(&backends).bind(instance).bind(at)).await?;
+    let text = format!(
+        "UPDATE haproxy_servers SET removed_at = $3
+         WHERE removed_at IS NULL
+           AND backend_id IN (SELECT b.id FROM haproxy_backends b WHERE b.instance_id = $2)
+           AND (id IN {} OR backend_id IN {})",
+        session.dialect.integers(1),
+        session.dialect.integers(4),
+    );
+    session.execute(Sql::new(text).json(&servers).bind(instance).bind(at).json(&backends)).await.map(|_| ())
+}
+
+async fn record_history(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    if change.history.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<HistoryRow<'_>> = change
+        .history
+        .iter()
+        .enumerate()
+        .map(|(ordinal, entry)| HistoryRow {
+            ordinal,
+            server_id: entry.server.get(),
+            old_status: entry.old.as_str(),
+            new_status: entry.new.as_str(),
+        })
+        .collect();
+    let text = format!(
+        "INSERT INTO haproxy_server_status_history (haproxy_server_id, old_status, new_status, changed_at, change_reason)
+         SELECT h.id, r.old_status, r.new_status, $2, 'sync' FROM {} JOIN haproxy_servers h ON h.id = r.server_id
+         ORDER BY r.ordinal",
+        session.dialect.rows::<HistoryRow<'_>>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(&rows).bind(change.at.as_micros())).await.map(|_| ())
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Locked {
+    #[expect(dead_code, reason = "the row is read for its lock")]
+    id: i64,
+}
+
+impl Row for Locked {
+    const WHAT: &'static str = "HAProxy server";
+}
+
+#[derive(Debug, FromQueryResult)]
+struct StoredMapping {
+    id: i64,
+    application_id: i64,
+    entity_id: i64,
+    basis: String,
+    is_active: bool,
+}
+
+impl Row for StoredMapping {
+    const WHAT: &'static str = "mapping";
+}
+
+// Locked first, read second: on PostgreSQL a row that was waited for is read as it is now, but
+// rows joined to it as they were before the wait.
+async fn lock_mappings(session: &Session, wanted: &BTreeMap<i64, &NewMapping>) -> Result<Vec<StoredMapping>, StoreError> {
+    let keys: Vec<i64> = wanted.keys().copied().collect();
+    let text = format!(
+        "SELECT h.id FROM haproxy_servers h WHERE h.id IN {} ORDER BY h.id{}",
+        session.dialect.integers(1),
+        session.dialect.locking("h"),
+    );
+    session.rows::<Locked>(Sql::new(text).json(&keys)).await?;
+    let text = format!(
+        "SELECT id, application_id, entity_id, basis, is_active FROM application_mappings
+         WHERE entity_type = 'haproxy_server' AND entity_id IN {} ORDER BY id",
+        session.dialect.integers(1),
+    );
+    session.rows::<StoredMapping>(Sql::new(text).json(&keys)).await
+}
+
+// What ends and what becomes active, with the word for the history of each.
+fn decide(
+    wanted: &BTreeMap<i64, &NewMapping>,
+    stored: &[StoredMapping],
+) -> Result<(Vec<MappingRow>, Vec<MappingRow>), StoreError> {
+    let (mut ended, mut made) = (Vec::new(), Vec::new());
+    for (server, mapping) in wanted {
+        let mut action = "created";
+        let mut active = None;
+        for known in stored.iter().filter(|known| known.entity_id == *server) {
+            let row = Stored::new("mapping", known.id);
+            let basis = row.word("basis", &known.basis, MappingBasis::parse)?;
+            if known.is_active {
+                active = Some((known.application_id, basis));
+            }
+            if known.application_id == mapping.application.get() {
+                action = if known.is_active { "updated" } else { "activated" };
+            }
+        }
+        let new = MappingRow {
+            ordinal: ended.len() + made.len(),
+            application_id: mapping.application.get(),
+            entity_id: *server,
+            basis: mapping.basis.as_str(),
+            at: mapping.at.as_micros(),
+            action,
+        };
+        match active {
+            Some((_, MappingBasis::Manual)) => {}
+            Some((application, basis)) if application == new.application_id && basis == mapping.basis => {}
+            Some((application, basis)) if application != new.application_id => {
+                let action = "deactivated";
+                ended.push(MappingRow { application_id: application, basis: basis.as_str(), action, ..new });
+                made.push(MappingRow { ordinal: new.ordinal + 1, ..new });
+            }
+            Some(_) | None => made.push(new),
+        }
+    }
+    Ok((ended, made))
+}
+
+async fn end_mappings(session: &Session, ended: &[MappingRow]) -> Result<(), StoreError> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let servers: Vec<i64> = ended.iter().map(|row| row.entity_id).collect();
+    let text = format!(
+        "UPDATE application_mappings SET is_active = false
+         WHERE entity_type = 'haproxy_server' AND is_active AND entity_id IN {}",
+        session.dialect.integers(1),
+    );
+    session.execute(Sql::new(text).json(&servers)).await.map(|_| ())
+}
+
+async fn make_mappings(session: &Session, made: &[MappingRow]) -> Result<(), StoreError> {
+    if made.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "INSERT INTO application_mappings (application_id, entity_type, entity_id, basis, is_active, mapped_at)
+         SELECT a.id, 'haproxy_server', h.id, r.basis, true, r.at
+         FROM {}
+         JOIN application_instances a ON a.id = r.application_id
+         JOIN haproxy_servers h ON h.id = r.entity_id
+         WHERE true
+         ORDER BY h.id
+         ON CONFLICT (application_id, entity_type, entity_id) DO UPDATE SET
+             basis = excluded.basis, is_active = true, mapped_at = excluded.mapped_at",
+        session.dialect.rows::<MappingRow>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(made)).await.map(|_| ())
+}
+
+async fn record_mappings(session: &Session, history: &[MappingRow]) -> Result<(), StoreError> {
+    if history.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "INSERT INTO application_mapping_history (mapping_id, action, basis, changed_at)
+         SELECT m.id, r.action, r.basis, r.at
+         FROM {}
+         JOIN application_mappings m
+           ON m.entity_type = 'haproxy_server' AND m.entity_id = r.entity_id AND m.application_id = r.application_id
+         ORDER BY r.ordinal",
+        session.dialect.rows::<MappingRow>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(history)).await.map(|_| ())
+}

@@ -1,0 +1,111 @@
+//! The fleet as people look at it.
+
+use async_trait::async_trait;
+use drover_domain::fleet::{
+    Application, ApplicationKey, Event, Group, ServerKey, VersionChange, VersionChangeKey,
+};
+use drover_domain::page::{Page, PageRequest};
+use drover_ports::{ApplicationFilter, FleetView, StoreError};
+
+use crate::row::application::{ApplicationRow, GroupRow, SELECT, VersionRow};
+use crate::row::event::EventRow;
+use crate::session::Session;
+use crate::sql::{Sql, limit};
+use crate::store::SeaOrmStore;
+
+const VERSIONS: &str = "
+SELECT id, old_version, new_version, old_tag, new_tag, old_image, new_image, old_distr_path, new_distr_path, changed_at,
+       changed_by, change_source, CAST(task_id AS text) AS task_id
+FROM application_version_history
+WHERE id < $1 AND application_id = $3
+ORDER BY id DESC LIMIT $2
+";
+
+const GROUPS: &str = "
+SELECT g.id, g.name, g.catalog_id, c.name AS catalog_name, g.update_playbook_path, g.artifact_list_url,
+       g.artifact_extension, g.batch_grouping_strategy,
+       (SELECT count(*) FROM application_instances a WHERE a.group_id = g.id) AS applications,
+       (SELECT count(*) FROM application_instances a WHERE a.group_id = g.id AND a.status = 'online') AS online
+FROM application_groups g
+LEFT JOIN application_catalog c ON c.id = g.catalog_id
+WHERE g.id > $1
+ORDER BY g.id LIMIT $2
+";
+
+#[async_trait]
+impl FleetView for SeaOrmStore {
+    async fn application(&self, application: ApplicationKey) -> Result<Option<Application>, StoreError> {
+        find(&self.read("find an application"), application).await
+    }
+
+    async fn applications(
+        &self,
+        filter: &ApplicationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Application>, StoreError> {
+        let mut sql = Sql::new("").ascending(page);
+        let mut conditions = vec!["a.id > $1".to_owned()];
+        if let Some(server) = filter.server {
+            sql = sql.bind(server.get());
+            conditions.push(format!("a.server_id = ${}", sql.values.len()));
+        }
+        if let Some(group) = &filter.group {
+            sql = sql.text(group);
+            conditions.push(format!("a.group_id = (SELECT k.id FROM application_groups k WHERE k.name = ${})", sql.values.len()));
+        }
+        if let Some(kind) = filter.kind {
+            sql = sql.bind(kind.as_str());
+            conditions.push(format!("a.kind = ${}", sql.values.len()));
+        }
+        if let Some(name) = &filter.name {
+            sql = sql.text(name);
+            conditions.push(format!("a.name = ${}", sql.values.len()));
+        }
+        sql.text = format!("{SELECT} WHERE {} ORDER BY a.id LIMIT $2", conditions.join(" AND "));
+        let rows = self.read("list applications").rows::<ApplicationRow>(sql).await?;
+        let applications = rows.into_iter().map(ApplicationRow::read).collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(applications, limit(page), |application: &Application| application.key.get()))
+    }
+
+    async fn versions(
+        &self,
+        application: ApplicationKey,
+        page: PageRequest,
+    ) -> Result<Option<Page<(VersionChangeKey, VersionChange)>>, StoreError> {
+        let session = self.read("list the versions of an application");
+        let sql = Sql::new(VERSIONS).descending(page).bind(application.get());
+        let rows = session.rows::<VersionRow>(sql).await?;
+        if rows.is_empty() && find(&session, application).await?.is_none() {
+            return Ok(None);
+        }
+        let changes = rows.into_iter().map(VersionRow::read).collect::<Result<_, _>>()?;
+        Ok(Some(Page::from_lookahead(changes, limit(page), |(key, _): &(VersionChangeKey, _)| key.get())))
+    }
+
+    async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
+        let rows = self.read("list application groups").rows::<GroupRow>(Sql::new(GROUPS).ascending(page)).await?;
+        let groups = rows.into_iter().map(GroupRow::read).collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(groups, limit(page), |(group, _): &(Group, _)| group.key.get()))
+    }
+
+    async fn events(&self, server: Option<ServerKey>, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        let mut sql = Sql::new("").descending(page);
+        let mut condition = "";
+        if let Some(server) = server {
+            sql = sql.bind(server.get());
+            condition = "AND server_id = $3";
+        }
+        sql.text = format!(
+            "SELECT id, at, event_type, status, server_id, application_id, description FROM events
+             WHERE id < $1 {condition} ORDER BY id DESC LIMIT $2"
+        );
+        let rows = self.read("list events").rows::<EventRow>(sql).await?;
+        let events = rows.into_iter().map(EventRow::read).collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(events, limit(page), |event: &Event| event.key.get()))
+    }
+}
+
+async fn find(session: &Session, application: ApplicationKey) -> Result<Option<Application>, StoreError> {
+    let sql = Sql::new(format!("{SELECT} WHERE a.id = $1")).bind(application.get());
+    session.row::<ApplicationRow>(sql).await?.map(ApplicationRow::read).transpose()
+}

@@ -1,0 +1,313 @@
+//! What runs where, as polling reads and writes it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use drover_domain::Key;
+use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory, StatusChange};
+use drover_domain::fleet::{ApplicationKind, Server, ServerKey, VersionChange};
+use drover_ports::{InventoryStore, StoreError};
+
+use crate::dialect::rows;
+use crate::events::insert_events;
+use crate::row::application::{ApplicationRow, SELECT};
+use crate::row::server::{COLUMNS, ServerRow};
+use crate::session::Session;
+use crate::sql::Sql;
+use crate::store::SeaOrmStore;
+
+rows! {
+    /// An application to insert or to overwrite.
+    UpsertRow<'a> {
+        kind: &'static str => Text,
+        name: &'a str => Text,
+        status: &'static str => Text,
+        version: Option<&'a str> => Text,
+        tag: Option<&'a str> => Text,
+        image: Option<&'a str> => Text,
+        distr_path: Option<&'a str> => Text,
+        address: Option<&'a str> => Text,
+        port: Option<u16> => Integer,
+        pid: Option<u32> => Integer,
+        path: Option<&'a str> => Text,
+        log_path: Option<&'a str> => Text,
+        container_id: Option<&'a str> => Text,
+        start_time: Option<&'a str> => Text,
+        base: Option<&'a str> => Text,
+        base_kind: Option<&'static str> => Text,
+        number: u32 => Integer,
+    }
+}
+
+rows! {
+    /// Where an application belongs.
+    ResolutionRow<'a> {
+        base: &'a str => Text,
+        kind: &'static str => Text,
+    }
+}
+
+rows! {
+    /// A version change of the application with this name, or with this key.
+    VersionChangeRow<'a> {
+        ordinal: usize => Integer,
+        application_id: Option<i64> => Integer,
+        kind: Option<&'static str> => Text,
+        name: Option<&'a str> => Text,
+        old_version: Option<&'a str> => Text,
+        new_version: Option<&'a str> => Text,
+        old_tag: Option<&'a str> => Text,
+        new_tag: Option<&'a str> => Text,
+        old_image: Option<&'a str> => Text,
+        new_image: Option<&'a str> => Text,
+        old_distr_path: Option<&'a str> => Text,
+        new_distr_path: Option<&'a str> => Text,
+        changed_at: i64 => Integer,
+        changed_by: &'static str => Text,
+        change_source: &'static str => Text,
+        task_id: Option<String> => Uuid,
+    }
+}
+
+impl<'a> VersionChangeRow<'a> {
+    /// The row of a change; which application it is of is still to be said.
+    pub(crate) fn new(ordinal: usize, change: &'a VersionChange) -> Self {
+        Self {
+            ordinal,
+            application_id: None,
+            kind: None,
+            name: None,
+            old_version: change.old.version.as_deref(),
+            new_version: change.new.version.as_deref(),
+            old_tag: change.old.tag.as_deref(),
+            new_tag: change.new.tag.as_deref(),
+            old_image: change.old.image.as_deref(),
+            new_image: change.new.image.as_deref(),
+            old_distr_path: change.old.distr_path.as_deref(),
+            new_distr_path: change.new.distr_path.as_deref(),
+            changed_at: change.changed_at.as_micros(),
+            changed_by: change.changed_by.as_str(),
+            change_source: change.source.as_str(),
+            task_id: change.task.map(|task| task.to_string()),
+        }
+    }
+}
+
+rows! {
+    /// An application whose status alone changes.
+    StatusRow {
+        id: i64 => Integer,
+        status: &'static str => Text,
+        last_seen: Option<i64> => Integer,
+    }
+}
+
+#[async_trait]
+impl InventoryStore for SeaOrmStore {
+    async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError> {
+        let session = self.read_together("load the inventory of a server").await?;
+        let sql = Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
+        let Some(row) = session.row::<ServerRow>(sql).await? else { return Ok(None) };
+        let sql = Sql::new(format!("{SELECT} WHERE a.server_id = $1 ORDER BY a.id")).bind(server.get());
+        let rows = session.rows::<ApplicationRow>(sql).await?;
+        session.commit().await?;
+        let applications = rows.into_iter().map(ApplicationRow::read).collect::<Result<_, _>>()?;
+        Ok(Some(KnownInventory { server: row.read()?, applications }))
+    }
+
+    async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
+        let action = "store the inventory of a server";
+        if change.is_quiet() {
+            return update_server(&self.write_once(action).await?, &change.server).await.map(|_| ());
+        }
+        let session = self.write(action).await?;
+        // The lock on the server's row keeps other writers of its applications away.
+        if update_server(&session, &change.server).await? == 0 {
+            return Ok(());
+        }
+        let upserts: BTreeMap<(ApplicationKind, &str), &ApplicationUpsert> = change
+            .upserts
+            .iter()
+            .map(|upsert| ((upsert.observed.kind, upsert.observed.name.as_str()), upsert))
+            .collect();
+        resolve(&session, &upserts, &change.server).await?;
+        upsert(&session, &upserts, &change.server).await?;
+        record_versions(&session, &upserts, change.server.key).await?;
+        set_statuses(&session, &change.statuses, change.server.key).await?;
+        insert_events(&session, &change.events).await?;
+        session.commit().await
+    }
+}
+
+type Upserts<'a> = BTreeMap<(ApplicationKind, &'a str), &'a ApplicationUpsert>;
+
+// Only what polling finds out: name, address and role are somebody else's to change.
+async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreError> {
+    let sql = Sql::new(
+        "UPDATE servers SET status = $2, failures = $3, last_check = $4, inventory_at = $5, last_error = $6, suspect = $7
+         WHERE id = $1",
+    )
+    .bind(server.key.get())
+    .bind(server.status.as_str())
+    .bind(i64::from(server.failures))
+    .time(server.last_check)
+    .time(server.inventory_at)
+    .optional_text(server.last_error.as_deref())
+    .bind(server.suspect);
+    session.execute(sql).await
+}
+
+// Makes the catalog entries and groups that are missing. Ordered by name, so that two servers
+// that bring the same new names do not wait for each other in a circle.
+async fn resolve(session: &Session, upserts: &Upserts<'_>, server: &Server) -> Result<(), StoreError> {
+    let resolutions: BTreeMap<(&str, &str), ResolutionRow<'_>> = upserts
+        .values()
+        .filter_map(|upsert| upsert.resolution.as_ref())
+        .map(|resolution| {
+            let (base, kind) = (resolution.base.as_str(), resolution.kind.as_str());
+            ((base, kind), ResolutionRow { base, kind })
+        })
+        .collect();
+    if resolutions.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<ResolutionRow<'_>> = resolutions.into_values().collect();
+    let at = server.last_check.unwrap_or(server.created_at).as_micros();
+    let table = session.dialect.rows::<ResolutionRow<'_>>(1, "r");
+    let catalog = format!(
+        "INSERT INTO application_catalog (name, kind, created_at)
+         SELECT r.base, r.kind, $2 FROM {table}
+         WHERE NOT EXISTS (SELECT 1 FROM application_catalog c WHERE c.name = r.base AND c.kind = r.kind)
+         ORDER BY r.base, r.kind
+         ON CONFLICT (name, kind) DO NOTHING"
+    );
+    session.execute(Sql::new(catalog).rows(&rows).bind(at)).await?;
+    let groups = format!(
+        "INSERT INTO application_groups AS g (name, catalog_id, created_at)
+         SELECT r.base, min(c.id), $2 FROM {table}
+         JOIN application_catalog c ON c.name = r.base AND c.kind = r.kind
+         WHERE NOT EXISTS (SELECT 1 FROM application_groups k WHERE k.name = r.base AND k.catalog_id IS NOT NULL)
+         GROUP BY r.base
+         ORDER BY r.base
+         ON CONFLICT (name) DO UPDATE SET catalog_id = COALESCE(g.catalog_id, excluded.catalog_id)"
+    );
+    session.execute(Sql::new(groups).rows(&rows).bind(at)).await.map(|_| ())
+}
+
+async fn upsert(session: &Session, upserts: &Upserts<'_>, server: &Server) -> Result<(), StoreError> {
+    if upserts.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<UpsertRow<'_>> = upserts.values().map(|upsert| upsert_row(upsert)).collect();
+    let text = format!(
+        "INSERT INTO application_instances AS a (
+             server_id, kind, name, status, version, tag, image, distr_path, address, port, pid, path, log_path,
+             container_id, start_time, catalog_id, group_id, instance_number, created_at)
+         SELECT $2, r.kind, r.name, r.status, r.version, r.tag, r.image, r.distr_path, r.address, r.port, r.pid, r.path,
+                r.log_path, r.container_id, r.start_time, c.id, g.id, r.number, $3
+         FROM {}
+         LEFT JOIN application_catalog c ON c.name = r.base AND c.kind = r.base_kind
+         LEFT JOIN application_groups g ON g.name = r.base
+         WHERE true
+         ORDER BY r.kind, r.name
+         ON CONFLICT (server_id, kind, name) DO UPDATE SET
+             status = excluded.status, version = excluded.version, tag = excluded.tag, image = excluded.image,
+             distr_path = excluded.distr_path, address = excluded.address, port = excluded.port, pid = excluded.pid,
+             path = excluded.path, log_path = excluded.log_path, container_id = excluded.container_id,
+             start_time = excluded.start_time, last_seen = NULL,
+             catalog_id = COALESCE(a.catalog_id, excluded.catalog_id),
+             group_id = COALESCE(a.group_id, excluded.group_id),
+             instance_number = CASE WHEN a.group_id IS NULL AND excluded.group_id IS NOT NULL
+                                    THEN excluded.instance_number ELSE a.instance_number END",
+        session.dialect.rows::<UpsertRow<'_>>(1, "r"),
+    );
+    let at = server.last_check.unwrap_or(server.created_at).as_micros();
+    session.execute(Sql::new(text).rows(&rows).bind(server.key.get()).bind(at)).await.map(|_| ())
+}
+
+fn upsert_row(upsert: &ApplicationUpsert) -> UpsertRow<'_> {
+    let observed = &upsert.observed;
+    let resolution = upsert.resolution.as_ref();
+    UpsertRow {
+        kind: observed.kind.as_str(),
+        name: &observed.name,
+        status: observed.status.as_str(),
+        version: observed.version.version.as_deref(),
+        tag: observed.version.tag.as_deref(),
+        image: observed.version.image.as_deref(),
+        distr_path: observed.version.distr_path.as_deref(),
+        address: observed.address.as_deref(),
+        port: observed.port,
+        pid: observed.pid,
+        path: observed.path.as_deref(),
+        log_path: observed.log_path.as_deref(),
+        container_id: observed.container_id.as_deref(),
+        start_time: observed.start_time.as_deref(),
+        base: resolution.map(|resolution| resolution.base.as_str()),
+        base_kind: resolution.map(|resolution| resolution.kind.as_str()),
+        number: resolution.map_or(0, |resolution| resolution.number),
+    }
+}
+
+async fn record_versions(session: &Session, upserts: &Upserts<'_>, server: ServerKey) -> Result<(), StoreError> {
+    let changes = upserts.values().filter_map(|upsert| Some((&upsert.observed, upsert.version.as_ref()?)));
+    let rows: Vec<VersionChangeRow<'_>> = changes
+        .enumerate()
+        .map(|(ordinal, (observed, change))| VersionChangeRow {
+            kind: Some(observed.kind.as_str()),
+            name: Some(&observed.name),
+            ..VersionChangeRow::new(ordinal, change)
+        })
+        .collect();
+    insert_versions(session, &rows, "a.server_id = $2 AND a.kind = r.kind AND a.name = r.name", Some(server)).await
+}
+
+/// Writes version history; `condition` says which application `a` a row `r` is of. Changes of
+/// applications that are gone are left out.
+pub(crate) async fn insert_versions(
+    session: &Session,
+    rows: &[VersionChangeRow<'_>],
+    condition: &str,
+    server: Option<ServerKey>,
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "INSERT INTO application_version_history (
+             application_id, old_version, new_version, old_tag, new_tag, old_image, new_image, old_distr_path,
+             new_distr_path, changed_at, changed_by, change_source, task_id)
+         SELECT a.id, r.old_version, r.new_version, r.old_tag, r.new_tag, r.old_image, r.new_image, r.old_distr_path,
+                r.new_distr_path, r.changed_at, r.changed_by, r.change_source, r.task_id
+         FROM {} JOIN application_instances a ON {condition}
+         ORDER BY r.ordinal",
+        session.dialect.rows::<VersionChangeRow<'_>>(1, "r"),
+    );
+    let sql = Sql::new(text).rows(rows);
+    let sql = match server {
+        Some(server) => sql.bind(server.get()),
+        None => sql,
+    };
+    session.execute(sql).await.map(|_| ())
+}
+
+async fn set_statuses(session: &Session, statuses: &[StatusChange], server: ServerKey) -> Result<(), StoreError> {
+    if statuses.is_empty() {
+        return Ok(());
+    }
+    let rows: BTreeMap<i64, StatusRow> = statuses
+        .iter()
+        .map(|change| {
+            let id = Key::get(change.application);
+            let last_seen = change.last_seen.map(drover_domain::Timestamp::as_micros);
+            (id, StatusRow { id, status: change.status.as_str(), last_seen })
+        })
+        .collect();
+    let rows: Vec<StatusRow> = rows.into_values().collect();
+    let text = format!(
+        "UPDATE application_instances AS a SET status = r.status, last_seen = r.last_seen
+         FROM {} WHERE a.id = r.id AND a.server_id = $2",
+        session.dialect.rows::<StatusRow>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(&rows).bind(server.get())).await.map(|_| ())
+}

@@ -1,0 +1,29 @@
+//! Every store port on PostgreSQL and SQLite.
+//!
+//! One [`SeaOrmStore`] serves all of them; the URL chooses the database. Many rows travel as one
+//! JSON parameter, so that no port method costs more statements for more rows.
+//!
+//! Start reading at [`SeaOrmStore`], then `tasks.rs` (the queue) and `inventory.rs` (polling).
+
+mod balancer;
+mod balancer_view;
+mod dialect;
+mod events;
+mod fleet_view;
+mod inventory;
+mod keys;
+mod migrate;
+mod options;
+mod orchestrators;
+mod row;
+mod servers;
+mod session;
+mod snapshot;
+mod sql;
+mod store;
+mod task_view;
+mod tasks;
+
+pub use migrate::{MigrateError, MigrationStatus};
+pub use options::{OpenError, Options};
+pub use store::SeaOrmStore;

@@ -1,0 +1,64 @@
+//! Which database, and how patiently.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use drover_ports::BoxError;
+
+/// Which database, and how patiently.
+#[derive(Clone)]
+pub struct Options {
+    /// `postgres://user:password@host/database`, `sqlite:/path/to/file.db` (made when missing) or
+    /// `sqlite::memory:`. Never shown.
+    pub url: String,
+    /// The most connections held at once; `sqlite::memory:` always has exactly one.
+    pub connections_max: NonZeroU32,
+    /// How long a call waits for a free connection, a new one included.
+    pub acquire_timeout: Duration,
+    /// How long PostgreSQL works on one statement; on SQLite: how long a writer waits for another process.
+    pub statement_timeout: Duration,
+}
+
+impl Options {
+    /// The database behind `url` with 10 connections, 5 s for a connection and 10 s for a statement.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections_max: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN),
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Without the URL: it holds the password.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("connections_max", &self.connections_max)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names a kind of database that is not served.
+    #[error("the database URL must begin with postgres://, postgresql:// or sqlite:, not `{scheme}`")]
+    UnknownKind {
+        /// What it begins with.
+        scheme: String,
+    },
+    /// The database cannot be reached, or refuses the connection.
+    #[error("no connection to the {kind} database can be opened; check its URL, that it runs and that it lets this user in")]
+    Unreachable {
+        /// PostgreSQL or SQLite.
+        kind: &'static str,
+        /// Why not; it never holds the URL.
+        source: BoxError,
+    },
+}

@@ -1,0 +1,186 @@
+//! The shapes of HAProxy instances, backends and servers.
+
+use drover_domain::balancer::{
+    AdminBits, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, MappingCandidate, ObservedServer, ServerWord,
+};
+use drover_domain::Key;
+use drover_ports::StoreError;
+use sea_orm::FromQueryResult;
+
+use super::{Stored, time};
+use crate::session::Row;
+
+/// What a query for [`InstanceRow`] starts with.
+pub(crate) const SELECT_INSTANCE: &str = "
+SELECT i.id, i.server_id, s.name AS server_name, i.name, i.is_active, i.last_sync, i.last_sync_status,
+       i.last_sync_error, i.empty_answers,
+       (SELECT count(*) FROM haproxy_backends b WHERE b.instance_id = i.id AND b.removed_at IS NULL) AS backends
+FROM haproxy_instances i
+JOIN servers s ON s.id = i.server_id
+";
+
+/// A row of `haproxy_instances`.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct InstanceRow {
+    id: i64,
+    server_id: i64,
+    server_name: String,
+    name: String,
+    is_active: bool,
+    last_sync: Option<i64>,
+    last_sync_status: String,
+    last_sync_error: Option<String>,
+    empty_answers: i64,
+    backends: i64,
+}
+
+impl Row for InstanceRow {
+    const WHAT: &'static str = "HAProxy instance";
+}
+
+impl InstanceRow {
+    /// The instance.
+    pub(crate) fn read(self) -> Result<BalancerInstance, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        Ok(BalancerInstance {
+            key: Key::new(self.id),
+            server: Key::new(self.server_id),
+            server_name: self.server_name,
+            name: self.name,
+            is_active: self.is_active,
+            last_sync: time(self.last_sync),
+            last_sync_status: stored.word("sync status", &self.last_sync_status, FetchStatus::parse)?,
+            last_sync_error: self.last_sync_error,
+            empty_answers: stored.number("count of empty answers", self.empty_answers)?,
+            backends: stored.number("count of backends", self.backends)?,
+        })
+    }
+}
+
+/// What a query for [`BackendRow`] starts with.
+pub(crate) const SELECT_BACKEND: &str = "
+SELECT b.id, b.instance_id, b.name, b.last_fetch_status, b.last_fetch_error, b.removed_at,
+       (SELECT count(*) FROM haproxy_servers h WHERE h.backend_id = b.id AND h.removed_at IS NULL) AS servers,
+       (SELECT count(*) FROM haproxy_servers h
+        WHERE h.backend_id = b.id AND h.removed_at IS NULL AND h.takes_traffic) AS ready
+FROM haproxy_backends b
+";
+
+/// A row of `haproxy_backends`.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct BackendRow {
+    id: i64,
+    instance_id: i64,
+    name: String,
+    last_fetch_status: String,
+    last_fetch_error: Option<String>,
+    removed_at: Option<i64>,
+    servers: i64,
+    ready: i64,
+}
+
+impl Row for BackendRow {
+    const WHAT: &'static str = "HAProxy backend";
+}
+
+impl BackendRow {
+    /// The backend.
+    pub(crate) fn read(self) -> Result<BalancerBackend, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        Ok(BalancerBackend {
+            key: Key::new(self.id),
+            instance: Key::new(self.instance_id),
+            name: self.name,
+            last_fetch_status: stored.word("fetch status", &self.last_fetch_status, FetchStatus::parse)?,
+            last_fetch_error: self.last_fetch_error,
+            servers: stored.number("count of servers", self.servers)?,
+            ready: stored.number("count of servers", self.ready)?,
+            removed_at: time(self.removed_at),
+        })
+    }
+}
+
+/// What a query for [`BalancerServerRow`] starts with; `b` is the backend, `m` the active mapping.
+pub(crate) const SELECT_SERVER: &str = "
+SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
+       h.port, m.application_id, h.last_seen, h.removed_at
+FROM haproxy_servers h
+JOIN haproxy_backends b ON b.id = h.backend_id
+LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
+";
+
+/// A row of `haproxy_servers`.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct BalancerServerRow {
+    id: i64,
+    backend_id: i64,
+    name: String,
+    status: String,
+    admin_state: Option<i64>,
+    sessions: Option<i64>,
+    queue: Option<i64>,
+    weight: i64,
+    check_status: Option<String>,
+    address: Option<String>,
+    port: Option<i64>,
+    application_id: Option<i64>,
+    last_seen: Option<i64>,
+    removed_at: Option<i64>,
+}
+
+impl Row for BalancerServerRow {
+    const WHAT: &'static str = "HAProxy server";
+}
+
+impl BalancerServerRow {
+    /// The server.
+    pub(crate) fn read(self) -> Result<BalancerServer, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        Ok(BalancerServer {
+            key: Key::new(self.id),
+            backend: Key::new(self.backend_id),
+            observed: ObservedServer {
+                word: ServerWord::new(&self.status),
+                admin: stored.optional("admin state", self.admin_state)?.map(AdminBits::from_bits),
+                sessions: stored.optional("count of sessions", self.sessions)?,
+                queue: stored.optional("queue length", self.queue)?,
+                weight: stored.number("weight", self.weight)?,
+                port: stored.optional("port", self.port)?,
+                name: self.name,
+                check_status: self.check_status,
+                address: self.address,
+            },
+            application: self.application_id.map(Key::new),
+            last_seen: time(self.last_seen),
+            removed_at: time(self.removed_at),
+        })
+    }
+}
+
+/// An application that may stand behind a server.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct CandidateRow {
+    id: i64,
+    name: String,
+    server_name: String,
+    address: String,
+    port: Option<i64>,
+}
+
+impl Row for CandidateRow {
+    const WHAT: &'static str = "application";
+}
+
+impl CandidateRow {
+    /// The candidate.
+    pub(crate) fn read(self) -> Result<MappingCandidate, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        Ok(MappingCandidate {
+            application: Key::new(self.id),
+            port: stored.optional("port", self.port)?,
+            name: self.name,
+            server_name: self.server_name,
+            address: self.address,
+        })
+    }
+}

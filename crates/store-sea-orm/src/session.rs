@@ -1,0 +1,104 @@
+//! One conversation with the database: a pooled connection or a transaction.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use drover_ports::StoreError;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, FromQueryResult, QueryResult, Statement};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::dialect::Dialect;
+use crate::sql::Sql;
+
+/// A kind of row that is read.
+pub(crate) trait Row: FromQueryResult {
+    /// What the row is, for [`StoreError::Corrupt`].
+    const WHAT: &'static str;
+}
+
+/// One conversation with the database, on behalf of one port method.
+pub(crate) struct Session {
+    pub(crate) link: Link,
+    pub(crate) dialect: Dialect,
+    /// What the port method does: "the database cannot …".
+    pub(crate) action: &'static str,
+    pub(crate) statements: Arc<AtomicU64>,
+    // The right to write, on SQLite; given up when the session ends.
+    pub(crate) turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// Where statements go.
+pub(crate) enum Link {
+    /// Each statement on its own.
+    Pool(DatabaseConnection),
+    /// All statements together; undone when dropped.
+    Transaction(DatabaseTransaction),
+}
+
+impl Session {
+    /// Runs a statement and says how many rows it changed.
+    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, StoreError> {
+        let statement = self.statement(sql);
+        let done = match &self.link {
+            Link::Pool(connection) => connection.execute_raw(statement).await,
+            Link::Transaction(transaction) => transaction.execute_raw(statement).await,
+        };
+        done.map(|done| done.rows_affected()).map_err(unavailable(self.action))
+    }
+
+    /// Runs a statement and reads its rows.
+    pub(crate) async fn rows<R: Row>(&self, sql: Sql) -> Result<Vec<R>, StoreError> {
+        let statement = self.statement(sql);
+        let rows = match &self.link {
+            Link::Pool(connection) => connection.query_all_raw(statement).await,
+            Link::Transaction(transaction) => transaction.query_all_raw(statement).await,
+        };
+        rows.map_err(unavailable(self.action))?.iter().map(read).collect()
+    }
+
+    /// Runs a statement and reads its first row.
+    pub(crate) async fn row<R: Row>(&self, sql: Sql) -> Result<Option<R>, StoreError> {
+        Ok(self.rows(sql).await?.into_iter().next())
+    }
+
+    /// Makes the transaction true; nothing on a pooled connection.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self.link {
+            Link::Pool(_) => Ok(()),
+            Link::Transaction(transaction) => transaction.commit().await.map_err(unavailable(self.action)),
+        }
+    }
+
+    fn statement(&self, sql: Sql) -> Statement {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        Statement::from_sql_and_values(self.dialect.backend(), sql.text, sql.values)
+    }
+}
+
+fn read<R: Row>(row: &QueryResult) -> Result<R, StoreError> {
+    R::from_query_result(row, "").map_err(|error| StoreError::Corrupt {
+        what: R::WHAT,
+        name: name(row),
+        reason: error.to_string(),
+    })
+}
+
+// The key of a row that could not be read; each kind of row has one of these columns.
+fn name(row: &QueryResult) -> String {
+    for column in ["id", "position", "public_id"] {
+        if let Ok(key) = row.try_get::<i64>("", column) {
+            return key.to_string();
+        }
+        if let Ok(key) = row.try_get::<String>("", column) {
+            return key;
+        }
+    }
+    "without a readable key".to_owned()
+}
+
+/// Wraps what the driver says.
+pub(crate) fn unavailable<E: std::error::Error + Send + Sync + 'static>(
+    action: &'static str,
+) -> impl Fn(E) -> StoreError {
+    move |error| StoreError::Unavailable { action, source: Box::new(error) }
+}

@@ -1,0 +1,158 @@
+//! What the executor template needs, in one statement.
+
+use async_trait::async_trait;
+use drover_domain::Key;
+use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer};
+use drover_ports::{FleetSnapshots, StoreError};
+use sea_orm::FromQueryResult;
+
+use crate::row::Stored;
+use crate::session::Row;
+use crate::sql::Sql;
+use crate::store::SeaOrmStore;
+
+// One row for each pair of an application and a HAProxy server it is actively mapped to; one row
+// without a HAProxy server for an application that is not.
+#[derive(Debug, FromQueryResult)]
+struct TargetRow {
+    id: i64,
+    name: String,
+    kind: String,
+    version: Option<String>,
+    server_id: Option<i64>,
+    server_name: Option<String>,
+    server_address: Option<String>,
+    group_id: Option<i64>,
+    group_name: Option<String>,
+    grouping: Option<String>,
+    own_playbook_path: Option<String>,
+    own_artifact_url: Option<String>,
+    own_artifact_extension: Option<String>,
+    group_playbook_path: Option<String>,
+    group_artifact_url: Option<String>,
+    group_artifact_extension: Option<String>,
+    catalog_playbook_path: Option<String>,
+    catalog_artifact_url: Option<String>,
+    catalog_artifact_extension: Option<String>,
+    haproxy_server_id: Option<i64>,
+    haproxy_server_name: Option<String>,
+    backend_id: Option<i64>,
+    backend_name: Option<String>,
+    instance_id: Option<i64>,
+    instance_name: Option<String>,
+    agent_address: Option<String>,
+    agent_port: Option<i64>,
+}
+
+impl Row for TargetRow {
+    const WHAT: &'static str = "application";
+}
+
+#[async_trait]
+impl FleetSnapshots for SeaOrmStore {
+    async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError> {
+        let text = format!(
+            "SELECT a.id, a.name, a.kind, a.version, s.id AS server_id, s.name AS server_name,
+                    s.address AS server_address, g.id AS group_id, g.name AS group_name,
+                    g.batch_grouping_strategy AS \"grouping\",
+                    a.custom_playbook_path AS own_playbook_path, a.custom_artifact_url AS own_artifact_url,
+                    a.custom_artifact_extension AS own_artifact_extension,
+                    g.update_playbook_path AS group_playbook_path, g.artifact_list_url AS group_artifact_url,
+                    g.artifact_extension AS group_artifact_extension,
+                    c.default_playbook_path AS catalog_playbook_path, c.default_artifact_url AS catalog_artifact_url,
+                    c.default_artifact_extension AS catalog_artifact_extension,
+                    h.id AS haproxy_server_id, h.name AS haproxy_server_name, h.backend_id, h.backend_name,
+                    h.instance_id, h.instance_name, h.agent_address, h.agent_port
+             FROM application_instances a
+             LEFT JOIN servers s ON s.id = a.server_id
+             LEFT JOIN application_groups g ON g.id = a.group_id
+             LEFT JOIN application_catalog c ON c.id = a.catalog_id
+             LEFT JOIN (
+                 SELECT m.application_id, h.id, h.name, b.id AS backend_id, b.name AS backend_name, i.id AS instance_id,
+                        i.name AS instance_name, n.address AS agent_address, n.port AS agent_port
+                 FROM application_mappings m
+                 JOIN haproxy_servers h ON h.id = m.entity_id AND h.removed_at IS NULL
+                 JOIN haproxy_backends b ON b.id = h.backend_id AND b.removed_at IS NULL
+                 JOIN haproxy_instances i ON i.id = b.instance_id
+                 JOIN servers n ON n.id = i.server_id
+                 WHERE m.entity_type = 'haproxy_server' AND m.is_active
+             ) h ON h.application_id = a.id
+             WHERE a.id IN {}
+             ORDER BY a.id, h.id",
+            self.dialect().integers(1),
+        );
+        let keys: Vec<i64> = applications.iter().map(|application| application.get()).collect();
+        let rows = self.read("load a snapshot of the fleet").rows::<TargetRow>(Sql::new(text).json(&keys)).await?;
+        let mut snapshot = FleetSnapshot::default();
+        for mut row in rows {
+            let stored = Stored::new(TargetRow::WHAT, row.id);
+            let mapped = row.balancer_server(&stored)?;
+            let target = match snapshot.targets.entry(Key::new(row.id)) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(row.target(&stored)?),
+            };
+            target.balancer_servers.extend(mapped);
+        }
+        Ok(snapshot)
+    }
+}
+
+impl TargetRow {
+    fn balancer_server(&mut self, stored: &Stored) -> Result<Option<TargetBalancerServer>, StoreError> {
+        let (Some(key), Some(name), Some(backend), Some(backend_name), Some(instance), Some(instance_name)) = (
+            self.haproxy_server_id,
+            self.haproxy_server_name.take(),
+            self.backend_id,
+            self.backend_name.take(),
+            self.instance_id,
+            self.instance_name.take(),
+        ) else {
+            return Ok(None);
+        };
+        let port = stored.number("port of an agent", self.agent_port.unwrap_or_default())?;
+        Ok(Some(TargetBalancerServer {
+            key: Key::new(key),
+            name,
+            backend: Key::new(backend),
+            backend_name,
+            instance: Key::new(instance),
+            instance_name,
+            agent: (self.agent_address.take().unwrap_or_default(), port),
+        }))
+    }
+
+    fn target(self, stored: &Stored) -> Result<Target, StoreError> {
+        let server = self.server_id.zip(self.server_name).zip(self.server_address);
+        let group_settings = SettingsLayer {
+            playbook_path: self.group_playbook_path,
+            artifact_url: self.group_artifact_url,
+            artifact_extension: self.group_artifact_extension,
+        };
+        let group = self.group_id.zip(self.group_name).zip(self.grouping);
+        Ok(Target {
+            application: Key::new(self.id),
+            kind: stored.word("kind", &self.kind, ApplicationKind::parse)?,
+            name: self.name,
+            version: self.version,
+            server: server.map(|((key, name), address)| TargetServer { key: Key::new(key), name, address }),
+            group: group.map(|((key, name), grouping)| TargetGroup {
+                key: Key::new(key),
+                name,
+                settings: group_settings,
+                grouping,
+            }),
+            own_settings: SettingsLayer {
+                playbook_path: self.own_playbook_path,
+                artifact_url: self.own_artifact_url,
+                artifact_extension: self.own_artifact_extension,
+            },
+            catalog_settings: SettingsLayer {
+                playbook_path: self.catalog_playbook_path,
+                artifact_url: self.catalog_artifact_url,
+                artifact_extension: self.catalog_artifact_extension,
+            },
+            balancer_servers: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! What goes on by itself: polling, syncing, working off the queue.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::time::Duration;
+
+use drover_domain::fleet::{Server, ServerKey};
+use drover_ports::StoreError;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::polling::{Polling, phase};
+use crate::updates::UpdateWorker;
+
+/// Says `true` when it is time to end.
+pub type Stop = watch::Receiver<bool>;
+
+/// The loops of one process. Each ends soon after [`Stop`] says so, and hands over what it holds.
+#[derive(Debug, Clone)]
+pub struct Background {
+    polling: Polling,
+    worker: UpdateWorker,
+}
+
+impl Background {
+    pub(crate) const fn new(polling: Polling, worker: UpdateWorker) -> Self {
+        Self { polling, worker }
+    }
+
+    /// Polls every server once per interval, each at its own fixed phase, a bounded number at once.
+    pub async fn poll_loop(&self, stop: Stop) {
+        let policy = self.polling.policy();
+        self.each_server(
+            stop,
+            policy.polling_interval,
+            |_| true,
+            |polling, server| async move { polling.poll(server.key).await.map(|_| ()) },
+        )
+        .await;
+    }
+
+    /// Syncs every HAProxy once per interval, like [`Background::poll_loop`].
+    pub async fn sync_loop(&self, stop: Stop) {
+        let policy = self.polling.policy();
+        self.each_server(
+            stop,
+            policy.sync_interval,
+            |server| server.is_haproxy_node,
+            |polling, server| async move { polling.sync(&server).await },
+        )
+        .await;
+    }
+
+    /// Works off the queue of update tasks as `worker`, one task at a time. On [`Stop`] the task in
+    /// hand is given back; its play goes on and the next worker follows it.
+    pub async fn worker_loop(&self, worker: String, stop: Stop) {
+        self.worker.work(&worker, stop).await;
+    }
+
+    async fn each_server<F>(
+        &self,
+        mut stop: Stop,
+        interval: Duration,
+        wanted: impl Fn(&Server) -> bool,
+        visit: impl Fn(Polling, Server) -> F,
+    ) where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        let concurrency = self.polling.policy().poll_concurrency.max(1);
+        let mut servers: HashMap<ServerKey, (Server, Instant)> = HashMap::new();
+        let mut visits: JoinSet<(ServerKey, Result<(), StoreError>)> = JoinSet::new();
+        let mut under_way: HashSet<ServerKey> = HashSet::new();
+        let mut list_changes = self.polling.list_changes();
+        let mut reload_at = Instant::now();
+        loop {
+            if Instant::now() >= reload_at {
+                // Once per interval is enough: additions of this process announce themselves.
+                reload_at = Instant::now() + interval;
+                match self.polling.servers().await {
+                    Ok(listed) => {
+                        servers = schedule(&servers, listed.into_iter().filter(&wanted), interval);
+                    }
+                    Err(error) => {
+                        reload_at = Instant::now() + Duration::from_secs(1).min(interval);
+                        log(&error, "the list of servers cannot be read");
+                    }
+                }
+            }
+            let now = Instant::now();
+            for (key, (server, due)) in &mut servers {
+                if *due <= now && visits.len() < concurrency && !under_way.contains(key) {
+                    *due = now + interval;
+                    under_way.insert(*key);
+                    let (key, visit) = (*key, visit(self.polling.clone(), server.clone()));
+                    visits.spawn(async move { (key, visit.await) });
+                }
+            }
+            let full = visits.len() >= concurrency;
+            let next = servers
+                .iter()
+                .filter(|(key, _)| !full && !under_way.contains(key))
+                .map(|(_, (_, due))| *due)
+                .chain([reload_at])
+                .min()
+                .unwrap_or(reload_at);
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                Ok(()) = list_changes.changed() => reload_at = Instant::now(),
+                () = sleep_until(next) => {}
+                Some(done) = visits.join_next() => match done {
+                    Ok((key, result)) => {
+                        under_way.remove(&key);
+                        if let Err(error) = result {
+                            log(&error, "what an agent said cannot be stored");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(error = &error as &(dyn std::error::Error + 'static), "a poll broke off");
+                        under_way.clear();
+                    }
+                },
+            }
+        }
+        visits.shutdown().await;
+    }
+}
+
+// Servers that are already known keep their place in time.
+fn schedule(
+    known: &HashMap<ServerKey, (Server, Instant)>,
+    listed: impl Iterator<Item = Server>,
+    interval: Duration,
+) -> HashMap<ServerKey, (Server, Instant)> {
+    let now = Instant::now();
+    listed
+        .map(|server| {
+            let due = known
+                .get(&server.key)
+                .map_or_else(|| now + phase(server.key, interval), |(_, due)| *due);
+            (server.key, (server, due))
+        })
+        .collect()
+}
+
+fn log(error: &StoreError, what: &'static str) {
+    tracing::warn!(
+        error = error as &(dyn std::error::Error + 'static),
+        "{what}"
+    );
+}
+
+/// Waits until it is time to end; a dropped sender says so too.
+pub(crate) async fn stopped(stop: &mut Stop) {
+    let _ended = stop.wait_for(|stop| *stop).await.is_err();
+}
+
+/// Waits for `wait`, or until it is time to end; says whether it is.
+pub(crate) async fn pause(stop: &mut Stop, wait: Duration) -> bool {
+    tokio::select! {
+        () = stopped(stop) => true,
+        () = sleep(wait) => false,
+    }
+}

@@ -1,0 +1,140 @@
+//! Asking agents what HAProxy shows, and making the stored state say so.
+
+use std::collections::BTreeMap;
+
+use drover_domain::balancer::sync::{ObservedBackends, failed, reconcile};
+use drover_domain::balancer::{BalancerInstance, ObservedServer, find_applications};
+use drover_domain::fleet::Server;
+use drover_ports::{AgentAddress, NewMapping, StoreError};
+
+use crate::polling::{address, sentence};
+use crate::service::Ports;
+
+/// The most backends of one HAProxy that are read.
+const BACKENDS_MAX: usize = 1_000;
+
+/// Syncs HAProxy instances through their agents.
+#[derive(Clone)]
+pub(crate) struct BalancerSync {
+    ports: Ports,
+}
+
+impl BalancerSync {
+    pub(crate) fn new(ports: Ports) -> Self {
+        Self { ports }
+    }
+
+    /// Discovers the instances of a server and syncs each. An agent that does not answer is written
+    /// down at each instance; only a store that does not answer is an error.
+    #[tracing::instrument(name = "balancer.sync", skip_all, fields(server.name = %server.name))]
+    pub(crate) async fn sync(&self, server: &Server) -> Result<(), StoreError> {
+        let agent = address(server);
+        let instances = match self.ports.agents.balancer_instances(&agent).await {
+            Ok(names) => {
+                self.ports
+                    .balancers
+                    .discovered(server.key, &names, self.ports.clock.now())
+                    .await?
+            }
+            Err(error) => {
+                let reason = sentence(&error);
+                for instance in self.ports.balancers.active_instances(server.key).await? {
+                    self.failed(&instance, &reason).await?;
+                }
+                return Ok(());
+            }
+        };
+        for instance in instances {
+            self.sync_instance(&agent, &instance).await?;
+        }
+        Ok(())
+    }
+
+    async fn sync_instance(
+        &self,
+        agent: &AgentAddress,
+        instance: &BalancerInstance,
+    ) -> Result<(), StoreError> {
+        let names = match self.ports.agents.backends(agent, &instance.name).await {
+            Ok(names) if names.len() <= BACKENDS_MAX => names,
+            Ok(names) => {
+                let reason = format!(
+                    "it lists {} backends; at most {BACKENDS_MAX} are read",
+                    names.len()
+                );
+                return self.failed(instance, &reason).await;
+            }
+            Err(error) => return self.failed(instance, &sentence(&error)).await,
+        };
+        let mut observed: ObservedBackends = BTreeMap::new();
+        for name in names {
+            let answer = self
+                .ports
+                .agents
+                .backend_servers(agent, &instance.name, &name)
+                .await;
+            observed.insert(
+                name,
+                answer
+                    .map(|answer| answer.servers)
+                    .map_err(|error| sentence(&error)),
+            );
+        }
+        let Some(known) = self.ports.balancers.load(instance.key).await? else {
+            return Ok(());
+        };
+        let change = reconcile(&known, &observed, self.ports.clock.now());
+        for row in &change.history {
+            tracing::info!(
+                haproxy.instance = %instance.name, haproxy.server.id = %row.server,
+                "a server of HAProxy {} on {} went from {} to {}", instance.name, instance.server_name, row.old, row.new
+            );
+        }
+        self.ports.balancers.store(&change).await?;
+        self.map(instance).await
+    }
+
+    async fn map(&self, instance: &BalancerInstance) -> Result<(), StoreError> {
+        let unmapped = self.ports.balancers.unmapped(instance.key).await?;
+        if unmapped.is_empty() {
+            return Ok(());
+        }
+        let candidates = self.ports.balancers.candidates().await?;
+        let observed: Vec<ObservedServer> = unmapped
+            .iter()
+            .map(|server| server.observed.clone())
+            .collect();
+        let at = self.ports.clock.now();
+        let mappings: Vec<NewMapping> = unmapped
+            .iter()
+            .zip(find_applications(&observed, &candidates))
+            .filter_map(|(server, found)| {
+                let (application, basis) = found?;
+                Some(NewMapping {
+                    server: server.key,
+                    application,
+                    basis,
+                    at,
+                })
+            })
+            .collect();
+        if mappings.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            mappings = mappings.len(),
+            "{} servers of HAProxy {} were mapped",
+            mappings.len(),
+            instance.name
+        );
+        self.ports.balancers.map(&mappings).await
+    }
+
+    async fn failed(&self, instance: &BalancerInstance, reason: &str) -> Result<(), StoreError> {
+        tracing::warn!(haproxy.instance = %instance.name, "HAProxy {} on {} was not synced: {reason}", instance.name, instance.server_name);
+        self.ports
+            .balancers
+            .store(&failed(instance, reason, self.ports.clock.now()))
+            .await
+    }
+}

@@ -1,0 +1,242 @@
+//! Asking agents what runs, and making the stored inventory say so.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use drover_domain::fleet::inventory::{
+    KnownInventory, Reconciled, reconcile, unreachable, unreadable,
+};
+use drover_domain::fleet::{Server, ServerKey};
+use drover_domain::page::PageRequest;
+use drover_ports::{AgentAddress, AgentError, Fault, StoreError};
+use tokio::sync::watch;
+
+use crate::balancer::BalancerSync;
+use crate::service::{Policy, Ports};
+
+/// The most servers of one fleet.
+pub(crate) const SERVERS_MAX: usize = 100_000;
+
+/// What one poll came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollOutcome {
+    /// Something changed and is stored.
+    Stored,
+    /// Nothing changed.
+    Unchanged,
+    /// The answer takes too much away and is held until it is repeated.
+    Suspect,
+    /// The agent does not answer.
+    Unreachable,
+    /// The agent answers, but its inventory cannot be read.
+    Unreadable,
+}
+
+impl PollOutcome {
+    /// The word used in JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Unchanged => "unchanged",
+            Self::Suspect => "suspect",
+            Self::Unreachable => "unreachable",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A server after a poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The server as it is now.
+    pub server: Server,
+    /// What the poll came to.
+    pub outcome: PollOutcome,
+    /// How many applications the agent listed; 0 when it did not answer.
+    pub applications: usize,
+    /// Why the outcome is what it is, where that needs a sentence.
+    pub detail: Option<String>,
+}
+
+/// Polls servers, one poll per server at a time.
+#[derive(Clone)]
+pub(crate) struct Polling {
+    ports: Ports,
+    policy: Arc<Policy>,
+    balancer: BalancerSync,
+    turns: Arc<Mutex<HashMap<ServerKey, Arc<tokio::sync::Mutex<()>>>>>,
+    list_changed: Arc<watch::Sender<u64>>,
+}
+
+impl fmt::Debug for Polling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Polling")
+    }
+}
+
+impl Polling {
+    pub(crate) fn new(ports: Ports, policy: Arc<Policy>) -> Self {
+        let balancer = BalancerSync::new(ports.clone());
+        Self {
+            ports,
+            policy,
+            balancer,
+            turns: Arc::default(),
+            list_changed: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Says that the list of servers is not what it was.
+    pub(crate) fn list_changed(&self) {
+        self.list_changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Tells of every change of the list of servers from now on.
+    pub(crate) fn list_changes(&self) -> watch::Receiver<u64> {
+        self.list_changed.subscribe()
+    }
+
+    /// Every server, by key.
+    pub(crate) async fn servers(&self) -> Result<Vec<Server>, StoreError> {
+        let mut servers = Vec::new();
+        let mut page = PageRequest {
+            after: None,
+            limit: PageRequest::LIMIT_MAX,
+        };
+        loop {
+            let found = self.ports.servers.list(page).await?;
+            servers.extend(found.items);
+            match found.next {
+                Some(next) if servers.len() < SERVERS_MAX => page.after = Some(next),
+                Some(_) | None => return Ok(servers),
+            }
+        }
+    }
+
+    /// Polls one server; `None` if there is no such server.
+    #[tracing::instrument(name = "polling.poll", skip_all, fields(server.id = %server))]
+    pub(crate) async fn poll(&self, server: ServerKey) -> Result<Option<Refreshed>, StoreError> {
+        let turn = self.turn(server);
+        let _turn = turn.lock().await;
+        let Some(known) = self.ports.inventory.load(server).await? else {
+            return Ok(None);
+        };
+        let agent = address(&known.server);
+        if let Err(error) = self.ports.agents.ping(&agent).await {
+            return self.missed(&known, &error).await.map(Some);
+        }
+        let report = match self.ports.agents.inventory(&agent).await {
+            Ok(report) => report,
+            Err(error) => {
+                let reason = sentence(&error);
+                let change = unreadable(&known, &reason, self.ports.clock.now());
+                self.ports.inventory.store(&change).await?;
+                return Ok(Some(Refreshed {
+                    server: change.server,
+                    outcome: PollOutcome::Unreadable,
+                    applications: 0,
+                    detail: Some(reason),
+                }));
+            }
+        };
+        let applications = report.applications.len();
+        let (change, outcome, detail) =
+            match reconcile(&known, &report, self.policy.poll, self.ports.clock.now()) {
+                Reconciled::Hold(change, reason) => (change, PollOutcome::Suspect, Some(reason)),
+                Reconciled::Apply(change) => {
+                    let outcome = if change.is_quiet() {
+                        PollOutcome::Unchanged
+                    } else {
+                        PollOutcome::Stored
+                    };
+                    let detail = change.server.last_error.clone();
+                    (change, outcome, detail)
+                }
+            };
+        self.ports.inventory.store(&change).await?;
+        if known.server.status != change.server.status {
+            tracing::info!(server.name = %change.server.name, "the agent of {} is online", change.server.name);
+        }
+        Ok(Some(Refreshed {
+            server: change.server,
+            outcome,
+            applications,
+            detail,
+        }))
+    }
+
+    /// Syncs the HAProxy instances of a server.
+    pub(crate) async fn sync(&self, server: &Server) -> Result<(), StoreError> {
+        self.balancer.sync(server).await
+    }
+
+    async fn missed(
+        &self,
+        known: &KnownInventory,
+        error: &AgentError,
+    ) -> Result<Refreshed, StoreError> {
+        let reason = sentence(error);
+        let change = unreachable(known, &reason, self.policy.poll, self.ports.clock.now());
+        self.ports.inventory.store(&change).await?;
+        if known.server.status != change.server.status {
+            let server = &change.server;
+            tracing::warn!(server.name = %server.name, failures = server.failures, "{} is offline: {reason}", server.name);
+        }
+        Ok(Refreshed {
+            server: change.server,
+            outcome: PollOutcome::Unreachable,
+            applications: 0,
+            detail: Some(reason),
+        })
+    }
+
+    // The map keeps one entry for each server ever polled: it is bounded by the fleet.
+    fn turn(&self, server: ServerKey) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(server).or_default())
+    }
+}
+
+/// Where a server's agent listens.
+pub(crate) fn address(server: &Server) -> AgentAddress {
+    AgentAddress {
+        host: server.address.clone(),
+        port: server.port,
+    }
+}
+
+/// An agent's failure with its cause, for people: the cause is what tells `refused` from `no route`.
+pub(crate) fn sentence(error: &AgentError) -> String {
+    use std::error::Error as _;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    for _ in 0..4 {
+        let Some(current) = cause else { break };
+        text.push_str(": ");
+        text.push_str(&current.to_string());
+        cause = current.source();
+    }
+    if error.fault() == Fault::Transient {
+        text
+    } else {
+        format!("{text} (it will not go away by itself)")
+    }
+}
+
+/// A server's fixed place in an interval: spread by its key, the same after every restart.
+pub(crate) fn phase(server: ServerKey, interval: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    server.hash(&mut hasher);
+    let micros = u64::try_from(interval.as_micros())
+        .unwrap_or(u64::MAX)
+        .max(1);
+    Duration::from_micros(hasher.finish() % micros)
+}

@@ -1,0 +1,160 @@
+//! The service put together from its ports.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_domain::fleet::inventory::PollPolicy;
+use drover_ports::{
+    AccessKeys, AgentGateway, BalancerStore, BalancerView, Clock, FleetSnapshots, FleetView,
+    IdSource, InventoryStore, OrchestratorStore, PlaybookRunner, ServerRegistry, StoreHealth,
+    TaskView, UpdateTasks,
+};
+
+use crate::background::Background;
+use crate::polling::Polling;
+use crate::updates::UpdateWorker;
+use crate::{Access, Orchestrators, Servers, Updates};
+
+/// Everything the service needs from outside.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port its type names")]
+pub struct Ports {
+    pub servers: Arc<dyn ServerRegistry>,
+    pub inventory: Arc<dyn InventoryStore>,
+    pub fleet: Arc<dyn FleetView>,
+    pub snapshots: Arc<dyn FleetSnapshots>,
+    pub balancers: Arc<dyn BalancerStore>,
+    pub balancer_view: Arc<dyn BalancerView>,
+    pub tasks: Arc<dyn UpdateTasks>,
+    pub task_view: Arc<dyn TaskView>,
+    pub orchestrators: Arc<dyn OrchestratorStore>,
+    pub keys: Arc<dyn AccessKeys>,
+    pub health: Arc<dyn StoreHealth>,
+    pub agents: Arc<dyn AgentGateway>,
+    pub runner: Arc<dyn PlaybookRunner>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+/// How the service behaves where there is a choice.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The update playbook with its parameters where no setting names one.
+    pub default_playbook: String,
+    /// The orchestrator playbook where a request names none.
+    pub default_orchestrator: String,
+    /// How polls are judged.
+    pub poll: PollPolicy,
+    /// How often each server is polled.
+    pub polling_interval: Duration,
+    /// How often each HAProxy is synced.
+    pub sync_interval: Duration,
+    /// How many agents are asked at once, by polls and by syncs each.
+    pub poll_concurrency: usize,
+    /// How long a worker holds a task without a sign of life.
+    pub lease: Duration,
+    /// How long one look at a running play waits for something new.
+    pub follow_wait: Duration,
+    /// How long an idle worker waits before it looks for work again; new work of the same process
+    /// wakes it at once.
+    pub idle_wait: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            default_playbook: "update-app.yml {server} {app} {distr_url} {mode}".to_owned(),
+            default_orchestrator: "orchestrator-even-odd.yml".to_owned(),
+            poll: PollPolicy::default(),
+            polling_interval: Duration::from_mins(1),
+            sync_interval: Duration::from_mins(1),
+            poll_concurrency: 64,
+            lease: Duration::from_secs(30),
+            follow_wait: Duration::from_secs(2),
+            idle_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What people may look at, straight from the stores.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the view its type names")]
+pub struct Views {
+    pub fleet: Arc<dyn FleetView>,
+    pub servers: Arc<dyn ServerRegistry>,
+    pub balancer: Arc<dyn BalancerView>,
+    pub tasks: Arc<dyn TaskView>,
+    pub orchestrators: Arc<dyn OrchestratorStore>,
+    pub health: Arc<dyn StoreHealth>,
+}
+
+impl fmt::Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Views")
+    }
+}
+
+/// What can be asked of Drover.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Who is asking.
+    pub access: Access,
+    /// Adding and refreshing servers.
+    pub servers: Servers,
+    /// Starting updates.
+    pub updates: Updates,
+    /// Finding orchestrator playbooks.
+    pub orchestrators: Orchestrators,
+    /// Looking.
+    pub views: Views,
+    /// How it behaves.
+    pub policy: Arc<Policy>,
+    polling: Polling,
+    worker: UpdateWorker,
+}
+
+impl Service {
+    /// The service over these ports.
+    #[must_use]
+    pub fn new(ports: Ports, policy: Policy) -> Self {
+        let policy = Arc::new(policy);
+        let polling = Polling::new(ports.clone(), Arc::clone(&policy));
+        let updates = Updates::new(ports.clone(), Arc::clone(&policy));
+        let worker = UpdateWorker::new(
+            ports.clone(),
+            Arc::clone(&policy),
+            updates.queued(),
+            polling.clone(),
+        );
+        Self {
+            access: Access::new(Arc::clone(&ports.keys)),
+            servers: Servers::new(&ports, polling.clone()),
+            updates,
+            orchestrators: Orchestrators::new(&ports),
+            views: Views {
+                fleet: ports.fleet,
+                servers: ports.servers,
+                balancer: ports.balancer_view,
+                tasks: ports.task_view,
+                orchestrators: ports.orchestrators,
+                health: ports.health,
+            },
+            policy,
+            polling,
+            worker,
+        }
+    }
+
+    /// What goes on by itself; run it once per process.
+    #[must_use]
+    pub fn background(&self) -> Background {
+        Background::new(self.polling.clone(), self.worker.clone())
+    }
+}

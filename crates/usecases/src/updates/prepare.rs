@@ -1,0 +1,101 @@
+//! Preparing an update: the same steps when it is asked for and when it is run.
+
+use drover_domain::fleet::{SettingsLayer, effective_settings};
+use drover_domain::rollout::executor::{
+    ContextError, OrchestratorContext, PrepareError, PreparedPlaybook, prepare_all,
+};
+use drover_domain::rollout::orchestrator::OrchestratorMetadata;
+use drover_domain::rollout::playbook_path::{PlaybookPath, PlaybookPathError};
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
+use drover_domain::rollout::task::{TaskId, UpdateRequest};
+use drover_ports::{Fault, PlaybookRunner, RunnerError};
+
+/// Why an update cannot be prepared; the message goes to the user unchanged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unprepared {
+    /// The request is not complete.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// The fleet or the playbook does not fit the request.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The update playbook's path cannot be read.
+    #[error(transparent)]
+    Path(#[from] PlaybookPathError),
+    /// A playbook is not where it should be.
+    #[error(
+        "the playbook `{name}` is not in the playbook folder of the control host; put it there or choose another"
+    )]
+    NoSuchPlaybook {
+        /// Its file name.
+        name: String,
+    },
+    /// The control host does not tell which playbooks there are.
+    #[error("the control host does not tell which playbooks it has")]
+    Runner(#[source] RunnerError),
+}
+
+impl Unprepared {
+    pub(crate) const fn fault(&self) -> Fault {
+        match self {
+            Self::Context(_) | Self::Prepare(_) | Self::Path(_) | Self::NoSuchPlaybook { .. } => {
+                Fault::Permanent
+            }
+            Self::Runner(source) => source.fault(),
+        }
+    }
+}
+
+/// The update playbook with its parameters that holds for a target.
+pub(crate) fn playbook_of(target: &Target, default_playbook: &str) -> String {
+    let none = SettingsLayer::default();
+    let group = target.group.as_ref().map_or(&none, |group| &group.settings);
+    effective_settings(
+        &target.own_settings,
+        group,
+        &target.catalog_settings,
+        default_playbook,
+    )
+    .playbook_path
+}
+
+/// Runs the executor template; one prepared playbook per backend.
+pub(crate) fn prepare(
+    task: TaskId,
+    request: &UpdateRequest,
+    playbook_path: &str,
+    orchestrator: &OrchestratorMetadata,
+    snapshot: &FleetSnapshot,
+) -> Result<Vec<PreparedPlaybook>, Unprepared> {
+    let context = OrchestratorContext::new(
+        task,
+        request.applications.clone(),
+        request.artifact.clone(),
+        request.mode,
+        orchestrator.clone(),
+        playbook_path.to_owned(),
+        request.drain_wait,
+    )?;
+    Ok(prepare_all(&context, snapshot)?)
+}
+
+/// Checks that the orchestrator and the update playbooks are where the control host finds them:
+/// a play must not learn that after it has drained something.
+pub(crate) async fn check_playbooks<'a>(
+    runner: &dyn PlaybookRunner,
+    orchestrator: &str,
+    update_paths: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Unprepared> {
+    let files = runner.playbooks().await.map_err(Unprepared::Runner)?;
+    let mut wanted = vec![orchestrator.to_owned()];
+    for path in update_paths {
+        wanted.push(PlaybookPath::parse(path)?.file_name().to_owned());
+    }
+    match wanted
+        .into_iter()
+        .find(|name| !files.iter().any(|file| file.name == *name))
+    {
+        Some(name) => Err(Unprepared::NoSuchPlaybook { name }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,307 @@
+//! Asking for an update.
+
+use std::fmt;
+use std::sync::Arc;
+
+use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
+use drover_domain::rollout::drain::DrainWait;
+use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_tasks};
+use drover_domain::rollout::snapshot::FleetSnapshot;
+use drover_domain::rollout::task::{
+    ArtifactUrl, Origin, TaskId, UpdateMode, UpdateRequest, UpdateTask,
+};
+use drover_ports::{Fault, Idempotency, NewUpdates, Started, StoreError};
+use tokio::sync::Notify;
+
+use crate::service::{Policy, Ports};
+
+use super::prepare::{Unprepared, check_playbooks, playbook_of, prepare};
+
+/// Wishes about updates.
+#[derive(Clone)]
+pub struct Updates {
+    ports: Ports,
+    policy: Arc<Policy>,
+    queued: Arc<Notify>,
+}
+
+impl fmt::Debug for Updates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Updates")
+    }
+}
+
+/// An update somebody wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateOrder {
+    /// The applications, each once; 1 to [`drover_domain::rollout::task::APPLICATIONS_MAX`].
+    pub applications: Vec<ApplicationKey>,
+    /// The artifact.
+    pub artifact: ArtifactUrl,
+    /// What to do with it.
+    pub mode: UpdateMode,
+    /// The orchestrator playbook's file name; `None` takes the configured one.
+    pub orchestrator: Option<String>,
+    /// How long a drained server is waited for.
+    pub drain_wait: DrainWait,
+    /// Who asks.
+    pub origin: Origin,
+    /// What makes a repetition the same request.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The tasks that came of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Their identifiers.
+    pub tasks: Vec<TaskId>,
+    /// Whether they came of the same request made before.
+    pub replayed: bool,
+}
+
+/// Why an update was refused; nothing was created.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Some applications do not exist.
+    #[error("there is no application with id {}", list(keys))]
+    UnknownApplications {
+        /// Their keys.
+        keys: Vec<ApplicationKey>,
+    },
+    /// The orchestrator playbook is not known.
+    #[error(
+        "there is no orchestrator playbook `{name}`; `POST /api/orchestrators/scan` reads the playbook folder, `GET /api/orchestrators` lists what is known"
+    )]
+    UnknownOrchestrator {
+        /// The name that was given.
+        name: String,
+    },
+    /// The orchestrator playbook is switched off.
+    #[error("the orchestrator playbook `{name}` is switched off")]
+    InactiveOrchestrator {
+        /// The name that was given.
+        name: String,
+    },
+    /// The request does not fit the fleet or the playbooks.
+    #[error("{reason}")]
+    Refused {
+        /// A sentence for the user.
+        reason: String,
+        /// What it is about.
+        subject: Subject,
+    },
+    /// The control host does not answer.
+    #[error("the control host does not answer, so the playbooks cannot be checked; try again")]
+    Unavailable {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync + 'static>,
+    },
+    /// The store did not do its part.
+    #[error("the update cannot be queued")]
+    Store {
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// The part of a request a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The applications.
+    Applications,
+    /// The orchestrator playbook or a parameter of it.
+    Orchestrator,
+}
+
+impl RequestError {
+    /// What the caller may do about it.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownApplications { .. }
+            | Self::UnknownOrchestrator { .. }
+            | Self::InactiveOrchestrator { .. }
+            | Self::Refused { .. } => Fault::Permanent,
+            Self::Unavailable { .. } => Fault::Transient,
+            Self::Store { source } => source.fault(),
+        }
+    }
+
+    fn from_unprepared(error: Unprepared) -> Self {
+        let subject = match &error {
+            Unprepared::Prepare(error) if error.is_about_applications() => Subject::Applications,
+            Unprepared::Context(_)
+            | Unprepared::Prepare(_)
+            | Unprepared::Path(_)
+            | Unprepared::NoSuchPlaybook { .. } => Subject::Orchestrator,
+            Unprepared::Runner(_) => {
+                return Self::Unavailable {
+                    source: Box::new(error),
+                };
+            }
+        };
+        Self::Refused {
+            reason: error.to_string(),
+            subject,
+        }
+    }
+}
+
+impl Updates {
+    pub(crate) fn new(ports: Ports, policy: Arc<Policy>) -> Self {
+        Self {
+            ports,
+            policy,
+            queued: Arc::default(),
+        }
+    }
+
+    /// Told whenever tasks were queued by this process.
+    pub(crate) fn queued(&self) -> Arc<Notify> {
+        Arc::clone(&self.queued)
+    }
+
+    /// Queues an update. Everything that can be known to be wrong is refused here, before anything
+    /// is created; nothing has been touched when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`], and then nothing changed.
+    #[tracing::instrument(name = "updates.request", skip_all, fields(applications = order.applications.len()))]
+    pub async fn request(&self, order: UpdateOrder) -> Result<Accepted, RequestError> {
+        let snapshot = self
+            .ports
+            .snapshots
+            .snapshot(&order.applications)
+            .await
+            .map_err(store)?;
+        let keys: Vec<ApplicationKey> = order
+            .applications
+            .iter()
+            .filter(|key| !snapshot.targets.contains_key(key))
+            .copied()
+            .collect();
+        if !keys.is_empty() {
+            return Err(RequestError::UnknownApplications { keys });
+        }
+        let name = order
+            .orchestrator
+            .clone()
+            .unwrap_or_else(|| self.policy.default_orchestrator.clone());
+        let orchestrator = match self.ports.orchestrators.find(&name).await.map_err(store)? {
+            Some(playbook) if playbook.is_active => playbook.metadata,
+            Some(_) => return Err(RequestError::InactiveOrchestrator { name }),
+            None => return Err(RequestError::UnknownOrchestrator { name }),
+        };
+
+        let groups = group_into_tasks(&self.grouping_items(&order.applications, &snapshot));
+        let paths = groups.iter().map(|group| group.playbook_path.as_str());
+        check_playbooks(&*self.ports.runner, &orchestrator.file_path, paths)
+            .await
+            .map_err(RequestError::from_unprepared)?;
+        let now = self.ports.clock.now();
+        let mut tasks = Vec::with_capacity(groups.len());
+        for group in groups {
+            let id: TaskId = self.ports.ids.next();
+            let request = UpdateRequest {
+                applications: group.applications,
+                artifact: order.artifact.clone(),
+                mode: order.mode,
+                orchestrator: orchestrator.file_path.clone(),
+                drain_wait: order.drain_wait,
+            };
+            prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
+                .map_err(RequestError::from_unprepared)?;
+            tasks.push(UpdateTask::queued(
+                id,
+                request,
+                group.playbook_path,
+                order.origin.clone(),
+                now,
+            ));
+        }
+
+        let events = order
+            .applications
+            .iter()
+            .filter_map(|key| snapshot.targets.get(key))
+            .map(|target| NewEvent {
+                at: now,
+                kind: EventKind::Update,
+                status: EventStatus::Pending,
+                server: target.server.as_ref().map(|server| server.key),
+                application: Some(target.application),
+                description: format!(
+                    "{} asked to update {} from {}",
+                    order.origin.actor, target.name, order.artifact
+                ),
+            })
+            .collect();
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let updates = NewUpdates {
+            tasks,
+            events,
+            idempotency: order.idempotency,
+            at: now,
+        };
+        match self.ports.tasks.start(&updates).await.map_err(store)? {
+            Started::Replayed(tasks) => Ok(Accepted {
+                tasks,
+                replayed: true,
+            }),
+            Started::Created => {
+                tracing::info!(
+                    tasks = ids.len(), actor = %order.origin.actor, request.id = %order.origin.request_id,
+                    "{} asked to update {} applications from {}", order.origin.actor, order.applications.len(), order.artifact
+                );
+                self.queued.notify_waiters();
+                Ok(Accepted {
+                    tasks: ids,
+                    replayed: false,
+                })
+            }
+        }
+    }
+
+    fn grouping_items(
+        &self,
+        applications: &[ApplicationKey],
+        snapshot: &FleetSnapshot,
+    ) -> Vec<GroupingItem> {
+        applications
+            .iter()
+            .filter_map(|key| snapshot.targets.get(key))
+            .map(|target| GroupingItem {
+                application: target.application,
+                server: target.server.as_ref().map(|server| server.key),
+                group: target.group.as_ref().map(|group| group.key),
+                name: target.name.clone(),
+                playbook_path: playbook_of(target, &self.policy.default_playbook),
+                strategy: target
+                    .group
+                    .as_ref()
+                    .map_or_else(GroupingStrategy::default, |group| {
+                        GroupingStrategy::parse(&group.grouping)
+                    }),
+            })
+            .collect()
+    }
+}
+
+const fn store(source: StoreError) -> RequestError {
+    RequestError::Store { source }
+}
+
+fn list(keys: &[ApplicationKey]) -> String {
+    const SHOWN_MAX: usize = 10;
+    let shown = keys
+        .iter()
+        .take(SHOWN_MAX)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match keys.len().saturating_sub(SHOWN_MAX) {
+        0 => shown,
+        others => format!("{shown} and {others} more"),
+    }
+}

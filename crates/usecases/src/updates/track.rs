@@ -1,0 +1,271 @@
+//! What a play's events say about a run, put together.
+
+use std::collections::BTreeMap;
+
+use drover_domain::rollout::job::{HostStats, JobEvent, JobEventKind};
+use drover_domain::rollout::task::{InstanceOutcome, TaskInstance};
+
+/// How many reasons of failures are kept; the first one is the one that counts.
+const FAILURES_MAX: usize = 20;
+
+/// A run as its events tell it, from the first one on.
+///
+/// Whoever follows a run reads its events from the beginning, also after a restart: nothing
+/// here needs to be stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Track {
+    instances: Vec<TaskInstance>,
+    hosts: BTreeMap<String, HostStats>,
+    failures: Vec<String>,
+    saw_no_hosts: bool,
+    current: Option<String>,
+}
+
+impl Track {
+    /// A run that has said nothing yet, with its instances.
+    pub(crate) const fn new(instances: Vec<TaskInstance>) -> Self {
+        Self {
+            instances,
+            hosts: BTreeMap::new(),
+            failures: Vec::new(),
+            saw_no_hosts: false,
+            current: None,
+        }
+    }
+
+    /// Takes in the next events and returns the instances they changed.
+    pub(crate) fn absorb(&mut self, events: &[JobEvent]) -> Vec<TaskInstance> {
+        let mut changed = BTreeMap::new();
+        for event in events {
+            if let Some(index) = self.absorb_one(event)
+                && let Some(instance) = self.instances.get(index)
+            {
+                changed.insert(index, instance.clone());
+            }
+        }
+        changed.into_values().collect()
+    }
+
+    fn absorb_one(&mut self, event: &JobEvent) -> Option<usize> {
+        match event.kind {
+            JobEventKind::TaskStart => self.current.clone_from(&event.task),
+            JobEventKind::NoHosts => self.saw_no_hosts = true,
+            JobEventKind::Failed | JobEventKind::Unreachable => self.note_failure(event),
+            JobEventKind::Stats => {
+                for stats in &event.stats {
+                    self.note_stats(stats);
+                }
+            }
+            JobEventKind::PlaybookStart
+            | JobEventKind::PlayStart
+            | JobEventKind::Ok
+            | JobEventKind::Changed
+            | JobEventKind::Ignored
+            | JobEventKind::Skipped
+            | JobEventKind::Retry
+            | JobEventKind::Truncated => {}
+        }
+        let report = event.report.as_ref()?;
+        let index = self
+            .instances
+            .iter()
+            .position(|instance| instance.composite == report.composite)?;
+        let instance = self.instances.get_mut(index)?;
+        instance.outcome = report.outcome;
+        if report.detail.is_some() {
+            instance.detail.clone_from(&report.detail);
+        }
+        Some(index)
+    }
+
+    fn note_failure(&mut self, event: &JobEvent) {
+        let Some(message) = event
+            .message
+            .as_deref()
+            .filter(|_| self.failures.len() < FAILURES_MAX)
+        else {
+            return;
+        };
+        let reason = match (&event.host, &event.task) {
+            (Some(host), Some(task)) => format!("{host}: {task}: {message}"),
+            (Some(host), None) => format!("{host}: {message}"),
+            (None, Some(task)) => format!("{task}: {message}"),
+            (None, None) => message.to_owned(),
+        };
+        if !self.failures.contains(&reason) {
+            self.failures.push(reason);
+        }
+    }
+
+    // A host may have counts of several playbooks: the orchestrator's and those it runs itself.
+    fn note_stats(&mut self, stats: &HostStats) {
+        match self.hosts.get_mut(&stats.host) {
+            Some(known) => {
+                known.ok += stats.ok;
+                known.changed += stats.changed;
+                known.unreachable += stats.unreachable;
+                known.failed += stats.failed;
+                known.skipped += stats.skipped;
+                known.rescued += stats.rescued;
+                known.ignored += stats.ignored;
+            }
+            None => {
+                self.hosts.insert(stats.host.clone(), stats.clone());
+            }
+        }
+    }
+
+    /// The instances as they are now.
+    pub(crate) fn instances(&self) -> &[TaskInstance] {
+        &self.instances
+    }
+
+    /// The closing counts so far, by host.
+    pub(crate) fn hosts(&self) -> Vec<HostStats> {
+        self.hosts.values().cloned().collect()
+    }
+
+    /// The reasons of failures, first things first.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Whether a play found no host.
+    pub(crate) const fn saw_no_hosts(&self) -> bool {
+        self.saw_no_hosts
+    }
+
+    /// The play's current task.
+    pub(crate) fn current(&self) -> Option<String> {
+        self.current.clone()
+    }
+}
+
+/// How far a task is, 0 to 100: each instance counts by the steps it has behind it.
+pub(crate) fn progress(instances: &[TaskInstance]) -> u8 {
+    let steps: usize = instances
+        .iter()
+        .map(|instance| usize::from(steps_done(instance.outcome)))
+        .sum();
+    let all = instances.len().saturating_mul(usize::from(STEPS)).max(1);
+    u8::try_from(steps.saturating_mul(100) / all).unwrap_or(100)
+}
+
+const STEPS: u8 = 6;
+
+const fn steps_done(outcome: InstanceOutcome) -> u8 {
+    match outcome {
+        InstanceOutcome::Pending => 0,
+        InstanceOutcome::Draining => 1,
+        InstanceOutcome::Drained => 2,
+        InstanceOutcome::Updating => 3,
+        InstanceOutcome::Verifying => 4,
+        InstanceOutcome::Returning => 5,
+        InstanceOutcome::Done
+        | InstanceOutcome::Failed
+        | InstanceOutcome::Skipped
+        | InstanceOutcome::RolledBack
+        | InstanceOutcome::LeftDrained
+        | InstanceOutcome::Unknown => STEPS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_domain::rollout::job::InstanceReport;
+    use drover_domain::{Key, Timestamp};
+
+    use super::*;
+
+    fn event(kind: JobEventKind) -> JobEvent {
+        JobEvent {
+            sequence: 0,
+            at: Timestamp::EPOCH,
+            kind,
+            play: None,
+            task: Some("get the artifact".to_owned()),
+            host: Some("app01".to_owned()),
+            message: Some("checksum mismatch".to_owned()),
+            report: None,
+            stats: Vec::new(),
+        }
+    }
+
+    fn instance(composite: &str) -> TaskInstance {
+        TaskInstance {
+            application: Key::new(1),
+            name: "a_1".to_owned(),
+            server: "app01".to_owned(),
+            composite: composite.to_owned(),
+            run: 0,
+            batch: "even".to_owned(),
+            haproxy_server: None,
+            outcome: InstanceOutcome::Pending,
+            detail: None,
+            version_before: None,
+            version_after: None,
+        }
+    }
+
+    #[test]
+    fn the_first_reason_of_a_failure_comes_first_and_once() {
+        let mut track = Track::new(Vec::new());
+        track.absorb(&[
+            event(JobEventKind::Failed),
+            event(JobEventKind::Failed),
+            event(JobEventKind::Ignored),
+        ]);
+        assert_eq!(
+            track.failures(),
+            ["app01: get the artifact: checksum mismatch"]
+        );
+    }
+
+    #[test]
+    fn a_report_moves_its_instance_and_no_other() {
+        let mut track = Track::new(vec![instance("app01::a_1"), instance("app02::a_1")]);
+        let report = InstanceReport {
+            composite: "app02::a_1".to_owned(),
+            outcome: InstanceOutcome::Drained,
+            detail: Some("0 sessions".to_owned()),
+        };
+        let changed = track.absorb(&[JobEvent {
+            report: Some(report),
+            ..event(JobEventKind::Ok)
+        }]);
+        assert_eq!(
+            changed
+                .iter()
+                .map(|instance| instance.composite.as_str())
+                .collect::<Vec<_>>(),
+            ["app02::a_1"]
+        );
+        assert_eq!(progress(track.instances()), 16);
+    }
+
+    #[test]
+    fn counts_of_several_playbooks_add_up_by_host() {
+        let stats = HostStats {
+            host: "app01".to_owned(),
+            ok: 2,
+            changed: 1,
+            unreachable: 0,
+            failed: 0,
+            skipped: 0,
+            rescued: 0,
+            ignored: 0,
+        };
+        let mut track = Track::new(Vec::new());
+        let event = JobEvent {
+            stats: vec![stats],
+            ..event(JobEventKind::Stats)
+        };
+        track.absorb(&[event.clone(), event]);
+        assert_eq!(track.hosts().first().map(|host| host.ok), Some(4));
+    }
+
+    #[test]
+    fn progress_of_nothing_is_nothing() {
+        assert_eq!(progress(&[]), 0);
+    }
+}

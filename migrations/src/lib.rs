@@ -1,0 +1,35 @@
+//! The schema as an append-only list of steps, for PostgreSQL and SQLite.
+//!
+//! A step is never edited after it was merged; `README.md` beside this folder says how to write one.
+//! Start reading at [`Migrator`]; the store adapter runs it under a lock.
+#![expect(elided_lifetimes_in_paths, reason = "`SchemaManager<'_>` does not match what async_trait made of MigrationTrait (E0195)")]
+
+mod dialect;
+mod m20261121_000001_fleet;
+mod m20261121_000002_balancer;
+mod m20261121_000003_rollout;
+mod m20261121_000004_access;
+
+use sea_orm_migration::prelude::*;
+
+/// The steps, oldest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261121_000001_fleet::Migration),
+            Box::new(m20261121_000002_balancer::Migration),
+            Box::new(m20261121_000003_rollout::Migration),
+            Box::new(m20261121_000004_access::Migration),
+        ]
+    }
+}
+
+/// The names of the steps, oldest first: what an up-to-date database has recorded.
+#[must_use]
+pub fn steps() -> Vec<String> {
+    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+}
