@@ -71,8 +71,6 @@ CREATE TABLE update_task_runs (
     started_at BIGINT,
     finished_at BIGINT,
     hosts {json} NOT NULL,
-    event_count BIGINT NOT NULL CHECK (event_count >= 0),
-    event_offset BIGINT NOT NULL CHECK (event_offset >= 0),
     UNIQUE (task_id, run_index)
 );
 

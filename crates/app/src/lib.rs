@@ -1,1 +1,17 @@
-//! The drover binary and library: wires adapters to ports, serves, migrates, and speaks as a client.
+//! The `drover` binary and library: wires adapters to ports, serves, migrates, and speaks as a
+//! client.
+//!
+//! It decides nothing but which adapter serves which port. Start reading at
+//! [`Application::build`], a parts list; [`Application::with_ports`] gives the same service over any ports.
+
+mod application;
+mod client;
+mod clock;
+mod command;
+mod exit;
+mod keys;
+mod serve;
+mod telemetry;
+
+pub use application::{Application, StartError};
+pub use command::run;

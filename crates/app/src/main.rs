@@ -1,3 +1,9 @@
-//! The drover binary and library: wires adapters to ports, serves, migrates, and speaks as a client.
+//! The `drover` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The one place where the process environment is read; everything below is handed what it needs.
+    drover_app::run(std::env::args_os(), std::env::vars_os()).await
+}

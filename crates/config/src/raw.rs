@@ -1,4 +1,4 @@
-//! Settings as they are written.
+//! Settings as they are written; nothing is believed yet.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 pub(crate) struct Database {
     pub(crate) url: SecretString,
     pub(crate) url_file: Option<String>,
-    pub(crate) pool_size: u64,
+    pub(crate) pool_size: u32,
     pub(crate) acquire_timeout_ms: u64,
     pub(crate) start_timeout_ms: u64,
 }
@@ -41,15 +41,14 @@ pub(crate) struct Database {
 pub(crate) struct Fleet {
     pub(crate) polling_interval_ms: u64,
     pub(crate) connection_timeout_ms: u64,
-    pub(crate) offline_after: u64,
-    pub(crate) poll_concurrency: u64,
+    pub(crate) offline_after: u32,
+    pub(crate) poll_concurrency: usize,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Balancer {
     pub(crate) sync_interval_ms: u64,
-    pub(crate) request_timeout_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,9 +59,10 @@ pub(crate) struct Ansible {
     pub(crate) spool: String,
     pub(crate) inventory: Option<String>,
     pub(crate) python: String,
+    #[expect(clippy::struct_field_names, reason = "the program is called so")]
     pub(crate) ansible_playbook: String,
     pub(crate) ssh_host: Option<String>,
-    pub(crate) ssh_port: u64,
+    pub(crate) ssh_port: u16,
     pub(crate) ssh_user: String,
     pub(crate) ssh_identity_file: Option<String>,
     pub(crate) ssh_known_hosts_file: Option<String>,
@@ -74,7 +74,7 @@ pub(crate) struct Ansible {
 pub(crate) struct Rollout {
     pub(crate) default_playbook: String,
     pub(crate) default_orchestrator: String,
-    pub(crate) workers: u64,
+    pub(crate) workers: usize,
     pub(crate) lease_ms: u64,
 }
 

@@ -1,154 +1,434 @@
-//! Settings as they are believed: what cannot be is not representable.
+//! Settings as they are believed: an impossible combination does not exist.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::raw;
+use crate::variables::Variables;
+
+const DEFAULTS: &str = include_str!("../defaults.toml");
 
 /// All settings.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each field is the section its type names")]
 pub struct Settings {
-    /// How Drover is reached.
     pub server: Server,
-    /// Where it keeps its truth.
     pub database: Database,
-    /// How servers are polled.
     pub fleet: Fleet,
-    /// How HAProxy is read.
     pub balancer: Balancer,
-    /// Where and how playbooks run.
     pub ansible: Ansible,
-    /// How updates are rolled out.
     pub rollout: Rollout,
-    /// Who may use the API.
     pub access: Access,
-    /// What is logged.
     pub log: Log,
 }
 
-/// How Drover is reached.
+/// Listening and stopping.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Where the API listens; port 0 picks a free one.
+    /// Where the API listens.
     pub listen: SocketAddr,
-    /// Where metrics and health are shown without a key.
+    /// Where metrics and probes listen.
     pub admin_listen: SocketAddr,
-    /// The most time one API request may take.
+    /// The longest a request may take.
     pub request_timeout: Duration,
-    /// The most time given to open requests and to the hand-over of tasks after the wish to stop.
+    /// How long a stopping service waits.
     pub shutdown_grace: Duration,
 }
 
-/// Where Drover keeps its truth.
+/// The database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// A `sqlite:` or `postgres:` URL; it may contain a password.
+    /// Its URL; may hold a password.
     pub url: SecretString,
-    /// The most open connections.
+    /// Connections to PostgreSQL.
     pub pool_size: NonZeroU32,
-    /// The most time to wait for a free connection.
+    /// The longest a query waits for a connection.
     pub acquire_timeout: Duration,
-    /// How long a start waits for a database that does not answer yet.
+    /// How long a starting service waits for it.
     pub start_timeout: Duration,
 }
 
-/// How servers are polled.
+/// Polling.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     /// How often each server is polled.
     pub polling_interval: Duration,
-    /// The most time an agent may take for one answer about its applications.
+    /// The longest an agent may take for one answer.
     pub connection_timeout: Duration,
-    /// How many polls in a row must fail before a server is offline.
+    /// How many failures in a row make a server offline.
     pub offline_after: NonZeroU32,
     /// How many agents are asked at once.
     pub poll_concurrency: NonZeroUsize,
 }
 
-/// How HAProxy is read through its agent.
+/// HAProxy.
 #[derive(Debug, Clone)]
 pub struct Balancer {
-    /// How often each HAProxy is read.
+    /// How often each HAProxy is synced.
     pub sync_interval: Duration,
-    /// The most time an agent may take for one answer about HAProxy.
-    pub request_timeout: Duration,
 }
 
-/// Where and how playbooks run. Paths are those of the control host.
+/// The control host.
 #[derive(Debug, Clone)]
 pub struct Ansible {
-    /// The control host.
+    /// How it is reached.
     pub target: AnsibleTarget,
-    /// The folder with the playbooks.
+    /// Its playbook folder.
     pub playbooks: PathBuf,
-    /// The folder for running and finished jobs.
+    /// Where jobs keep their files.
     pub spool: PathBuf,
-    /// The inventory given to Ansible; without one, Ansible's own choice.
+    /// An inventory of the administrator, used besides the one each job gets.
     pub inventory: Option<PathBuf>,
-    /// The Python that runs the jobs: a program name or a path.
+    /// Its Python.
     pub python: String,
-    /// The program that runs playbooks: a program name or a path.
+    /// Its ansible-playbook.
+    #[expect(clippy::struct_field_names, reason = "the program is called so")]
     pub ansible_playbook: String,
-    /// The most time a playbook may run.
+    /// The longest a play may run.
     pub max_runtime: Duration,
 }
 
-/// The machine playbooks run on.
+/// How the control host is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnsibleTarget {
-    /// This machine.
+    /// It is this host.
     Local,
-    /// Another one, over SSH.
+    /// By SSH, its host key strictly checked.
     Ssh {
         /// Its name or address.
         host: String,
-        /// Its SSH port.
-        port: NonZeroU16,
-        /// The user there.
+        /// Its port.
+        port: u16,
+        /// The user.
         user: String,
-        /// The private key to log in with; without one, what the ssh program finds.
-        identity_file: Option<PathBuf>,
-        /// The known host keys; without one, those of the user Drover runs as.
-        known_hosts_file: Option<PathBuf>,
+        /// The private key.
+        identity_file: PathBuf,
+        /// The host keys that are believed.
+        known_hosts_file: PathBuf,
     },
 }
 
-/// How updates are rolled out.
+/// Updates.
 #[derive(Debug, Clone)]
 pub struct Rollout {
-    /// The update playbook with its parameters, where no setting names one.
+    /// The update playbook where no setting names one.
     pub default_playbook: String,
-    /// The orchestrator playbook, where a request names none.
+    /// The orchestrator playbook where a request names none.
     pub default_orchestrator: String,
-    /// How many updates run at once.
+    /// How many updates run at once on this node.
     pub workers: NonZeroUsize,
-    /// How long a worker keeps a task without a sign of life.
+    /// How long a worker holds a task without a sign of life.
     pub lease: Duration,
 }
 
-/// Who may use the API.
+/// Who may use the service.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// An admin key that is always valid; its form is not checked here.
+    /// A fixed key with the role admin.
     pub admin_key: Option<SecretString>,
 }
 
-/// What is logged.
+/// Logging.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// For whom.
+    /// The form of a line.
     pub format: LogFormat,
-    /// A level, or a list such as `info,drover_usecases=debug`; its grammar is not checked here.
+    /// Which events are logged.
     pub filter: String,
 }
 
-/// For whom the log is written.
+/// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// People.
+    /// For people.
     Text,
-    /// Machines: one JSON object per line.
+    /// For machines: one JSON object a line.
     Json,
+}
+
+/// A settings file that was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// What errors call it.
+    pub name: &'a str,
+    /// Its text, TOML.
+    pub text: &'a str,
+}
+
+/// Settings that cannot be used; the message goes to the administrator unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A key is unknown, missing or of the wrong type.
+    #[error("{reason}")]
+    Unreadable {
+        /// What and where.
+        reason: String,
+    },
+    /// A value is not possible.
+    #[error("setting `{key}` {reason}")]
+    Impossible {
+        /// The dotted key.
+        key: &'static str,
+        /// What it must be.
+        reason: String,
+    },
+    /// A file that a setting names cannot be read.
+    #[error("setting `{key}` names the file `{path}`, which cannot be read")]
+    File {
+        /// The dotted key.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Reads settings: defaults, then `file`, then `variables` (`DROVER_SECTION__KEY`); later ones win.
+/// Files that hold secrets are read here.
+///
+/// # Errors
+///
+/// [`SettingsError`], naming the key and where it stands.
+pub fn load(
+    file: Option<Source<'_>>,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, SettingsError> {
+    let figment = layers(file, variables);
+    let raw: raw::Raw = figment
+        .extract()
+        .map_err(|error| SettingsError::Unreadable {
+            reason: sentence(file, error),
+        })?;
+    raw.try_into()
+}
+
+/// The layers of settings, the last one strongest.
+pub(crate) fn layers(
+    file: Option<Source<'_>>,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Figment {
+    let mut figment = Figment::new().merge(Toml::string(DEFAULTS));
+    if let Some(file) = file {
+        figment = figment.merge(Toml::string(file.text));
+    }
+    figment.merge(Variables::new(variables))
+}
+
+fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
+    let mut sentences = Vec::new();
+    for error in error {
+        let origin = match (&error.metadata, file) {
+            (Some(metadata), _) if metadata.name == "variable" => "a variable".to_owned(),
+            (_, Some(file)) => format!("`{}`", file.name),
+            (_, None) => "the settings".to_owned(),
+        };
+        let key = error.path.join(".");
+        sentences.push(if key.is_empty() {
+            format!("in {origin}: {}", error.kind)
+        } else {
+            format!("setting `{key}` in {origin}: {}", error.kind)
+        });
+    }
+    sentences.join("; ")
+}
+
+impl TryFrom<raw::Raw> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(raw: raw::Raw) -> Result<Self, SettingsError> {
+        Ok(Self {
+            server: Server {
+                listen: address("server.listen", &raw.server.listen)?,
+                admin_listen: address("server.admin_listen", &raw.server.admin_listen)?,
+                request_timeout: millis(
+                    "server.request_timeout_ms",
+                    raw.server.request_timeout_ms,
+                )?,
+                shutdown_grace: Duration::from_millis(raw.server.shutdown_grace_ms),
+            },
+            database: database(raw.database)?,
+            fleet: Fleet {
+                polling_interval: millis(
+                    "fleet.polling_interval_ms",
+                    raw.fleet.polling_interval_ms,
+                )?,
+                connection_timeout: millis(
+                    "fleet.connection_timeout_ms",
+                    raw.fleet.connection_timeout_ms,
+                )?,
+                offline_after: NonZeroU32::new(raw.fleet.offline_after)
+                    .ok_or_else(|| positive("fleet.offline_after"))?,
+                poll_concurrency: NonZeroUsize::new(raw.fleet.poll_concurrency)
+                    .ok_or_else(|| positive("fleet.poll_concurrency"))?,
+            },
+            balancer: Balancer {
+                sync_interval: millis("balancer.sync_interval_ms", raw.balancer.sync_interval_ms)?,
+            },
+            ansible: ansible(raw.ansible)?,
+            rollout: Rollout {
+                default_playbook: filled("rollout.default_playbook", raw.rollout.default_playbook)?,
+                default_orchestrator: filled(
+                    "rollout.default_orchestrator",
+                    raw.rollout.default_orchestrator,
+                )?,
+                workers: NonZeroUsize::new(raw.rollout.workers)
+                    .ok_or_else(|| positive("rollout.workers"))?,
+                lease: millis("rollout.lease_ms", raw.rollout.lease_ms)?,
+            },
+            access: Access {
+                admin_key: secret(
+                    "access.admin_key",
+                    "access.admin_key_file",
+                    raw.access.admin_key,
+                    raw.access.admin_key_file,
+                )?,
+            },
+            log: Log {
+                format: match raw.log.format.as_str() {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    other => {
+                        return Err(impossible(
+                            "log.format",
+                            format!("must be \"text\" or \"json\", not \"{other}\""),
+                        ));
+                    }
+                },
+                filter: raw.log.filter,
+            },
+        })
+    }
+}
+
+fn database(raw: raw::Database) -> Result<Database, SettingsError> {
+    let written = match raw.url_file {
+        // The default URL does not count as given.
+        Some(path) => read("database.url_file", path)?,
+        None => raw.url,
+    };
+    let scheme = Url::parse(written.expose_secret()).map(|url| url.scheme().to_owned());
+    match scheme.as_deref() {
+        Ok("sqlite" | "postgres" | "postgresql") => {}
+        Ok(_) | Err(_) if written.expose_secret().starts_with("sqlite:") => {}
+        Ok(other) => {
+            return Err(impossible(
+                "database.url",
+                format!("must begin with sqlite:// or postgres://, not {other}://"),
+            ));
+        }
+        Err(_) => {
+            return Err(impossible(
+                "database.url",
+                "must be a URL that begins with sqlite:// or postgres://".to_owned(),
+            ));
+        }
+    }
+    Ok(Database {
+        url: written,
+        pool_size: NonZeroU32::new(raw.pool_size).ok_or_else(|| positive("database.pool_size"))?,
+        acquire_timeout: millis("database.acquire_timeout_ms", raw.acquire_timeout_ms)?,
+        start_timeout: Duration::from_millis(raw.start_timeout_ms),
+    })
+}
+
+fn ansible(raw: raw::Ansible) -> Result<Ansible, SettingsError> {
+    let target = match raw.target.as_str() {
+        "local" => AnsibleTarget::Local,
+        "ssh" => AnsibleTarget::Ssh {
+            host: needed("ansible.ssh_host", raw.ssh_host)?,
+            port: raw.ssh_port,
+            user: filled("ansible.ssh_user", raw.ssh_user)?,
+            identity_file: needed("ansible.ssh_identity_file", raw.ssh_identity_file)?.into(),
+            known_hosts_file: needed("ansible.ssh_known_hosts_file", raw.ssh_known_hosts_file)?
+                .into(),
+        },
+        other => {
+            return Err(impossible(
+                "ansible.target",
+                format!("must be \"local\" or \"ssh\", not \"{other}\""),
+            ));
+        }
+    };
+    Ok(Ansible {
+        target,
+        playbooks: filled("ansible.playbooks", raw.playbooks)?.into(),
+        spool: filled("ansible.spool", raw.spool)?.into(),
+        inventory: raw.inventory.map(PathBuf::from),
+        python: filled("ansible.python", raw.python)?,
+        ansible_playbook: filled("ansible.ansible_playbook", raw.ansible_playbook)?,
+        max_runtime: millis("ansible.max_runtime_ms", raw.max_runtime_ms)?,
+    })
+}
+
+fn address(key: &'static str, text: &str) -> Result<SocketAddr, SettingsError> {
+    text.parse().map_err(|_| {
+        impossible(
+            key,
+            format!("must be an address with a port such as 127.0.0.1:8080, not `{text}`"),
+        )
+    })
+}
+
+fn millis(key: &'static str, value: u64) -> Result<Duration, SettingsError> {
+    if value == 0 {
+        Err(positive(key))
+    } else {
+        Ok(Duration::from_millis(value))
+    }
+}
+
+fn filled(key: &'static str, text: String) -> Result<String, SettingsError> {
+    if text.trim().is_empty() {
+        Err(impossible(key, "must not be empty".to_owned()))
+    } else {
+        Ok(text)
+    }
+}
+
+fn needed(key: &'static str, text: Option<String>) -> Result<String, SettingsError> {
+    let text = text
+        .ok_or_else(|| impossible(key, "is needed when `ansible.target` is \"ssh\"".to_owned()))?;
+    filled(key, text)
+}
+
+fn secret(
+    key: &'static str,
+    file_key: &'static str,
+    value: Option<SecretString>,
+    file: Option<String>,
+) -> Result<Option<SecretString>, SettingsError> {
+    match (value, file) {
+        (Some(_), Some(_)) => Err(impossible(
+            key,
+            format!("and `{file_key}` are both given; give one"),
+        )),
+        (Some(value), None) => Ok(Some(value)),
+        (None, Some(path)) => read(file_key, path).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read(key: &'static str, path: String) -> Result<SecretString, SettingsError> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(SecretString::from(
+            text.trim_end_matches(['\n', '\r']).to_owned(),
+        )),
+        Err(source) => Err(SettingsError::File { key, path, source }),
+    }
+}
+
+fn positive(key: &'static str) -> SettingsError {
+    impossible(key, "must be at least 1".to_owned())
+}
+
+const fn impossible(key: &'static str, reason: String) -> SettingsError {
+    SettingsError::Impossible { key, reason }
 }

@@ -53,7 +53,8 @@ pub struct Task {
     /// Percent.
     pub progress: f64,
     /// What is done now.
-    pub current_task: Option<String>,
+    #[serde(rename = "current_task")]
+    pub current: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
     /// Every instance of the update.
@@ -120,7 +121,12 @@ impl Api {
     /// If it is not there or says that it cannot.
     pub async fn ready(&self) -> anyhow::Result<()> {
         let answer = self.exchange(Request::get("/readyz")).await?;
-        anyhow::ensure!(answer.status == 200, "/readyz answers {}: {}", answer.status, answer.body);
+        anyhow::ensure!(
+            answer.status == 200,
+            "/readyz answers {}: {}",
+            answer.status,
+            answer.body
+        );
         Ok(())
     }
 
@@ -129,7 +135,12 @@ impl Api {
     /// # Errors
     ///
     /// If Drover refuses it.
-    pub async fn add_server(&self, name: &str, agent: SocketAddr, has_haproxy: bool) -> anyhow::Result<StoredServer> {
+    pub async fn add_server(
+        &self,
+        name: &str,
+        agent: SocketAddr,
+        has_haproxy: bool,
+    ) -> anyhow::Result<StoredServer> {
         let body = json!({
             "name": name,
             "address": agent.ip(),
@@ -145,7 +156,8 @@ impl Api {
     ///
     /// If Drover refuses, or does not know the server.
     pub async fn refresh(&self, server: &StoredServer) -> anyhow::Result<Value> {
-        self.post(&format!("/api/servers/{}/refresh", server.id), &json!({})).await
+        self.post(&format!("/api/servers/{}/refresh", server.id), &json!({}))
+            .await
     }
 
     /// All applications.
@@ -173,9 +185,18 @@ impl Api {
     /// If there is none, or one cannot be read.
     pub async fn scan_orchestrators(&self) -> anyhow::Result<()> {
         let found: Value = self.post("/api/orchestrators/scan", &json!({})).await?;
-        let scanned = found.get("scanned").and_then(Value::as_u64).unwrap_or_default();
-        let errors = found.get("errors").and_then(Value::as_array).map_or(0, Vec::len);
-        anyhow::ensure!(scanned > 0 && errors == 0, "the scan of the playbooks found: {found}");
+        let scanned = found
+            .get("scanned")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        let errors = found
+            .get("errors")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
+        anyhow::ensure!(
+            scanned > 0 && errors == 0,
+            "the scan of the playbooks found: {found}"
+        );
         Ok(())
     }
 
@@ -184,7 +205,12 @@ impl Api {
     /// # Errors
     ///
     /// If Drover refuses, or makes anything but one task of it.
-    pub async fn update(&self, applications: &[i64], artifact: &str, drain_minutes: f64) -> anyhow::Result<String> {
+    pub async fn update(
+        &self,
+        applications: &[i64],
+        artifact: &str,
+        drain_minutes: f64,
+    ) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Accepted {
             task_ids: Vec<String>,
@@ -288,17 +314,35 @@ mod tests {
     #[tokio::test]
     async fn all_pages_are_read_with_the_key() {
         let page = async |headers: HeaderMap, uri: axum::http::Uri| {
-            if headers.get("authorization").is_none_or(|value| value != "Bearer drv_key") {
+            if headers
+                .get("authorization")
+                .is_none_or(|value| value != "Bearer drv_key")
+            {
                 return (StatusCode::UNAUTHORIZED, String::new());
             }
-            let last = uri.query().is_some_and(|query| query.contains("cursor=abc"));
-            let (id, cursor) = if last { (2, Value::Null) } else { (1, json!("abc")) };
+            let last = uri
+                .query()
+                .is_some_and(|query| query.contains("cursor=abc"));
+            let (id, cursor) = if last {
+                (2, Value::Null)
+            } else {
+                (1, json!("abc"))
+            };
             let item = json!({"id": id, "server_name": "app01.demo", "name": "jurws_1", "status": "online",
                 "version": "1.0.0", "haproxy_server": null, "app_type": "service"});
-            (StatusCode::OK, json!({"items": [item], "next_cursor": cursor}).to_string())
+            (
+                StatusCode::OK,
+                json!({"items": [item], "next_cursor": cursor}).to_string(),
+            )
         };
         let api = api(Router::new().route("/api/applications", get(page))).await;
-        let ids: Vec<_> = api.applications().await.unwrap().iter().map(|found| found.id).collect();
+        let ids: Vec<_> = api
+            .applications()
+            .await
+            .unwrap()
+            .iter()
+            .map(|found| found.id)
+            .collect();
         assert_eq!(ids, [1, 2]);
     }
 
@@ -311,21 +355,36 @@ mod tests {
         };
         let api = api(Router::new().route("/api/applications/batch_update", post(refuse))).await;
         let error = api.update(&[1], "", 0.1).await.unwrap_err().to_string();
-        assert!(error.contains("422: the body is refused [/distr_url is missing]"), "{error}");
+        assert!(
+            error.contains("422: the body is refused [/distr_url is missing]"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn one_group_must_be_one_task() {
-        let accept = async || (StatusCode::ACCEPTED, json!({"task_ids": ["a", "b"]}).to_string());
+        let accept = async || {
+            (
+                StatusCode::ACCEPTED,
+                json!({"task_ids": ["a", "b"]}).to_string(),
+            )
+        };
         let api = api(Router::new().route("/api/applications/batch_update", post(accept))).await;
-        let error = api.update(&[1], "http://x/y", 0.1).await.unwrap_err().to_string();
+        let error = api
+            .update(&[1], "http://x/y", 0.1)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("2 tasks"), "{error}");
     }
 
     #[test]
     fn a_task_is_final_when_it_neither_waits_nor_runs() {
         let task = |status: &str| -> Task {
-            serde_json::from_value(json!({"status": status, "progress": 0, "current_task": null, "error": null})).unwrap()
+            serde_json::from_value(
+                json!({"status": status, "progress": 0, "current_task": null, "error": null}),
+            )
+            .unwrap()
         };
         for status in ["completed", "failed", "cancelled", "unknown"] {
             assert!(task(status).is_final(), "{status}");

@@ -96,19 +96,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     write_pid(&options.dir)?;
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let signals = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-        std::future::pending().await
-    };
+    let serving = serve(listener, identity, stop.clone());
+    tokio::pin!(serving);
     tokio::select! {
-        served = serve(listener, identity, stopped) => served,
-        () = signals => Ok(()),
+        served = &mut serving => return served,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    stop.cancel();
+    serving.await
 }
 
 /// Serves on `listener` until `stop`: then accepts nothing more, answers what it has taken, closes each connection

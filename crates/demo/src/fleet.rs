@@ -20,7 +20,7 @@ pub const SERVERS: u8 = 3;
 pub const INSTANCES_MAX: u8 = 20;
 
 /// Domain of the demo's servers.
-pub const DOMAIN: &str = "demo";
+const DOMAIN: &str = "demo";
 
 /// Longest wait for the applications to answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -37,12 +37,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Full name, such as `app01.demo`.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}.{DOMAIN}", self.short)
-    }
-
     /// Folder of the application descriptions.
     #[must_use]
     pub fn descriptions(&self) -> PathBuf {
@@ -64,6 +58,12 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Full name of its server, such as `app01.demo`.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        full_name(&self.server)
+    }
+
     /// How HAProxy calls it.
     #[must_use]
     pub fn haproxy_server(&self) -> String {
@@ -88,6 +88,12 @@ impl Instance {
         let version = health.get("version").and_then(serde_json::Value::as_str);
         Ok(version.context("the answer has no version")?.to_owned())
     }
+}
+
+/// Full name of the server with the short name `server`.
+#[must_use]
+pub fn full_name(server: &str) -> String {
+    format!("{server}.{DOMAIN}")
 }
 
 /// How HAProxy calls `application` on the server with the short name `server`.

@@ -1,15 +1,15 @@
 //! A PostgreSQL of its own for one demo.
 
 use std::ffi::OsStr;
+use std::fs::{DirBuilder, Permissions};
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use data_encoding::HEXLOWER;
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::process::{Launch, Stage};
 use crate::tools::{find, is_program};
@@ -27,51 +27,64 @@ const OWNER: &str = "drover";
 /// Longest wait until connections are taken.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A running server. Its files go when this is dropped.
+/// A running server.
 #[derive(Debug)]
 pub struct Postgres {
     /// How to connect, password included.
     pub url: String,
-    _folder: TempDir,
 }
 
 impl Postgres {
-    /// Makes a database cluster and starts its server on `address`, as the user `postgres` if this is the superuser.
+    /// Makes a database cluster in the new folder `folder` and starts its server on `address`. If this is the superuser,
+    /// the server runs as the user `postgres`, who may then pass through the folder above.
     ///
     /// # Errors
     ///
     /// If PostgreSQL is not installed, or does not start within 30 seconds.
-    pub async fn start(stage: &Stage, search: &OsStr, address: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn start(
+        stage: &Stage,
+        search: &OsStr,
+        folder: &Path,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let programs = programs(search).context(
             "PostgreSQL's initdb and postgres are not on this machine (Debian package postgresql)",
         )?;
-        let folder = tempfile::Builder::new()
-            .prefix("drover-demo-postgres-")
-            .tempdir()
-            .context("no folder can be made for PostgreSQL")?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("folder `{}` cannot be made", folder.display()))?;
         let user = User::choose(search)?;
         let mut secret = [0_u8; 16];
-        getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("no random password: {error}"))?;
+        getrandom::fill(&mut secret)
+            .map_err(|error| anyhow::anyhow!("no random password: {error}"))?;
         let password = HEXLOWER.encode(&secret);
-        let password_file = folder.path().join("password");
+        let password_file = folder.join("password");
         write_secret(&password_file, &password)?;
         if let Some(user) = &user {
-            for path in [folder.path(), &password_file] {
-                chown(path, Some(user.uid), Some(user.gid))
-                    .with_context(|| format!("`{}` cannot be given to {USER}", path.display()))?;
-            }
+            user.is_given(folder, &password_file)
+                .with_context(|| format!("`{}` cannot be given to {USER}", folder.display()))?;
         }
-        let data = folder.path().join("data");
+        let data = folder.join("data");
         let launch = |name: &str, program: PathBuf| {
             match &user {
                 Some(user) => user.launch(name, program),
                 None => Launch::new(name, program),
             }
-            .folder(folder.path())
+            .folder(folder)
             .variable("LC_ALL", "C")
         };
         let initdb = launch("initdb", programs.join("initdb"))
-            .arguments(["--username", OWNER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync", "--pwfile"])
+            .arguments([
+                "--username",
+                OWNER,
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+                "--no-sync",
+                "--pwfile",
+            ])
             .arguments([&password_file])
             .arguments(["--pgdata"])
             .arguments([&data]);
@@ -79,18 +92,25 @@ impl Postgres {
         let postgres = launch("postgres", programs.join("postgres"))
             .arguments(["-D"])
             .arguments([&data])
-            .arguments(["-p", &address.port().to_string(), "-h", &address.ip().to_string()])
+            .arguments([
+                "-p",
+                &address.port().to_string(),
+                "-h",
+                &address.ip().to_string(),
+            ])
             .arguments(["-c", "unix_socket_directories=", "-c", "fsync=off"])
             // The fast stop: SIGTERM would wait for every client.
             .stopped_by(Signal::INT);
         let handle = stage.start(postgres)?;
-        let ready = until("PostgreSQL taking connections", START_LIMIT, Duration::from_millis(50), || {
-            std::future::ready(is_ready(&data))
-        });
+        let ready = until(
+            "PostgreSQL taking connections",
+            START_LIMIT,
+            Duration::from_millis(50),
+            || std::future::ready(is_ready(&data)),
+        );
         handle.while_it_lives(ready).await?;
         Ok(Self {
             url: format!("postgres://{OWNER}:{password}@{address}/postgres"),
-            _folder: folder,
         })
     }
 }
@@ -109,17 +129,35 @@ impl User {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let passwd = std::fs::read_to_string("/etc/passwd").context("`/etc/passwd` cannot be read")?;
-        let (uid, gid) = user_ids(&passwd, USER)
-            .with_context(|| format!("PostgreSQL cannot run as root and there is no user {USER}"))?;
-        let setpriv = find("setpriv", search)
-            .context("PostgreSQL cannot run as root and there is no setpriv (Debian package util-linux)")?;
+        let passwd =
+            std::fs::read_to_string("/etc/passwd").context("`/etc/passwd` cannot be read")?;
+        let (uid, gid) = user_ids(&passwd, USER).with_context(|| {
+            format!("PostgreSQL cannot run as root and there is no user {USER}")
+        })?;
+        let setpriv = find("setpriv", search).context(
+            "PostgreSQL cannot run as root and there is no setpriv (Debian package util-linux)",
+        )?;
         Ok(Some(Self { uid, gid, setpriv }))
+    }
+
+    /// Makes `folder` and the file in it the user's, and lets the user get there.
+    fn is_given(&self, folder: &Path, file: &Path) -> std::io::Result<()> {
+        for path in [folder, file] {
+            chown(path, Some(self.uid), Some(self.gid))?;
+        }
+        match folder.parent() {
+            // Passed through, not listed; what is secret beside it is its owner's alone.
+            Some(parent) => std::fs::set_permissions(parent, Permissions::from_mode(0o711)),
+            None => Ok(()),
+        }
     }
 
     fn launch(&self, name: &str, program: PathBuf) -> Launch {
         Launch::new(name, &self.setpriv)
-            .arguments([format!("--reuid={}", self.uid), format!("--regid={}", self.gid)])
+            .arguments([
+                format!("--reuid={}", self.uid),
+                format!("--regid={}", self.gid),
+            ])
             // A change of user makes the kernel forget this, so it is said again.
             .arguments(["--clear-groups", "--pdeathsig", "TERM", "--"])
             .arguments([program])
@@ -148,7 +186,11 @@ fn programs(search: &OsStr) -> Option<PathBuf> {
         .map(|folder| folder.join("bin"))
         .chain(std::env::split_paths(search))
         .chain(["/usr/local/bin".into()])
-        .find(|folder| ["initdb", "postgres"].iter().all(|name| is_program(&folder.join(name))))
+        .find(|folder| {
+            ["initdb", "postgres"]
+                .iter()
+                .all(|name| is_program(&folder.join(name)))
+        })
 }
 
 /// Whether the server says that it takes connections, in the place that `pg_ctl` looks at too.
@@ -194,17 +236,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_starts_and_leaves_nothing() {
-        let logs = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
         let search = OsString::from("/usr/local/bin:/usr/bin:/bin");
-        let stage = Stage::open(logs.path().to_owned(), Vec::new(), &search).await.unwrap();
+        let stage = Stage::open(root.path().join("logs"), Vec::new(), &search)
+            .await
+            .unwrap();
         let address = Addresses::new().unwrap().free(loopback(1)).unwrap();
-        let postgres = Postgres::start(&stage, &search, address).await.unwrap();
-        assert!(postgres.url.starts_with("postgres://drover:"), "the address is not for Drover");
-        let folder = postgres._folder.path().to_owned();
+        let folder = root.path().join("postgres");
+        let postgres = Postgres::start(&stage, &search, &folder, address)
+            .await
+            .unwrap();
+        assert!(
+            postgres.url.starts_with("postgres://drover:"),
+            "the address is not for Drover"
+        );
         tokio::net::TcpStream::connect(address).await.unwrap();
         stage.stop().await;
-        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "it still takes connections");
-        drop(postgres);
-        assert!(!folder.exists());
+        assert!(
+            tokio::net::TcpStream::connect(address).await.is_err(),
+            "it still takes connections"
+        );
+        assert!(
+            !folder.join("data/postmaster.pid").exists(),
+            "it was killed, not stopped"
+        );
     }
 }

@@ -143,21 +143,23 @@ impl Handle {
     ) -> anyhow::Result<T> {
         let mut state = self.state.clone();
         let ended = async {
-            match state
+            let how = match state
                 .wait_for(|state| matches!(state, State::Ended { .. }))
                 .await
+                .as_deref()
             {
-                Ok(state) => anyhow::anyhow!("{} ended: {:?}", self.name, *state),
-                Err(_) => anyhow::anyhow!("{} is no longer watched", self.name),
-            }
+                Ok(State::Ended { how }) => how.clone(),
+                Ok(State::Running { .. }) | Err(_) => "nobody watches it any more".to_owned(),
+            };
+            anyhow::anyhow!("{} ended ({how})", self.name)
         };
         let result = tokio::select! {
             result = ready => result,
             error = ended => Err(error),
         };
-        result.with_context(|| {
-            format!(
-                "{} does not work; its log ends with:\n{}",
+        result.map_err(|error| {
+            anyhow::anyhow!(
+                "{error:#}\nThe log of {} ends with:\n{}",
                 self.name,
                 tail(&self.log, 20)
             )
@@ -175,7 +177,12 @@ pub fn tail(log: &Path, lines: usize) -> String {
             let skipped = all.len().saturating_sub(lines);
             all.into_iter()
                 .skip(skipped)
-                .map(|line| format!("    {line}\n"))
+                .flat_map(|line| {
+                    [
+                        "    ", line, "
+",
+                    ]
+                })
                 .collect()
         }
         Err(error) => format!("    (`{}` cannot be read: {error})\n", log.display()),
@@ -533,7 +540,7 @@ mod tests {
         Launch::new(name, "/bin/sh").arguments(["-c", script])
     }
 
-    async fn eventually(handle: &Handle, wanted: impl Fn(&State) -> bool) -> State {
+    async fn eventually(handle: &Handle, wanted: impl Fn(&State) -> bool + Send + Sync) -> State {
         until(
             "the awaited state",
             Duration::from_secs(10),

@@ -69,7 +69,7 @@ mod tests {
             "an answer",
             Duration::from_secs(1),
             Duration::from_millis(1),
-            || std::future::pending::<anyhow::Result<()>>(),
+            std::future::pending::<anyhow::Result<()>>,
         )
         .await
         .unwrap_err();

@@ -36,25 +36,37 @@ pub struct Entry {
 }
 
 /// All that was seen.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sight {
     /// Changes in the order of time; the first entry of a server is how it was at the start.
     pub timeline: Vec<Entry>,
-    /// The lowest number of servers that took traffic at one time; `None` if nothing was seen.
-    pub min_ready: Option<usize>,
+    /// The lowest number of servers that took traffic at one time.
+    pub min_ready: usize,
     /// How often HAProxy did not answer.
     pub missed: u32,
     last: BTreeMap<String, (String, bool)>,
 }
 
 impl Sight {
+    /// Begins with a first look.
+    fn begin(rows: &[ServerRow]) -> Self {
+        let mut sight = Self {
+            timeline: Vec::new(),
+            min_ready: usize::MAX,
+            missed: 0,
+            last: BTreeMap::new(),
+        };
+        sight.take(0, rows);
+        sight
+    }
+
     /// Takes in one look at all servers.
     ///
     /// A server gets an entry when its state changes. While it takes no new traffic it also gets one when its last
     /// request ends or another one begins: that is the drain. (Under traffic the count goes through zero all the time.)
     fn take(&mut self, at_ms: u64, rows: &[ServerRow]) {
         let ready = rows.iter().filter(|row| row.takes_traffic()).count();
-        self.min_ready = Some(self.min_ready.map_or(ready, |lowest| lowest.min(ready)));
+        self.min_ready = self.min_ready.min(ready);
         for row in rows {
             let busy = row.sessions > 0;
             let changed = match self.last.get(&row.name) {
@@ -94,8 +106,7 @@ impl Watcher {
     /// If HAProxy does not answer the first time.
     pub async fn start(socket: RuntimeSocket) -> anyhow::Result<Self> {
         let began = Instant::now();
-        let mut sight = Sight::default();
-        sight.take(0, &socket.servers().await?);
+        let sight = Sight::begin(&socket.servers().await?);
         let stop = CancellationToken::new();
         let watching = watch(socket, began, sight, stop.clone());
         Ok(Self {
@@ -111,7 +122,9 @@ impl Watcher {
     /// If the watcher failed.
     pub async fn finish(mut self) -> anyhow::Result<Sight> {
         self.stop.cancel();
-        (&mut self.task).await.context("the watcher of HAProxy failed")
+        (&mut self.task)
+            .await
+            .context("the watcher of HAProxy failed")
     }
 }
 
@@ -121,7 +134,12 @@ impl Drop for Watcher {
     }
 }
 
-async fn watch(socket: RuntimeSocket, began: Instant, mut sight: Sight, stop: CancellationToken) -> Sight {
+async fn watch(
+    socket: RuntimeSocket,
+    began: Instant,
+    mut sight: Sight,
+    stop: CancellationToken,
+) -> Sight {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -156,9 +174,8 @@ mod tests {
 
     #[test]
     fn only_changes_are_kept_and_the_end_of_a_drain_is_one() {
-        let mut sight = Sight::default();
+        let mut sight = Sight::begin(&[row("a", "UP", 1), row("b", "UP", 0)]);
         for (at_ms, a, b) in [
-            (0, row("a", "UP", 1), row("b", "UP", 0)),
             (100, row("a", "UP", 0), row("b", "UP", 2)),
             (200, row("a", "DRAIN", 2), row("b", "UP", 2)),
             (300, row("a", "DRAIN", 1), row("b", "UP", 0)),
@@ -186,17 +203,17 @@ mod tests {
                 (600, "b", "UP", 0),
             ]
         );
-        assert_eq!(sight.min_ready, Some(1));
+        assert_eq!(sight.min_ready, 1);
     }
 
     #[test]
     fn the_timeline_is_bounded() {
-        let mut sight = Sight::default();
+        let mut sight = Sight::begin(&[]);
         for at_ms in 0..6_000 {
             let status = if at_ms % 2 == 0 { "UP" } else { "DOWN" };
             sight.take(at_ms, &[row("a", status, 0)]);
         }
         assert_eq!(sight.timeline.len(), ENTRIES_MAX);
-        assert_eq!(sight.min_ready, Some(0));
+        assert_eq!(sight.min_ready, 0);
     }
 }

@@ -55,12 +55,21 @@ pub async fn read_capped(mut response: Response, most: usize) -> Result<Vec<u8>,
     let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
     loop {
         match response.chunk().await {
-            Ok(Some(piece)) if piece.len() > most - body.len() => return Err(BodyError::TooLarge { most }),
+            Ok(Some(piece)) if piece.len() > most - body.len() => {
+                return Err(BodyError::TooLarge { most });
+            }
             Ok(Some(piece)) => body.extend_from_slice(&piece),
             Ok(None) => return Ok(body),
-            Err(error) if error.is_timeout() => return Err(BodyError::Late { received: body.len() }),
+            Err(error) if error.is_timeout() => {
+                return Err(BodyError::Late {
+                    received: body.len(),
+                });
+            }
             Err(source) => {
-                return Err(BodyError::BrokenOff { received: body.len(), source: source.without_url() });
+                return Err(BodyError::BrokenOff {
+                    received: body.len(),
+                    source: source.without_url(),
+                });
             }
         }
     }

@@ -79,5 +79,7 @@ pub fn client(options: Options) -> Result<Client, ClientError> {
         Proxy::Direct => builder.no_proxy(),
         Proxy::FromEnvironment => builder,
     };
-    builder.build().map_err(|source| ClientError { source: source.without_url() })
+    builder.build().map_err(|source| ClientError {
+        source: source.without_url(),
+    })
 }

@@ -49,7 +49,10 @@ mod tests {
             ("https://ann:pw@host/a?token=1#x", "https://***@host/a?***"),
             ("http://[::1]:8080/ping", "http://[::1]:8080/ping"),
             ("sqlite:secret", "sqlite:***"),
-            ("sqlite:///var/drover.sqlite?mode=rwc", "sqlite:///var/drover.sqlite?***"),
+            (
+                "sqlite:///var/drover.sqlite?mode=rwc",
+                "sqlite:///var/drover.sqlite?***",
+            ),
         ] {
             let url = Url::parse(url).unwrap();
             assert_eq!(Redacted(&url).to_string(), shown);

@@ -1,6 +1,9 @@
 //! What the client does and does not do, against a stub server.
 
-#![expect(clippy::unwrap_used, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test setup should stop the test"
+)]
 
 use std::time::Duration;
 
@@ -45,7 +48,12 @@ async fn it_names_itself_and_asks_for_plain_bodies() {
         .respond_with(ResponseTemplate::new(200).set_body_string("hello"))
         .mount(&server)
         .await;
-    let response = client(options()).unwrap().get(format!("{}/who", server.uri())).send().await.unwrap();
+    let response = client(options())
+        .unwrap()
+        .get(format!("{}/who", server.uri()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(read_capped(response, 5).await.unwrap(), b"hello");
 }
@@ -57,8 +65,17 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
         .respond_with(ResponseTemplate::new(302).insert_header("location", "/to"))
         .mount(&server)
         .await;
-    Mock::given(path("/to")).respond_with(ResponseTemplate::new(200)).expect(0).mount(&server).await;
-    let response = client(options()).unwrap().get(format!("{}/from", server.uri())).send().await.unwrap();
+    Mock::given(path("/to"))
+        .respond_with(ResponseTemplate::new(200))
+        .expect(0)
+        .mount(&server)
+        .await;
+    let response = client(options())
+        .unwrap()
+        .get(format!("{}/from", server.uri()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 302);
 }
 
@@ -73,25 +90,37 @@ async fn a_body_over_the_cap_is_refused_announced_or_not() {
         let url = says(answer, false, &mut tasks).await;
         let response = client(options()).unwrap().get(url).send().await.unwrap();
         let refusal = read_capped(response, 5).await.unwrap_err();
-        assert!(matches!(refusal, BodyError::TooLarge { most: 5 }), "{refusal:?}");
+        assert!(
+            matches!(refusal, BodyError::TooLarge { most: 5 }),
+            "{refusal:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_body_that_breaks_off_comes_late_or_is_compressed_is_told_apart() {
     let mut tasks = JoinSet::new();
-    let short = Options { total_timeout: Duration::from_millis(300), ..options() };
+    let short = Options {
+        total_timeout: Duration::from_millis(300),
+        ..options()
+    };
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc".as_slice();
 
     let url = says(half, true, &mut tasks).await;
     let response = client(options()).unwrap().get(url).send().await.unwrap();
     let refusal = read_capped(response, 10).await.unwrap_err();
-    assert!(matches!(refusal, BodyError::BrokenOff { received: 3, .. }), "{refusal:?}");
+    assert!(
+        matches!(refusal, BodyError::BrokenOff { received: 3, .. }),
+        "{refusal:?}"
+    );
 
     let url = says(half, false, &mut tasks).await;
     let response = client(short).unwrap().get(url).send().await.unwrap();
     let refusal = read_capped(response, 10).await.unwrap_err();
-    assert!(matches!(refusal, BodyError::Late { received: 3 }), "{refusal:?}");
+    assert!(
+        matches!(refusal, BodyError::Late { received: 3 }),
+        "{refusal:?}"
+    );
 
     let gzip = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc";
     let url = says(gzip, true, &mut tasks).await;
@@ -104,7 +133,10 @@ async fn a_body_that_breaks_off_comes_late_or_is_compressed_is_told_apart() {
 async fn waiting_for_an_answer_has_an_end() {
     let mut tasks = JoinSet::new();
     let url = says(b"", false, &mut tasks).await;
-    let short = Options { total_timeout: Duration::from_millis(200), ..options() };
+    let short = Options {
+        total_timeout: Duration::from_millis(200),
+        ..options()
+    };
     let error = client(short).unwrap().get(url).send().await.unwrap_err();
     assert!(error.is_timeout() && !error.is_connect(), "{error:?}");
 }

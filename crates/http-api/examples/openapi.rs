@@ -3,6 +3,8 @@
 use std::io::Write as _;
 
 fn main() -> std::io::Result<()> {
-    let document = drover_http_api::openapi().to_pretty_json().map_err(std::io::Error::other)?;
+    let document = drover_http_api::openapi()
+        .to_pretty_json()
+        .map_err(std::io::Error::other)?;
     writeln!(std::io::stdout(), "{document}")
 }

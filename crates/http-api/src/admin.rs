@@ -1,10 +1,10 @@
 //! The listener for operators: metrics and health.
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::Router;
 use drover_usecases::Service;
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -21,12 +21,22 @@ pub fn admin_router(metrics: PrometheusHandle, service: Service, options: Option
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(api.clone())
-        .merge(Router::new().route("/metrics", get(render)).with_state(metrics));
+        .merge(
+            Router::new()
+                .route("/metrics", get(render))
+                .with_state(metrics),
+        );
     surround(routes, &api)
 }
 
 async fn render(State(metrics): State<PrometheusHandle>) -> impl IntoResponse {
     // Histograms are drained on rendering anyway; this also drops metrics that went idle.
     metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        metrics.render(),
+    )
 }

@@ -10,7 +10,8 @@ use data_encoding::BASE64URL_NOPAD;
 use drover_domain::access::{Actor, KeyDigest, Role};
 use sha2::{Digest, Sha256};
 
-use crate::problem::{ApiError, Code};
+use crate::code::Code;
+use crate::problem::ApiError;
 use crate::role;
 use crate::state::Api;
 
@@ -48,7 +49,13 @@ impl ApiKeyText {
         let public_id = data_encoding::HEXLOWER.encode(&public);
         let secret = BASE64URL_NOPAD.encode(&secret);
         let text = format!("drv_{public_id}_{secret}");
-        (Self { public_id, digest: digest_of(&secret) }, text)
+        (
+            Self {
+                public_id,
+                digest: digest_of(&secret),
+            },
+            text,
+        )
     }
 
     /// Reads the text of a key.
@@ -57,16 +64,25 @@ impl ApiKeyText {
     ///
     /// [`ApiKeyTextError`] when it has not the form of one.
     pub fn parse(text: &str) -> Result<Self, ApiKeyTextError> {
-        let (public_id, secret) =
-            text.strip_prefix("drv_").and_then(|rest| rest.split_once('_')).ok_or(ApiKeyTextError)?;
+        let (public_id, secret) = text
+            .strip_prefix("drv_")
+            .and_then(|rest| rest.split_once('_'))
+            .ok_or(ApiKeyTextError)?;
         let is_public = public_id.len() == Self::PUBLIC_LENGTH
-            && public_id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            && public_id
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let is_secret = secret.len() == Self::SECRET_LENGTH
-            && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+            && secret
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
         if !is_public || !is_secret {
             return Err(ApiKeyTextError);
         }
-        Ok(Self { public_id: public_id.to_owned(), digest: digest_of(secret) })
+        Ok(Self {
+            public_id: public_id.to_owned(),
+            digest: digest_of(secret),
+        })
     }
 
     /// The public half: 16 lower-case hexadecimal digits.
@@ -96,8 +112,16 @@ const MISSING: &str = r#"Bearer realm="drover""#;
 const INVALID: &str = r#"Bearer realm="drover", error="invalid_token""#;
 
 /// Lets a request through if its key has the role its route needs. The body is not read before.
-pub(crate) async fn authorize(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+pub(crate) async fn authorize(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str)
+        .unwrap_or_default();
     let Some(needed) = role::needed(request.method(), path) else {
         return ApiError::defect("a route is missing in the table of roles").into_response();
     };
@@ -113,11 +137,22 @@ pub(crate) async fn authorize(State(api): State<Api>, mut request: Request, next
 
 async fn admit(api: &Api, headers: &HeaderMap, needed: Role) -> Result<Actor, ApiError> {
     let key = presented(headers)?;
-    let actor = api.service.access.authenticate(key.public_id(), key.digest()).await?.ok_or_else(|| {
-        ApiError::unauthenticated(INVALID, "the API key is not known, or its secret half is wrong")
-    })?;
+    let actor = api
+        .service
+        .access
+        .authenticate(key.public_id(), key.digest())
+        .await?
+        .ok_or_else(|| {
+            ApiError::unauthenticated(
+                INVALID,
+                "the API key is not known, or its secret half is wrong",
+            )
+        })?;
     if actor.role < needed {
-        let detail = format!("this route needs the role {needed}; the API key `{}` has {}", actor.name, actor.role);
+        let detail = format!(
+            "this route needs the role {needed}; the API key `{}` has {}",
+            actor.name, actor.role
+        );
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     Ok(actor)
@@ -126,10 +161,17 @@ async fn admit(api: &Api, headers: &HeaderMap, needed: Role) -> Result<Actor, Ap
 /// The key a request presents. With both headers, `Authorization` counts.
 fn presented(headers: &HeaderMap) -> Result<ApiKeyText, ApiError> {
     let malformed = || {
-        ApiError::unauthenticated(INVALID, "the header has not the form `Authorization: Bearer drv_…` or `X-Api-Key: drv_…`")
+        ApiError::unauthenticated(
+            INVALID,
+            "the header has not the form `Authorization: Bearer drv_…` or `X-Api-Key: drv_…`",
+        )
     };
     let text = if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
+        let (scheme, key) = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.split_once(' '))
+            .ok_or_else(malformed)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(malformed());
         }
@@ -137,7 +179,8 @@ fn presented(headers: &HeaderMap) -> Result<ApiKeyText, ApiError> {
     } else if let Some(value) = headers.get(API_KEY) {
         value.to_str().map_err(|_| malformed())?.trim()
     } else {
-        let detail = "this route needs an API key; send `Authorization: Bearer drv_…` or `X-Api-Key: drv_…`";
+        let detail =
+            "this route needs an API key; send `Authorization: Bearer drv_…` or `X-Api-Key: drv_…`";
         return Err(ApiError::unauthenticated(MISSING, detail));
     };
     ApiKeyText::parse(text).map_err(|_| malformed())
@@ -197,7 +240,11 @@ mod tests {
         for value in ["Basic YTpi", "Bearer", "Bearer drv_x", &text] {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-            assert_eq!(presented(&headers).unwrap_err().code(), Code::Unauthenticated, "{value}");
+            assert_eq!(
+                presented(&headers).unwrap_err().code(),
+                Code::Unauthenticated,
+                "{value}"
+            );
         }
     }
 }

@@ -7,13 +7,16 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
-use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayItems, Object, ObjectBuilder, Schema, Type,
+};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response,
+    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
+    RefOr, Required, Response,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,8 +42,14 @@ const TAGS: [(&str, &str); 7] = [
     ("applications", "What runs where, and updating it"),
     ("events", "What happened to the fleet"),
     ("haproxy", "HAProxy, as it was last read"),
-    ("tasks", "Updates: how far they are, what became of every instance"),
-    ("orchestrators", "Playbooks that update in batches behind HAProxy"),
+    (
+        "tasks",
+        "Updates: how far they are, what became of every instance",
+    ),
+    (
+        "orchestrators",
+        "Playbooks that update in batches behind HAProxy",
+    ),
     ("health", "Whether Drover lives and can work"),
 ];
 
@@ -84,25 +93,46 @@ pub fn openapi() -> OpenApi {
             complete(operation, method, path);
         }
     }
-    let bodies: BTreeSet<String> = document.paths.paths.values_mut().flat_map(request_schemas).collect();
+    let bodies: BTreeSet<String> = document
+        .paths
+        .paths
+        .values_mut()
+        .flat_map(request_schemas)
+        .collect();
     let components = document.components.get_or_insert_default();
     for (name, schema) in &mut components.schemas {
         if let RefOr::T(schema) = schema {
             settle(schema, bodies.contains(name));
+            if let Some(item) = name.strip_prefix("ItemPage_") {
+                refer(schema, item);
+            }
         }
     }
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An API key: `drv_…`")).build();
+    let bearer = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key: `drv_…`"))
+        .build();
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
-    let key = ApiKeyValue::with_description(auth::API_KEY.as_str(), "The same API key in a header of its own");
+    let key = ApiKeyValue::with_description(
+        auth::API_KEY.as_str(),
+        "The same API key in a header of its own",
+    );
     components.add_security_scheme(KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
 
-    let license = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).identifier(Some(env!("CARGO_PKG_LICENSE")));
+    let license = LicenseBuilder::new()
+        .name(env!("CARGO_PKG_LICENSE"))
+        .identifier(Some(env!("CARGO_PKG_LICENSE")));
     let info = InfoBuilder::new()
         .title("Drover")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
         .license(Some(license.build()));
-    let tags = TAGS.map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build());
+    let tags = TAGS.map(|(name, description)| {
+        TagBuilder::new()
+            .name(name)
+            .description(Some(description))
+            .build()
+    });
     OpenApiBuilder::new()
         .info(info.build())
         .paths(document.paths)
@@ -118,7 +148,10 @@ pub fn openapi() -> OpenApi {
 )]
 pub(crate) async fn serve() -> impl IntoResponse {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi().to_json().unwrap_or_default());
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        DOCUMENT.as_str(),
+    )
 }
 
 const BEARER: &str = "bearer";
@@ -126,33 +159,59 @@ const KEY: &str = "api_key";
 
 /// The operations of a path, with their methods.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    [("GET", &mut item.get), ("POST", &mut item.post), ("PUT", &mut item.put), ("PATCH", &mut item.patch), ("DELETE", &mut item.delete)]
-        .into_iter()
-        .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+    [
+        ("GET", &mut item.get),
+        ("POST", &mut item.post),
+        ("PUT", &mut item.put),
+        ("PATCH", &mut item.patch),
+        ("DELETE", &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
 }
 
 /// Adds what every route of the API has: its path parameter, its role, the errors it may answer.
 fn complete(operation: &mut Operation, method: &str, path: &str) {
-    let rule = without_prefix(path).and_then(|path| RULES.iter().find(|rule| rule.method == method && rule.path == path));
+    let rule = without_prefix(path).and_then(|path| {
+        RULES
+            .iter()
+            .find(|rule| rule.method == method && rule.path == path)
+    });
     if let Some(rule) = rule {
         guard(operation, *rule);
         if path.contains("{id}") {
-            operation.parameters.get_or_insert_default().insert(0, RefOr::T(path_parameter(path)));
+            operation
+                .parameters
+                .get_or_insert_default()
+                .insert(0, RefOr::T(path_parameter(path)));
             add_response(operation, 404, "There is no such thing");
         }
         if operation.request_body.is_some() {
             add_response(operation, 408, "The body took too long to arrive");
             add_response(operation, 413, "The body is too large");
-            add_response(operation, 415, "The body is not `application/json`, or compressed");
-            add_response(operation, 422, "The body is JSON but not valid; `errors` says where");
+            add_response(
+                operation,
+                415,
+                "The body is not `application/json`, or compressed",
+            );
+            add_response(
+                operation,
+                422,
+                "The body is JSON but not valid; `errors` says where",
+            );
         }
     } else {
         operation.security = Some(Vec::new());
     }
     for (status, response) in &mut operation.responses.responses {
         if let (true, RefOr::T(response)) = (status.as_str() >= "400", response) {
-            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            response.content.entry(PROBLEM_JSON.to_owned()).or_insert(RefOr::T(problem));
+            let problem = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .build();
+            response
+                .content
+                .entry(PROBLEM_JSON.to_owned())
+                .or_insert(RefOr::T(problem));
         }
     }
 }
@@ -161,33 +220,58 @@ fn guard(operation: &mut Operation, rule: Rule) {
     let text = operation.description.take().unwrap_or_default();
     let gap = if text.is_empty() { "" } else { "\n\n" };
     operation.description = Some(format!("{text}{gap}Needs the role `{}`.", rule.role));
-    operation.extensions = Some(ExtensionsBuilder::new().add("x-role", rule.role.as_str()).build());
-    let alternatives = [BEARER, KEY].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new()));
+    operation.extensions = Some(
+        ExtensionsBuilder::new()
+            .add("x-role", rule.role.as_str())
+            .build(),
+    );
+    let alternatives =
+        [BEARER, KEY].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new()));
     operation.security = Some(alternatives.into());
-    add_response(operation, 400, "The request is malformed, or has an unknown query parameter");
+    add_response(
+        operation,
+        400,
+        "The request is malformed, or has an unknown query parameter",
+    );
     add_response(operation, 401, "No valid API key");
     add_response(operation, 403, "The API key's role is too weak");
     add_response(operation, 500, "Drover has a defect");
-    add_response(operation, 503, "Something is not there right now, or there is too much to do");
+    add_response(
+        operation,
+        503,
+        "Something is not there right now, or there is too much to do",
+    );
     for (status, name, text) in [
         ("401", "WWW-Authenticate", "How to authenticate"),
         ("503", "Retry-After", "When to try again, seconds"),
     ] {
         if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
             let schema = ObjectBuilder::new().schema_type(Type::String);
-            let header = HeaderBuilder::new().description(Some(text)).schema(Some(schema));
-            response.headers.insert(name.to_owned(), RefOr::T(header.build()));
+            let header = HeaderBuilder::new()
+                .description(Some(text))
+                .schema(Some(schema));
+            response
+                .headers
+                .insert(name.to_owned(), RefOr::T(header.build()));
         }
     }
 }
 
 fn add_response(operation: &mut Operation, status: u16, description: &str) {
     let response = || RefOr::T(Response::new(description));
-    operation.responses.responses.entry(status.to_string()).or_insert_with(response);
+    operation
+        .responses
+        .responses
+        .entry(status.to_string())
+        .or_insert_with(response);
 }
 
 fn path_parameter(path: &str) -> Parameter {
-    let schema = if path.contains("/tasks/") { wire::schema::uuid() } else { wire::schema::id() };
+    let schema = if path.contains("/tasks/") {
+        wire::schema::uuid()
+    } else {
+        wire::schema::id().build()
+    };
     ParameterBuilder::new()
         .name("id")
         .parameter_in(ParameterIn::Path)
@@ -200,10 +284,19 @@ fn path_parameter(path: &str) -> Parameter {
 fn request_schemas(item: &mut PathItem) -> Vec<String> {
     operations(item)
         .filter_map(|(_, operation)| operation.request_body.as_ref())
-        .filter_map(|body| match body { RefOr::T(body) => Some(body), RefOr::Ref(_) => None })
+        .filter_map(|body| match body {
+            RefOr::T(body) => Some(body),
+            RefOr::Ref(_) => None,
+        })
         .flat_map(|body| body.content.values())
-        .filter_map(|content| match content { RefOr::T(content) => content.schema.as_ref(), RefOr::Ref(_) => None })
-        .filter_map(|schema| match schema { RefOr::Ref(link) => link.ref_location.rsplit('/').next(), RefOr::T(_) => None })
+        .filter_map(|content| match content {
+            RefOr::T(content) => content.schema.as_ref(),
+            RefOr::Ref(_) => None,
+        })
+        .filter_map(|schema| match schema {
+            RefOr::Ref(link) => link.ref_location.rsplit('/').next(),
+            RefOr::T(_) => None,
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -231,6 +324,15 @@ fn settle_object(object: &mut Object, is_request: bool) {
     }
 }
 
+/// Lets the items of a page be the schema of that name instead of a copy of it.
+fn refer(page: &mut Schema, item: &str) {
+    if let Schema::Object(page) = page
+        && let Some(RefOr::T(Schema::Array(items))) = page.properties.get_mut("items")
+    {
+        items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,12 +344,38 @@ mod tests {
             .paths
             .paths
             .iter_mut()
-            .flat_map(|(path, item)| operations(item).map(|(method, _)| (method.to_owned(), path.clone())).collect::<Vec<_>>())
+            .flat_map(|(path, item)| {
+                operations(item)
+                    .map(|(method, _)| (method.to_owned(), path.clone()))
+                    .collect::<Vec<_>>()
+            })
             .filter_map(|(method, path)| Some((method, without_prefix(&path)?.to_owned())))
             .collect();
-        let ruled: BTreeSet<_> = RULES.iter().map(|rule| (rule.method.to_owned(), rule.path.to_owned())).collect();
+        let ruled: BTreeSet<_> = RULES
+            .iter()
+            .map(|rule| (rule.method.to_owned(), rule.path.to_owned()))
+            .collect();
         assert_eq!(described, ruled);
-        assert_eq!(ruled.len(), RULES.len(), "a route stands in the table twice");
+        assert_eq!(
+            ruled.len(),
+            RULES.len(),
+            "a route stands in the table twice"
+        );
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let text = openapi().to_json().unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let targets: BTreeSet<&str> = text
+            .split("\"$ref\":\"#")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(targets.len() > 40, "{targets:?}");
+        for target in targets {
+            assert!(document.pointer(target).is_some(), "{target}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@ use axum::http::request::Parts;
 use drover_domain::access::Actor;
 use drover_domain::rollout::task::{Origin, TaskId};
 use drover_domain::text::visible;
+use utoipa::IntoParams;
 
-use crate::problem::{ApiError, Code};
+use crate::code::Code;
+use crate::problem::ApiError;
 use crate::query::{Parameters, parse_id};
 use crate::request_id::RequestId;
 use crate::wire::ID_MAX;
@@ -21,7 +23,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = path_text(parts, state).await?;
         let id = parse_id(&text).ok_or_else(|| {
-            let detail = format!("`{}` is not an id; expected a whole number of 1 to {ID_MAX}", visible(&text, 64));
+            let detail = format!(
+                "`{}` is not an id; expected a whole number of 1 to {ID_MAX}",
+                visible(&text, 64)
+            );
             ApiError::new(Code::InvalidPath, detail)
         })?;
         Ok(Self(id))
@@ -39,14 +44,21 @@ impl<S: Send + Sync> FromRequestParts<S> for PathTask {
         let text = path_text(parts, state).await?;
         text.parse().map(Self).map_err(|_| {
             let expected = "a UUID such as 0190b3a4-7c00-7000-8000-000000000000";
-            ApiError::new(Code::InvalidPath, format!("`{}` is not a task id; expected {expected}", visible(&text, 64)))
+            ApiError::new(
+                Code::InvalidPath,
+                format!(
+                    "`{}` is not a task id; expected {expected}",
+                    visible(&text, 64)
+                ),
+            )
         })
     }
 }
 
 async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
     let text = Path::<String>::from_request_parts(parts, state).await;
-    text.map(|Path(text)| text).map_err(|_| ApiError::new(Code::InvalidPath, "the path is not readable as UTF-8"))
+    text.map(|Path(text)| text)
+        .map_err(|_| ApiError::new(Code::InvalidPath, "the path is not readable as UTF-8"))
 }
 
 /// For routes without query parameters.
@@ -75,7 +87,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         let (Some(actor), Some(id)) = (actor, id) else {
             return Err(ApiError::defect("a handler ran without authorization"));
         };
-        Ok(Self(Origin { actor: actor.name.clone(), request_id: id.as_str().to_owned() }))
+        Ok(Self(Origin {
+            actor: actor.name.clone(),
+            request_id: id.as_str().to_owned(),
+        }))
     }
 }
 
@@ -87,10 +102,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Prefix {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
+        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state)
+            .await
+            .unwrap_or_else(|never| match never {});
         let [canonical, seed] = crate::role::PREFIXES;
-        Ok(Self(if uri.path().starts_with(&format!("{canonical}/")) { canonical } else { seed }))
+        Ok(Self(if uri.path().starts_with(&format!("{canonical}/")) {
+            canonical
+        } else {
+            seed
+        }))
     }
+}
+
+/// How a repetition is recognized.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header that `IdempotencyKey` reads")]
+pub(crate) struct IdempotencyParams {
+    /// What makes a repetition the same request: 1 to 255 printable ASCII characters.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~](?:[ -~]*[!-~])?$"
+    )]
+    idempotency_key: Option<String>,
 }
 
 /// The header `Idempotency-Key`, if there is one.
@@ -106,9 +142,14 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let mut values = parts.headers.get_all("idempotency-key").iter();
-        let Some(value) = values.next() else { return Ok(Self(None)) };
+        let Some(value) = values.next() else {
+            return Ok(Self(None));
+        };
         let wrong = |what: &str| {
-            ApiError::new(Code::InvalidHeader, format!("the header Idempotency-Key {what}"))
+            ApiError::new(
+                Code::InvalidHeader,
+                format!("the header Idempotency-Key {what}"),
+            )
         };
         if values.next().is_some() {
             return Err(wrong("is given more than once"));

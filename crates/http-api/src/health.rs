@@ -5,7 +5,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem::{ApiError, Code, Problem};
+use crate::code::Code;
+use crate::problem::{ApiError, Problem};
 use crate::state::Api;
 
 /// That all is well.
@@ -33,9 +34,17 @@ pub(crate) async fn livez() -> Json<Health> {
     )
 )]
 pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
-    match tokio::time::timeout(api.options.readiness_timeout, api.service.views.health.check()).await {
+    match tokio::time::timeout(
+        api.options.readiness_timeout,
+        api.service.views.health.check(),
+    )
+    .await
+    {
         Ok(Ok(())) => Ok(Json(Health { status: "ready" })),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(ApiError::new(Code::Unavailable, "the database does not answer in time; try again in a moment")),
+        Err(_) => Err(ApiError::new(
+            Code::Unavailable,
+            "the database does not answer in time; try again in a moment",
+        )),
     }
 }

@@ -9,6 +9,7 @@
 mod admin;
 mod auth;
 mod body;
+mod code;
 mod document;
 mod extract;
 mod guard;

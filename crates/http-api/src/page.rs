@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::problem::{ApiError, Code};
+use crate::code::Code;
+use crate::problem::ApiError;
 use crate::query::{Parameters, wrong};
 use crate::role::without_prefix;
 
@@ -37,11 +38,18 @@ impl Cursor {
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let bytes: [u8; 17] = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()?;
+        let bytes: [u8; 17] = BASE64URL_NOPAD
+            .decode(text.as_bytes())
+            .ok()?
+            .try_into()
+            .ok()?;
         let [version, rest @ ..] = bytes;
         let (scope, position) = rest.split_first_chunk::<8>()?;
         let position = i64::from_be_bytes(position.try_into().ok()?);
-        (version == VERSION).then_some(Self { scope: *scope, position })
+        (version == VERSION).then_some(Self {
+            scope: *scope,
+            position,
+        })
     }
 }
 
@@ -92,10 +100,16 @@ impl<F: Filter> List<F> {
         let limit = match parameters.text("limit") {
             None => PageRequest::LIMIT_DEFAULT,
             Some(text) => {
-                let limit = crate::query::parse_id(&text).and_then(|limit| u16::try_from(limit).ok());
-                limit.filter(|limit| *limit <= PageRequest::LIMIT_MAX).ok_or_else(|| {
-                    wrong("limit", &format!("must be a whole number of 1 to {}", PageRequest::LIMIT_MAX))
-                })?
+                let limit =
+                    crate::query::parse_id(&text).and_then(|limit| u16::try_from(limit).ok());
+                limit
+                    .filter(|limit| *limit <= PageRequest::LIMIT_MAX)
+                    .ok_or_else(|| {
+                        wrong(
+                            "limit",
+                            &format!("must be a whole number of 1 to {}", PageRequest::LIMIT_MAX),
+                        )
+                    })?
             }
         };
         let after = match parameters.text("cursor") {
@@ -104,7 +118,11 @@ impl<F: Filter> List<F> {
         };
         let filter = F::read(&mut parameters)?;
         parameters.finish()?;
-        Ok(Self { filter, page: PageRequest { after, limit }, next })
+        Ok(Self {
+            filter,
+            page: PageRequest { after, limit },
+            next,
+        })
     }
 }
 
@@ -117,9 +135,18 @@ impl<F> List<F> {
 
     /// The answer with these items, and where to go on.
     pub(crate) fn reply_until<T>(&self, items: Vec<T>, next: Option<i64>) -> Listed<T> {
-        let next_cursor = next.map(|position| Cursor { scope: self.next.scope, position }.encode());
+        let next_cursor = next.map(|position| {
+            Cursor {
+                scope: self.next.scope,
+                position,
+            }
+            .encode()
+        });
         let link = next_cursor.as_deref().map(|cursor| self.next.link(cursor));
-        Listed { page: ItemPage { items, next_cursor }, link }
+        Listed {
+            page: ItemPage { items, next_cursor },
+            link,
+        }
     }
 }
 
@@ -127,7 +154,10 @@ impl Next {
     fn of(path: &str, parameters: &Parameters) -> Self {
         let mut digest = Sha256::new();
         digest.update(without_prefix(path).unwrap_or(path));
-        for (name, value) in parameters.pairs().filter(|(name, _)| !matches!(*name, "limit" | "cursor")) {
+        for (name, value) in parameters
+            .pairs()
+            .filter(|(name, _)| !matches!(*name, "limit" | "cursor"))
+        {
             // Lengths keep `a=bc` and `ab=c` apart.
             for part in [name, value] {
                 digest.update(part.len().to_be_bytes());
@@ -135,18 +165,29 @@ impl Next {
             }
         }
         let mut scope = Scope::default();
-        scope.iter_mut().zip(digest.finalize()).for_each(|(to, from)| *to = from);
+        scope
+            .iter_mut()
+            .zip(digest.finalize())
+            .for_each(|(to, from)| *to = from);
         let parameters = parameters
             .pairs()
             .filter(|(name, _)| *name != "cursor")
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Self { scope, path: path.to_owned(), parameters }
+        Self {
+            scope,
+            path: path.to_owned(),
+            parameters,
+        }
     }
 
     fn position(&self, text: &str) -> Result<i64, ApiError> {
-        let cursor = Cursor::decode(text)
-            .ok_or_else(|| ApiError::new(Code::InvalidCursor, "the cursor is not one; take `next_cursor` of a page"))?;
+        let cursor = Cursor::decode(text).ok_or_else(|| {
+            ApiError::new(
+                Code::InvalidCursor,
+                "the cursor is not one; take `next_cursor` of a page",
+            )
+        })?;
         if cursor.scope != self.scope {
             let detail = "the cursor belongs to another list or to other conditions; begin again without one";
             return Err(ApiError::new(Code::CursorMismatch, detail));
@@ -156,7 +197,9 @@ impl Next {
 
     fn link(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(&self.parameters).append_pair("cursor", cursor);
+        query
+            .extend_pairs(&self.parameters)
+            .append_pair("cursor", cursor);
         format!("<{}?{}>; rel=\"next\"", self.path, query.finish())
     }
 }
@@ -165,7 +208,9 @@ impl<F: Filter + Send, S: Send + Sync> FromRequestParts<S> for List<F> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
+        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state)
+            .await
+            .unwrap_or_else(|never| match never {});
         Self::read(&uri)
     }
 }
@@ -201,6 +246,7 @@ impl<T: Serialize> IntoResponse for Listed<T> {
 mod tests {
     use super::*;
 
+    #[derive(Debug)]
     struct Named;
 
     impl Filter for Named {
@@ -214,7 +260,12 @@ mod tests {
     }
 
     fn cursor_of(address: &str, position: i64) -> String {
-        list(address).unwrap().reply_until::<()>(Vec::new(), Some(position)).page.next_cursor.unwrap()
+        list(address)
+            .unwrap()
+            .reply_until::<()>(Vec::new(), Some(position))
+            .page
+            .next_cursor
+            .unwrap()
     }
 
     #[test]
@@ -223,16 +274,30 @@ mod tests {
             let cursor = cursor_of("/api/v1/servers?name=a", position);
             assert_eq!(cursor.len(), 23);
             let next = list(&format!("/api/servers?cursor={cursor}&limit=7&name=a")).unwrap();
-            assert_eq!(next.page, PageRequest { after: Some(position), limit: 7 });
+            assert_eq!(
+                next.page,
+                PageRequest {
+                    after: Some(position),
+                    limit: 7
+                }
+            );
         }
     }
 
     #[test]
     fn a_cursor_is_of_one_list_and_one_filter() {
         let cursor = cursor_of("/api/v1/servers?name=a", 7);
-        for other in ["/api/v1/servers?name=b", "/api/v1/servers?x=", "/api/v1/tasks?name=a"] {
+        for other in [
+            "/api/v1/servers?name=b",
+            "/api/v1/servers?x=",
+            "/api/v1/tasks?name=a",
+        ] {
             let address = format!("{other}&cursor={cursor}");
-            assert_eq!(list(&address).unwrap_err().code(), Code::CursorMismatch, "{address}");
+            assert_eq!(
+                list(&address).unwrap_err().code(),
+                Code::CursorMismatch,
+                "{address}"
+            );
         }
     }
 
@@ -249,13 +314,19 @@ mod tests {
         assert_eq!(list("/x").unwrap().page, PageRequest::first());
         assert_eq!(list("/x?limit=200").unwrap().page.limit, 200);
         for text in ["", "0", "201", "-1", "1.5", "many", "99999"] {
-            assert_eq!(list(&format!("/x?limit={text}")).unwrap_err().code(), Code::InvalidQuery, "{text}");
+            assert_eq!(
+                list(&format!("/x?limit={text}")).unwrap_err().code(),
+                Code::InvalidQuery,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn the_link_keeps_the_conditions() {
-        let listed = list("/api/servers?limit=2&name=a%20%26").unwrap().reply_until(vec![1, 2], Some(2));
+        let listed = list("/api/servers?limit=2&name=a%20%26")
+            .unwrap()
+            .reply_until(vec![1, 2], Some(2));
         let cursor = listed.page.next_cursor.unwrap();
         let expected = format!("</api/servers?limit=2&name=a+%26&cursor={cursor}>; rel=\"next\"");
         assert_eq!(listed.link, Some(expected));

@@ -15,6 +15,7 @@ use drover_usecases::{Fault, RequestError, ScanError, StoreError, Subject};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::code::Code;
 use crate::request_id::RequestId;
 
 /// The media type of every error.
@@ -24,90 +25,6 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub(crate) const ERRORS_MAX: usize = 20;
 
 const RETRY_AFTER_SECONDS: &str = "2";
-
-/// What went wrong, in one stable word. Its word, status and title are promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    MalformedBody,
-    InvalidQuery,
-    UnknownQueryParameter,
-    InvalidPath,
-    InvalidHeader,
-    InvalidCursor,
-    CursorMismatch,
-    Unauthenticated,
-    Forbidden,
-    NotFound,
-    NoSuchRoute,
-    MethodNotAllowed,
-    BodyTimeout,
-    AlreadyExists,
-    Conflict,
-    BodyTooLarge,
-    UnsupportedMediaType,
-    InvalidBody,
-    Refused,
-    IdempotencyKeyReused,
-    Internal,
-    Unavailable,
-    Overloaded,
-    TimedOut,
-}
-
-impl Code {
-    /// Its word, its HTTP status, its title.
-    const fn facts(self) -> (&'static str, StatusCode, &'static str) {
-        match self {
-            Self::MalformedBody => ("malformed_body", StatusCode::BAD_REQUEST, "The body is not JSON"),
-            Self::InvalidQuery => ("invalid_query_parameter", StatusCode::BAD_REQUEST, "A query parameter is wrong"),
-            Self::UnknownQueryParameter => {
-                ("unknown_query_parameter", StatusCode::BAD_REQUEST, "A query parameter is not known")
-            }
-            Self::InvalidPath => ("invalid_path_parameter", StatusCode::BAD_REQUEST, "The path is wrong"),
-            Self::InvalidHeader => ("invalid_header", StatusCode::BAD_REQUEST, "A header is wrong"),
-            Self::InvalidCursor => ("invalid_cursor", StatusCode::BAD_REQUEST, "The cursor is not one"),
-            Self::CursorMismatch => ("cursor_mismatch", StatusCode::BAD_REQUEST, "The cursor is of another list"),
-            Self::Unauthenticated => ("unauthenticated", StatusCode::UNAUTHORIZED, "A valid API key is needed"),
-            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The API key's role is too weak"),
-            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "There is no such thing"),
-            Self::NoSuchRoute => ("no_such_route", StatusCode::NOT_FOUND, "There is no such route"),
-            Self::MethodNotAllowed => {
-                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The route has no such method")
-            }
-            Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT, "The body took too long to arrive"),
-            Self::AlreadyExists => ("already_exists", StatusCode::CONFLICT, "It already exists"),
-            Self::Conflict => ("conflict", StatusCode::CONFLICT, "The state of things does not allow it"),
-            Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
-            Self::UnsupportedMediaType => {
-                ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is of another type")
-            }
-            Self::InvalidBody => ("invalid_body", StatusCode::UNPROCESSABLE_ENTITY, "The body is not valid"),
-            Self::Refused => ("refused", StatusCode::UNPROCESSABLE_ENTITY, "The request cannot be carried out"),
-            Self::IdempotencyKeyReused => (
-                "idempotency_key_reused",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The idempotency key belongs to another request",
-            ),
-            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Drover has a defect"),
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Something is not there right now"),
-            Self::Overloaded => ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once"),
-            Self::TimedOut => ("timed_out", StatusCode::SERVICE_UNAVAILABLE, "The request took too long"),
-        }
-    }
-
-    pub(crate) const fn word(self) -> &'static str {
-        self.facts().0
-    }
-
-    pub(crate) const fn status(self) -> StatusCode {
-        self.facts().1
-    }
-
-    /// Whether the same request may work later.
-    const fn is_retryable(self) -> bool {
-        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
-    }
-}
 
 /// One thing that is wrong with a body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -170,7 +87,11 @@ impl ApiError {
         let count = errors.len();
         let detail = match errors.as_slice() {
             [only] => only.detail.clone(),
-            [first, ..] => format!("{} ({} more complaints in `errors`)", first.detail, count - 1),
+            [first, ..] => format!(
+                "{} ({} more complaints in `errors`)",
+                first.detail,
+                count - 1
+            ),
             [] => "the body is not valid".to_owned(),
         };
         errors.truncate(ERRORS_MAX);
@@ -179,13 +100,23 @@ impl ApiError {
 
     /// A value of the body that the fleet or the playbooks do not allow.
     pub(crate) fn refused(pointer: &str, detail: String) -> Self {
-        let error = FieldError { pointer: pointer.to_owned(), code: Code::Refused.word(), detail: detail.clone() };
+        let error = FieldError {
+            pointer: pointer.to_owned(),
+            code: Code::Refused.word(),
+            detail: detail.clone(),
+        };
         Self::build(Code::Refused, detail, vec![error], None, None)
     }
 
     /// No, or no valid, API key; `challenge` goes into `WWW-Authenticate`.
     pub(crate) fn unauthenticated(challenge: &'static str, detail: &str) -> Self {
-        Self::build(Code::Unauthenticated, detail.to_owned(), Vec::new(), Some(challenge), None)
+        Self::build(
+            Code::Unauthenticated,
+            detail.to_owned(),
+            Vec::new(),
+            Some(challenge),
+            None,
+        )
     }
 
     /// Nothing of this kind has this name.
@@ -199,7 +130,8 @@ impl ApiError {
         let (code, detail) = match fault {
             Fault::Transient => (
                 Code::Unavailable,
-                "something Drover depends on does not answer right now; try again in a moment".to_owned(),
+                "something Drover depends on does not answer right now; try again in a moment"
+                    .to_owned(),
             ),
             Fault::Permanent => (Code::Conflict, error.to_string()),
             Fault::Defect => (Code::Internal, DEFECT.to_owned()),
@@ -209,7 +141,13 @@ impl ApiError {
 
     /// A promise inside this crate was broken.
     pub(crate) fn defect(what: &'static str) -> Self {
-        Self::build(Code::Internal, DEFECT.to_owned(), Vec::new(), None, Some(what.into()))
+        Self::build(
+            Code::Internal,
+            DEFECT.to_owned(),
+            Vec::new(),
+            None,
+            Some(what.into()),
+        )
     }
 
     fn build(
@@ -219,7 +157,13 @@ impl ApiError {
         challenge: Option<&'static str>,
         cause: Option<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { code, detail, errors, challenge, cause }))
+        Self(Arc::new(Inner {
+            code,
+            detail,
+            errors,
+            challenge,
+            cause,
+        }))
     }
 
     #[cfg(test)]
@@ -234,7 +178,12 @@ impl ApiError {
 
     /// Says it once, with all its causes: warn for what passes, error for what must be looked at.
     fn log(&self) {
-        let Inner { code, detail, cause, .. } = &*self.0;
+        let Inner {
+            code,
+            detail,
+            cause,
+            ..
+        } = &*self.0;
         let chain = cause.as_deref().map(chain_of).unwrap_or_default();
         match (code.status(), code.is_retryable()) {
             (StatusCode::INTERNAL_SERVER_ERROR, _) => {
@@ -250,15 +199,19 @@ impl ApiError {
     }
 
     fn problem(&self, instance: &str, request_id: &str) -> Problem {
-        let Inner { code, detail, errors, .. } = &*self.0;
-        let (word, status, title) = code.facts();
+        let Inner {
+            code,
+            detail,
+            errors,
+            ..
+        } = &*self.0;
         Problem {
-            kind: format!("urn:drover:problem:{word}"),
-            title,
-            status: status.as_u16(),
+            kind: format!("urn:drover:problem:{}", code.word()),
+            title: code.title(),
+            status: code.status().as_u16(),
             detail: detail.clone(),
             instance: instance.to_owned(),
-            code: word,
+            code: code.word(),
             request_id: request_id.to_owned(),
             retryable: code.is_retryable(),
             errors: errors.clone(),
@@ -266,7 +219,8 @@ impl ApiError {
     }
 }
 
-const DEFECT: &str = "Drover met something that must not happen; its log tells more under this request id";
+const DEFECT: &str =
+    "Drover met something that must not happen; its log tells more under this request id";
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -281,7 +235,9 @@ impl From<StoreError> for ApiError {
         let code = match &error {
             StoreError::AlreadyExists { .. } => Code::AlreadyExists,
             StoreError::KeyReused { .. } => Code::IdempotencyKeyReused,
-            StoreError::Stale { .. } | StoreError::Corrupt { .. } | StoreError::Unavailable { .. } => {
+            StoreError::Stale { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Unavailable { .. } => {
                 return Self::from_fault(error.fault(), error);
             }
         };
@@ -298,14 +254,21 @@ impl From<ScanError> for ApiError {
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::UnknownApplications { .. } => Self::new(Code::NotFound, error.to_string()),
-            RequestError::UnknownOrchestrator { .. } | RequestError::InactiveOrchestrator { .. } => {
+            RequestError::UnknownApplications { .. } => {
+                Self::new(Code::NotFound, error.to_string())
+            }
+            RequestError::UnknownOrchestrator { .. }
+            | RequestError::InactiveOrchestrator { .. } => {
                 Self::refused("/orchestrator_playbook", error.to_string())
             }
-            RequestError::Refused { reason, subject: Subject::Applications } => Self::refused("/app_ids", reason),
-            RequestError::Refused { reason, subject: Subject::Orchestrator } => {
-                Self::refused("/orchestrator_playbook", reason)
-            }
+            RequestError::Refused {
+                reason,
+                subject: Subject::Applications,
+            } => Self::refused("/app_ids", reason),
+            RequestError::Refused {
+                reason,
+                subject: Subject::Orchestrator,
+            } => Self::refused("/orchestrator_playbook", reason),
             RequestError::Unavailable { .. } => Self::from_fault(error.fault(), error),
             RequestError::Store { source } => source.into(),
         }
@@ -317,7 +280,9 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let id = request.extensions().get::<RequestId>().cloned();
     let mut response = next.run(request).await;
-    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+        return response;
+    };
     error.log();
 
     let problem = error.problem(&instance, id.as_ref().map_or("", RequestId::as_str));
@@ -326,16 +291,25 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     if let Some(challenge) = error.0.challenge {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        );
     }
     if error.0.code.status() == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from_static(RETRY_AFTER_SECONDS),
+        );
     }
     response
 }
 
 /// A bug in one request is that request's problem and nobody else's.
-#[expect(clippy::needless_pass_by_value, reason = "the shape that tower-http asks for")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that tower-http asks for"
+)]
 pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Response {
     let message = payload
         .downcast_ref::<String>()
@@ -343,18 +317,31 @@ pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Response {
         .or_else(|| payload.downcast_ref::<&'static str>().copied())
         .unwrap_or("no message");
     let cause = format!("panicked: {}", visible(message, 500));
-    ApiError::build(Code::Internal, DEFECT.to_owned(), Vec::new(), None, Some(cause.into())).into_response()
+    ApiError::build(
+        Code::Internal,
+        DEFECT.to_owned(),
+        Vec::new(),
+        None,
+        Some(cause.into()),
+    )
+    .into_response()
 }
 
 /// Every path without a route.
 pub(crate) async fn no_such_route() -> ApiError {
-    ApiError::new(Code::NoSuchRoute, "there is no such route; /openapi.json lists all of them, /docs shows them")
+    ApiError::new(
+        Code::NoSuchRoute,
+        "there is no such route; /openapi.json lists all of them, /docs shows them",
+    )
 }
 
 /// Every route's missing methods; axum adds `Allow`.
 pub(crate) async fn method_not_allowed(request: Request) -> ApiError {
     let method = visible(request.method().as_str(), 32);
-    ApiError::new(Code::MethodNotAllowed, format!("this route has no method {method}; the header Allow lists its methods"))
+    ApiError::new(
+        Code::MethodNotAllowed,
+        format!("this route has no method {method}; the header Allow lists its methods"),
+    )
 }
 
 fn chain_of(error: &(dyn Error + Send + Sync + 'static)) -> String {
@@ -373,24 +360,36 @@ mod tests {
     use super::*;
 
     fn unavailable() -> StoreError {
-        StoreError::Unavailable { action: "list servers", source: "SELECT * FROM secret at /var/lib/x.db".into() }
+        StoreError::Unavailable {
+            action: "list servers",
+            source: "SELECT * FROM secret at /var/lib/x.db".into(),
+        }
     }
 
     #[test]
     fn a_driver_message_never_reaches_the_body() {
         for error in [
             unavailable(),
-            StoreError::Corrupt { what: "server", name: "7".into(), reason: "column secret at /var/lib/x.db".into() },
+            StoreError::Corrupt {
+                what: "server",
+                name: "7".into(),
+                reason: "column secret at /var/lib/x.db".into(),
+            },
         ] {
             let problem = ApiError::from(error).problem("/api/servers", "r1");
             let body = serde_json::to_string(&problem).unwrap();
-            assert!(!body.contains("secret") && !body.contains("/var/lib"), "{body}");
+            assert!(
+                !body.contains("secret") && !body.contains("/var/lib"),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn the_log_has_the_whole_chain() {
-        let error = ScanError::Store { source: unavailable() };
+        let error = ScanError::Store {
+            source: unavailable(),
+        };
         assert_eq!(
             chain_of(&error),
             "the playbooks cannot be stored: the database cannot list servers: SELECT * FROM secret at /var/lib/x.db"
@@ -399,22 +398,46 @@ mod tests {
 
     #[test]
     fn faults_have_their_status() {
-        let taken = StoreError::AlreadyExists { what: "server", name: "web01".into() };
+        let taken = StoreError::AlreadyExists {
+            what: "server",
+            name: "web01".into(),
+        };
         for (error, status, retryable) in [
             (ApiError::from(unavailable()), 503, true),
             (ApiError::from(taken), 409, false),
-            (ApiError::from(StoreError::KeyReused { key: "k".into() }), 422, false),
-            (ApiError::from(StoreError::Stale { what: "task", name: "t".into(), attempt: 1 }), 409, false),
+            (
+                ApiError::from(StoreError::KeyReused { key: "k".into() }),
+                422,
+                false,
+            ),
+            (
+                ApiError::from(StoreError::Stale {
+                    what: "task",
+                    name: "t".into(),
+                    attempt: 1,
+                }),
+                409,
+                false,
+            ),
             (ApiError::defect("x"), 500, false),
         ] {
             let problem = error.problem("/", "r");
-            assert_eq!((problem.status, problem.retryable), (status, retryable), "{}", problem.code);
+            assert_eq!(
+                (problem.status, problem.retryable),
+                (status, retryable),
+                "{}",
+                problem.code
+            );
         }
     }
 
     #[test]
     fn many_complaints_are_cut_and_counted() {
-        let error = FieldError { pointer: "/a".into(), code: "unknown_field", detail: "no".into() };
+        let error = FieldError {
+            pointer: "/a".into(),
+            code: "unknown_field",
+            detail: "no".into(),
+        };
         let problem = ApiError::invalid_body(vec![error; 30]).problem("/", "r");
         assert_eq!(problem.errors.len(), ERRORS_MAX);
         assert_eq!(problem.detail, "no (29 more complaints in `errors`)");

@@ -6,7 +6,8 @@ use axum::http::Uri;
 use drover_domain::text::{check_line, visible};
 use url::form_urlencoded;
 
-use crate::problem::{ApiError, Code};
+use crate::code::Code;
+use crate::problem::ApiError;
 use crate::wire::ID_MAX;
 
 /// The query parameters of a request that nobody has asked for yet.
@@ -27,7 +28,9 @@ impl Parameters {
 
     /// All of them, by name.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
@@ -35,18 +38,30 @@ impl Parameters {
     }
 
     /// A name of something in the fleet.
-    pub(crate) fn line(&mut self, name: &'static str, most: usize) -> Result<Option<String>, ApiError> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        check_line("its value", &text, most).map_err(|error| wrong(name, &format!("is wrong: {error}")))?;
+    pub(crate) fn line(
+        &mut self,
+        name: &'static str,
+        most: usize,
+    ) -> Result<Option<String>, ApiError> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        check_line("its value", &text, most)
+            .map_err(|error| wrong(name, &format!("is wrong: {error}")))?;
         Ok(Some(text))
     }
 
     /// An id of the fleet.
     pub(crate) fn id(&mut self, name: &'static str) -> Result<Option<i64>, ApiError> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
         match parse_id(&text) {
             Some(id) => Ok(Some(id)),
-            None => Err(wrong(name, &format!("must be a whole number of 1 to {ID_MAX}"))),
+            None => Err(wrong(
+                name,
+                &format!("must be a whole number of 1 to {ID_MAX}"),
+            )),
         }
     }
 
@@ -57,7 +72,9 @@ impl Parameters {
         words: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
         match parse(&text) {
             Some(value) => Ok(Some(value)),
             None => Err(wrong(name, &format!("must be one of {words}"))),
@@ -78,13 +95,18 @@ impl Parameters {
 
 /// A complaint about the parameter `name`.
 pub(crate) fn wrong(name: &str, what: &str) -> ApiError {
-    ApiError::new(Code::InvalidQuery, format!("the query parameter `{}` {what}", visible(name, 64)))
+    ApiError::new(
+        Code::InvalidQuery,
+        format!("the query parameter `{}` {what}", visible(name, 64)),
+    )
 }
 
 /// Reads an id: 1 to [`ID_MAX`], in plain digits.
 pub(crate) fn parse_id(text: &str) -> Option<i64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    text.parse().ok().filter(|id| plain && (1..=ID_MAX).contains(id))
+    text.parse()
+        .ok()
+        .filter(|id| plain && (1..=ID_MAX).contains(id))
 }
 
 #[cfg(test)]
@@ -98,7 +120,17 @@ mod tests {
     #[test]
     fn ids_are_plain_positive_numbers() {
         assert_eq!(parse_id("9007199254740991"), Some(ID_MAX));
-        for text in ["", "0", "-1", "+1", "01", "1.0", "9007199254740992", "99999999999999999999", "x"] {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "+1",
+            "01",
+            "1.0",
+            "9007199254740992",
+            "99999999999999999999",
+            "x",
+        ] {
             assert_eq!(parse_id(text), None, "{text}");
         }
     }
@@ -107,19 +139,45 @@ mod tests {
     fn what_is_left_is_refused() {
         let mut read = parameters("a=1&b=2").unwrap();
         assert_eq!(read.id("a").unwrap(), Some(1));
-        assert_eq!(read.finish().unwrap_err().code(), Code::UnknownQueryParameter);
+        assert_eq!(
+            read.finish().unwrap_err().code(),
+            Code::UnknownQueryParameter
+        );
     }
 
     #[test]
     fn twice_is_once_too_often() {
-        assert_eq!(parameters("a=1&a=1").unwrap_err().code(), Code::InvalidQuery);
+        assert_eq!(
+            parameters("a=1&a=1").unwrap_err().code(),
+            Code::InvalidQuery
+        );
     }
 
     #[test]
     fn hidden_characters_never_reach_the_store() {
-        for query in ["name=%00", "name=a%0ab", "name=", "name=%20", "name=%E2%80%AE"] {
-            assert_eq!(parameters(query).unwrap().line("name", 255).unwrap_err().code(), Code::InvalidQuery, "{query}");
+        for query in [
+            "name=%00",
+            "name=a%0ab",
+            "name=",
+            "name=%20",
+            "name=%E2%80%AE",
+        ] {
+            assert_eq!(
+                parameters(query)
+                    .unwrap()
+                    .line("name", 255)
+                    .unwrap_err()
+                    .code(),
+                Code::InvalidQuery,
+                "{query}"
+            );
         }
-        assert_eq!(parameters("name=%D1%84+x").unwrap().line("name", 255).unwrap(), Some("ф x".to_owned()));
+        assert_eq!(
+            parameters("name=%D1%84+x")
+                .unwrap()
+                .line("name", 255)
+                .unwrap(),
+            Some("ф x".to_owned())
+        );
     }
 }

@@ -26,7 +26,9 @@ impl RequestId {
     fn accept(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
         let fits = (1..=LENGTH_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         fits.then(|| Self(text.to_owned()))
     }
 }
@@ -47,7 +49,10 @@ pub(crate) async fn identify(State(api): State<Api>, mut request: Request, next:
     if let Ok(echo) = echo {
         headers.insert(REQUEST_ID, echo);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if !may_be_stored {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -65,7 +70,10 @@ mod tests {
             assert_eq!(accepted.as_str(), text);
         }
         for text in ["", "a b", "a\"b", "a/b", &"x".repeat(65)] {
-            assert!(RequestId::accept(&HeaderValue::from_str(text).unwrap()).is_none(), "{text}");
+            assert!(
+                RequestId::accept(&HeaderValue::from_str(text).unwrap()).is_none(),
+                "{text}"
+            );
         }
         assert!(RequestId::accept(&HeaderValue::from_bytes(b"\xff").unwrap()).is_none());
     }

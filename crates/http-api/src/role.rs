@@ -42,15 +42,25 @@ pub(crate) const PREFIXES: [&str; 2] = ["/api/v1", "/api"];
 
 /// `path` without the prefix of the API; `None` outside of it.
 pub(crate) fn without_prefix(path: &str) -> Option<&str> {
-    PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')))
+    PREFIXES.iter().find_map(|prefix| {
+        path.strip_prefix(prefix)
+            .filter(|rest| rest.starts_with('/'))
+    })
 }
 
 /// The role that a route, prefix included, needs; `None` for a route that is not in the table.
 pub(crate) fn needed(method: &Method, path: &str) -> Option<Role> {
     let path = without_prefix(path)?;
     // axum answers HEAD with the handler of GET.
-    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    RULES.iter().find(|rule| rule.method == method && rule.path == path).map(|rule| rule.role)
+    let method = if method == Method::HEAD {
+        "GET"
+    } else {
+        method.as_str()
+    };
+    RULES
+        .iter()
+        .find(|rule| rule.method == method && rule.path == path)
+        .map(|rule| rule.role)
 }
 
 #[cfg(test)]
@@ -60,8 +70,14 @@ mod tests {
     #[test]
     fn both_prefixes_need_the_same_role() {
         for prefix in PREFIXES {
-            assert_eq!(needed(&Method::POST, &format!("{prefix}/servers")), Some(Role::Admin));
-            assert_eq!(needed(&Method::HEAD, &format!("{prefix}/servers")), Some(Role::Viewer));
+            assert_eq!(
+                needed(&Method::POST, &format!("{prefix}/servers")),
+                Some(Role::Admin)
+            );
+            assert_eq!(
+                needed(&Method::HEAD, &format!("{prefix}/servers")),
+                Some(Role::Viewer)
+            );
             assert_eq!(needed(&Method::DELETE, &format!("{prefix}/servers")), None);
         }
         assert_eq!(needed(&Method::GET, "/servers"), None);

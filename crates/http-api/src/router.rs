@@ -55,6 +55,10 @@ pub(crate) fn surround(routes: Router, api: &Api) -> Router {
                 .on_response(trace::answered)
                 .on_failure(()),
         )
-        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, API_KEY, header::COOKIE]))
+        .layer(SetSensitiveRequestHeadersLayer::new([
+            header::AUTHORIZATION,
+            API_KEY,
+            header::COOKIE,
+        ]))
         .layer(middleware::from_fn_with_state(api.clone(), identify))
 }

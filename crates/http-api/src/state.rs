@@ -17,7 +17,13 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(service: Service, options: Options) -> Self {
-        let permits = Arc::new(Semaphore::new(options.concurrency.min(Semaphore::MAX_PERMITS)));
-        Self { service, options: Arc::new(options), permits }
+        let permits = Arc::new(Semaphore::new(
+            options.concurrency.min(Semaphore::MAX_PERMITS),
+        ));
+        Self {
+            service,
+            options: Arc::new(options),
+            permits,
+        }
     }
 }

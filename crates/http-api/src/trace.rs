@@ -15,7 +15,10 @@ const DURATION: &str = "drover_http_request_duration_seconds";
 
 /// The route as it is written in the table; what nobody routes is one bucket.
 fn route_of(request: &Request) -> &str {
-    request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str)
+    request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched", MatchedPath::as_str)
 }
 
 /// Strangers' methods are one bucket too.
@@ -39,7 +42,10 @@ pub(crate) fn span(request: &Request) -> Span {
         http.request.method = method_of(request.method()),
         http.route = route_of(request),
         url.path = request.uri().path(),
-        request.id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str),
+        request.id = request
+            .extensions()
+            .get::<RequestId>()
+            .map_or("", RequestId::as_str),
         actor = field::Empty,
     )
 }
@@ -48,22 +54,40 @@ pub(crate) fn span(request: &Request) -> Span {
 pub(crate) fn answered<B>(response: &axum::http::Response<B>, latency: Duration, _: &Span) {
     let status = response.status().as_u16();
     let elapsed_ms = latency.as_secs_f64() * 1_000.0;
-    tracing::info!(http.response.status_code = status, elapsed_ms, "answered {status}");
+    tracing::info!(
+        http.response.status_code = status,
+        elapsed_ms,
+        "answered {status}"
+    );
 }
 
 /// Says what the metrics mean; before a recorder is installed this does nothing.
 pub(crate) fn describe() {
-    metrics::describe_counter!(REQUESTS, "HTTP requests answered, by method, route and status");
-    metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "Time until an HTTP answer begins, by method, route and status");
+    metrics::describe_counter!(
+        REQUESTS,
+        "HTTP requests answered, by method, route and status"
+    );
+    metrics::describe_histogram!(
+        DURATION,
+        metrics::Unit::Seconds,
+        "Time until an HTTP answer begins, by method, route and status"
+    );
 }
 
 /// Counts every request and how long it took.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
-    let labels = [("method", method_of(request.method()).to_owned()), ("route", route_of(&request).to_owned())];
+    let labels = [
+        ("method", method_of(request.method()).to_owned()),
+        ("route", route_of(&request).to_owned()),
+    ];
     let begun = Instant::now();
     let response = next.run(request).await;
     let [method, route] = labels;
-    let labels = [method, route, ("status", response.status().as_u16().to_string())];
+    let labels = [
+        method,
+        route,
+        ("status", response.status().as_u16().to_string()),
+    ];
     metrics::counter!(REQUESTS, &labels).increment(1);
     metrics::histogram!(DURATION, &labels).record(begun.elapsed().as_secs_f64());
     response

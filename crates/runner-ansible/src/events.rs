@@ -15,11 +15,17 @@ const COMPOSITE_MAX: usize = 512;
 /// The events of `lines`, the first of them numbered `sequence`: one event per line, so that the
 /// numbers are the same whenever and from wherever the file is read.
 pub(crate) fn read(lines: &[String], sequence: u64) -> Vec<JobEvent> {
-    lines.iter().zip(sequence..).map(|(line, sequence)| event(line, sequence)).collect()
+    lines
+        .iter()
+        .zip(sequence..)
+        .map(|(line, sequence)| event(line, sequence))
+        .collect()
 }
 
 fn event(line: &str, sequence: u64) -> JobEvent {
-    let found = serde_json::from_str::<Line>(line).ok().and_then(|line| Some((JobEventKind::parse(&line.kind)?, line)));
+    let found = serde_json::from_str::<Line>(line)
+        .ok()
+        .and_then(|line| Some((JobEventKind::parse(&line.kind)?, line)));
     let Some((kind, line)) = found else {
         return JobEvent {
             sequence,
@@ -33,7 +39,10 @@ fn event(line: &str, sequence: u64) -> JobEvent {
             stats: Vec::new(),
         };
     };
-    let name = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| shown(&text, NAME_MAX));
+    let name = |text: Option<String>| {
+        text.filter(|text| !text.is_empty())
+            .map(|text| shown(&text, NAME_MAX))
+    };
     JobEvent {
         sequence,
         at: Timestamp::from_micros(line.at),
@@ -43,18 +52,28 @@ fn event(line: &str, sequence: u64) -> JobEvent {
         host: name(line.host),
         message: message(line.message),
         report: line.report.and_then(report),
-        stats: line.stats.unwrap_or_default().into_iter().map(HostStats::from).collect(),
+        stats: line
+            .stats
+            .unwrap_or_default()
+            .into_iter()
+            .map(HostStats::from)
+            .collect(),
     }
 }
 
 /// A report whose outcome is no word of ours tells nothing.
 fn report(found: Report) -> Option<InstanceReport> {
     let outcome = InstanceOutcome::parse(&found.outcome)?;
-    Some(InstanceReport { composite: shown(&found.composite, COMPOSITE_MAX), outcome, detail: message(found.detail) })
+    Some(InstanceReport {
+        composite: shown(&found.composite, COMPOSITE_MAX),
+        outcome,
+        detail: message(found.detail),
+    })
 }
 
 fn message(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).map(|text| shown(&text, JobEvent::MESSAGE_MAX))
+    text.filter(|text| !text.is_empty())
+        .map(|text| shown(&text, JobEvent::MESSAGE_MAX))
 }
 
 /// Escapes make a text longer, hence the second cut.
@@ -122,7 +141,13 @@ mod tests {
         ]
         .map(str::to_owned);
         let events = read(&lines, 7);
-        assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [7, 8, 9, 10]);
+        assert_eq!(
+            events
+                .iter()
+                .map(|event| event.sequence)
+                .collect::<Vec<_>>(),
+            [7, 8, 9, 10]
+        );
         assert_eq!(events[0].message.as_deref(), Some("a\\u{1b}[1mb"));
         assert_eq!(events[1].kind, JobEventKind::Truncated);
         assert_eq!(events[2].kind, JobEventKind::Truncated);
@@ -136,8 +161,13 @@ mod tests {
 
     #[test]
     fn an_outcome_nobody_knows_is_no_report() {
-        let line = r#"{"at":6,"kind":"ok","message":"m","report":{"composite":"w::a","outcome":"great"}}"#.to_owned();
+        let line =
+            r#"{"at":6,"kind":"ok","message":"m","report":{"composite":"w::a","outcome":"great"}}"#
+                .to_owned();
         let events = read(&[line], 0);
-        assert_eq!((events[0].kind, events[0].report.as_ref()), (JobEventKind::Ok, None));
+        assert_eq!(
+            (events[0].kind, events[0].report.as_ref()),
+            (JobEventKind::Ok, None)
+        );
     }
 }

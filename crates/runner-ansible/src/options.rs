@@ -55,7 +55,13 @@ impl Options {
 
     /// The paths as texts.
     pub(crate) fn checked(&self) -> Result<Paths, OptionsError> {
-        if let Transport::Ssh { identity_file, known_hosts_file, control_folder, .. } = &self.transport {
+        if let Transport::Ssh {
+            identity_file,
+            known_hosts_file,
+            control_folder,
+            ..
+        } = &self.transport
+        {
             for (key, path) in [
                 ("identity_file", identity_file),
                 ("known_hosts_file", known_hosts_file),
@@ -70,9 +76,21 @@ impl Options {
         Ok(Paths {
             spool: text("spool", &self.spool)?,
             playbooks: text("playbooks", &self.playbooks)?,
-            inventory: self.inventory.as_deref().map(|path| text("inventory", path)).transpose()?,
-            ansible_config: self.ansible_config.as_deref().map(|path| text("ansible_config", path)).transpose()?,
-            extra_path: self.extra_path.iter().map(|path| text("extra_path", path)).collect::<Result<_, _>>()?,
+            inventory: self
+                .inventory
+                .as_deref()
+                .map(|path| text("inventory", path))
+                .transpose()?,
+            ansible_config: self
+                .ansible_config
+                .as_deref()
+                .map(|path| text("ansible_config", path))
+                .transpose()?,
+            extra_path: self
+                .extra_path
+                .iter()
+                .map(|path| text("extra_path", path))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -144,7 +162,9 @@ fn text(key: &'static str, path: &Path) -> Result<String, OptionsError> {
     if !path.is_absolute() {
         return Err(OptionsError::Relative { key, path: shown() });
     }
-    path.to_str().map(str::to_owned).ok_or_else(|| OptionsError::NotText { key, path: shown() })
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| OptionsError::NotText { key, path: shown() })
 }
 
 #[cfg(test)]
@@ -155,6 +175,9 @@ mod tests {
     fn a_path_that_depends_on_the_working_directory_is_refused() {
         let options = Options::local("spool".into(), "/playbooks".into());
         let refusal = options.checked().unwrap_err();
-        assert_eq!(refusal.to_string(), "the runner's `spool` must be an absolute path; it is `spool`");
+        assert_eq!(
+            refusal.to_string(),
+            "the runner's `spool` must be an absolute path; it is `spool`"
+        );
     }
 }

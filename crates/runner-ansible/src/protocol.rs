@@ -175,6 +175,9 @@ pub(crate) struct File {
 impl From<File> for PlaybookFile {
     fn from(file: File) -> Self {
         let unread = || "it could not be read".to_owned();
-        Self { name: file.name, head: file.head.ok_or_else(|| file.error.unwrap_or_else(unread)) }
+        Self {
+            name: file.name,
+            head: file.head.ok_or_else(|| file.error.unwrap_or_else(unread)),
+        }
     }
 }

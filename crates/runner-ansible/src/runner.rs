@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::options::{Options, OptionsError, Paths};
 use crate::protocol::{
-    Answer, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER, JobRequest, LaunchRequest, Listed, Nothing,
-    ProbeRequest, Probed, RefusalKind, State, Verb,
+    Answer, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER, JobRequest,
+    LaunchRequest, Listed, Nothing, ProbeRequest, Probed, RefusalKind, State, Verb,
 };
 use crate::transport::Output;
 use crate::{events, job};
@@ -55,28 +55,53 @@ impl AnsibleRunner {
         }
         let helper_name = format!("drover_job-{digest}.py");
         let helper = format!("{}/{helper_name}", paths.spool.trim_end_matches('/'));
-        Ok(Self { options, paths, helper, helper_name })
+        Ok(Self {
+            options,
+            paths,
+            helper,
+            helper_name,
+        })
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
         verb: Verb,
-        request: &impl Serialize,
+        request: &(impl Serialize + Sync),
         work: Duration,
     ) -> Result<T, RunnerError> {
         let action = verb.action();
-        let input = serde_json::to_vec(request)
-            .map_err(|error| RunnerError::Unreadable { action, reason: error.to_string() })?;
+        let input = serde_json::to_vec(request).map_err(|error| RunnerError::Unreadable {
+            action,
+            reason: error.to_string(),
+        })?;
         let argv = [&self.options.python, "-I", "-S", &self.helper, verb.word()];
         let patience = self.options.call_timeout.saturating_add(work);
         let mut output = self.run(&argv, &input, patience, action).await?;
         if output.code == Some(2) && output.complaint.contains("can't open file") {
-            let installer = [&self.options.python, "-I", "-S", "-c", INSTALLER, &self.paths.spool, &self.helper_name];
-            let installed = self.run(&installer, HELPER.as_bytes(), self.options.call_timeout, action).await?;
-            if installed.code != Some(0) {
-                return Err(unavailable(action, &installed));
+            let install = [
+                &self.options.python,
+                "-I",
+                "-S",
+                "-c",
+                INSTALLER,
+                &self.paths.spool,
+                &self.helper_name,
+            ];
+            let done = self
+                .run(
+                    &install,
+                    HELPER.as_bytes(),
+                    self.options.call_timeout,
+                    action,
+                )
+                .await?;
+            if done.code != Some(0) {
+                return Err(unavailable(action, &done));
             }
-            tracing::info!(helper = self.helper, "installed Drover's helper on the control host");
+            tracing::info!(
+                helper = self.helper,
+                "installed Drover's helper on the control host"
+            );
             output = self.run(&argv, &input, patience, action).await?;
         }
         answer(action, &output)
@@ -90,11 +115,18 @@ impl AnsibleRunner {
         action: &'static str,
     ) -> Result<Output, RunnerError> {
         let ran = self.options.transport.run(argv, input, patience).await;
-        ran.map_err(|error| RunnerError::Unavailable { action, source: error.into() })
+        ran.map_err(|error| RunnerError::Unavailable {
+            action,
+            source: error.into(),
+        })
     }
 
     fn about(&self, job: JobId) -> JobRequest<'_> {
-        JobRequest { spool: &self.paths.spool, job: job.to_string(), more: None }
+        JobRequest {
+            spool: &self.paths.spool,
+            job: job.to_string(),
+            more: None,
+        }
     }
 
     fn host(&self) -> HostRequest<'_> {
@@ -134,14 +166,23 @@ impl PlaybookRunner for AnsibleRunner {
         wait: Duration,
     ) -> Result<EventBatch, RunnerError> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let request = JobRequest { more: Some(FollowRequest { offset, wait_ms }), ..self.about(job) };
+        let request = JobRequest {
+            more: Some(FollowRequest { offset, wait_ms }),
+            ..self.about(job)
+        };
         let found: Followed = self.call(Verb::Follow, &request, wait).await?;
         let events = events::read(&found.lines, sequence);
-        Ok(EventBatch { events, offset: found.offset, status: found.state.into() })
+        Ok(EventBatch {
+            events,
+            offset: found.offset,
+            status: found.state.into(),
+        })
     }
 
     async fn status(&self, job: JobId) -> Result<JobStatus, RunnerError> {
-        let state: State = self.call(Verb::Status, &self.about(job), Duration::ZERO).await?;
+        let state: State = self
+            .call(Verb::Status, &self.about(job), Duration::ZERO)
+            .await?;
         Ok(state.into())
     }
 
@@ -152,8 +193,14 @@ impl PlaybookRunner for AnsibleRunner {
     }
 
     async fn diagnostics(&self, job: JobId) -> Result<String, RunnerError> {
-        let found: Diagnosed = self.call(Verb::Diagnostics, &self.about(job), Duration::ZERO).await?;
-        let lines: Vec<String> = found.text.lines().map(|line| visible(line, DIAGNOSTICS_MAX)).collect();
+        let found: Diagnosed = self
+            .call(Verb::Diagnostics, &self.about(job), Duration::ZERO)
+            .await?;
+        let lines: Vec<String> = found
+            .text
+            .lines()
+            .map(|line| visible(line, DIAGNOSTICS_MAX))
+            .collect();
         let text = lines.join("\n");
         let surplus = text.chars().count().saturating_sub(DIAGNOSTICS_MAX);
         Ok(text.chars().skip(surplus).collect())
@@ -161,14 +208,24 @@ impl PlaybookRunner for AnsibleRunner {
 
     async fn probe(&self) -> Result<String, RunnerError> {
         let patience_s = self.options.call_timeout.as_secs();
-        let request = ProbeRequest { spool: &self.paths.spool, patience_s, host: self.host() };
+        let request = ProbeRequest {
+            spool: &self.paths.spool,
+            patience_s,
+            host: self.host(),
+        };
         let found: Probed = self.call(Verb::Probe, &request, Duration::ZERO).await?;
         Ok(visible(&found.version, COMPLAINT_MAX))
     }
 
     async fn playbooks(&self) -> Result<Vec<PlaybookFile>, RunnerError> {
-        let found: Listed = self.call(Verb::Playbooks, &self.host(), Duration::ZERO).await?;
-        Ok(found.playbooks.into_iter().map(PlaybookFile::from).collect())
+        let found: Listed = self
+            .call(Verb::Playbooks, &self.host(), Duration::ZERO)
+            .await?;
+        Ok(found
+            .playbooks
+            .into_iter()
+            .map(PlaybookFile::from)
+            .collect())
     }
 }
 
@@ -177,27 +234,49 @@ fn answer<T: DeserializeOwned>(action: &'static str, output: &Output) -> Result<
         Some(0) => {}
         // 127: no such program; 255: ssh itself, or the remote shell was killed.
         None | Some(127 | 255) => return Err(unavailable(action, output)),
-        Some(_) => return Err(RunnerError::Unreadable { action, reason: complaint(output) }),
+        Some(_) => {
+            return Err(RunnerError::Unreadable {
+                action,
+                reason: complaint(output),
+            });
+        }
     }
-    let unreadable = |error: serde_json::Error| RunnerError::Unreadable { action, reason: error.to_string() };
+    let unreadable = |error: serde_json::Error| RunnerError::Unreadable {
+        action,
+        reason: error.to_string(),
+    };
     match serde_json::from_slice(&output.answer).map_err(unreadable)? {
         Answer::Done(done) => Ok(done),
         Answer::Refusal { kind, reason } => Err(match kind {
             RefusalKind::Refused => RunnerError::Refused { reason },
-            RefusalKind::NoSuchPlaybook => RunnerError::NoSuchPlaybook { playbook: visible(&reason, COMPLAINT_MAX) },
-            RefusalKind::Unavailable => RunnerError::Unavailable { action, source: visible(&reason, COMPLAINT_MAX).into() },
+            RefusalKind::NoSuchPlaybook => RunnerError::NoSuchPlaybook {
+                playbook: visible(&reason, COMPLAINT_MAX),
+            },
+            RefusalKind::Unavailable => RunnerError::Unavailable {
+                action,
+                source: visible(&reason, COMPLAINT_MAX).into(),
+            },
         }),
     }
 }
 
 fn unavailable(action: &'static str, output: &Output) -> RunnerError {
-    RunnerError::Unavailable { action, source: complaint(output).into() }
+    RunnerError::Unavailable {
+        action,
+        source: complaint(output).into(),
+    }
 }
 
 /// The last line of an error output, where Python and ssh tell the reason.
 fn complaint(output: &Output) -> String {
-    let last = output.complaint.lines().map(str::trim).rfind(|line| !line.is_empty());
-    let code = output.code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+    let last = output
+        .complaint
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty());
+    let code = output
+        .code
+        .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
     last.map_or(code, |line| visible(line, COMPLAINT_MAX))
 }
 
@@ -206,14 +285,26 @@ mod tests {
     use super::*;
 
     fn output(code: i32, answer: &str, complaint: &str) -> Output {
-        Output { code: Some(code), answer: answer.as_bytes().to_vec(), complaint: complaint.to_owned() }
+        Output {
+            code: Some(code),
+            answer: answer.as_bytes().to_vec(),
+            complaint: complaint.to_owned(),
+        }
     }
 
     #[test]
     fn no_answer_and_an_unreadable_answer_are_different() {
-        let gone = answer::<Nothing>("x", &output(255, "", "ssh: connect to host h: Connection refused\n")).unwrap_err();
+        let gone = answer::<Nothing>(
+            "x",
+            &output(255, "", "ssh: connect to host h: Connection refused\n"),
+        )
+        .unwrap_err();
         assert!(matches!(gone, RunnerError::Unavailable { .. }), "{gone:?}");
-        for odd in [output(1, "", "Traceback\nKeyError: 'job'\n"), output(0, "hello", ""), output(0, "{\"done\":3}", "")] {
+        for odd in [
+            output(1, "", "Traceback\nKeyError: 'job'\n"),
+            output(0, "hello", ""),
+            output(0, "{\"done\":3}", ""),
+        ] {
             let error = answer::<Nothing>("x", &odd).unwrap_err();
             assert!(matches!(error, RunnerError::Unreadable { .. }), "{error:?}");
         }

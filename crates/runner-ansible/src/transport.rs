@@ -41,7 +41,12 @@ pub(crate) enum CallError {
 
 impl Transport {
     /// Runs a command; only `input` may be a secret, the argument list is visible to everybody.
-    pub(crate) async fn run(&self, argv: &[&str], input: &[u8], patience: Duration) -> Result<Output, CallError> {
+    pub(crate) async fn run(
+        &self,
+        argv: &[&str],
+        input: &[u8],
+        patience: Duration,
+    ) -> Result<Output, CallError> {
         let mut command = self.command(argv);
         let mut child = command
             .stdin(Stdio::piped())
@@ -50,21 +55,31 @@ impl Transport {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| CallError::Start {
-                program: command.as_std().get_program().to_string_lossy().into_owned(),
+                program: command
+                    .as_std()
+                    .get_program()
+                    .to_string_lossy()
+                    .into_owned(),
                 source,
             })?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let talk = async {
             let write = async {
-                let Some(mut stdin) = stdin else { return Ok(()) };
+                let Some(mut stdin) = stdin else {
+                    return Ok(());
+                };
                 match stdin.write_all(input).await {
                     // It ended without reading everything; its exit code tells why.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                     written => written,
                 }
             };
-            let ((), answer, complaint) =
-                tokio::try_join!(write, read(stdout, ANSWER_BYTES_MAX), read(stderr, COMPLAINT_BYTES_MAX))?;
+            let ((), answer, complaint) = tokio::try_join!(
+                write,
+                read(stdout, ANSWER_BYTES_MAX),
+                read(stderr, COMPLAINT_BYTES_MAX)
+            )?;
             io::Result::Ok(Output {
                 code: child.wait().await?.code(),
                 answer,
@@ -77,7 +92,10 @@ impl Transport {
             .map_err(|source| CallError::Broken { source })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "starting programs is what this crate is for")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "starting programs is what this crate is for"
+    )]
     fn command(&self, argv: &[&str]) -> Command {
         let mut command = match self {
             Self::Local => {
@@ -86,7 +104,14 @@ impl Transport {
                 command.args(arguments);
                 command
             }
-            Self::Ssh { host, port, user, identity_file, known_hosts_file, control_folder } => {
+            Self::Ssh {
+                host,
+                port,
+                user,
+                identity_file,
+                known_hosts_file,
+                control_folder,
+            } => {
                 // The remote shell sees one string.
                 let remote: Vec<String> = argv.iter().map(|part| quoted(part)).collect();
                 let mut command = Command::new("ssh");
@@ -105,14 +130,35 @@ impl Transport {
                     command.args(["-o", option]);
                 }
                 command
-                    .args(["-o", &format!("UserKnownHostsFile=\"{}\"", literal(known_hosts_file))])
-                    .args(["-o", &format!("ControlPath=\"{}/%C\"", literal(control_folder))])
-                    .args(["-o", &format!("IdentityFile=\"{}\"", literal(identity_file))])
-                    .args(["-p", &port.to_string(), "-l", user, "--", host, &remote.join(" ")]);
+                    .args([
+                        "-o",
+                        &format!("UserKnownHostsFile=\"{}\"", literal(known_hosts_file)),
+                    ])
+                    .args([
+                        "-o",
+                        &format!("ControlPath=\"{}/%C\"", literal(control_folder)),
+                    ])
+                    .args([
+                        "-o",
+                        &format!("IdentityFile=\"{}\"", literal(identity_file)),
+                    ])
+                    .args([
+                        "-p",
+                        &port.to_string(),
+                        "-l",
+                        user,
+                        "--",
+                        host,
+                        &remote.join(" "),
+                    ]);
                 command
             }
         };
-        command.env_clear().env("PATH", SYSTEM_PATH).env("LC_ALL", "C.UTF-8").current_dir("/");
+        command
+            .env_clear()
+            .env("PATH", SYSTEM_PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir("/");
         command
     }
 }
@@ -141,23 +187,41 @@ mod tests {
 
     #[tokio::test]
     async fn a_word_stays_one_word_in_a_shell() {
-        for text in ["", "a b", "it's", "$(id) `id` \\ \"x\" ; & | > ~ *", "{{ x }}", "new\nline"] {
+        for text in [
+            "",
+            "a b",
+            "it's",
+            "$(id) `id` \\ \"x\" ; & | > ~ *",
+            "{{ x }}",
+            "new\nline",
+        ] {
             let script = format!("printf %s {}", quoted(text));
-            let output = Transport::Local.run(&["sh", "-c", &script], b"", Duration::from_secs(5)).await.unwrap();
+            let output = Transport::Local
+                .run(&["sh", "-c", &script], b"", Duration::from_secs(5))
+                .await
+                .unwrap();
             assert_eq!(String::from_utf8(output.answer).unwrap(), text);
         }
     }
 
     #[tokio::test]
     async fn waiting_for_an_answer_has_an_end() {
-        let silent = Transport::Local.run(&["sleep", "60"], b"", Duration::from_millis(50)).await;
-        assert!(matches!(silent, Err(CallError::Silent { .. })), "{silent:?}");
+        let silent = Transport::Local
+            .run(&["sleep", "60"], b"", Duration::from_millis(50))
+            .await;
+        assert!(
+            matches!(silent, Err(CallError::Silent { .. })),
+            "{silent:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_program_that_reads_nothing_still_tells_its_exit_code() {
         let input = vec![b'x'; 1 << 20];
-        let output = Transport::Local.run(&["sh", "-c", "exit 3"], &input, Duration::from_secs(5)).await.unwrap();
+        let output = Transport::Local
+            .run(&["sh", "-c", "exit 3"], &input, Duration::from_secs(5))
+            .await
+            .unwrap();
         assert_eq!(output.code, Some(3));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Session {
     /// What the port method does: "the database cannot …".
     pub(crate) action: &'static str,
     pub(crate) statements: Arc<AtomicU64>,
-    // The right to write, on SQLite; given up when the session ends.
+    #[expect(dead_code, reason = "the right to write on SQLite; it is given up when the session ends")]
     pub(crate) turn: Option<OwnedMutexGuard<()>>,
 }
 

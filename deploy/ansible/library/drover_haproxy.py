@@ -48,7 +48,7 @@ CALL_SECONDS_MAX = 10
 CALL_TRIES = 3
 SAMPLE_SECONDS = 0.25
 QUIET_SAMPLES = 3
-CONFIRM_SECONDS_MAX = 10
+CONFIRM_SECONDS_MAX = 5
 # After a failed update a server is not waited for as long: what is broken is left drained.
 RESTORE_HEALTH_SECONDS_MAX = 15
 MASK_MAINT = 0x23

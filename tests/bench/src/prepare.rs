@@ -1,5 +1,6 @@
 //! Preparing an update: everything between a request and the plays that would run.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,7 @@ use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{ArtifactUrl, UpdateMode};
 use drover_ports::FleetSnapshots;
 use drover_store_sea_orm::{Options, SeaOrmStore};
+use drover_testkit::store::postgres::{Cluster, Durability};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use serde_json::{Value, json};
 
@@ -55,20 +57,24 @@ struct Size {
 /// Measures all sizes and returns the report.
 pub(crate) async fn measure() -> Result<Value> {
     eprintln!("bench: starting PostgreSQL and filling in the fleet");
-    let server = drover_testkit::store::postgres::database().await;
-    let store = SeaOrmStore::connect(&Options::new(server.url()))
+    let cluster = Cluster::private(Durability::Durable);
+    let database = cluster.database("bench");
+    let near = database.url();
+    let store = SeaOrmStore::connect(&Options::new(near.clone()))
         .await
         .context("PostgreSQL cannot be reached")?;
     store.migrate().await.context("the schema cannot be made")?;
-    let near = Database::connect(server.url()).await?;
-    let applications = fleet::fill(&near).await?;
+    let applications = fleet::fill(&Database::connect(&near).await?).await?;
+    store.close().await;
 
-    let proxy = proxy::start(server.address(), DELAY)?;
-    let url = server.url_through(proxy.address);
-    let store = SeaOrmStore::connect(&Options::new(url.clone()))
+    let socket =
+        socket_of(&near).context("the testkit's PostgreSQL is expected behind a socket")?;
+    let proxy = proxy::start(&socket, DELAY)?;
+    let far = format!("postgres://postgres@{}/bench", proxy.address);
+    let store = SeaOrmStore::connect(&Options::new(far.clone()))
         .await
         .context("the proxy cannot be reached")?;
-    let mut plain = ConnectOptions::new(url);
+    let mut plain = ConnectOptions::new(far);
     // The same advantages for both: no question before each query, one connection kept.
     plain
         .test_before_acquire(false)
@@ -93,6 +99,12 @@ pub(crate) async fn measure() -> Result<Value> {
         "build": if cfg!(debug_assertions) { "dev" } else { "release" },
         "sizes": sizes,
     }))
+}
+
+/// The socket in a URL whose parameter `host` is the folder of the socket.
+fn socket_of(url: &str) -> Option<PathBuf> {
+    let (_, folder) = url.split_once("?host=")?;
+    Some(Path::new(folder).join(".s.PGSQL.5432"))
 }
 
 async fn of_size(
@@ -224,6 +236,16 @@ fn rounded(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_socket_is_read_from_the_url() {
+        let url = "postgres://postgres@localhost/bench?host=/tmp/x/socket";
+        assert_eq!(
+            socket_of(url),
+            Some(PathBuf::from("/tmp/x/socket/.s.PGSQL.5432"))
+        );
+        assert_eq!(socket_of("postgres://postgres@localhost/bench"), None);
+    }
 
     #[test]
     fn the_median_is_the_middle() {

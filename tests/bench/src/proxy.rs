@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -35,20 +37,21 @@ pub(crate) struct Proxy {
     pub(crate) traffic: Arc<Traffic>,
 }
 
-/// Starts a proxy on loopback that holds each chunk from a client for `delay`, so that a round trip
-/// takes that much longer; answers pass at once.
+/// Starts a proxy on loopback for the server behind `socket`. It holds each chunk from a client for
+/// `delay`, so that a round trip takes that much longer; answers pass at once.
 ///
 /// Threads, because the timers of an async runtime are a millisecond coarse.
-pub(crate) fn start(server: SocketAddr, delay: Duration) -> Result<Proxy> {
+pub(crate) fn start(socket: &Path, delay: Duration) -> Result<Proxy> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port for the proxy")?;
     let address = listener.local_addr().context("the proxy has no address")?;
     let traffic = Arc::new(Traffic::default());
     let counted = Arc::clone(&traffic);
+    let socket = socket.to_path_buf();
     thread::spawn(move || {
         for client in listener.incoming().filter_map(Result::ok) {
-            let traffic = Arc::clone(&counted);
+            let (socket, traffic) = (socket.clone(), Arc::clone(&counted));
             // A connection that breaks shows itself at the client.
-            thread::spawn(move || relay(client, server, delay, traffic).is_ok());
+            thread::spawn(move || relay(client, &socket, delay, &traffic).is_ok());
         }
     });
     Ok(Proxy { address, traffic })
@@ -56,13 +59,12 @@ pub(crate) fn start(server: SocketAddr, delay: Duration) -> Result<Proxy> {
 
 fn relay(
     client: TcpStream,
-    server: SocketAddr,
+    socket: &PathBuf,
     delay: Duration,
-    traffic: Arc<Traffic>,
+    traffic: &Traffic,
 ) -> std::io::Result<()> {
-    let server = TcpStream::connect(server)?;
+    let server = UnixStream::connect(socket)?;
     client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
     let (mut answers, mut asker) = (server.try_clone()?, client.try_clone()?);
     thread::spawn(move || {
         let copied = std::io::copy(&mut answers, &mut asker).is_ok();
@@ -147,6 +149,8 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -182,15 +186,16 @@ mod tests {
 
     #[test]
     fn what_is_sent_arrives_after_the_delay() {
-        let echo = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let server = echo.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("server");
+        let echo = UnixListener::bind(&socket).unwrap();
         thread::spawn(move || {
             let (mut client, _) = echo.accept().unwrap();
             let mut other = client.try_clone().unwrap();
             std::io::copy(&mut client, &mut other).unwrap();
         });
         let delay = Duration::from_millis(20);
-        let proxy = start(server, delay).unwrap();
+        let proxy = start(&socket, delay).unwrap();
         let mut client = TcpStream::connect(proxy.address).unwrap();
         let sent = Instant::now();
         client.write_all(b"hello").unwrap();

@@ -1,15 +1,15 @@
-//! A circuit breaker for one HAProxy, as a pure state machine. Seed 002, "Circuit breaker".
+//! A circuit breaker: after failures in a row, nobody asks for a while, then one asks first.
 
 use std::time::Duration;
 
 use crate::Timestamp;
 
-/// When a breaker opens, and for how long.
+/// When a breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
-    /// How many failures in a row open it; at least 1.
+    /// How many failures in a row open it; 0 counts as 1.
     pub failures: u32,
-    /// How long it stays open before one probe is let through.
+    /// How long it stays open, and how long a probe that says nothing holds the others back.
     pub open_for: Duration,
 }
 
@@ -22,115 +22,134 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// The state of a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A breaker's place among its three states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BreakerState {
-    /// Calls go through; so many failed in a row.
-    Closed {
-        /// Failures in a row.
-        failures: u32,
-    },
-    /// Calls are refused since then.
-    Open {
-        /// When it opened.
-        since: Timestamp,
-    },
-    /// One probe is under way since then; other calls are refused.
-    HalfOpen {
-        /// When the probe was let through.
-        since: Timestamp,
-    },
+    /// Everybody may ask.
+    Closed,
+    /// Nobody may.
+    Open,
+    /// One is asking for all.
+    HalfOpen,
 }
 
-/// A breaker: its policy and its state. Every move gives the breaker as it is afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Breaker {
-    policy: BreakerPolicy,
-    state: BreakerState,
+impl BreakerState {
+    const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+
+    /// The state with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
 }
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// Make it.
     Go,
-    /// It may, and on its result depends whether the breaker closes.
+    /// Make it; nobody else may before its end is told.
     Probe,
-    /// It may not, before this instant.
+    /// Do not.
     Refused {
-        /// When the next probe may be let through.
+        /// When to ask again at the earliest.
         until: Timestamp,
     },
 }
 
+/// A circuit breaker: a value that every move replaces.
+///
+/// The end of every admitted call must be told by [`Breaker::succeeded`] or [`Breaker::failed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    policy: BreakerPolicy,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Closed { failures: u32 },
+    Open { since: Timestamp },
+    HalfOpen { since: Timestamp },
+}
+
 impl Breaker {
-    /// A closed breaker without failures.
+    /// A closed breaker.
     #[must_use]
     pub const fn new(policy: BreakerPolicy) -> Self {
-        Self::restore(policy, BreakerState::Closed { failures: 0 })
+        Self {
+            policy,
+            place: Place::Closed { failures: 0 },
+        }
     }
 
-    /// A breaker in a state that was kept.
-    #[must_use]
-    pub const fn restore(policy: BreakerPolicy, state: BreakerState) -> Self {
-        Self { policy, state }
-    }
-
-    /// The state.
+    /// Its state, for display.
     #[must_use]
     pub const fn state(self) -> BreakerState {
-        self.state
+        match self.place {
+            Place::Closed { .. } => BreakerState::Closed,
+            Place::Open { .. } => BreakerState::Open,
+            Place::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
     }
 
-    /// Asks whether a call may be made at `now`. A probe whose result never came is forgotten after
-    /// the time the breaker stays open.
+    /// Whether a call may be made now, and the breaker after that answer.
     #[must_use]
     pub fn admit(self, now: Timestamp) -> (Self, Admission) {
-        match self.state {
-            BreakerState::Closed { .. } => (self, Admission::Go),
-            BreakerState::Open { since } | BreakerState::HalfOpen { since } => {
+        match self.place {
+            Place::Closed { .. } => (self, Admission::Go),
+            // A probe whose end nobody told (its process died) must not hold the breaker for ever.
+            Place::Open { since } | Place::HalfOpen { since } => {
                 let until = since.after(self.policy.open_for);
                 if now < until {
-                    return (self, Admission::Refused { until });
+                    (self, Admission::Refused { until })
+                } else {
+                    (
+                        Self {
+                            place: Place::HalfOpen { since: now },
+                            ..self
+                        },
+                        Admission::Probe,
+                    )
                 }
-                (
-                    Self {
-                        state: BreakerState::HalfOpen { since: now },
-                        ..self
-                    },
-                    Admission::Probe,
-                )
             }
         }
     }
 
-    /// A call succeeded: the breaker is closed.
+    /// The breaker after a call that reached its peer.
     #[must_use]
     pub const fn succeeded(self) -> Self {
-        Self {
-            policy: self.policy,
-            state: BreakerState::Closed { failures: 0 },
+        match self.place {
+            Place::Closed { .. } | Place::HalfOpen { .. } => Self::new(self.policy),
+            // A call admitted before it opened; only a probe closes it.
+            Place::Open { .. } => self,
         }
     }
 
-    /// A call failed at `now`: one more failure, or the probe's, opens the breaker.
+    /// The breaker after a call that did not reach its peer.
     #[must_use]
     pub fn failed(self, now: Timestamp) -> Self {
-        let state = match self.state {
-            BreakerState::Closed { failures }
-                if failures.saturating_add(1) < self.policy.failures =>
-            {
-                BreakerState::Closed {
+        let place = match self.place {
+            Place::Closed { failures } if failures.saturating_add(1) < self.policy.failures => {
+                Place::Closed {
                     failures: failures + 1,
                 }
             }
-            BreakerState::Closed { .. } | BreakerState::HalfOpen { .. } => {
-                BreakerState::Open { since: now }
-            }
-            // A call from before the breaker opened: it does not keep it open for longer.
-            BreakerState::Open { since } => BreakerState::Open { since },
+            Place::Closed { .. } | Place::HalfOpen { .. } => Place::Open { since: now },
+            // A call admitted before it opened does not keep it open longer.
+            Place::Open { since } => Place::Open { since },
         };
-        Self { state, ..self }
+        Self { place, ..self }
     }
 }
 
@@ -140,78 +159,106 @@ mod tests {
 
     use super::*;
 
-    const fn at(seconds: i64) -> Timestamp {
+    const POLICY: BreakerPolicy = BreakerPolicy {
+        failures: 3,
+        open_for: Duration::from_mins(1),
+    };
+
+    fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
-    fn opened() -> Breaker {
-        let breaker = Breaker::new(BreakerPolicy::default());
-        breaker.failed(at(0)).failed(at(0)).failed(at(0))
+    fn opened(seconds: i64) -> Breaker {
+        (0..3).fold(Breaker::new(POLICY), |breaker, _| {
+            breaker.failed(at(seconds))
+        })
     }
 
     #[test]
-    fn it_opens_at_the_third_failure_in_a_row() {
-        let breaker = Breaker::new(BreakerPolicy::default())
-            .failed(at(0))
-            .failed(at(0));
-        assert_eq!(breaker.admit(at(0)).1, Admission::Go);
-        assert_eq!(
-            breaker
-                .succeeded()
-                .failed(at(0))
-                .failed(at(0))
-                .admit(at(0))
-                .1,
-            Admission::Go
-        );
-        assert_eq!(
-            breaker.failed(at(0)).admit(at(59)).1,
-            Admission::Refused { until: at(60) }
-        );
+    fn words_read_back_and_the_usual_policy_is_three_and_a_minute() {
+        for state in BreakerState::ALL {
+            assert_eq!(BreakerState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(BreakerState::parse("ajar"), None);
+        assert_eq!(BreakerPolicy::default(), POLICY);
     }
 
     #[test]
-    fn after_a_minute_one_probe_goes_through() {
-        let (breaker, admission) = opened().admit(at(60));
-        assert_eq!(admission, Admission::Probe);
+    fn failures_in_a_row_open_it() {
+        let two = Breaker::new(POLICY).failed(at(0)).failed(at(1));
+        assert_eq!(two.admit(at(1)), (two, Admission::Go));
         assert_eq!(
-            breaker.admit(at(61)).1,
-            Admission::Refused { until: at(120) }
+            two.succeeded().failed(at(2)).failed(at(2)).state(),
+            BreakerState::Closed
         );
-        assert_eq!(breaker.succeeded().admit(at(61)).1, Admission::Go);
+        let three = two.failed(at(2));
+        assert_eq!(three.state(), BreakerState::Open);
         assert_eq!(
-            breaker.failed(at(62)).admit(at(63)).1,
-            Admission::Refused { until: at(122) }
+            three.admit(at(61)),
+            (three, Admission::Refused { until: at(62) })
         );
     }
 
     #[test]
-    fn a_probe_that_never_came_back_is_forgotten() {
-        let (breaker, _) = opened().admit(at(60));
-        assert_eq!(breaker.admit(at(120)).1, Admission::Probe);
+    fn exactly_one_probe_passes_after_the_wait() {
+        let (probing, admission) = opened(0).admit(at(60));
+        assert_eq!(
+            (probing.state(), admission),
+            (BreakerState::HalfOpen, Admission::Probe)
+        );
+        assert_eq!(
+            probing.admit(at(61)),
+            (probing, Admission::Refused { until: at(120) })
+        );
+        assert_eq!(probing.succeeded(), Breaker::new(POLICY));
+        let again = probing.failed(at(65));
+        assert_eq!(
+            again.admit(at(124)),
+            (again, Admission::Refused { until: at(125) })
+        );
+    }
+
+    #[test]
+    fn a_lost_probe_is_replaced() {
+        let (probing, _) = opened(0).admit(at(60));
+        assert_eq!(probing.admit(at(120)).1, Admission::Probe);
+    }
+
+    #[test]
+    fn late_calls_change_nothing_while_it_is_open() {
+        let open = opened(0);
+        assert_eq!(open.succeeded(), open);
+        assert_eq!(open.failed(at(30)), open);
     }
 
     proptest! {
-        /// Whatever happens, no two probes are let through within the time the breaker stays open.
         #[test]
-        fn probes_are_never_close_together(moves in proptest::collection::vec((0_u8..3, 0_i64..90), 1..60)) {
-            let mut breaker = Breaker::new(BreakerPolicy::default());
-            let (mut now, mut last_probe) = (0, None::<i64>);
-            for (what, wait) in moves {
+        fn an_unclosed_breaker_admits_at_most_one_call_per_wait(
+            steps in prop::collection::vec((0_i64..40, 0_u8..3), 1..60),
+        ) {
+            let mut breaker = Breaker::new(POLICY);
+            let mut now = 0;
+            let mut last_probe = None;
+            for (wait, step) in steps {
                 now += wait;
-                match what {
-                    0 => {
+                match step {
+                    0 => breaker = breaker.failed(at(now)),
+                    1 => breaker = breaker.succeeded(),
+                    _ => {
+                        let was = breaker.state();
                         let (next, admission) = breaker.admit(at(now));
                         breaker = next;
-                        if admission == Admission::Probe {
-                            prop_assert!(last_probe.is_none_or(|last| now - last >= 60));
-                            last_probe = Some(now);
+                        match admission {
+                            Admission::Go => prop_assert_eq!(was, BreakerState::Closed),
+                            Admission::Probe => {
+                                prop_assert_ne!(was, BreakerState::Closed);
+                                if was == BreakerState::HalfOpen {
+                                    prop_assert!(last_probe.is_some_and(|last| now - last >= 60));
+                                }
+                                last_probe = Some(now);
+                            }
+                            Admission::Refused { until } => prop_assert!(until > at(now)),
                         }
-                    }
-                    1 => breaker = breaker.failed(at(now)),
-                    _ => {
-                        breaker = breaker.succeeded();
-                        last_probe = None;
                     }
                 }
             }

@@ -1,327 +1,423 @@
-//! Orchestrator playbooks: what their headers tell. Three formats, as the predecessor's playbooks use them.
+//! Orchestrator playbooks and what their comment headers tell.
 
+use crate::rollout::job::Variable;
+use crate::rollout::parameter;
+use crate::text::is_hidden;
 use crate::{Key, Timestamp};
 
-use super::job::Variable;
-use super::parameter::is_name;
+/// How many lines of a playbook may hold its header.
+pub const HEAD_LINES: usize = 150;
 
-/// Marks the keys of orchestrator playbooks.
+const NAME_MAX: usize = 128;
+const VERSION_MAX: usize = 32;
+const DESCRIPTION_MAX: usize = 500;
+const DEFAULT_MAX: usize = 500;
+
+/// Marks keys of orchestrator playbooks.
 #[derive(Debug)]
 pub enum OrchestratorKind {}
 /// The key of an orchestrator playbook.
 pub type OrchestratorKey = Key<OrchestratorKind>;
 
-/// How many lines of a playbook are read for its header.
-pub const HEAD_LINES: usize = 150;
-/// The most characters of a playbook's name.
-pub const NAME_MAX: usize = 128;
-/// The most characters of a description.
-pub const DESCRIPTION_MAX: usize = 1_000;
-
-/// A known orchestrator playbook.
+/// An orchestrator playbook as Drover knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrchestratorPlaybook {
     /// Its key.
     pub key: OrchestratorKey,
     /// What its header tells.
     pub metadata: OrchestratorMetadata,
-    /// Whether it may be used.
+    /// Whether it is offered for updates; a scan never changes this.
     pub is_active: bool,
-    /// When its header was last read.
+    /// When a scan last saw it.
     pub last_scanned: Timestamp,
 }
 
-/// What a playbook's header tells.
+/// What an orchestrator playbook says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrchestratorMetadata {
-    /// The file, inside the playbook folder; unique.
+    /// Its file name in the playbook folder.
     pub file_path: String,
-    /// What it is called.
+    /// Its name; at most 128 characters, never empty.
     pub name: String,
-    /// What it does.
+    /// What it does; at most 500 characters.
     pub description: Option<String>,
-    /// Its version.
+    /// Its version; at most 32 characters.
     pub version: Option<String>,
-    /// What it cannot do without.
+    /// The parameters it cannot do without, in the order of the header.
     pub required: Vec<Parameter>,
-    /// What it can use.
+    /// The parameters it can do without, in the order of the header.
     pub optional: Vec<Parameter>,
 }
 
-/// A parameter a playbook declares.
+/// A parameter of a playbook, as its header describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// The variable's name.
+    /// Its name: a variable name.
     pub name: String,
-    /// What it is for.
+    /// What it is for; at most 500 characters.
     pub description: Option<String>,
-    /// Its value when none is given.
+    /// The value it has when nobody gives one.
     pub default: Option<Variable>,
 }
 
-/// Whether a file of the playbook folder is an orchestrator playbook: `*orchestrator*.yml` or `.yaml`.
+/// Whether a file of the playbook folder is an orchestrator playbook: `*orchestrator*.yml` or
+/// `.yaml`, and not hidden.
 #[must_use]
 pub fn is_orchestrator_file(name: &str) -> bool {
-    name.strip_suffix(".yml")
-        .or_else(|| name.strip_suffix(".yaml"))
-        .is_some_and(|stem| stem.to_lowercase().contains("orchestrator"))
+    let stem = name
+        .strip_suffix(".yml")
+        .or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| {
+        stem.contains("orchestrator") && !stem.starts_with('.') && !stem.contains('/')
+    })
 }
 
-/// Reads the header of a playbook; total.
+/// What the first [`HEAD_LINES`] lines of a playbook tell about it. Total: whatever the header
+/// leaves out comes from the file name.
 ///
-/// A `# name:` line makes it structured: `# name:`, `# version:`, `# description:` and the sections
-/// `# required_params:` and `# optional_params:` with indented `param:` entries that may have
-/// `description:` and `default:`. Otherwise comment lines make it simple: the first is the name,
-/// sections begin with `Required parameters:` (or the Russian or snake-case form), entries read
-/// `name - description (default VALUE)`. Without comments the file name is all there is.
+/// A header is made of comment lines that start in the first column:
+///
+/// * `# name:`, `# version:` and `# description:`; or the first comment line is the name and the
+///   first two are the description;
+/// * the sections `# Required parameters:` and `# Optional parameters:` (also `required_params:`,
+///   `Обязательные параметры:` and so on) with lines `name - description (default VALUE)`, ended
+///   by a blank line, or with an indented `name:` and below it `description:` and `default:`.
 #[must_use]
 pub fn read_header(file_name: &str, head: &str) -> OrchestratorMetadata {
-    let comments: Vec<&str> = head
-        .lines()
-        .take(HEAD_LINES)
-        .filter(|line| !line.starts_with("#!"))
-        .filter_map(|line| line.trim_start().strip_prefix('#'))
-        .collect();
-    let fields = Fields::read(&comments);
-    let is_structured = fields.name.is_some();
-    let mut sections = Sections::default();
-    for line in &comments {
-        sections.take(line, is_structured);
+    let mut header = Header::default();
+    let mut before_content = true;
+    for line in head.trim_start_matches('\u{feff}').lines().take(HEAD_LINES) {
+        match line.strip_prefix('#') {
+            Some(comment) if !comment.starts_with('!') => header.comment(comment, before_content),
+            Some(_) => {}
+            None if line.trim().is_empty() || line.trim_end() == "---" => header.blank(),
+            None => {
+                header.section = None;
+                before_content = false;
+            }
+        }
     }
-    let stem = file_name
-        .rsplit_once('.')
-        .map_or(file_name, |(stem, _)| stem);
-    let texts: Vec<&str> = comments
-        .iter()
-        .map(|line| line.trim())
-        .filter(|line| line.chars().any(char::is_alphanumeric))
-        .collect();
-    let simple = !is_structured
-        && texts
-            .first()
-            .is_some_and(|first| section_of(first).is_none());
-    let name = match (&fields.name, texts.first()) {
-        (Some(name), _) => name.clone(),
-        (None, Some(first)) if simple => (*first).to_owned(),
-        (None, _) => title(stem),
-    };
-    let description = if is_structured {
-        fields.description
-    } else if simple {
-        let lines = texts
-            .iter()
-            .take(2)
-            .take_while(|line| section_of(line).is_none());
-        Some(lines.copied().collect::<Vec<_>>().join(" "))
-    } else {
-        None
-    };
-    OrchestratorMetadata {
-        file_path: file_name.to_owned(),
-        name: name.chars().take(NAME_MAX).collect(),
-        description: description.map(|text| text.chars().take(DESCRIPTION_MAX).collect()),
-        version: fields.version.or_else(|| version_of(stem)),
-        required: sections.required,
-        optional: sections.optional,
-    }
+    header.into_metadata(file_name)
 }
 
 #[derive(Default)]
-struct Fields {
+struct Header {
     name: Option<String>,
     version: Option<String>,
     description: Option<String>,
+    /// The first two comment lines that are neither key nor section.
+    prose: Vec<String>,
+    required: Vec<Parameter>,
+    optional: Vec<Parameter>,
+    section: Option<Section>,
 }
 
-impl Fields {
-    fn read(comments: &[&str]) -> Self {
-        let mut fields = Self::default();
-        for line in comments {
-            // Only lines at the margin: indented ones belong to a section.
-            let Some((key, value)) = line.strip_prefix(' ').unwrap_or(line).split_once(':') else {
-                continue;
-            };
-            let slot = match key.to_lowercase().as_str() {
-                "name" => &mut fields.name,
-                "version" => &mut fields.version,
-                "description" => &mut fields.description,
-                _ => continue,
-            };
-            let value = unquoted(value);
-            if slot.is_none() && !value.is_empty() {
-                *slot = Some(value.to_owned());
-            }
-        }
-        fields
-    }
+#[derive(Clone, Copy)]
+struct Section {
+    need: Need,
+    indent: usize,
+    layout: Layout,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Section {
+enum Need {
     Required,
     Optional,
 }
 
-#[derive(Default)]
-struct Sections {
-    current: Option<Section>,
-    required: Vec<Parameter>,
-    optional: Vec<Parameter>,
+/// How a section writes its parameters; its first parameter shows it.
+#[derive(Clone, Copy)]
+enum Layout {
+    Open,
+    Dashed,
+    Keyed { indent: usize },
 }
 
-impl Sections {
-    fn take(&mut self, line: &str, is_structured: bool) {
-        let text = line.trim();
-        if let Some(section) = section_of(text) {
-            self.current = Some(section);
-        } else if text.is_empty() {
-            // In the simple form a blank comment line ends a section, unless nothing was listed yet.
-            if !is_structured && self.list().is_some_and(|list| !list.is_empty()) {
-                self.current = None;
-            }
-        } else if is_structured {
-            self.take_structured(line, text);
-        } else {
-            self.take_simple(text);
+impl Header {
+    fn comment(&mut self, comment: &str, before_content: bool) {
+        let text = comment.trim_start_matches('#').trim();
+        if !text.chars().any(char::is_alphanumeric) {
+            return self.blank();
+        }
+        let indent = comment
+            .chars()
+            .take_while(|found| found.is_whitespace())
+            .count();
+        if let Some(need) = section_need(text) {
+            self.section = Some(Section {
+                need,
+                indent,
+                layout: Layout::Open,
+            });
+        } else if !self.parameter(indent, text)
+            && !self.key(text)
+            && before_content
+            && self.prose.len() < 2
+        {
+            self.prose.push(text.to_owned());
         }
     }
 
-    fn list(&mut self) -> Option<&mut Vec<Parameter>> {
-        match self.current? {
-            Section::Required => Some(&mut self.required),
-            Section::Optional => Some(&mut self.optional),
+    /// A blank line ends a list of `name - description`.
+    fn blank(&mut self) {
+        if let Some(Section {
+            layout: Layout::Dashed,
+            ..
+        }) = self.section
+        {
+            self.section = None;
         }
     }
 
-    fn take_structured(&mut self, line: &str, text: &str) {
-        let is_margin = !line
-            .strip_prefix(' ')
-            .unwrap_or(line)
-            .starts_with([' ', '\t', '-']);
-        if is_margin {
-            self.current = None;
-            return;
-        }
-        let Some(list) = self.list() else { return };
-        let Some((key, value)) = text.trim_start_matches(['-', ' ']).split_once(':') else {
-            return;
+    /// Takes a line inside a section; false if the line is outside of any.
+    fn parameter(&mut self, indent: usize, text: &str) -> bool {
+        let Some(section) = self.section else {
+            return false;
         };
-        let (key, value) = (key.trim(), unquoted(value));
-        match (key, list.last_mut()) {
-            ("type", Some(_)) => {}
-            ("description", Some(parameter)) => parameter.description = Some(value.to_owned()),
-            ("default", Some(parameter)) => parameter.default = Some(typed(value)),
-            _ if is_name(key) => {
-                let description = (!value.is_empty()).then(|| value.to_owned());
-                list.push(Parameter {
-                    name: key.to_owned(),
-                    description,
-                    default: None,
-                });
+        let list = match section.need {
+            Need::Required => &mut self.required,
+            Need::Optional => &mut self.optional,
+        };
+        let layout = match (section.layout, dashed(text), keyed(text)) {
+            (Layout::Open | Layout::Dashed, Some(parameter), _) => {
+                insert(list, parameter);
+                Layout::Dashed
             }
-            _ => {}
-        }
+            (Layout::Open | Layout::Keyed { .. }, _, Some(_)) if indent <= section.indent => {
+                self.section = None;
+                return false;
+            }
+            (Layout::Keyed { indent: outer }, _, Some((key, value))) if indent > outer => {
+                if let Some(parameter) = list.last_mut() {
+                    match key.to_lowercase().as_str() {
+                        "description" => parameter.description = bounded(value, DESCRIPTION_MAX),
+                        "default" => parameter.default = default_value(value),
+                        _ => {}
+                    }
+                }
+                section.layout
+            }
+            (Layout::Open | Layout::Keyed { .. }, _, Some((name, value)))
+                if parameter::is_name(name) =>
+            {
+                insert(list, described(name, value));
+                Layout::Keyed { indent }
+            }
+            (layout, _, _) => layout,
+        };
+        self.section = Some(Section { layout, ..section });
+        true
     }
 
-    fn take_simple(&mut self, text: &str) {
-        let Some(list) = self.list() else { return };
-        let entry = text.trim_start_matches(['*', '-', '•', ' ']);
-        let (name, rest) = entry
-            .split_once(|found: char| !found.is_ascii_alphanumeric() && found != '_')
-            .unwrap_or((entry, ""));
-        if !is_name(name) {
-            return;
+    /// Takes a `name:`, `version:` or `description:` line; the first of each counts.
+    fn key(&mut self, text: &str) -> bool {
+        let Some((key, value)) = keyed(text) else {
+            return false;
+        };
+        let (place, most) = match key.to_lowercase().as_str() {
+            "name" => (&mut self.name, NAME_MAX),
+            "version" => (&mut self.version, VERSION_MAX),
+            "description" => (&mut self.description, DESCRIPTION_MAX),
+            _ => return false,
+        };
+        if place.is_none() {
+            *place = bounded(unquoted(value), most);
         }
-        let rest = rest.trim_start_matches([' ', '-', '–', '—', ':']);
-        let (description, default) = split_default(rest);
-        let description = (!description.is_empty()).then(|| description.to_owned());
-        list.push(Parameter {
-            name: name.to_owned(),
-            description,
-            default,
-        });
+        true
+    }
+
+    fn into_metadata(self, file_name: &str) -> OrchestratorMetadata {
+        let stem = file_name
+            .strip_suffix(".yml")
+            .or_else(|| file_name.strip_suffix(".yaml"))
+            .unwrap_or(file_name);
+        let is_structured = self.name.is_some();
+        let stated = self.prose.iter().find_map(|line| stated_version(line));
+        let prose: Vec<&str> = self
+            .prose
+            .iter()
+            .map(String::as_str)
+            .filter(|line| stated_version(line).is_none())
+            .collect();
+        let has_prose = !prose.is_empty();
+        let fallback_version =
+            || (!is_structured && !has_prose).then(|| first_number(stem).unwrap_or("1.0"));
+        let name = self.name.or_else(|| bounded(prose.first()?, NAME_MAX));
+        let described = if is_structured {
+            None
+        } else {
+            bounded(&prose.join(" "), DESCRIPTION_MAX)
+        };
+        let version = stem_version(stem).or(stated).or_else(fallback_version);
+        OrchestratorMetadata {
+            file_path: file_name.to_owned(),
+            name: name
+                .or_else(|| bounded(&title(stem), NAME_MAX))
+                .unwrap_or_else(|| "orchestrator".to_owned()),
+            description: self.description.or(described),
+            version: self.version.or_else(|| bounded(version?, VERSION_MAX)),
+            required: self.required,
+            optional: self.optional,
+        }
     }
 }
 
-fn section_of(text: &str) -> Option<Section> {
-    let lower = text.to_lowercase();
-    let starts = |words: [&str; 3]| words.into_iter().any(|word| lower.starts_with(word));
-    if starts([
-        "обязательные параметры:",
+fn section_need(text: &str) -> Option<Need> {
+    const REQUIRED: [&str; 3] = [
         "required parameters:",
         "required_params:",
-    ]) {
-        Some(Section::Required)
-    } else if starts([
-        "опциональные параметры:",
+        "обязательные параметры:",
+    ];
+    const OPTIONAL: [&str; 4] = [
         "optional parameters:",
         "optional_params:",
-    ]) || starts([
+        "опциональные параметры:",
         "необязательные параметры:",
-        "дополнительные параметры:",
-        "optional params:",
-    ]) {
-        Some(Section::Optional)
+    ];
+    let text = text.to_lowercase();
+    let begins = |heading: &&str| text.starts_with(heading);
+    if REQUIRED.iter().any(begins) {
+        Some(Need::Required)
     } else {
-        None
+        OPTIONAL.iter().any(begins).then_some(Need::Optional)
     }
 }
 
-fn split_default(text: &str) -> (&str, Option<Variable>) {
-    for marker in ["(по умолчанию", "(default"] {
-        if let Some((before, behind)) = text.rsplit_once(marker)
-            && let Some((value, _)) = behind.split_once(')')
-        {
-            return (
-                before.trim(),
-                Some(typed(unquoted(value.trim_start_matches([':', '=', ' '])))),
-            );
-        }
-    }
-    (text.trim(), None)
+/// `name - description`, perhaps behind a bullet.
+fn dashed(text: &str) -> Option<Parameter> {
+    let text = text
+        .strip_prefix(['*', '-', '•'])
+        .unwrap_or(text)
+        .trim_start();
+    let (name, description) = [" - ", " – ", " — "]
+        .into_iter()
+        .find_map(|dash| text.split_once(dash))?;
+    let name = name.trim_end();
+    parameter::is_name(name).then(|| described(name, description))
 }
 
-fn typed(value: &str) -> Variable {
-    if let Ok(number) = value.parse() {
-        return Variable::Integer(number);
+/// `key: value`; the key has no blank.
+fn keyed(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split_once(':')?;
+    let fits = !key.is_empty()
+        && !key.contains(char::is_whitespace)
+        && (value.is_empty() || value.starts_with(' '));
+    fits.then_some((key, value.trim()))
+}
+
+fn described(name: &str, text: &str) -> Parameter {
+    let (description, default) = match split_default(text.trim()) {
+        Some((description, value)) => (description, default_value(value)),
+        None => (text, None),
+    };
+    Parameter {
+        name: name.to_owned(),
+        description: bounded(description, DESCRIPTION_MAX),
+        default,
     }
-    match value.to_lowercase().as_str() {
-        "true" | "yes" | "да" => Variable::Boolean(true),
-        "false" | "no" | "нет" => Variable::Boolean(false),
-        _ => Variable::Text(value.to_owned()),
+}
+
+/// The first mention counts: a playbook that repeats itself still has each parameter once.
+fn insert(list: &mut Vec<Parameter>, parameter: Parameter) {
+    if list.iter().all(|known| known.name != parameter.name) {
+        list.push(parameter);
+    }
+}
+
+/// `description (default VALUE)` taken apart.
+fn split_default(text: &str) -> Option<(&str, &str)> {
+    let inside = text.strip_suffix(')')?;
+    inside.match_indices('(').find_map(|(at, _)| {
+        let (description, rest) = (inside.get(..at)?, inside.get(at + 1..)?);
+        let value = ["default", "по умолчанию"]
+            .into_iter()
+            .find_map(|word| strip_word(rest, word))?;
+        let value = value.strip_prefix([' ', ':', '='])?;
+        Some((description, value.trim_start_matches([' ', ':', '='])))
+    })
+}
+
+/// `text` behind `word`, which stands at its start in any case.
+fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let mut rest = text.chars();
+    word.chars()
+        .all(|wanted| {
+            rest.next()
+                .is_some_and(|found| found.to_lowercase().eq([wanted]))
+        })
+        .then_some(rest.as_str())
+}
+
+fn default_value(text: &str) -> Option<Variable> {
+    let text = text.trim();
+    let plain = unquoted(text);
+    if plain.len() < text.len() {
+        return bounded(plain, DEFAULT_MAX).map(Variable::Text);
+    }
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "да" => Some(Variable::Boolean(true)),
+        "false" | "no" | "нет" => Some(Variable::Boolean(false)),
+        _ => match text.parse::<i64>() {
+            // `007` and `+7` are no numbers to whoever wrote them: file modes, phone codes.
+            Ok(number) if number.to_string() == text => Some(Variable::Integer(number)),
+            Ok(_) | Err(_) => bounded(text, DEFAULT_MAX).map(Variable::Text),
+        },
     }
 }
 
 fn unquoted(text: &str) -> &str {
-    let text = text.trim();
-    ['"', '\'']
-        .into_iter()
-        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(text)
+    let inside = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
+    inside('"').or_else(|| inside('\'')).unwrap_or(text)
 }
 
-fn title(stem: &str) -> String {
-    let words = stem
-        .split(['-', '_', '.', ' '])
-        .filter(|word| !word.is_empty());
-    let titled = words.map(|word| {
-        let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| {
-            first.to_uppercase().chain(letters).collect()
-        })
-    });
-    titled.collect::<Vec<_>>().join(" ")
-}
-
-// `1.1` of `docker-orchestrator.v1.1`; without one it is not known.
-fn version_of(stem: &str) -> Option<String> {
-    let (_, behind) = stem.rsplit_once(".v").or_else(|| stem.rsplit_once("-v"))?;
-    let version: String = behind
+fn bounded(text: &str, most: usize) -> Option<String> {
+    let kept: String = text
+        .trim()
         .chars()
-        .take_while(|found| found.is_ascii_digit() || *found == '.')
+        .filter(|found| !is_hidden(*found))
+        .take(most)
         .collect();
-    let version = version.trim_end_matches('.');
-    (!version.is_empty()).then(|| version.to_owned())
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.to_owned())
+}
+
+/// The number of a line that is only `Version 1.0`.
+fn stated_version(line: &str) -> Option<&str> {
+    let number = ["version", "версия"]
+        .into_iter()
+        .find_map(|word| strip_word(line, word))?;
+    let number = number.trim_start_matches([' ', ':']);
+    (first_number(number) == Some(number)).then_some(number)
+}
+
+/// The `1.1` of `name.v1.1`.
+fn stem_version(stem: &str) -> Option<&str> {
+    stem.match_indices(".v").find_map(|(at, mark)| {
+        let rest = stem.get(at + mark.len()..)?;
+        rest.starts_with(|found: char| found.is_ascii_digit())
+            .then(|| first_number(rest))?
+    })
+}
+
+fn first_number(text: &str) -> Option<&str> {
+    let rest = text.get(text.find(|found: char| found.is_ascii_digit())?..)?;
+    let end = rest
+        .find(|found: char| !found.is_ascii_digit() && found != '.')
+        .unwrap_or(rest.len());
+    Some(rest.get(..end)?.trim_end_matches('.'))
+}
+
+/// `orchestrator-50_50` as `Orchestrator 50 50`.
+fn title(stem: &str) -> String {
+    let capital = |word: &str| {
+        let mut rest = word.chars();
+        rest.next()
+            .map(|first| first.to_uppercase().chain(rest).collect::<String>())
+    };
+    stem.split(['-', '_', '.', ' '])
+        .filter_map(capital)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -337,96 +433,219 @@ mod tests {
             .collect()
     }
 
+    fn text(value: &str) -> Variable {
+        Variable::Text(value.to_owned())
+    }
+
+    #[test]
+    fn orchestrator_files_are_told_by_their_name() {
+        for name in [
+            "orchestrator.yml",
+            "my-orchestrator-50.yaml",
+            "orchestrator.v1.1.yml",
+        ] {
+            assert!(is_orchestrator_file(name), "{name}");
+        }
+        for name in [
+            "update.yml",
+            "orchestrator.yml.bak",
+            ".orchestrator.yml",
+            "a/orchestrator.yml",
+            "x.orchestrator",
+        ] {
+            assert!(!is_orchestrator_file(name), "{name}");
+        }
+    }
+
     #[test]
     fn a_structured_header_has_its_parameters() {
-        let head = "---\n# name: \"Even and odd\"\n# version: 2.0\n# description: Two halves\n# required_params:\n\
-                    #   app_instances:\n#     type: string\n#     description: the instances\n#   drain_delay:\n\
-                    #     default: 300\n# optional_params:\n#   wait_after_update:\n#     default: \"180\"\n\
-                    - hosts: localhost\n  vars:\n    x: 1\n";
-        let metadata = read_header("orchestrator.yml", head);
-        assert_eq!(
-            (metadata.name.as_str(), metadata.version.as_deref()),
-            ("Even and odd", Some("2.0"))
+        let found = read_header(
+            "orchestrator-x.yml",
+            "---\n\
+             # Something before\n\
+             # Name: \"Even and odd\"\n\
+             # version: '2.0'\n\
+             # description: Half by half - with care\n\
+             # required_params:\n\
+             #   app_instances:\n\
+             #     type: string\n\
+             #     description: What to update - all of it\n\
+             #\n\
+             #   drain_delay:\n\
+             #     type: int\n\
+             #     default: 300\n\
+             # optional_params:\n\
+             #   unpack:\n\
+             #     default: yes\n\
+             #   label: shown in the log (default: 'none')\n\
+             # author: somebody\n\
+             - hosts: all\n",
         );
-        assert_eq!(metadata.description.as_deref(), Some("Two halves"));
-        assert_eq!(names(&metadata.required), ["app_instances", "drain_delay"]);
+        assert_eq!(found.name, "Even and odd");
+        assert_eq!(found.version.as_deref(), Some("2.0"));
         assert_eq!(
-            metadata.required[0].description.as_deref(),
-            Some("the instances")
+            found.description.as_deref(),
+            Some("Half by half - with care")
         );
-        assert_eq!(metadata.required[1].default, Some(Variable::Integer(300)));
-        assert_eq!(names(&metadata.optional), ["wait_after_update"]);
+        assert_eq!(names(&found.required), ["app_instances", "drain_delay"]);
+        assert_eq!(
+            found.required[0].description.as_deref(),
+            Some("What to update - all of it")
+        );
+        assert_eq!(found.required[1].default, Some(Variable::Integer(300)));
+        assert_eq!(names(&found.optional), ["unpack", "label"]);
+        assert_eq!(found.optional[0].default, Some(Variable::Boolean(true)));
+        assert_eq!(
+            found.optional[1].description.as_deref(),
+            Some("shown in the log")
+        );
+        assert_eq!(found.optional[1].default, Some(text("none")));
     }
 
     #[test]
-    fn a_simple_header_reads_in_both_languages() {
-        for (required, optional, default) in [
+    fn a_simple_header_keeps_its_sections_apart() {
+        let found = read_header(
+            "orchestrator-50-50.v1.1.yml",
+            "#!/usr/bin/env ansible-playbook\n\
+             # ==========\n\
+             # Обновление 50/50\n\
+             # Сначала чётные, потом нечётные\n\
+             # Третья строка\n\
+             #\n\
+             # Обязательные параметры:\n\
+             #\n\
+             #   * app_instances - список экземпляров\n\
+             #   - distr_url - адрес (архив)\n\
+             #   • drain_delay – ожидание (по умолчанию 300)\n\
+             #\n\
+             # Опциональные параметры:\n\
+             #   wait_after_update - пауза (По умолчанию: 180.5)\n\
+             #   unpack - распаковать (по умолчанию нет)\n\
+             #   mode - режим (по умолчанию \"update\")\n\
+             #\n\
+             # note - this is no parameter\n",
+        );
+        assert_eq!(found.name, "Обновление 50/50");
+        assert_eq!(
+            found.description.as_deref(),
+            Some("Обновление 50/50 Сначала чётные, потом нечётные")
+        );
+        assert_eq!(found.version.as_deref(), Some("1.1"));
+        assert_eq!(
+            names(&found.required),
+            ["app_instances", "distr_url", "drain_delay"]
+        );
+        assert_eq!(
+            found.required[1].description.as_deref(),
+            Some("адрес (архив)")
+        );
+        assert_eq!(found.required[2].default, Some(Variable::Integer(300)));
+        assert_eq!(
+            names(&found.optional),
+            ["wait_after_update", "unpack", "mode"]
+        );
+        assert_eq!(found.optional[0].default, Some(text("180.5")));
+        assert_eq!(found.optional[1].default, Some(Variable::Boolean(false)));
+        assert_eq!(found.optional[2].default, Some(text("update")));
+    }
+
+    #[test]
+    fn a_section_right_after_another_begins_anew() {
+        let head = "# X\n# Required parameters:\n# a - one\n# Optional parameters:\n# b - two\n";
+        let found = read_header("orchestrator.yml", head);
+        assert_eq!(
+            (names(&found.required), names(&found.optional)),
+            (vec!["a"], vec!["b"])
+        );
+        assert_eq!(found.version, None);
+    }
+
+    #[test]
+    fn a_stated_version_is_no_description() {
+        let found = read_header(
+            "orchestrator-even-odd.yml",
+            "---\n# Half by half\n# Version 1.0\n#\n# More\n",
+        );
+        assert_eq!(found.name, "Half by half");
+        assert_eq!(found.version.as_deref(), Some("1.0"));
+        assert_eq!(found.description.as_deref(), Some("Half by half"));
+    }
+
+    #[test]
+    fn without_a_header_the_file_name_speaks() {
+        for (file, name, version) in [
             (
-                "Required parameters:",
-                "Optional parameters:",
-                "(default 180)",
+                "orchestrator-rolling_2.5.yml",
+                "Orchestrator Rolling 2 5",
+                "2.5",
             ),
-            (
-                "Обязательные параметры:",
-                "Опциональные параметры:",
-                "(по умолчанию 180)",
-            ),
+            ("my-orchestrator.yaml", "My Orchestrator", "1.0"),
+            ("orchestrator.v3.1.yml", "Orchestrator V3 1", "3.1"),
         ] {
-            let head = format!(
-                "#!/usr/bin/ansible-playbook\n# Even and odd\n# Two halves, one after the other\n#\n# {required}\n\
-                 #   app_instances - the instances\n#   * drain_delay - seconds\n#\n# {optional}\n\
-                 #   - wait_after_update - seconds {default}\n#\n# The end - nothing more\n---\n"
-            );
-            let metadata = read_header("my-orchestrator.v1.1.yml", &head);
-            assert_eq!(metadata.name, "Even and odd");
+            let found = read_header(file, "- hosts: all\n# a late comment\n  tasks: []\n");
             assert_eq!(
-                metadata.description.as_deref(),
-                Some("Even and odd Two halves, one after the other")
+                (found.name.as_str(), found.version.as_deref()),
+                (name, Some(version)),
+                "{file}"
             );
-            assert_eq!(metadata.version.as_deref(), Some("1.1"));
-            assert_eq!(names(&metadata.required), ["app_instances", "drain_delay"]);
-            assert_eq!(names(&metadata.optional), ["wait_after_update"]);
-            assert_eq!(metadata.optional[0].description.as_deref(), Some("seconds"));
-            assert_eq!(metadata.optional[0].default, Some(Variable::Integer(180)));
+            assert_eq!(found.file_path, file);
+            assert!(
+                found.description.is_none()
+                    && found.required.is_empty()
+                    && found.optional.is_empty()
+            );
         }
     }
 
     #[test]
-    fn without_comments_the_file_name_is_the_name() {
-        let metadata = read_header("docker-orchestrator_all.yml", "---\n- hosts: all\n");
-        assert_eq!(metadata.name, "Docker Orchestrator All");
-        assert_eq!((metadata.description, metadata.version), (None, None));
-    }
-
-    #[test]
-    fn defaults_are_typed() {
-        for (text, value) in [
-            ("3", Variable::Integer(3)),
-            ("да", Variable::Boolean(true)),
-            ("no", Variable::Boolean(false)),
-            ("1.5 s", Variable::Text("1.5 s".to_owned())),
+    fn what_looks_like_a_number_and_is_none_stays_text() {
+        for (written, expected) in [
+            ("5", Some(Variable::Integer(5))),
+            ("-5", Some(Variable::Integer(-5))),
+            ("0644", Some(text("0644"))),
+            ("\"5\"", Some(text("5"))),
+            ("1.5", Some(text("1.5"))),
+            ("NO", Some(Variable::Boolean(false))),
+            ("", None),
+            ("''", None),
         ] {
-            assert_eq!(typed(text), value);
+            assert_eq!(default_value(written), expected, "{written}");
         }
     }
 
     #[test]
-    fn orchestrator_files_are_told_by_name() {
-        assert!(
-            is_orchestrator_file("orchestrator-even-odd.yml")
-                && is_orchestrator_file("my-Orchestrator.yaml")
-        );
-        assert!(
-            !is_orchestrator_file("update-app.yml") && !is_orchestrator_file("orchestrator.txt")
-        );
+    fn only_the_first_lines_count() {
+        let head = format!("{}# name: late\n", "\n".repeat(HEAD_LINES));
+        assert_eq!(read_header("orchestrator.yml", &head).name, "Orchestrator");
+        let head = format!("{}# name: in time\n", "\n".repeat(HEAD_LINES - 1));
+        assert_eq!(read_header("orchestrator.yml", &head).name, "in time");
     }
 
     proptest! {
         #[test]
-        fn reading_is_total_and_bounded(head in "([#a-z:_ (\\-]{0,30}\n){0,20}") {
-            let metadata = read_header("x-orchestrator.yml", &head);
-            prop_assert!(metadata.name.chars().count() <= NAME_MAX);
-            prop_assert!(metadata.required.iter().chain(&metadata.optional).all(|parameter| is_name(&parameter.name)));
+        fn any_header_is_read_within_bounds(
+            file in "[a-z.]{0,8}orchestrator[a-z0-9.-]{0,200}\\.yml",
+            lines in prop::collection::vec(
+                prop_oneof![
+                    "\\PC{0,40}",
+                    "# {0,4}(name|version|default|required_params|optional parameters|x): ?\\PC{0,20}",
+                    "# {0,4}[a-c] - \\PC{0,10}\\(default [0-9]{0,3}\\)",
+                    "# \\PC{0,200}",
+                ],
+                0..30,
+            ),
+        ) {
+            let found = read_header(&file, &lines.join("\n"));
+            let length = found.name.chars().count();
+            prop_assert!((1..=NAME_MAX).contains(&length));
+            prop_assert!(found.version.is_none_or(|version| version.chars().count() <= VERSION_MAX));
+            for list in [&found.required, &found.optional] {
+                let mut distinct = names(list);
+                prop_assert!(distinct.iter().all(|name| parameter::is_name(name)));
+                distinct.sort_unstable();
+                distinct.dedup();
+                prop_assert_eq!(distinct.len(), list.len());
+            }
         }
     }
 }

@@ -7,13 +7,13 @@ use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_usecases::{ApplicationFilter, Idempotency, UpdateOrder};
 
 use crate::body::Body;
-use crate::extract::{Caller, IdempotencyKey, NoQuery, PathId, Prefix};
+use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    Application, ApplicationGroup, ApplicationParams, BatchUpdate, FleetEvent, ServerParams, UpdateAccepted,
-    VersionChange,
+    Application, ApplicationGroup, ApplicationParams, BatchUpdate, FleetEvent, ServerParams,
+    UpdateAccepted, VersionChange,
 };
 
 const TAG: &str = "applications";
@@ -27,7 +27,12 @@ pub(crate) async fn list(
     State(api): State<Api>,
     list: List<ApplicationFilter>,
 ) -> Result<Listed<Application>, ApiError> {
-    let page = api.service.views.fleet.applications(&list.filter, list.page).await?;
+    let page = api
+        .service
+        .views
+        .fleet
+        .applications(&list.filter, list.page)
+        .await?;
     let default = &api.service.policy.default_playbook;
     Ok(list.reply(page.map(|application| Application::new(application, default))))
 }
@@ -42,9 +47,17 @@ pub(crate) async fn get(
     PathId(id): PathId,
     _: NoQuery,
 ) -> Result<Json<Application>, ApiError> {
-    let application = api.service.views.fleet.application(ApplicationKey::new(id)).await?;
+    let application = api
+        .service
+        .views
+        .fleet
+        .application(ApplicationKey::new(id))
+        .await?;
     let application = application.ok_or_else(|| ApiError::not_found("application", id))?;
-    Ok(Json(Application::new(application, &api.service.policy.default_playbook)))
+    Ok(Json(Application::new(
+        application,
+        &api.service.policy.default_playbook,
+    )))
 }
 
 /// The version history of an application, newest first.
@@ -58,8 +71,14 @@ pub(crate) async fn versions(
     PathId(id): PathId,
     list: List<()>,
 ) -> Result<Listed<VersionChange>, ApiError> {
-    let page = api.service.views.fleet.versions(ApplicationKey::new(id), list.page).await?;
-    page.map(|page| list.reply(page)).ok_or_else(|| ApiError::not_found("application", id))
+    let page = api
+        .service
+        .views
+        .fleet
+        .versions(ApplicationKey::new(id), list.page)
+        .await?;
+    page.map(|page| list.reply(page))
+        .ok_or_else(|| ApiError::not_found("application", id))
 }
 
 /// Updates applications together: in batches behind HAProxy, without dropping a request.
@@ -69,11 +88,7 @@ pub(crate) async fn versions(
 #[utoipa::path(
     post, path = "/applications/batch_update", tag = TAG, operation_id = "batch_update",
     request_body = BatchUpdate,
-    params((
-        "Idempotency-Key" = Option<String>, Header,
-        description = "What makes a repetition the same request: 1 to 255 printable ASCII characters.",
-        min_length = 1, max_length = 255, pattern = "^[!-~](?:[ -~]*[!-~])?$"
-    )),
+    params(IdempotencyParams),
     responses(
         (status = 202, description = "The tasks are queued", body = UpdateAccepted, headers(
             ("Location" = String, description = "The address of the first task"),
@@ -91,7 +106,11 @@ pub(crate) async fn batch_update(
     Body(body): Body<BatchUpdate>,
 ) -> Result<(StatusCode, HeaderMap, Json<UpdateAccepted>), ApiError> {
     let scope = format!("batch_update {}", origin.actor);
-    let idempotency = key.map(|key| Idempotency { scope, key, digest: body.digest() });
+    let idempotency = key.map(|key| Idempotency {
+        scope,
+        key,
+        digest: body.digest(),
+    });
     let applications = body.app_ids.len();
     let order = UpdateOrder {
         applications: body.app_ids,
@@ -113,7 +132,11 @@ pub(crate) async fn batch_update(
     if accepted.replayed {
         headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
-    Ok((StatusCode::ACCEPTED, headers, Json(UpdateAccepted::new(&accepted, applications))))
+    Ok((
+        StatusCode::ACCEPTED,
+        headers,
+        Json(UpdateAccepted::new(&accepted, applications)),
+    ))
 }
 
 /// Groups of applications, by id.
@@ -121,7 +144,10 @@ pub(crate) async fn batch_update(
     get, path = "/application-groups", tag = TAG, operation_id = "list_application_groups", params(PageParams),
     responses((status = 200, description = "A page of groups", body = ItemPage<ApplicationGroup>))
 )]
-pub(crate) async fn groups(State(api): State<Api>, list: List<()>) -> Result<Listed<ApplicationGroup>, ApiError> {
+pub(crate) async fn groups(
+    State(api): State<Api>,
+    list: List<()>,
+) -> Result<Listed<ApplicationGroup>, ApiError> {
     let page = api.service.views.fleet.groups(list.page).await?;
     Ok(list.reply(page))
 }
@@ -135,6 +161,11 @@ pub(crate) async fn events(
     State(api): State<Api>,
     list: List<Option<ServerKey>>,
 ) -> Result<Listed<FleetEvent>, ApiError> {
-    let page = api.service.views.fleet.events(list.filter, list.page).await?;
+    let page = api
+        .service
+        .views
+        .fleet
+        .events(list.filter, list.page)
+        .await?;
     Ok(list.reply(page))
 }

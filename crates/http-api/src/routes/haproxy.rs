@@ -16,7 +16,10 @@ const TAG: &str = "haproxy";
     get, path = "/haproxy/instances", tag = TAG, operation_id = "list_haproxy_instances", params(PageParams),
     responses((status = 200, description = "A page of instances", body = ItemPage<HaproxyInstance>))
 )]
-pub(crate) async fn instances(State(api): State<Api>, list: List<()>) -> Result<Listed<HaproxyInstance>, ApiError> {
+pub(crate) async fn instances(
+    State(api): State<Api>,
+    list: List<()>,
+) -> Result<Listed<HaproxyInstance>, ApiError> {
     let page = api.service.views.balancer.instances(list.page).await?;
     Ok(list.reply(page))
 }
@@ -32,8 +35,14 @@ pub(crate) async fn backends(
     PathId(id): PathId,
     list: List<()>,
 ) -> Result<Listed<HaproxyBackend>, ApiError> {
-    let page = api.service.views.balancer.backends(InstanceKey::new(id), list.page).await?;
-    page.map(|page| list.reply(page)).ok_or_else(|| ApiError::not_found("HAProxy instance", id))
+    let page = api
+        .service
+        .views
+        .balancer
+        .backends(InstanceKey::new(id), list.page)
+        .await?;
+    page.map(|page| list.reply(page))
+        .ok_or_else(|| ApiError::not_found("HAProxy instance", id))
 }
 
 /// The servers of a backend, by id.
@@ -47,6 +56,12 @@ pub(crate) async fn servers(
     PathId(id): PathId,
     list: List<()>,
 ) -> Result<Listed<HaproxyServer>, ApiError> {
-    let page = api.service.views.balancer.servers(BackendKey::new(id), list.page).await?;
-    page.map(|page| list.reply(page)).ok_or_else(|| ApiError::not_found("HAProxy backend", id))
+    let page = api
+        .service
+        .views
+        .balancer
+        .servers(BackendKey::new(id), list.page)
+        .await?;
+    page.map(|page| list.reply(page))
+        .ok_or_else(|| ApiError::not_found("HAProxy backend", id))
 }

@@ -17,7 +17,10 @@ const TAG: &str = "orchestrators";
     get, path = "/orchestrators", tag = TAG, operation_id = "list_orchestrators", params(PageParams),
     responses((status = 200, description = "A page of playbooks", body = ItemPage<Orchestrator>))
 )]
-pub(crate) async fn list(State(api): State<Api>, list: List<()>) -> Result<Listed<Orchestrator>, ApiError> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    list: List<()>,
+) -> Result<Listed<Orchestrator>, ApiError> {
     let page = api.service.views.orchestrators.list(list.page).await?;
     Ok(list.reply(page))
 }
@@ -30,8 +33,15 @@ pub(crate) async fn list(State(api): State<Api>, list: List<()>) -> Result<Liste
         (status = 207, description = "Some could not be read; the others were", body = ScanReport),
     )
 )]
-pub(crate) async fn scan(State(api): State<Api>, _: NoQuery) -> Result<(StatusCode, Json<ScanReport>), ApiError> {
+pub(crate) async fn scan(
+    State(api): State<Api>,
+    _: NoQuery,
+) -> Result<(StatusCode, Json<ScanReport>), ApiError> {
     let report = ScanReport::from(api.service.orchestrators.scan().await?);
-    let status = if report.errors.is_empty() { StatusCode::OK } else { StatusCode::MULTI_STATUS };
+    let status = if report.errors.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
     Ok((status, Json(report)))
 }

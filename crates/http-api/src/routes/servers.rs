@@ -19,7 +19,10 @@ const TAG: &str = "servers";
     get, path = "/servers", tag = TAG, operation_id = "list_servers", params(PageParams),
     responses((status = 200, description = "A page of servers", body = ItemPage<Server>))
 )]
-pub(crate) async fn list(State(api): State<Api>, list: List<()>) -> Result<Listed<Server>, ApiError> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    list: List<()>,
+) -> Result<Listed<Server>, ApiError> {
     let page = api.service.views.servers.list(list.page).await?;
     Ok(list.reply(page))
 }
@@ -39,10 +42,16 @@ pub(crate) async fn add(
     Prefix(prefix): Prefix,
     Body(body): Body<NewServer>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Server>), ApiError> {
-    let server = body.to_domain().map_err(|_| ApiError::defect("a server was read but cannot be made"))?;
+    let server = body
+        .to_domain()
+        .map_err(|_| ApiError::defect("a server was read but cannot be made"))?;
     let server = api.service.servers.add(server).await?;
     let location = format!("{prefix}/servers/{}", server.key);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(server.into())))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(server.into()),
+    ))
 }
 
 /// One server.
@@ -56,7 +65,9 @@ pub(crate) async fn get(
     _: NoQuery,
 ) -> Result<Json<Server>, ApiError> {
     let server = api.service.views.servers.find(ServerKey::new(id)).await?;
-    server.map(|server| Json(server.into())).ok_or_else(|| ApiError::not_found("server", id))
+    server
+        .map(|server| Json(server.into()))
+        .ok_or_else(|| ApiError::not_found("server", id))
 }
 
 /// Polls a server now, and syncs its HAProxy if it is a node.
@@ -72,5 +83,7 @@ pub(crate) async fn refresh(
     _: NoQuery,
 ) -> Result<Json<RefreshReport>, ApiError> {
     let refreshed = api.service.servers.refresh(ServerKey::new(id)).await?;
-    refreshed.map(|refreshed| Json(refreshed.into())).ok_or_else(|| ApiError::not_found("server", id))
+    refreshed
+        .map(|refreshed| Json(refreshed.into()))
+        .ok_or_else(|| ApiError::not_found("server", id))
 }

@@ -17,8 +17,16 @@ const TAG: &str = "tasks";
     get, path = "/tasks", tag = TAG, operation_id = "list_tasks", params(PageParams, TaskParams),
     responses((status = 200, description = "A page of tasks", body = ItemPage<Task>))
 )]
-pub(crate) async fn list(State(api): State<Api>, list: List<Vec<TaskStatus>>) -> Result<Listed<Task>, ApiError> {
-    let page = api.service.views.tasks.list(&list.filter, list.page).await?;
+pub(crate) async fn list(
+    State(api): State<Api>,
+    list: List<Vec<TaskStatus>>,
+) -> Result<Listed<Task>, ApiError> {
+    let page = api
+        .service
+        .views
+        .tasks
+        .list(&list.filter, list.page)
+        .await?;
     Ok(list.reply(page))
 }
 
@@ -33,7 +41,9 @@ pub(crate) async fn get(
     _: NoQuery,
 ) -> Result<Json<TaskDetail>, ApiError> {
     let detail = api.service.views.tasks.find(id).await?;
-    detail.map(|detail| Json(detail.into())).ok_or_else(|| ApiError::not_found("task", id))
+    detail
+        .map(|detail| Json(detail.into()))
+        .ok_or_else(|| ApiError::not_found("task", id))
 }
 
 /// What the plays of a task said, oldest first.
@@ -51,9 +61,29 @@ pub(crate) async fn events(
 ) -> Result<Listed<TaskEvent>, ApiError> {
     let absent = || ApiError::not_found("task", id);
     // The task before its events: once it has ended, none comes any more.
-    let ended = api.service.views.tasks.find(id).await?.ok_or_else(absent)?.task.status.is_terminal();
-    let page = api.service.views.tasks.events(id, list.page).await?.ok_or_else(absent)?;
-    let seen = page.items.last().map(|event| event.position).or(list.page.after).unwrap_or(0);
+    let ended = api
+        .service
+        .views
+        .tasks
+        .find(id)
+        .await?
+        .ok_or_else(absent)?
+        .task
+        .status
+        .is_terminal();
+    let page = api
+        .service
+        .views
+        .tasks
+        .events(id, list.page)
+        .await?
+        .ok_or_else(absent)?;
+    let seen = page
+        .items
+        .last()
+        .map(|event| event.position)
+        .or(list.page.after)
+        .unwrap_or(0);
     let next = page.next.or((!ended).then_some(seen));
     Ok(list.reply_until(page.items.into_iter().map(Into::into).collect(), next))
 }

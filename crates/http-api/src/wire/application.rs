@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::schema::{self, Instant};
 use super::word::{
-    ApplicationStatusWord, ApplicationType, ChangeSourceWord, ChangedByWord, EventStatusWord, EventType,
+    ApplicationStatus, ApplicationType, ChangeSource, ChangedBy, EventStatus, EventType,
 };
 use crate::page::Filter;
 use crate::problem::ApiError;
@@ -21,10 +21,10 @@ const NAME_MAX: usize = 255;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Application {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// The server it runs on; null when that was removed.
-    #[schema(schema_with = schema::optional_id)]
+    #[schema(minimum = 1)]
     server_id: Option<i64>,
     /// That server's name.
     server_name: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Application {
     group: Option<String>,
     /// Its number in the group.
     instance_number: u32,
-    status: ApplicationStatusWord,
+    status: ApplicationStatus,
     /// The version its agent tells.
     version: Option<String>,
     /// The docker tag.
@@ -62,7 +62,16 @@ pub(crate) struct Application {
 
 impl Application {
     pub(crate) fn new(application: fleet::Application, default_playbook: &str) -> Self {
-        let fleet::Application { key, server, observed, group, number, settings, last_seen, .. } = application;
+        let fleet::Application {
+            key,
+            server,
+            observed,
+            group,
+            number,
+            settings,
+            last_seen,
+            ..
+        } = application;
         let (server_id, server_name) = server.map(|(key, name)| (key.get(), name)).unzip();
         Self {
             id: key.get(),
@@ -81,7 +90,9 @@ impl Application {
             path: observed.path,
             log_path: observed.log_path,
             distr_path: observed.version.distr_path,
-            effective_playbook: settings.playbook_path.unwrap_or_else(|| default_playbook.to_owned()),
+            effective_playbook: settings
+                .playbook_path
+                .unwrap_or_else(|| default_playbook.to_owned()),
             haproxy_server: None,
             last_seen: last_seen.map(Into::into),
         }
@@ -93,22 +104,31 @@ impl Application {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the parameters that the filter reads")]
 pub(crate) struct ApplicationParams {
-    /// On this server.
-    #[param(schema_with = schema::id)]
+    #[param(schema_with = server)]
     server_id: Option<i64>,
-    /// Of the group with exactly this name.
-    #[param(schema_with = name)]
+    #[param(schema_with = group)]
     group: Option<String>,
     /// Of this kind.
     #[param(inline)]
     app_type: Option<ApplicationType>,
-    /// With exactly this instance name.
     #[param(schema_with = name)]
     name: Option<String>,
 }
 
+fn server() -> utoipa::openapi::Object {
+    schema::id().description(Some("Of this server.")).build()
+}
+
+fn group() -> utoipa::openapi::Object {
+    schema::line(NAME_MAX)
+        .description(Some("Of the group with exactly this name."))
+        .build()
+}
+
 fn name() -> utoipa::openapi::Object {
-    schema::line(NAME_MAX).build()
+    schema::line(NAME_MAX)
+        .description(Some("With exactly this instance name."))
+        .build()
 }
 
 impl Filter for ApplicationFilter {
@@ -127,8 +147,7 @@ impl Filter for ApplicationFilter {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes the parameter that the filter reads")]
 pub(crate) struct ServerParams {
-    /// Only those of this server.
-    #[param(schema_with = schema::id)]
+    #[param(schema_with = server)]
     server_id: Option<i64>,
 }
 
@@ -142,7 +161,7 @@ impl Filter for Option<ServerKey> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct VersionChange {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// The version before.
     old_version: Option<String>,
@@ -154,8 +173,8 @@ pub(crate) struct VersionChange {
     new_tag: Option<String>,
     /// When it was noticed.
     changed_at: Instant,
-    changed_by: ChangedByWord,
-    change_source: ChangeSourceWord,
+    changed_by: ChangedBy,
+    change_source: ChangeSource,
     /// The update task that did it.
     task_id: Option<Uuid>,
 }
@@ -180,7 +199,7 @@ impl From<(VersionChangeKey, fleet::VersionChange)> for VersionChange {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ApplicationGroup {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// Its name; unique.
     name: String,
@@ -214,17 +233,17 @@ impl From<(fleet::Group, Option<String>)> for ApplicationGroup {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FleetEvent {
     /// Its id; later events have greater ones.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// When it happened.
     at: Instant,
     event_type: EventType,
-    status: EventStatusWord,
+    status: EventStatus,
     /// The server.
-    #[schema(schema_with = schema::optional_id)]
+    #[schema(minimum = 1)]
     server_id: Option<i64>,
     /// The application.
-    #[schema(schema_with = schema::optional_id)]
+    #[schema(minimum = 1)]
     application_id: Option<i64>,
     /// One sentence.
     description: String,

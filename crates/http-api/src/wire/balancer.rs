@@ -5,17 +5,17 @@ use drover_domain::balancer::{AdminBits, BalancerBackend, BalancerInstance, Bala
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::schema::{self, Instant};
-use super::word::{AdminWord, FetchStatusWord, HealthWord};
+use super::schema::Instant;
+use super::word::{AdminState, FetchStatus, ServerHealth};
 
 /// An HAProxy behind an agent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HaproxyInstance {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// The server whose agent manages it.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     server_id: i64,
     /// That server's name.
     server_name: String,
@@ -25,7 +25,7 @@ pub(crate) struct HaproxyInstance {
     active: bool,
     /// When the last sync ended.
     last_sync: Option<Instant>,
-    last_sync_status: FetchStatusWord,
+    last_sync_status: FetchStatus,
     /// Why it failed.
     last_sync_error: Option<String>,
     /// How many backends it has.
@@ -52,14 +52,14 @@ impl From<BalancerInstance> for HaproxyInstance {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HaproxyBackend {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// Its instance.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     instance_id: i64,
     /// Its name in HAProxy.
     name: String,
-    last_fetch_status: FetchStatusWord,
+    last_fetch_status: FetchStatus,
     /// Why its servers could not be read.
     last_fetch_error: Option<String>,
     /// How many servers it has.
@@ -86,18 +86,18 @@ impl From<BalancerBackend> for HaproxyBackend {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HaproxyServer {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// Its backend.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     backend_id: i64,
     /// Its name in HAProxy.
     name: String,
     /// HAProxy's own word, such as `UP`, `DRAIN` or `MAINT (resolution)`.
     status: String,
-    health: HealthWord,
+    health: ServerHealth,
     /// What an operator asked of it; null when the agent does not tell.
-    admin: Option<AdminWord>,
+    admin: Option<AdminState>,
     /// Sessions on it right now.
     sessions: Option<u64>,
     /// Requests waiting for it right now.
@@ -111,7 +111,7 @@ pub(crate) struct HaproxyServer {
     /// Its port.
     port: Option<u16>,
     /// The application behind it.
-    #[schema(schema_with = schema::optional_id)]
+    #[schema(minimum = 1)]
     application_id: Option<i64>,
     /// When it was last written.
     last_seen: Option<Instant>,
@@ -119,7 +119,14 @@ pub(crate) struct HaproxyServer {
 
 impl From<BalancerServer> for HaproxyServer {
     fn from(server: BalancerServer) -> Self {
-        let BalancerServer { key, backend, observed, application, last_seen, removed_at: _ } = server;
+        let BalancerServer {
+            key,
+            backend,
+            observed,
+            application,
+            last_seen,
+            removed_at: _,
+        } = server;
         Self {
             id: key.get(),
             backend_id: backend.get(),

@@ -12,7 +12,9 @@ mod task;
 mod update;
 mod word;
 
-pub(crate) use application::{Application, ApplicationGroup, ApplicationParams, FleetEvent, ServerParams, VersionChange};
+pub(crate) use application::{
+    Application, ApplicationGroup, ApplicationParams, FleetEvent, ServerParams, VersionChange,
+};
 pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
 pub(crate) use server::{NewServer, RefreshReport, Server};

@@ -6,13 +6,13 @@ use drover_usecases::Scan;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::schema::{self, Instant};
+use super::schema::Instant;
 
 /// A playbook that updates applications in batches behind HAProxy.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Orchestrator {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// Its file in the playbook folder; unique.
     file_path: String,
@@ -34,7 +34,12 @@ pub(crate) struct Orchestrator {
 
 impl From<OrchestratorPlaybook> for Orchestrator {
     fn from(playbook: OrchestratorPlaybook) -> Self {
-        let OrchestratorPlaybook { key, metadata, is_active, last_scanned } = playbook;
+        let OrchestratorPlaybook {
+            key,
+            metadata,
+            is_active,
+            last_scanned,
+        } = playbook;
         Self {
             id: key.get(),
             file_path: metadata.file_path,
@@ -113,7 +118,16 @@ pub(crate) struct ScanFailure {
 
 impl From<Scan> for ScanReport {
     fn from(scan: Scan) -> Self {
-        let errors = scan.errors.into_iter().map(|(file, error)| ScanFailure { file, error }).collect();
-        Self { scanned: scan.scanned, new: scan.new, updated: scan.updated, errors }
+        let errors = scan
+            .errors
+            .into_iter()
+            .map(|(file, error)| ScanFailure { file, error })
+            .collect();
+        Self {
+            scanned: scan.scanned,
+            new: scan.new,
+            updated: scan.updated,
+            errors,
+        }
     }
 }

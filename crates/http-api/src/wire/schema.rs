@@ -5,7 +5,8 @@ use drover_domain::fleet::NewServer;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{
-    AnyOfBuilder, Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+    AnyOfBuilder, Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat,
+    SchemaType, Type,
 };
 use utoipa::{PartialSchema, ToSchema, openapi::RefOr};
 
@@ -23,7 +24,8 @@ fn nullable(kind: Type) -> SchemaType {
     SchemaType::from_iter([kind, Type::Null])
 }
 
-fn id_object() -> ObjectBuilder {
+/// The id of something in the fleet.
+pub(crate) fn id() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Integer)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
@@ -31,25 +33,17 @@ fn id_object() -> ObjectBuilder {
         .maximum(Some(ID_MAX.unsigned_abs()))
 }
 
-/// The id of something in the fleet.
-pub(crate) fn id() -> Object {
-    id_object().build()
-}
-
 /// The id of a task.
 pub(crate) fn uuid() -> Object {
-    string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
-}
-
-/// The same as [`id`], or null.
-pub(super) fn optional_id() -> Object {
-    id_object().schema_type(nullable(Type::Integer)).build()
+    string()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+        .build()
 }
 
 /// Ids, each once.
 pub(super) fn application_ids() -> Array {
     ArrayBuilder::new()
-        .items(id())
+        .items(id().build())
         .min_items(Some(1))
         .max_items(Some(APPLICATIONS_MAX))
         .unique_items(true)
@@ -60,12 +54,16 @@ pub(super) fn application_ids() -> Array {
 /// What [`drover_domain::text::check_line`] accepts.
 pub(super) fn line(most: usize) -> ObjectBuilder {
     let pattern = format!(r"^[^{HIDDEN}]*[^\s{HIDDEN}][^{HIDDEN}]*$");
-    string().min_length(Some(1)).max_length(Some(most)).pattern(Some(pattern))
+    string()
+        .min_length(Some(1))
+        .max_length(Some(most))
+        .pattern(Some(pattern))
 }
 
 /// What [`ArtifactUrl::parse`] accepts.
 pub(super) fn artifact_url() -> Object {
-    let pattern = format!(r"^(?:[^\-\s{HIDDEN}][^{HIDDEN}]*|{BLANK}[^{HIDDEN}]*[^\s{HIDDEN}][^{HIDDEN}]*)$");
+    let pattern =
+        format!(r"^(?:[^\-\s{HIDDEN}][^{HIDDEN}]*|{BLANK}[^{HIDDEN}]*[^\s{HIDDEN}][^{HIDDEN}]*)$");
     string()
         .min_length(Some(1))
         .max_length(Some(ArtifactUrl::LENGTH_MAX))
@@ -111,12 +109,16 @@ pub(super) fn server_name() -> Object {
 
 /// What [`NewServer::new`] accepts as an address.
 pub(super) fn server_address() -> Schema {
-    let host = string().min_length(Some(1)).max_length(Some(NewServer::ADDRESS_MAX));
+    let host = string()
+        .min_length(Some(1))
+        .max_length(Some(NewServer::ADDRESS_MAX));
     let ipv6 = string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Ipv6)));
     AnyOfBuilder::new()
         .item(host.pattern(Some("^[A-Za-z0-9][A-Za-z0-9.-]*$")))
         .item(ipv6.pattern(Some("^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$")))
-        .description(Some("Where the agent listens: an IP address or a host name, without a port."))
+        .description(Some(
+            "Where the agent listens: an IP address or a host name, without a port.",
+        ))
         .into()
 }
 

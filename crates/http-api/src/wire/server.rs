@@ -6,14 +6,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema::{self, Instant};
-use super::word::{PollOutcomeWord, ServerStatusWord};
+use super::word::{PollOutcome, ServerStatus};
 use crate::body::{Fields, Flaw, ReadBody, boolean, text, whole};
 
 /// A server with an agent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Server {
     /// Its id.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     id: i64,
     /// Its full name; unique.
     name: String,
@@ -21,7 +21,7 @@ pub(crate) struct Server {
     address: String,
     /// The agent's port.
     port: u16,
-    status: ServerStatusWord,
+    status: ServerStatus,
     /// Whether an HAProxy is managed through its agent.
     is_haproxy_node: bool,
     /// When it was last polled.
@@ -97,7 +97,12 @@ impl NewServer {
     ///
     /// [`NewServerError`]; never for one that was read from a body.
     pub(crate) fn to_domain(&self) -> Result<fleet::NewServer, NewServerError> {
-        fleet::NewServer::new(&self.name, &self.address, self.port, self.is_haproxy_node.unwrap_or(false))
+        fleet::NewServer::new(
+            &self.name,
+            &self.address,
+            self.port,
+            self.is_haproxy_node.unwrap_or(false),
+        )
     }
 }
 
@@ -105,7 +110,7 @@ impl NewServer {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RefreshReport {
     server: Server,
-    outcome: PollOutcomeWord,
+    outcome: PollOutcome,
     /// How many applications the agent listed; 0 when it did not answer.
     applications: usize,
     /// Why the outcome is what it is, where that needs a sentence.

@@ -2,13 +2,13 @@
 
 use drover_domain::rollout::job::HostStats;
 use drover_domain::rollout::task::{self, InstanceOutcome, TaskInstance, TaskRun, UpdateTask};
-use drover_domain::workflow::TaskStatus;
+use drover_domain::workflow;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::schema::{self, Instant};
-use super::word::{ModeWord, Outcome, PlayEventKind, RunStatusWord, TaskStatusWord};
+use super::schema::Instant;
+use super::word::{Outcome, PlayEventKind, RunStatus, TaskStatus, UpdateMode};
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;
@@ -29,7 +29,7 @@ pub(crate) struct UpdateParams {
     app_ids: Vec<i64>,
     /// Where the new version comes from.
     distr_url: String,
-    mode: ModeWord,
+    mode: UpdateMode,
     /// The update playbook with its parameters.
     playbook_path: String,
     /// The orchestrator playbook.
@@ -45,7 +45,7 @@ pub(crate) struct Task {
     /// Its id.
     id: Uuid,
     task_type: TaskType,
-    status: TaskStatusWord,
+    status: TaskStatus,
     params: UpdateParams,
     /// When it was asked for.
     created_at: Instant,
@@ -75,7 +75,12 @@ impl From<UpdateTask> for Task {
             task_type: TaskType::Update,
             status: task.status.into(),
             params: UpdateParams {
-                app_ids: task.request.applications.iter().map(|key| key.get()).collect(),
+                app_ids: task
+                    .request
+                    .applications
+                    .iter()
+                    .map(|key| key.get())
+                    .collect(),
                 distr_url: task.request.artifact.to_string(),
                 mode: task.request.mode.into(),
                 playbook_path: task.playbook_path,
@@ -108,12 +113,12 @@ impl From<(i64, UpdateTask)> for Task {
 pub(crate) struct TaskParams {
     /// Only those that stand there.
     #[param(inline)]
-    status: Option<TaskStatusWord>,
+    status: Option<TaskStatus>,
 }
 
-impl Filter for Vec<TaskStatus> {
+impl Filter for Vec<workflow::TaskStatus> {
     fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let statuses = parameters.word("status", TaskStatusWord::LIST, TaskStatusWord::statuses)?;
+        let statuses = parameters.word("status", TaskStatus::LIST, TaskStatus::statuses)?;
         Ok(statuses.unwrap_or_default())
     }
 }
@@ -152,7 +157,7 @@ impl From<task::TaskDetail> for TaskDetail {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Instance {
     /// The application.
-    #[schema(schema_with = schema::id)]
+    #[schema(minimum = 1)]
     application_id: i64,
     /// Its instance name.
     name: String,
@@ -196,7 +201,7 @@ pub(crate) struct Run {
     playbook_path: String,
     /// The backend in HAProxy; null when the instances are not behind one.
     backend: Option<String>,
-    status: RunStatusWord,
+    status: RunStatus,
     /// The exit code of `ansible-playbook`, once it ended.
     exit_code: Option<i32>,
     /// When it was started.
@@ -238,8 +243,26 @@ pub(crate) struct HostCounts {
 
 impl From<HostStats> for HostCounts {
     fn from(stats: HostStats) -> Self {
-        let HostStats { host, ok, changed, unreachable, failed, skipped, rescued, ignored } = stats;
-        Self { host, ok, changed, unreachable, failed, skipped, rescued, ignored }
+        let HostStats {
+            host,
+            ok,
+            changed,
+            unreachable,
+            failed,
+            skipped,
+            rescued,
+            ignored,
+        } = stats;
+        Self {
+            host,
+            ok,
+            changed,
+            unreachable,
+            failed,
+            skipped,
+            rescued,
+            ignored,
+        }
     }
 }
 
@@ -265,8 +288,17 @@ pub(crate) struct TaskEvent {
 }
 
 impl From<task::TaskEvent> for TaskEvent {
-    fn from(task::TaskEvent { position, event, run: _ }: task::TaskEvent) -> Self {
-        let (status, detail) = event.report.map(|report| (report.outcome.into(), report.detail)).unzip();
+    fn from(
+        task::TaskEvent {
+            position,
+            event,
+            run: _,
+        }: task::TaskEvent,
+    ) -> Self {
+        let (status, detail) = event
+            .report
+            .map(|report| (report.outcome.into(), report.detail))
+            .unzip();
         Self {
             sequence: position,
             at: event.at.into(),

@@ -33,7 +33,10 @@ pub(crate) struct BatchUpdate {
 /// The words a request may use.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes the words that `UpdateMode::parse` reads")]
+#[expect(
+    dead_code,
+    reason = "describes the words that `UpdateMode::parse` reads"
+)]
 pub(crate) enum RequestedMode {
     Update,
     Deliver,
@@ -43,22 +46,30 @@ pub(crate) enum RequestedMode {
 impl ReadBody for BatchUpdate {
     fn read(fields: &mut Fields) -> Option<Self> {
         let app_ids = fields.required("app_ids", ids(APPLICATIONS_MAX));
-        let distr_url = fields.required("distr_url", text(|text| ArtifactUrl::parse(text).map_err(Flaw::invalid)));
+        let distr_url = fields.required(
+            "distr_url",
+            text(|text| ArtifactUrl::parse(text).map_err(Flaw::invalid)),
+        );
         let mode = fields.optional(
             "mode",
             text(|word| {
-                UpdateMode::parse(word).ok_or_else(|| Flaw::new("invalid", "must be one of update, deliver, immediate"))
+                UpdateMode::parse(word).ok_or_else(|| {
+                    Flaw::new("invalid", "must be one of update, deliver, immediate")
+                })
             }),
         );
         let orchestrator_playbook = fields.optional(
             "orchestrator_playbook",
             text(|name| {
-                check_line("the orchestrator playbook", name, schema::ORCHESTRATOR_MAX).map_err(Flaw::invalid)?;
+                check_line("the orchestrator playbook", name, schema::ORCHESTRATOR_MAX)
+                    .map_err(Flaw::invalid)?;
                 Ok(name.to_owned())
             }),
         );
-        let drain_wait_time =
-            fields.optional("drain_wait_time", number(|minutes| DrainWait::parse(Some(minutes)).map_err(Flaw::invalid)));
+        let drain_wait_time = fields.optional(
+            "drain_wait_time",
+            number(|minutes| DrainWait::parse(Some(minutes)).map_err(Flaw::invalid)),
+        );
         Some(Self {
             app_ids: app_ids?.into_iter().map(Key::new).collect(),
             distr_url: distr_url?,
@@ -78,12 +89,25 @@ impl BatchUpdate {
             digest.update(key.get().to_be_bytes());
         }
         let orchestrator = self.orchestrator_playbook.as_deref();
-        for text in [Some(self.distr_url.as_str()), Some(self.mode.as_str()), orchestrator] {
+        for text in [
+            Some(self.distr_url.as_str()),
+            Some(self.mode.as_str()),
+            orchestrator,
+        ] {
             // Lengths keep neighbors apart; no text is as long as the mark for an absent one.
-            digest.update(text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
+            digest.update(
+                text.map_or(u64::MAX, |text| text.len() as u64)
+                    .to_be_bytes(),
+            );
             digest.update(text.unwrap_or_default());
         }
-        digest.update(self.drain_wait_time.minutes().unwrap_or_default().to_bits().to_be_bytes());
+        digest.update(
+            self.drain_wait_time
+                .minutes()
+                .unwrap_or_default()
+                .to_bits()
+                .to_be_bytes(),
+        );
         digest.finalize().to_vec()
     }
 }
@@ -104,7 +128,11 @@ pub(crate) struct UpdateAccepted {
 impl UpdateAccepted {
     pub(crate) fn new(accepted: &Accepted, applications: usize) -> Self {
         let groups_count = accepted.tasks.len();
-        let tasks = if groups_count == 1 { "1 task".to_owned() } else { format!("{groups_count} tasks") };
+        let tasks = if groups_count == 1 {
+            "1 task".to_owned()
+        } else {
+            format!("{groups_count} tasks")
+        };
         Self {
             success: true,
             message: format!("the update of {applications} applications is queued as {tasks}"),
@@ -132,7 +160,12 @@ mod tests {
     fn another_request_has_another_digest() {
         let base = update(&[1, 2], None).digest();
         assert_eq!(update(&[1, 2], None).digest(), base);
-        for other in [update(&[2, 1], None), update(&[1], None), update(&[1, 2], Some("")), update(&[1, 2], Some("x"))] {
+        for other in [
+            update(&[2, 1], None),
+            update(&[1], None),
+            update(&[1, 2], Some("")),
+            update(&[1, 2], Some("x")),
+        ] {
             assert_ne!(other.digest(), base, "{other:?}");
         }
     }

@@ -1,26 +1,20 @@
 //! Words for states; the exhaustive matches make a new state of the domain choose its word here.
 
-use drover_domain::balancer::{AdminState, FetchStatus, Health};
-use drover_domain::fleet::{
-    ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, EventKind, EventStatus, ServerStatus,
-};
-use drover_domain::rollout::job::JobEventKind;
-use drover_domain::rollout::task::{InstanceOutcome, RunStatus, UpdateMode};
-use drover_domain::workflow::TaskStatus;
-use drover_usecases::PollOutcome;
+use drover_domain::{balancer, fleet, rollout::job, rollout::task, workflow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident for $domain:ident { $($variant:ident),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident for $($domain:ident)::+ { $($variant:ident),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
         #[serde(rename_all = "snake_case")]
         pub(crate) enum $name { $($variant),+ }
 
-        impl From<$domain> for $name {
-            fn from(value: $domain) -> Self {
-                match value { $($domain::$variant => Self::$variant),+ }
+        impl From<$($domain)::+> for $name {
+            fn from(value: $($domain)::+) -> Self {
+                use $($domain)::+ as Domain;
+                match value { $(Domain::$variant => Self::$variant),+ }
             }
         }
     };
@@ -28,75 +22,75 @@ macro_rules! words {
 
 words! {
     /// Whether a server's agent answers.
-    ServerStatusWord for ServerStatus { Unknown, Online, Offline }
+    ServerStatus for fleet::ServerStatus { Unknown, Online, Offline }
 }
 words! {
     /// What kind of thing an application is.
-    ApplicationType for ApplicationKind { Docker, Site, Service }
+    ApplicationType for fleet::ApplicationKind { Docker, Site, Service }
 }
 words! {
     /// What an application's agent says about it; `no_data`: the agent does not answer.
-    ApplicationStatusWord for ApplicationStatus { Online, Offline, Unknown, Starting, Stopping, NoData }
+    ApplicationStatus for fleet::ApplicationStatus { Online, Offline, Unknown, Starting, Stopping, NoData }
 }
 words! {
     /// Who changed a version; `agent`: somebody else, the agent noticed.
-    ChangedByWord for ChangedBy { User, Agent }
+    ChangedBy for fleet::ChangedBy { User, Agent }
 }
 words! {
     /// How Drover learned of a change.
-    ChangeSourceWord for ChangeSource { UpdateTask, Polling, Manual }
+    ChangeSource for fleet::ChangeSource { UpdateTask, Polling, Manual }
 }
 words! {
     /// What an event of the fleet is about.
-    EventType for EventKind { Start, Stop, Restart, Update, Connect, Disconnect }
+    EventType for fleet::EventKind { Start, Stop, Restart, Update, Connect, Disconnect }
 }
 words! {
     /// How the thing an event tells of went.
-    EventStatusWord for EventStatus { Pending, Success, Failed }
+    EventStatus for fleet::EventStatus { Pending, Success, Failed }
 }
 words! {
     /// How the last attempt to read something went.
-    FetchStatusWord for FetchStatus { Unknown, Success, Failed }
+    FetchStatus for balancer::FetchStatus { Unknown, Success, Failed }
 }
 words! {
     /// What HAProxy's status word tells of a server's health.
-    HealthWord for Health { Up, GoingDown, Down, ComingUp, NoCheck, Unknown }
+    ServerHealth for balancer::Health { Up, GoingDown, Down, ComingUp, NoCheck, Unknown }
 }
 words! {
     /// What an operator asked of a server in HAProxy.
-    AdminWord for AdminState { Ready, Drain, Maint }
+    AdminState for balancer::AdminState { Ready, Drain, Maint }
 }
 words! {
     /// What became of an instance.
-    Outcome for InstanceOutcome {
+    Outcome for task::InstanceOutcome {
         Pending, Draining, Drained, Updating, Verifying, Returning, Done, Failed, Skipped, RolledBack, LeftDrained,
         Unknown,
     }
 }
 words! {
     /// Where a run of the orchestrator playbook stands.
-    RunStatusWord for RunStatus { Pending, Running, Succeeded, Failed, Unknown }
+    RunStatus for task::RunStatus { Pending, Running, Succeeded, Failed, Unknown }
 }
 words! {
     /// What an event of a play is about.
-    PlayEventKind for JobEventKind {
+    PlayEventKind for job::JobEventKind {
         PlaybookStart, PlayStart, TaskStart, Ok, Changed, Failed, Ignored, Unreachable, Skipped, Retry, NoHosts, Stats,
         Truncated,
     }
 }
 words! {
     /// What the update playbook does with the artifact.
-    ModeWord for UpdateMode { Update, Deliver }
+    UpdateMode for task::UpdateMode { Update, Deliver }
 }
 words! {
     /// What a poll came to.
-    PollOutcomeWord for PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable }
+    PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable }
 }
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum TaskStatusWord {
+pub(crate) enum TaskStatus {
     /// Nobody works on it yet, or again.
     Pending,
     /// It is being worked on.
@@ -111,33 +105,43 @@ pub(crate) enum TaskStatusWord {
     Unknown,
 }
 
-impl TaskStatusWord {
+impl TaskStatus {
     /// The words as a sentence.
-    pub(crate) const LIST: &'static str = "pending, processing, completed, failed, cancelled, unknown";
+    pub(crate) const LIST: &'static str =
+        "pending, processing, completed, failed, cancelled, unknown";
 
     /// The statuses of the domain behind a word.
-    pub(crate) fn statuses(word: &str) -> Option<Vec<TaskStatus>> {
+    pub(crate) fn statuses(word: &str) -> Option<Vec<workflow::TaskStatus>> {
         Some(match word {
-            "pending" => vec![TaskStatus::Pending, TaskStatus::Queued, TaskStatus::Retrying],
-            "processing" => vec![TaskStatus::Running, TaskStatus::Waiting],
-            "completed" => vec![TaskStatus::Succeeded],
-            "failed" => vec![TaskStatus::Failed, TaskStatus::TimedOut],
-            "cancelled" => vec![TaskStatus::Cancelled, TaskStatus::Skipped],
-            "unknown" => vec![TaskStatus::Unknown],
+            "pending" => vec![
+                workflow::TaskStatus::Pending,
+                workflow::TaskStatus::Queued,
+                workflow::TaskStatus::Retrying,
+            ],
+            "processing" => vec![workflow::TaskStatus::Running, workflow::TaskStatus::Waiting],
+            "completed" => vec![workflow::TaskStatus::Succeeded],
+            "failed" => vec![workflow::TaskStatus::Failed, workflow::TaskStatus::TimedOut],
+            "cancelled" => vec![
+                workflow::TaskStatus::Cancelled,
+                workflow::TaskStatus::Skipped,
+            ],
+            "unknown" => vec![workflow::TaskStatus::Unknown],
             _ => return None,
         })
     }
 }
 
-impl From<TaskStatus> for TaskStatusWord {
-    fn from(status: TaskStatus) -> Self {
+impl From<workflow::TaskStatus> for TaskStatus {
+    fn from(status: workflow::TaskStatus) -> Self {
         match status {
-            TaskStatus::Pending | TaskStatus::Queued | TaskStatus::Retrying => Self::Pending,
-            TaskStatus::Running | TaskStatus::Waiting => Self::Processing,
-            TaskStatus::Succeeded => Self::Completed,
-            TaskStatus::Failed | TaskStatus::TimedOut => Self::Failed,
-            TaskStatus::Cancelled | TaskStatus::Skipped => Self::Cancelled,
-            TaskStatus::Unknown => Self::Unknown,
+            workflow::TaskStatus::Pending
+            | workflow::TaskStatus::Queued
+            | workflow::TaskStatus::Retrying => Self::Pending,
+            workflow::TaskStatus::Running | workflow::TaskStatus::Waiting => Self::Processing,
+            workflow::TaskStatus::Succeeded => Self::Completed,
+            workflow::TaskStatus::Failed | workflow::TaskStatus::TimedOut => Self::Failed,
+            workflow::TaskStatus::Cancelled | workflow::TaskStatus::Skipped => Self::Cancelled,
+            workflow::TaskStatus::Unknown => Self::Unknown,
         }
     }
 }
@@ -147,39 +151,51 @@ mod tests {
     use super::*;
 
     fn word(value: impl Serialize) -> String {
-        serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
+        serde_json::to_value(value)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
     fn the_words_are_those_of_the_domain() {
-        for outcome in InstanceOutcome::ALL {
+        for outcome in task::InstanceOutcome::ALL {
             assert_eq!(word(Outcome::from(outcome)), outcome.as_str());
         }
-        for kind in JobEventKind::ALL {
+        for kind in job::JobEventKind::ALL {
             assert_eq!(word(PlayEventKind::from(kind)), kind.as_str());
         }
-        for status in RunStatus::ALL {
-            assert_eq!(word(RunStatusWord::from(status)), status.as_str());
+        for status in task::RunStatus::ALL {
+            assert_eq!(word(RunStatus::from(status)), status.as_str());
         }
-        for kind in EventKind::ALL {
+        for kind in fleet::EventKind::ALL {
             assert_eq!(word(EventType::from(kind)), kind.as_str());
         }
-        for health in [Health::Up, Health::GoingDown, Health::Down, Health::ComingUp, Health::NoCheck, Health::Unknown] {
-            assert_eq!(word(HealthWord::from(health)), health.as_str());
+        for health in ["UP", "UP 1/3", "DOWN", "DOWN 1/2", "no check", "?"]
+            .map(|word| balancer::ServerWord::new(word).health())
+        {
+            assert_eq!(word(ServerHealth::from(health)), health.as_str());
         }
-        assert_eq!(word(ApplicationStatusWord::from(ApplicationStatus::NoData)), ApplicationStatus::NoData.as_str());
-        assert_eq!(word(ChangeSourceWord::from(ChangeSource::UpdateTask)), ChangeSource::UpdateTask.as_str());
+        assert_eq!(
+            word(ApplicationStatus::from(fleet::ApplicationStatus::NoData)),
+            fleet::ApplicationStatus::NoData.as_str()
+        );
+        assert_eq!(
+            word(ChangeSource::from(fleet::ChangeSource::UpdateTask)),
+            fleet::ChangeSource::UpdateTask.as_str()
+        );
     }
 
     #[test]
     fn a_filter_finds_exactly_what_is_shown_under_its_word() {
-        for status in TaskStatus::ALL {
-            let shown = word(TaskStatusWord::from(status));
-            for asked in TaskStatusWord::LIST.split(", ") {
-                let found = TaskStatusWord::statuses(asked).unwrap().contains(&status);
+        for status in workflow::TaskStatus::ALL {
+            let shown = word(TaskStatus::from(status));
+            for asked in TaskStatus::LIST.split(", ") {
+                let found = TaskStatus::statuses(asked).unwrap().contains(&status);
                 assert_eq!(found, asked == shown, "{status:?} under {asked}");
             }
         }
-        assert_eq!(TaskStatusWord::statuses("done"), None);
+        assert_eq!(TaskStatus::statuses("done"), None);
     }
 }

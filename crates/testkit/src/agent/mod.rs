@@ -1,1 +1,83 @@
-//! Filled in by its writer.
+//! Agents that behave as arranged, and what [`AgentGateway`] promises about them.
+//!
+//! [`ScriptedAgents`] is the fake; [`agent_gateway_contract`](crate::agent_gateway_contract) is the suite that it and the HTTP adapter pass.
+
+#[macro_use]
+mod contract;
+mod scripted;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use drover_domain::balancer::ObservedServer;
+use drover_domain::fleet::ObservedApplication;
+use drover_ports::{AgentAddress, AgentGateway};
+
+pub use contract::*;
+pub use scripted::ScriptedAgents;
+
+/// How an agent behaves, whatever it is asked.
+#[derive(Debug, Clone)]
+pub enum Agent {
+    /// It answers what it sees.
+    Answers(Sight),
+    /// It says no.
+    Refuses {
+        /// In which of its three ways.
+        shape: RefusalShape,
+        /// With which HTTP status.
+        status: u16,
+        /// In which words.
+        message: String,
+    },
+    /// It sends the caller elsewhere.
+    Redirects,
+    /// It says something that is no JSON.
+    SpeaksNonsense,
+    /// Its answer does not end.
+    Babbles,
+    /// Its answer breaks off in the middle.
+    BreaksOff,
+    /// It takes the request and says nothing.
+    Hangs,
+    /// It answers one byte a second.
+    Drips,
+}
+
+/// The three shapes of an agent's no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalShape {
+    /// `{"success":false,"status_code":N,"error":"…"}`.
+    Controller,
+    /// `{"success":false,"status_code":N,"data":{"error":"…"}}`.
+    Command,
+    /// `{"error":"…"}`.
+    Router,
+}
+
+/// What an agent sees.
+#[derive(Debug, Clone, Default)]
+pub struct Sight {
+    /// The applications on its server.
+    pub applications: Vec<ObservedApplication>,
+    /// How many more it lists without a name.
+    pub nameless: usize,
+    /// The servers by HAProxy instance and backend.
+    pub balancers: BTreeMap<String, BTreeMap<String, Vec<ObservedServer>>>,
+}
+
+/// A gateway, and a way to arrange the agents behind it.
+#[async_trait]
+pub trait AgentWorld: Send + Sync {
+    /// The gateway.
+    fn gateway(&self) -> &dyn AgentGateway;
+
+    /// The gateway's deadline, milliseconds.
+    fn deadline_ms(&self) -> u64;
+
+    /// A new agent that behaves like this; where it listens.
+    async fn arrange(&self, agent: Agent) -> AgentAddress;
+
+    /// An address where nobody listens.
+    async fn nobody(&self) -> AgentAddress;
+}

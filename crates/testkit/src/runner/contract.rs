@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_domain::rollout::job::{JobEvent, JobEventKind, JobId, JobStatus, PlaybookJob, Variable};
+use drover_domain::rollout::job::{
+    JobEvent, JobEventKind, JobId, JobStatus, PlaybookJob, Variable,
+};
 use drover_ports::{PlaybookRunner, RunnerError};
 use uuid::Uuid;
 
@@ -28,7 +30,10 @@ pub fn job(number: u128, playbook: &str) -> PlaybookJob {
 pub async fn story(runner: &dyn PlaybookRunner, id: JobId) -> (Vec<JobEvent>, JobStatus) {
     let (mut events, mut offset) = (Vec::new(), 0);
     loop {
-        let batch = runner.follow(id, offset, events.len() as u64, Duration::from_secs(5)).await.unwrap();
+        let batch = runner
+            .follow(id, offset, events.len() as u64, Duration::from_secs(5))
+            .await
+            .unwrap();
         let over = batch.status != JobStatus::Running && batch.events.is_empty();
         events.extend(batch.events);
         offset = batch.offset;
@@ -42,7 +47,11 @@ pub async fn story(runner: &dyn PlaybookRunner, id: JobId) -> (Vec<JobEvent>, Jo
 pub async fn until_waiting(world: &dyn RunnerWorld, count: u32) {
     eventually(PATIENCE, || async {
         let begun = world.waits_begun().await;
-        if begun >= count { Ok(()) } else { Err(format!("{begun} plays wait, not {count}")) }
+        if begun >= count {
+            Ok(())
+        } else {
+            Err(format!("{begun} plays wait, not {count}"))
+        }
     })
     .await;
 }

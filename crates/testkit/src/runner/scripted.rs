@@ -43,7 +43,12 @@ impl Script {
     /// A play that does nothing and ends with exit code 0.
     #[must_use]
     pub fn new() -> Self {
-        Self { head: "---\n".to_owned(), steps: Vec::new(), exit_code: 0 }.event(JobEventKind::PlaybookStart, None, None)
+        Self {
+            head: "---\n".to_owned(),
+            steps: Vec::new(),
+            exit_code: 0,
+        }
+        .event(JobEventKind::PlaybookStart, None, None)
     }
 
     /// The text the playbook's file begins with.
@@ -63,15 +68,25 @@ impl Script {
     /// Then it starts a task of this name.
     #[must_use]
     pub fn task(self, name: &str) -> Self {
-        let event = JobEvent { task: Some(name.to_owned()), ..bare_event(JobEventKind::TaskStart, None, None) };
+        let event = JobEvent {
+            task: Some(name.to_owned()),
+            ..bare_event(JobEventKind::TaskStart, None, None)
+        };
         self.step(Step::Event(Box::new(event)))
     }
 
     /// Then it reports what became of an instance.
     #[must_use]
     pub fn report(self, composite: &str, outcome: InstanceOutcome, detail: Option<&str>) -> Self {
-        let report = InstanceReport { composite: composite.to_owned(), outcome, detail: detail.map(str::to_owned) };
-        let event = JobEvent { report: Some(report), ..bare_event(JobEventKind::Ok, Some("localhost"), detail) };
+        let report = InstanceReport {
+            composite: composite.to_owned(),
+            outcome,
+            detail: detail.map(str::to_owned),
+        };
+        let event = JobEvent {
+            report: Some(report),
+            ..bare_event(JobEventKind::Ok, Some("localhost"), detail)
+        };
         self.step(Step::Event(Box::new(event)))
     }
 
@@ -100,7 +115,10 @@ impl Script {
             rescued: 0,
             ignored: 0,
         });
-        let event = JobEvent { stats: stats.collect(), ..bare_event(JobEventKind::Stats, None, None) };
+        let event = JobEvent {
+            stats: stats.collect(),
+            ..bare_event(JobEventKind::Stats, None, None)
+        };
         self.step(Step::Event(Box::new(event)))
     }
 
@@ -201,7 +219,12 @@ impl ScriptedRunner {
     #[must_use]
     pub fn started(&self) -> Vec<PlaybookJob> {
         let state = self.state();
-        state.order.iter().filter_map(|id| state.jobs.get(id)).map(|run| run.job.clone()).collect()
+        state
+            .order
+            .iter()
+            .filter_map(|id| state.jobs.get(id))
+            .map(|run| run.job.clone())
+            .collect()
     }
 
     /// The running jobs that were stopped, in that order.
@@ -217,7 +240,9 @@ impl ScriptedRunner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding the script")
+        self.state
+            .lock()
+            .expect("nobody panics while holding the script")
     }
 
     /// The state, unless the host is away.
@@ -225,7 +250,10 @@ impl ScriptedRunner {
         let mut state = self.state();
         if state.away > 0 {
             state.away -= 1;
-            return Err(RunnerError::Unavailable { action, source: "the scripted control host is away".into() });
+            return Err(RunnerError::Unavailable {
+                action,
+                source: "the scripted control host is away".into(),
+            });
         }
         Ok(state)
     }
@@ -233,11 +261,17 @@ impl ScriptedRunner {
 
 impl State {
     fn advance(&mut self) {
-        for run in self.jobs.values_mut().filter(|run| run.status == JobStatus::Running) {
+        for run in self
+            .jobs
+            .values_mut()
+            .filter(|run| run.status == JobStatus::Running)
+        {
             loop {
                 match run.script.steps.get(run.step) {
                     None => {
-                        run.status = JobStatus::Ended { exit_code: run.script.exit_code };
+                        run.status = JobStatus::Ended {
+                            exit_code: run.script.exit_code,
+                        };
                         break;
                     }
                     Some(Step::Hold) => {
@@ -253,7 +287,11 @@ impl State {
                     Some(Step::Event(event)) => run.events.push((**event).clone()),
                     Some(Step::TellVariable(name)) => {
                         let value = run.job.variables.get(name).map(ToString::to_string);
-                        run.events.push(bare_event(JobEventKind::Ok, Some("localhost"), value.as_deref()));
+                        run.events.push(bare_event(
+                            JobEventKind::Ok,
+                            Some("localhost"),
+                            value.as_deref(),
+                        ));
                     }
                 }
                 run.step += 1;
@@ -262,29 +300,48 @@ impl State {
     }
 
     fn status(&self, job: JobId) -> JobStatus {
-        self.jobs.get(&job).map_or(JobStatus::Absent, |run| run.status)
+        self.jobs
+            .get(&job)
+            .map_or(JobStatus::Absent, |run| run.status)
     }
 
     fn batch(&self, job: JobId, offset: u64, sequence: u64) -> EventBatch {
         let seen = usize::try_from(offset / EVENT_BYTES).unwrap_or(usize::MAX);
-        let told = self.jobs.get(&job).map_or(&[][..], |run| run.events.as_slice());
+        let told = self
+            .jobs
+            .get(&job)
+            .map_or(&[][..], |run| run.events.as_slice());
         let events: Vec<JobEvent> = told
             .iter()
             .skip(seen)
             .take(BATCH_MAX)
             .zip(sequence..)
-            .map(|(event, sequence)| JobEvent { sequence, at: Timestamp::EPOCH, ..event.clone() })
+            .map(|(event, sequence)| JobEvent {
+                sequence,
+                at: Timestamp::EPOCH,
+                ..event.clone()
+            })
             .collect();
         let offset = offset + EVENT_BYTES * events.len() as u64;
-        EventBatch { events, offset, status: self.status(job) }
+        EventBatch {
+            events,
+            offset,
+            status: self.status(job),
+        }
     }
 }
 
 #[async_trait]
 impl PlaybookRunner for ScriptedRunner {
     async fn launch(&self, job: &PlaybookJob) -> Result<(), RunnerError> {
-        if let Some(name) = job.variables.keys().find(|name| !is_name(name) || is_reserved(name)) {
-            return Err(RunnerError::Refused { reason: format!("the variable `{name}` is not possible") });
+        if let Some(name) = job
+            .variables
+            .keys()
+            .find(|name| !is_name(name) || is_reserved(name))
+        {
+            return Err(RunnerError::Refused {
+                reason: format!("the variable `{name}` is not possible"),
+            });
         }
         let mut state = self.reach("start a job")?;
         *state.launches.entry(job.id).or_default() += 1;
@@ -292,7 +349,9 @@ impl PlaybookRunner for ScriptedRunner {
             return Ok(());
         }
         let Some(script) = state.playbooks.get(&job.playbook).cloned() else {
-            return Err(RunnerError::NoSuchPlaybook { playbook: job.playbook.clone() });
+            return Err(RunnerError::NoSuchPlaybook {
+                playbook: job.playbook.clone(),
+            });
         };
         let run = Run {
             job: job.clone(),
@@ -342,7 +401,9 @@ impl PlaybookRunner for ScriptedRunner {
         if let Some(run) = state.jobs.get_mut(&job)
             && run.status == JobStatus::Running
         {
-            run.status = JobStatus::Ended { exit_code: INTERRUPTED };
+            run.status = JobStatus::Ended {
+                exit_code: INTERRUPTED,
+            };
             state.cancels.push(job);
         }
         drop(state);
@@ -365,7 +426,10 @@ impl PlaybookRunner for ScriptedRunner {
         let is_playbook = |name: &str| [".yml", ".yaml"].iter().any(|end| name.ends_with(end));
         let playbooks = state.playbooks.iter().filter(|(name, _)| is_playbook(name));
         Ok(playbooks
-            .map(|(name, script)| PlaybookFile { name: name.clone(), head: Ok(script.head.clone()) })
+            .map(|(name, script)| PlaybookFile {
+                name: name.clone(),
+                head: Ok(script.head.clone()),
+            })
             .collect())
     }
 }
@@ -399,13 +463,19 @@ mod tests {
 
         async fn arrange(&self, playbook: &str, play: Play) {
             let script = match play {
-                Play::TellsText => Script::new().tell_variable("text").stats(&[("localhost", 1, 0)]),
+                Play::TellsText => {
+                    Script::new()
+                        .tell_variable("text")
+                        .stats(&[("localhost", 1, 0)])
+                }
                 Play::Fails => Script::new()
                     .event(JobEventKind::Failed, Some("localhost"), Some("no luck"))
                     .stats(&[("localhost", 0, 1)])
                     .exits(2),
                 Play::Waits => Script::new().hold().stats(&[("localhost", 1, 0)]),
-                Play::MatchesNobody => Script::new().event(JobEventKind::NoHosts, None, None).stats(&[]),
+                Play::MatchesNobody => Script::new()
+                    .event(JobEventKind::NoHosts, None, None)
+                    .stats(&[]),
             };
             self.0.script(playbook, script);
         }

@@ -1,7 +1,10 @@
-//! Updating applications: asking for it ([`Updates`]) and doing it ([`UpdateWorker`]).
+//! Updating applications: asking for it ([`Updates`]) and doing it (`UpdateWorker`).
 
+mod end;
+mod patience;
 mod prepare;
 mod request;
+mod run;
 mod track;
 mod worker;
 

@@ -5,21 +5,24 @@
 pub(crate) fn code(text: &str) -> String {
     let mut rest = text;
     let mut code = String::with_capacity(text.len());
-    while let Some(first) = rest.chars().next() {
-        let blank = blank_length(rest, code.chars().next_back());
+    // Most of a text cannot begin a comment or a literal; looking for what can keeps this quick.
+    while let Some(at) = rest.find(['/', '"', '\'', 'r', 'b']) {
+        let (plain, here) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        code.push_str(plain);
+        let blank = blank_length(here, code.chars().next_back());
+        let (taken, behind) = here.split_at_checked(blank.max(1)).unwrap_or((here, ""));
         if blank == 0 {
-            code.push(first);
-            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            code.push_str(taken);
         } else {
-            let (blanked, behind) = rest.split_at_checked(blank).unwrap_or((rest, ""));
             code.extend(
-                blanked
+                taken
                     .chars()
                     .map(|character| if character == '\n' { '\n' } else { ' ' }),
             );
-            rest = behind;
         }
+        rest = behind;
     }
+    code.push_str(rest);
     code
 }
 

@@ -39,10 +39,10 @@ fn all_files() -> Vec<PathBuf> {
 fn test_code(path: &Path) -> String {
     let relative = shown(path);
     let code = code(&read(path));
-    if relative.contains("/tests/")
-        || relative.starts_with("tests/")
-        || relative.starts_with("crates/testkit/")
-    {
+    let is_test = relative.contains("/tests/")
+        || relative.starts_with("tests/e2e/")
+        || relative.starts_with("crates/testkit/");
+    if is_test {
         code
     } else {
         unit_tests(&code).to_owned()

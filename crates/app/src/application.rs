@@ -1,0 +1,224 @@
+//! The service put together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_config::{AnsibleTarget, Settings};
+use drover_domain::fleet::inventory::PollPolicy;
+use drover_fagent_http::FagentHttp;
+use drover_ports::IdSource;
+use drover_runner_ansible::{AnsibleRunner, Transport};
+use drover_store_sea_orm::{MigrateError, OpenError, SeaOrmStore};
+use drover_usecases::{Policy, Ports, Service};
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use crate::clock::{SystemClock, UuidV7};
+use crate::keys::{self, KeyError};
+use crate::serve::{self, Listeners};
+
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
+
+/// Drover, ready to serve.
+pub struct Application {
+    service: Service,
+    ids: Arc<dyn IdSource>,
+    listeners: Listeners,
+    workers: usize,
+    grace: Duration,
+    request_timeout: Duration,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database is not there within the start window.
+    #[error("the database did not answer within {} s", .waited.as_secs())]
+    Database {
+        /// How long it was waited for.
+        waited: Duration,
+        /// Why not.
+        source: OpenError,
+    },
+    /// The schema cannot be brought up to date.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// A setting does not fit this machine.
+    #[error("{reason}")]
+    Settings {
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no usable key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An address cannot be listened on.
+    #[error("nothing can listen on {address}; is another Drover running there?")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the agents cannot be spoken to")]
+    Client {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Application {
+    /// Real adapters for every port.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], naming the step.
+    pub async fn build(settings: &Settings) -> Result<Self, StartError> {
+        let store = Arc::new(connect(settings).await?);
+        store.migrate().await?;
+        let agents = FagentHttp::new(settings.fleet.connection_timeout)
+            .map_err(|source| StartError::Client { source: Box::new(source) })?;
+        let ports = Ports {
+            servers: store.clone(),
+            inventory: store.clone(),
+            fleet: store.clone(),
+            snapshots: store.clone(),
+            balancers: store.clone(),
+            balancer_view: store.clone(),
+            tasks: store.clone(),
+            task_view: store.clone(),
+            orchestrators: store.clone(),
+            keys: store.clone(),
+            health: store,
+            agents: Arc::new(agents),
+            runner: Arc::new(runner(settings)?),
+            clock: Arc::new(SystemClock::default()),
+            ids: Arc::new(UuidV7),
+        };
+        Self::with_ports(settings, ports).await
+    }
+
+    /// The same service over any ports; what tests and other services start.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], naming the step.
+    pub async fn with_ports(settings: &Settings, ports: Ports) -> Result<Self, StartError> {
+        let (clock, ids) = (Arc::clone(&ports.clock), Arc::clone(&ports.ids));
+        let service = Service::new(ports, policy(settings));
+        keys::ensure(&service.access, settings.access.admin_key.as_ref(), clock.now()).await?;
+        let listeners = Listeners {
+            api: listen(settings.server.listen).await?,
+            admin: listen(settings.server.admin_listen).await?,
+        };
+        Ok(Self {
+            service,
+            ids,
+            listeners,
+            workers: settings.rollout.workers.get(),
+            grace: settings.server.shutdown_grace,
+            request_timeout: settings.server.request_timeout,
+        })
+    }
+
+    /// Where the API listens; useful when it was asked to pick a port.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listeners.api.local_addr()
+    }
+
+    /// Serves until `stop` completes; then takes nothing new, hands over the tasks in hand, and
+    /// returns when the last request is answered or the grace is over.
+    ///
+    /// # Errors
+    ///
+    /// What a listener says when it breaks.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+        let mut http = drover_http_api::Options::new({
+            let ids = Arc::clone(&self.ids);
+            Arc::new(move || ids.draw())
+        });
+        http.request_timeout = self.request_timeout;
+        serve::serve(self.service, self.listeners, http, self.workers, self.grace, stop).await
+    }
+}
+
+/// Opens the database, waiting for it as long as the start window lasts.
+pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartError> {
+    let database = &settings.database;
+    let mut options = drover_store_sea_orm::Options::new(database.url.expose_secret());
+    options.connections_max = database.pool_size;
+    options.acquire_timeout = database.acquire_timeout;
+    let end = Instant::now() + database.start_timeout;
+    loop {
+        match SeaOrmStore::connect(&options).await {
+            Ok(store) => return Ok(store),
+            Err(error @ OpenError::UnknownKind { .. }) => {
+                return Err(StartError::Settings { reason: error.to_string() });
+            }
+            Err(source) if Instant::now() + DATABASE_RETRY > end => {
+                return Err(StartError::Database { waited: database.start_timeout, source });
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &(dyn std::error::Error + 'static), "the database is not there yet");
+                sleep(DATABASE_RETRY).await;
+            }
+        }
+    }
+}
+
+fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
+    let ansible = &settings.ansible;
+    let (playbooks, spool) = (absolute(&ansible.playbooks)?, absolute(&ansible.spool)?);
+    let mut options = drover_runner_ansible::Options::local(spool.clone(), playbooks);
+    options.inventory = ansible.inventory.as_deref().map(absolute).transpose()?;
+    options.python.clone_from(&ansible.python);
+    options.ansible_playbook.clone_from(&ansible.ansible_playbook);
+    options.max_runtime = ansible.max_runtime;
+    if let AnsibleTarget::Ssh { host, port, user, identity_file, known_hosts_file } = &ansible.target {
+        options.transport = Transport::Ssh {
+            host: host.clone(),
+            port: *port,
+            user: user.clone(),
+            identity_file: absolute(identity_file)?,
+            known_hosts_file: absolute(known_hosts_file)?,
+            control_folder: spool,
+        };
+    }
+    AnsibleRunner::new(options).map_err(|error| StartError::Settings { reason: error.to_string() })
+}
+
+// Relative paths mean the folder the service was started in.
+fn absolute(path: &Path) -> Result<PathBuf, StartError> {
+    std::path::absolute(path)
+        .map_err(|error| StartError::Settings { reason: format!("`{}` is no path: {error}", path.display()) })
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        default_playbook: settings.rollout.default_playbook.clone(),
+        default_orchestrator: settings.rollout.default_orchestrator.clone(),
+        poll: PollPolicy { offline_after: settings.fleet.offline_after.get(), ..PollPolicy::default() },
+        polling_interval: settings.fleet.polling_interval,
+        sync_interval: settings.balancer.sync_interval,
+        poll_concurrency: settings.fleet.poll_concurrency.get(),
+        lease: settings.rollout.lease,
+        ..Policy::default()
+    }
+}
+
+async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}

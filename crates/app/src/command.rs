@@ -1,0 +1,234 @@
+//! What can be typed, and what is done for it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use drover_config::{Settings, Source};
+use drover_store_sea_orm::MigrateError;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::application::{Application, StartError, connect};
+use crate::client::{self, ClientCommand, ClientOptions};
+use crate::exit::Exit;
+use crate::telemetry;
+
+/// Releases software on fleets of plain servers without dropping a request.
+#[derive(Debug, Parser)]
+#[command(name = "drover", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(File),
+    /// Bring the database up to date and exit.
+    Migrate(File),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version.
+    Version,
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the settings can be used.
+    Check(File),
+    /// Print the effective settings with their origin; secrets are masked.
+    Show(File),
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The settings file, TOML.
+    #[arg(long, value_name = "FILE", env = "DROVER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Does what the arguments say. `variables` are those of the process: settings are among them.
+pub async fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let variables: Vec<(String, String)> = variables
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            let _closed_output = error.print().is_err();
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(64) };
+        }
+    };
+    match arguments.command {
+        Command::Serve(file) => with_settings(&file, variables, serve).await.into(),
+        Command::Migrate(file) => with_settings(&file, variables, migrate).await.into(),
+        Command::Config(ConfigCommand::Check(file)) => with_settings(&file, variables, check).await.into(),
+        Command::Config(ConfigCommand::Show(file)) => show(&file, variables).into(),
+        Command::Version => {
+            say(&format!("drover {}", env!("CARGO_PKG_VERSION")));
+            Exit::Success.into()
+        }
+        Command::Client(command) => client::run(command, &arguments.client, &variables).await,
+    }
+}
+
+async fn with_settings<F>(file: &File, variables: Vec<(String, String)>, act: impl FnOnce(Settings) -> F) -> Exit
+where
+    F: Future<Output = Exit>,
+{
+    let loaded = read(file).and_then(|text| {
+        let source = text.as_ref().map(|(name, text)| Source { name, text });
+        drover_config::load(source, variables).map_err(|error| chain(&error))
+    });
+    match loaded {
+        Ok(settings) => act(settings).await,
+        Err(reason) => {
+            complain(&reason);
+            Exit::Config
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Exit {
+    if let Err(reason) = telemetry::start(&settings.log) {
+        complain(&reason);
+        return Exit::Config;
+    }
+    let application = match Application::build(&settings).await {
+        Ok(application) => application,
+        Err(error) => return refused(&error),
+    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                complain(&format!("signals cannot be waited for: {error}"));
+                return Exit::Failed;
+            }
+        };
+    let (told, mut tell) = tokio::sync::mpsc::channel::<()>(1);
+    let served = application.serve(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // The second signal means: now.
+        let told = told;
+        tokio::task::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            drop(told.send(()).await);
+        });
+    });
+    tokio::select! {
+        ended = served => match ended {
+            Ok(()) => Exit::Success,
+            Err(error) => {
+                complain(&format!("the service broke off: {error}"));
+                Exit::Failed
+            }
+        },
+        Some(()) = tell.recv() => {
+            tracing::warn!("stopped at once by a second signal");
+            Exit::Success
+        }
+    }
+}
+
+async fn migrate(settings: Settings) -> Exit {
+    let migrated = async {
+        let store = connect(&settings).await?;
+        store.migrate().await?;
+        store.migration_status().await.map_err(StartError::from)
+    };
+    match migrated.await {
+        Ok(status) => {
+            say(&format!("the database is up to date: {} steps", status.applied.len()));
+            Exit::Success
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+#[expect(clippy::unused_async, reason = "one shape for everything that needs settings")]
+async fn check(_settings: Settings) -> Exit {
+    say("the settings can be used");
+    Exit::Success
+}
+
+fn show(file: &File, variables: Vec<(String, String)>) -> Exit {
+    let described = read(file).and_then(|text| {
+        let source = text.as_ref().map(|(name, text)| Source { name, text });
+        drover_config::describe(source, variables).map_err(|error| chain(&error))
+    });
+    match described {
+        Ok(settings) => {
+            for setting in settings {
+                say(&format!("{} = {:?}  # {}", setting.key, setting.value, setting.origin));
+            }
+            Exit::Success
+        }
+        Err(reason) => {
+            complain(&reason);
+            Exit::Config
+        }
+    }
+}
+
+fn read(file: &File) -> Result<Option<(String, String)>, String> {
+    let Some(path) = &file.config else { return Ok(None) };
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((name, text))),
+        Err(error) => Err(format!("the settings file `{name}` cannot be read: {error}")),
+    }
+}
+
+fn refused(error: &StartError) -> Exit {
+    complain(&chain(error));
+    match error {
+        StartError::Database { .. } | StartError::Listen { .. } | StartError::Client { .. } => Exit::Unavailable,
+        StartError::Migrate(MigrateError::NewerSchema { .. }) => Exit::Config,
+        StartError::Migrate(_) => Exit::MigrationBusy,
+        StartError::Settings { .. } | StartError::Key(_) => Exit::Config,
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let more = current.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = current.source();
+    }
+    text
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for goes to standard output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "complaints of a command go to standard error")]
+fn complain(text: &str) {
+    eprintln!("drover: {text}");
+}

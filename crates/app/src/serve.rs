@@ -1,0 +1,110 @@
+//! Listening, working in the background, and stopping in order.
+
+use std::time::Duration;
+
+use axum::Router;
+use drover_http_api::{Options, admin_router, router};
+use drover_usecases::{Service, Stop};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// The sockets of one service.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// For everybody.
+    pub(crate) api: TcpListener,
+    /// For the machines that watch.
+    pub(crate) admin: TcpListener,
+}
+
+/// Serves until `stop` completes, then at most `grace` longer.
+pub(crate) async fn serve(
+    service: Service,
+    listeners: Listeners,
+    http: Options,
+    workers: usize,
+    grace: Duration,
+    stop: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
+    let (stopping, stopped) = watch::channel(false);
+    let tasks = TaskTracker::new();
+    spawn_background(&tasks, &service, workers, &stopped);
+
+    // A second service in one process keeps the first one's recorder: tests start many.
+    let metrics = PrometheusBuilder::new().build_recorder();
+    let handle = metrics.handle();
+    if metrics::set_global_recorder(metrics).is_err() {
+        tracing::debug!("metrics are already recorded by another service of this process");
+    }
+    tracing::info!("the API listens on http://{}", listeners.api.local_addr()?);
+    tracing::info!("metrics are on http://{}/metrics", listeners.admin.local_addr()?);
+    let admin = admin_router(handle, service.clone(), http.clone());
+    let api = listen(listeners.api, router(service, http), stopped.clone());
+    let admin = listen(listeners.admin, admin, stopped);
+    let both = async { tokio::try_join!(api, admin).map(|_| ()) };
+    tokio::pin!(both);
+
+    tokio::select! {
+        ended = &mut both => return ended,
+        () = stop => {}
+    }
+    tracing::info!("stopping: no new work is taken, tasks in hand are handed over");
+    let _receivers_are_gone = stopping.send(true).is_err();
+    tasks.close();
+    let all = async { tokio::join!(both, tasks.wait()).0 };
+    match timeout(grace, all).await {
+        Ok(ended) => {
+            tracing::info!("stopped");
+            ended
+        }
+        Err(_) => {
+            tracing::warn!("not everything came to an end within {} s; stopped all the same", grace.as_secs());
+            Ok(())
+        }
+    }
+}
+
+fn spawn_background(tasks: &TaskTracker, service: &Service, workers: usize, stopped: &Stop) {
+    let background = service.background();
+    tasks.spawn({
+        let (background, stop) = (background.clone(), stopped.clone());
+        async move { background.poll_loop(stop).await }
+    });
+    tasks.spawn({
+        let (background, stop) = (background.clone(), stopped.clone());
+        async move { background.sync_loop(stop).await }
+    });
+    for number in 0..workers {
+        let (background, stop) = (background.clone(), stopped.clone());
+        let worker = format!("{}-{}-{number}", hostname(), std::process::id());
+        tasks.spawn(async move { background.worker_loop(worker, stop).await });
+    }
+    // A playbook folder that cannot be read is no reason not to serve.
+    let (orchestrators, mut stop) = (service.orchestrators.clone(), stopped.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            scanned = orchestrators.scan() => {
+                if let Err(error) = scanned {
+                    tracing::warn!(error = &error as &(dyn std::error::Error + 'static), "no orchestrator playbook was read");
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    });
+}
+
+async fn listen(listener: TcpListener, routes: Router, mut stop: Stop) -> std::io::Result<()> {
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(async move {
+            let _sender_is_gone = stop.wait_for(|stop| *stop).await.is_err();
+        })
+        .await
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "drover".to_owned(), |name| name.trim().to_owned())
+}

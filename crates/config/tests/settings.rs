@@ -1,0 +1,137 @@
+//! What is read, what is refused and how, what is never shown.
+
+#![expect(clippy::unwrap_used, reason = "a broken setup should stop the test")]
+
+use std::time::Duration;
+
+use drover_config::{AnsibleTarget, Source, describe, load};
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn refusal(text: &str, pairs: &[(&str, &str)]) -> String {
+    load(
+        Some(Source {
+            name: "drover.toml",
+            text,
+        }),
+        variables(pairs),
+    )
+    .unwrap_err()
+    .to_string()
+}
+
+#[test]
+fn the_defaults_can_be_believed() {
+    let settings = load(None, variables(&[])).unwrap();
+    assert_eq!(settings.fleet.polling_interval, Duration::from_mins(1));
+    assert_eq!(settings.ansible.target, AnsibleTarget::Local);
+}
+
+#[test]
+fn a_variable_beats_the_file_and_the_file_the_default() {
+    let text = "[fleet]\npolling_interval_ms = 5000\noffline_after = 3\n";
+    let pairs = [
+        ("DROVER_FLEET__OFFLINE_AFTER", "4"),
+        ("DROVER_URL", "ignored"),
+        ("PATH", "/bin"),
+    ];
+    let settings = load(
+        Some(Source {
+            name: "drover.toml",
+            text,
+        }),
+        variables(&pairs),
+    )
+    .unwrap();
+    assert_eq!(settings.fleet.polling_interval, Duration::from_secs(5));
+    assert_eq!(settings.fleet.offline_after.get(), 4);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_place() {
+    let in_file = refusal("[fleet]\npolling_intervall_ms = 5\n", &[]);
+    assert!(
+        in_file.contains("polling_intervall_ms") && in_file.contains("drover.toml"),
+        "{in_file}"
+    );
+    let in_variable = refusal("", &[("DROVER_FLEET__POLING", "5")]);
+    assert!(
+        in_variable.contains("poling") && in_variable.contains("variable"),
+        "{in_variable}"
+    );
+}
+
+#[test]
+fn impossible_values_name_the_key() {
+    for (text, part) in [
+        (
+            "[fleet]\npolling_interval_ms = 0",
+            "`fleet.polling_interval_ms` must be at least 1",
+        ),
+        ("[server]\nlisten = \"nowhere\"", "`server.listen`"),
+        ("[database]\nurl = \"mysql://x/y\"", "`database.url`"),
+        (
+            "[ansible]\ntarget = \"ssh\"",
+            "`ansible.ssh_host` is needed",
+        ),
+        ("[log]\nformat = \"xml\"", "`log.format`"),
+        ("[rollout]\nworkers = \"two\"", "rollout.workers"),
+    ] {
+        let refusal = refusal(text, &[]);
+        assert!(refusal.contains(part), "{text}: {refusal}");
+    }
+}
+
+#[test]
+fn a_secret_comes_from_a_file_and_is_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "drv_canary\n").unwrap();
+    let pairs = [
+        ("DROVER_ACCESS__ADMIN_KEY_FILE", path.to_str().unwrap()),
+        ("DROVER_DATABASE__URL", "postgres://drover:canary@db/drover"),
+    ];
+    let settings = load(None, variables(&pairs)).unwrap();
+    assert!(settings.access.admin_key.is_some());
+    assert!(!format!("{settings:?}").contains("canary"));
+    let shown = describe(None, variables(&pairs)).unwrap();
+    assert!(
+        shown.iter().all(|shown| !shown.value.contains("canary")),
+        "{shown:?}"
+    );
+    let url = shown
+        .iter()
+        .find(|shown| shown.key == "database.url")
+        .unwrap();
+    assert_eq!(
+        (url.value.as_str(), url.origin),
+        ("postgres://drover:REDACTED@db/drover", "variable")
+    );
+}
+
+#[test]
+fn a_secret_given_twice_or_in_a_missing_file_is_refused() {
+    let both = [
+        ("DROVER_ACCESS__ADMIN_KEY", "a"),
+        ("DROVER_ACCESS__ADMIN_KEY_FILE", "/nowhere"),
+    ];
+    assert!(refusal("", &both).contains("both given"));
+    assert!(refusal("", &both[1..]).contains("`/nowhere`"));
+}
+
+#[test]
+fn the_documentation_names_every_setting() {
+    let document = include_str!("../../../docs/configuration.md");
+    for shown in describe(None, variables(&[])).unwrap() {
+        let row = format!("| `{}` | `{}` |", shown.key, shown.value);
+        assert!(
+            document.contains(&row),
+            "docs/configuration.md lacks: {row}"
+        );
+    }
+}

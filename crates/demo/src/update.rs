@@ -1,0 +1,272 @@
+//! The update under load, as told by Drover, by HAProxy, by the applications and by their clients.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::api::Task;
+use crate::fleet::Instance;
+use crate::load::{Expected, Load};
+use crate::report::{Findings, InstanceReport, REQUESTS_MIN, Report, Requests, TaskReport};
+use crate::scene::{Scene, VERSION_AFTER, VERSION_BEFORE, find_application};
+use crate::screen::Screen;
+use crate::wait::until;
+use crate::watcher::Watcher;
+
+/// Requests before the update is asked for.
+const WARM_UP_REQUESTS: u64 = 400;
+
+/// Longest wait for a number of requests; the load itself makes them in a quarter of this at the most.
+const REQUESTS_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long the load goes on after the task ended.
+const COOL_DOWN: Duration = Duration::from_secs(2);
+
+/// Longest time for the whole update.
+const UPDATE_LIMIT: Duration = Duration::from_mins(15);
+
+/// Longest wait for Drover to see the versions that the applications tell.
+const VERSIONS_LIMIT: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at the task.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Most time a drain may take, in minutes: 6 seconds.
+const DRAIN_MINUTES: f64 = 0.1;
+
+/// Updates the fleet under load and collects what everybody saw.
+///
+/// # Errors
+///
+/// If Drover refuses the update, stops, or does not end it within 15 minutes. A failed update is no error.
+pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, Findings)> {
+    let expected = Expected {
+        names: scene
+            .fleet
+            .instances
+            .iter()
+            .map(|instance| instance.name.clone())
+            .collect(),
+        versions: [VERSION_BEFORE.to_owned(), VERSION_AFTER.to_owned()].into(),
+    };
+    let load = Load::start(scene.balancer.frontend, expected);
+    requests(&load, WARM_UP_REQUESTS).await?;
+    let versions_before = versions(scene).await;
+    screen.line(format!(
+        "Update of {} instances from {VERSION_BEFORE} to {VERSION_AFTER} under load",
+        scene.applications.len()
+    ));
+
+    let watcher = Watcher::start(scene.balancer.socket.clone()).await?;
+    let began = Instant::now();
+    let wish = scene
+        .api
+        .update(&scene.applications, &scene.artifact_url, DRAIN_MINUTES);
+    let task_id = scene.drover.while_it_lives(wish).await?;
+    let task = scene
+        .drover
+        .while_it_lives(follow(scene, &task_id, began, screen))
+        .await?;
+    let duration = began.elapsed();
+
+    requests(&load, REQUESTS_MIN).await?;
+    sleep(COOL_DOWN).await;
+    let versions_after = versions(scene).await;
+    let drover_versions = drover_versions(scene, &versions_after).await?;
+    let sight = watcher.finish().await?;
+    let left_drained = scene.balancer.socket.drained().await?;
+    let (tally, sent_for) = load.finish().await;
+
+    let by_number: BTreeMap<i64, _> = task
+        .instances
+        .iter()
+        .map(|instance| (instance.application_id, instance))
+        .collect();
+    let instances = scene
+        .fleet
+        .instances
+        .iter()
+        .zip(&scene.applications)
+        .zip(versions_before.into_iter().zip(versions_after))
+        .map(|((instance, number), (version_before, version_after))| {
+            let told = by_number.get(number);
+            InstanceReport {
+                name: instance.name.clone(),
+                server: instance.server_name(),
+                batch: told.and_then(|told| told.batch.clone()),
+                version_before,
+                version_after,
+                outcome: told.map_or_else(|| "unknown".to_owned(), |told| told.outcome.clone()),
+            }
+        })
+        .collect();
+    let report = Report {
+        requests: Requests {
+            total: tally.total,
+            failed: tally.failed,
+            rate_per_s: rounded(per_second(tally.total, sent_for)),
+        },
+        instances,
+        min_ready: sight.min_ready,
+        timeline: sight.timeline,
+        task: TaskReport {
+            id: task_id,
+            status: task.status,
+            error: task.error,
+        },
+        duration_s: rounded(duration.as_secs_f64()),
+    };
+    let findings = Findings {
+        tally,
+        drover_versions,
+        left_drained,
+        looks_missed: sight.missed,
+    };
+    Ok((report, findings))
+}
+
+/// Waits until the load has made `total` requests.
+async fn requests(load: &Load, total: u64) -> anyhow::Result<()> {
+    until("enough load", REQUESTS_LIMIT, PAUSE, || async {
+        let made = load.total();
+        anyhow::ensure!(made >= total, "{made} of {total} requests were made");
+        Ok(())
+    })
+    .await
+}
+
+/// What every instance tells of itself.
+async fn versions(scene: &Scene) -> Vec<Option<String>> {
+    let mut versions = Vec::new();
+    for instance in &scene.fleet.instances {
+        versions.push(instance.version().await.ok());
+    }
+    versions
+}
+
+/// What Drover has of every instance, once that is what they tell or after the wait for it.
+async fn drover_versions(
+    scene: &Scene,
+    told: &[Option<String>],
+) -> anyhow::Result<Vec<Option<String>>> {
+    let read = async || {
+        let known = scene.api.applications().await?;
+        let version = |instance: &Instance| find_application(instance, &known)?.version.clone();
+        anyhow::Ok(
+            scene
+                .fleet
+                .instances
+                .iter()
+                .map(version)
+                .collect::<Vec<_>>(),
+        )
+    };
+    let same = until(
+        "Drover seeing the versions",
+        VERSIONS_LIMIT,
+        PAUSE,
+        || async {
+            let versions = read().await?;
+            anyhow::ensure!(versions == told, "they differ");
+            Ok(versions)
+        },
+    )
+    .await;
+    match same {
+        Ok(versions) => Ok(versions),
+        Err(_) => read().await,
+    }
+}
+
+/// Shows the task until its end.
+async fn follow(
+    scene: &Scene,
+    task_id: &str,
+    began: Instant,
+    screen: &Screen,
+) -> anyhow::Result<Task> {
+    let mut shown = BTreeMap::new();
+    let mut said = None;
+    loop {
+        let task = scene.api.task(task_id).await?;
+        let at_s = began.elapsed().as_secs_f64();
+        if task.current != said {
+            if let Some(current) = &task.current {
+                screen.line(format!("{at_s:>6.1} s  {current}"));
+            }
+            said.clone_from(&task.current);
+        }
+        for told in &task.instances {
+            let before = shown.insert(told.application_id, told.outcome.clone());
+            if before.as_ref() == Some(&told.outcome) || told.outcome == "pending" {
+                continue;
+            }
+            let place = scene
+                .applications
+                .iter()
+                .position(|number| *number == told.application_id);
+            let name = place
+                .and_then(|place| scene.fleet.instances.get(place))
+                .map_or_else(|| told.application_id.to_string(), Instance::haproxy_server);
+            let batch = told.batch.as_deref().unwrap_or("-");
+            let detail = told.detail.as_deref().unwrap_or_default();
+            let line = format!(
+                "{at_s:>6.1} s  {name:<16} {batch:<5} {:<12} {detail}",
+                told.outcome
+            );
+            screen.line(line.trim_end());
+        }
+        let what = task.current.as_deref().unwrap_or(&task.status);
+        screen.progress(percent(task.progress), what);
+        if task.is_final() {
+            return Ok(task);
+        }
+        anyhow::ensure!(
+            began.elapsed() < UPDATE_LIMIT,
+            "the update did not end within {} minutes; it is at {:.0} %",
+            UPDATE_LIMIT.as_secs() / 60,
+            task.progress
+        );
+        sleep(PAUSE).await;
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and the number is clamped before"
+)]
+fn percent(progress: f64) -> u64 {
+    progress.clamp(0.0, 100.0) as u64
+}
+
+/// To two digits after the point.
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no demo makes 2^53 requests")]
+fn per_second(total: u64, time: Duration) -> f64 {
+    total as f64 / time.as_secs_f64().max(f64::EPSILON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_kept_within_their_bounds() {
+        assert_eq!(
+            (
+                percent(-1.0),
+                percent(49.9),
+                percent(101.0),
+                percent(f64::NAN)
+            ),
+            (0, 49, 100, 0)
+        );
+        assert!((rounded(per_second(1_000, Duration::from_secs(3))) - 333.33).abs() < 1e-9);
+        assert!(per_second(0, Duration::ZERO).abs() < 1e-9);
+    }
+}

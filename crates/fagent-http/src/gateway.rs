@@ -1,0 +1,117 @@
+//! The gateway: which question is which path.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_domain::fleet::inventory::InventoryReport;
+use drover_egress::{ClientError, Proxy, client};
+use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+
+use crate::call::Call;
+use crate::{balancer, inventory, reading};
+
+/// The deadlines of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The most time for one answer to a ping or about applications.
+    pub inventory_deadline: Duration,
+    /// The most time for one answer about HAProxy.
+    pub balancer_deadline: Duration,
+}
+
+/// Agents that speak the FAgent contract over plain HTTP, such as `drover-agent`.
+///
+/// Half of the shorter deadline may go into connecting.
+#[derive(Debug, Clone)]
+pub struct FagentHttp {
+    client: reqwest::Client,
+    options: Options,
+}
+
+impl FagentHttp {
+    /// A gateway with these deadlines.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] when no HTTP client can be made.
+    pub fn new(options: Options) -> Result<Self, ClientError> {
+        let shorter = options.inventory_deadline.min(options.balancer_deadline);
+        let longer = options.inventory_deadline.max(options.balancer_deadline);
+        let client = client(drover_egress::Options {
+            connect_timeout: shorter / 2,
+            // Each call has its own, shorter deadline; this one holds if that is ever forgotten.
+            total_timeout: longer * 2,
+            proxy: Proxy::Direct,
+        })?;
+        Ok(Self { client, options })
+    }
+
+    fn call<'a>(&'a self, agent: &'a AgentAddress, deadline: Duration) -> Call<'a> {
+        Call {
+            client: &self.client,
+            agent,
+            deadline,
+        }
+    }
+
+    fn balancer_call<'a>(&'a self, agent: &'a AgentAddress) -> Call<'a> {
+        self.call(agent, self.options.balancer_deadline)
+    }
+}
+
+#[async_trait]
+impl AgentGateway for FagentHttp {
+    #[tracing::instrument(name = "agent.ping", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn ping(&self, agent: &AgentAddress) -> Result<(), AgentError> {
+        self.call(agent, self.options.inventory_deadline)
+            .ping()
+            .await
+    }
+
+    #[tracing::instrument(name = "agent.inventory", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn inventory(&self, agent: &AgentAddress) -> Result<InventoryReport, AgentError> {
+        let call = self.call(agent, self.options.inventory_deadline);
+        // Agents of the first days know only the second path.
+        let body = call.get_first(&["/api/v1/apps", "/app"]).await?;
+        reading::read(&call, &body, inventory::report)
+    }
+
+    #[tracing::instrument(name = "agent.balancer_instances", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError> {
+        let call = self.balancer_call(agent);
+        let body = call.get("/api/v1/haproxy/instances").await?;
+        reading::read_data(&call, &body, balancer::instances)
+    }
+
+    #[tracing::instrument(name = "agent.backends", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn backends(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+    ) -> Result<Vec<String>, AgentError> {
+        let call = self.balancer_call(agent);
+        let instance = call.segment("HAProxy instance", instance)?;
+        let body = call
+            .get(&format!("/api/v1/haproxy/{instance}/backends"))
+            .await?;
+        reading::read_data(&call, &body, balancer::backends)
+    }
+
+    #[tracing::instrument(name = "agent.backend_servers", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn backend_servers(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+        backend: &str,
+    ) -> Result<BackendAnswer, AgentError> {
+        let call = self.balancer_call(agent);
+        let instance = call.segment("HAProxy instance", instance)?;
+        let backend = call.segment("backend", backend)?;
+        let body = call
+            .get(&format!(
+                "/api/v1/haproxy/{instance}/backends/{backend}/servers"
+            ))
+            .await?;
+        reading::read_data(&call, &body, balancer::servers)
+    }
+}

@@ -1,0 +1,100 @@
+//! The shapes of an agent's JSON, read leniently: any kind of value may stand anywhere.
+
+pub(crate) mod entry;
+pub(crate) mod field;
+pub(crate) mod list;
+pub(crate) mod refusal;
+
+use serde::Deserialize;
+
+use entry::Entry;
+use field::Field;
+use list::List;
+
+/// The answer to `/api/v1/apps`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Inventory {
+    pub(crate) server: Option<Server>,
+}
+
+/// What a server runs, by kind; kinds an agent does not know are left out.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Server {
+    #[serde(rename = "docker-app")]
+    pub(crate) docker: Option<Applications>,
+    #[serde(rename = "site-app")]
+    pub(crate) site: Option<Applications>,
+    #[serde(rename = "service-app")]
+    pub(crate) service: Option<Applications>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Applications {
+    pub(crate) applications: List<Entry<Application>>,
+}
+
+/// An application of any kind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Application {
+    pub(crate) name: Field,
+    pub(crate) container_name: Field,
+    pub(crate) container_id: Field,
+    pub(crate) image: Field,
+    pub(crate) tag: Field,
+    pub(crate) version: Field,
+    pub(crate) status: Field,
+    pub(crate) ip: Field,
+    pub(crate) port: Field,
+    pub(crate) pid: Field,
+    pub(crate) start_time: Field,
+    pub(crate) compose_project_dir: Field,
+    pub(crate) app_path: Field,
+    pub(crate) path: Field,
+    pub(crate) log_path: Field,
+    pub(crate) distr_path: Field,
+}
+
+/// A controller's success.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Envelope<T> {
+    pub(crate) data: Option<T>,
+}
+
+/// The data of `/instances`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Instances {
+    pub(crate) instances: List<Entry<Instance>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Instance {
+    pub(crate) name: Field,
+}
+
+/// The data of `/backends`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Backends {
+    pub(crate) backends: List<Field>,
+}
+
+/// The data of `/servers`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Servers {
+    pub(crate) servers: List<Entry<BalancerServer>>,
+}
+
+/// A server in HAProxy. FAgent sends the first five; `drover-agent` the others too.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct BalancerServer {
+    pub(crate) name: Field,
+    pub(crate) status: Field,
+    pub(crate) weight: Field,
+    pub(crate) check_status: Field,
+    pub(crate) addr: Field,
+    pub(crate) scur: Field,
+    pub(crate) qcur: Field,
+    pub(crate) admin_state: Field,
+}

@@ -1,0 +1,120 @@
+//! The three shapes of an agent's no.
+
+use serde::Deserialize;
+
+use super::entry::Entry;
+use super::field::Field;
+
+/// A controller's `{"success":false,"status_code":N,"error":…}`, a refused command's
+/// `{"success":false,…,"data":{"error":…}}`, or the router's `{"error":…}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    success: Field,
+    status_code: Field,
+    error: Field,
+    message: Field,
+    data: Option<Entry<Data>>,
+    server: Option<Entry<Data>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Data {
+    error: Field,
+}
+
+impl Refusal {
+    fn words(&self) -> Option<String> {
+        let inner = match &self.data {
+            Some(Entry::Object(data)) => data.error.word(),
+            Some(Entry::Strange) | None => None,
+        };
+        self.error
+            .word()
+            .or(inner)
+            .or_else(|| self.message.word())
+            .map(str::to_owned)
+    }
+}
+
+/// An agent's own words about why not, if `body` has any.
+pub(crate) fn words(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Refusal>(body).ok()?.words()
+}
+
+/// The status and the words of a no that came with the HTTP status 200.
+pub(crate) fn disguised(body: &[u8]) -> Option<(u16, String)> {
+    let refusal: Refusal = serde_json::from_slice(body).ok()?;
+    let is_refusal = match refusal.success.word() {
+        Some("false" | "False" | "0") => true,
+        Some(_) => false,
+        None => {
+            refusal.error.word().is_some() && refusal.data.is_none() && refusal.server.is_none()
+        }
+    };
+    is_refusal.then(|| {
+        let status = refusal
+            .status_code
+            .word()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(200);
+        (
+            status,
+            refusal
+                .words()
+                .unwrap_or_else(|| "it does not say why".to_owned()),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_shapes_are_understood() {
+        for (body, expected) in [
+            (
+                r#"{"success":false,"status_code":502,"error":"no"}"#,
+                Some("no"),
+            ),
+            (
+                r#"{"success":false,"status_code":500,"data":{"instance_id":"i","error":"no"}}"#,
+                Some("no"),
+            ),
+            (r#"{"error":"no"}"#, Some("no")),
+            (r#"{"success":false,"message":"no"}"#, Some("no")),
+            (r#"{"error":{"deep":1}}"#, None),
+            ("[]", None),
+            ("<html>", None),
+            ("", None),
+        ] {
+            assert_eq!(words(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_no_may_be_dressed_as_a_200() {
+        for (body, expected) in [
+            (
+                r#"{"success":false,"status_code":"503","error":"no"}"#,
+                Some((503, "no")),
+            ),
+            (r#"{"success":"false"}"#, Some((200, "it does not say why"))),
+            (r#"{"error":"no"}"#, Some((200, "no"))),
+            (r#"{"success":true,"error":"left over","data":{}}"#, None),
+            (r#"{"server":{},"error":"stale"}"#, None),
+            (r#"{"data":{"error":"x"}}"#, None),
+        ] {
+            let found = disguised(body.as_bytes());
+            assert_eq!(
+                found
+                    .as_ref()
+                    .map(|(status, words)| (*status, words.as_str())),
+                expected,
+                "{body}"
+            );
+        }
+    }
+}

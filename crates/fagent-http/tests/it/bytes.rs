@@ -1,0 +1,202 @@
+//! Bytes no honest agent sends: each is a clear error, none takes memory or time.
+
+use std::time::{Duration, Instant};
+
+use drover_ports::{AgentError, AgentGateway as _};
+use proptest::prelude::*;
+
+use crate::stub::{Answer, DEADLINE, Stubs, gateway};
+
+/// What the gateway says of this answer to the question for applications.
+async fn inventory_error(answer: Answer) -> AgentError {
+    let stubs = Stubs::default();
+    let agent = stubs.start(move |_| answer.clone()).await;
+    gateway().inventory(&agent).await.unwrap_err()
+}
+
+fn said(error: &AgentError) -> String {
+    let AgentError::Unreadable { reason, .. } = error else {
+        return format!("not unreadable: {error:?}");
+    };
+    reason.clone()
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said() {
+    let big = format!("{{\"server\":\"{}\"}}", "x".repeat(4 * 1024 * 1024));
+    let deep = format!(
+        "{{\"server\":{{\"site-app\":{{\"applications\":{}",
+        "[".repeat(100_000)
+    );
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\nx";
+    for (answer, expected) in [
+        (
+            Answer::json(200, &big),
+            "the body is larger than 4194304 bytes",
+        ),
+        (
+            Answer::json(200, &deep),
+            "it is not as agreed: recursion limit exceeded",
+        ),
+        (Answer::json(200, ""), "it is not as agreed: EOF"),
+        (Answer::json(200, "{}"), "it has no `server`"),
+        (Answer::json(200, "[]"), "it is not as agreed: invalid type"),
+        (
+            Answer::json(200, r#"{"server":{"site-app":{"applications":{}}}}"#),
+            "it is not as agreed: invalid type",
+        ),
+        (
+            Answer::json(200, r#"{"server":{"site-app":{}}}"#),
+            "it is not as agreed: missing field `applications`",
+        ),
+        (
+            Answer::json(200, "{\"server\":\"\u{feff}"),
+            "it is not as agreed",
+        ),
+        (Answer::json(204, ""), "its status is 204 instead of 200"),
+        (
+            Answer::json(301, ""),
+            "it redirects (status 301), which is not followed",
+        ),
+        (
+            Answer::Bytes(
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"
+                    .to_vec(),
+            ),
+            "the body is encoded",
+        ),
+        (
+            Answer::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}".to_vec()),
+            "the body broke off after 2 bytes",
+        ),
+        (Answer::Stall(chunked.into()), "the body"),
+    ] {
+        let error = inventory_error(answer.clone()).await;
+        let shown: String = format!("{answer:?}").chars().take(80).collect();
+        // A chunk that never ends is late; both are honest.
+        let is_late =
+            matches!(error, AgentError::Silent { .. }) && matches!(answer, Answer::Stall(_));
+        assert!(
+            is_late || said(&error).contains(expected),
+            "{shown}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_http_at_all_is_unreachable() {
+    for bytes in [
+        b"".to_vec(),
+        b"SSH-2.0-OpenSSH_9\r\n".to_vec(),
+        vec![0; 100],
+    ] {
+        let error = inventory_error(Answer::Bytes(bytes)).await;
+        assert!(matches!(error, AgentError::Unreachable { .. }), "{error:?}");
+    }
+    let error = inventory_error(Answer::Reset(Vec::new())).await;
+    assert!(matches!(error, AgentError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_endless_header_has_an_end() {
+    let began = Instant::now();
+    let error = inventory_error(Answer::Forever(
+        b"HTTP/1.1 200 OK\r\n".to_vec(),
+        b"X-A: b\r\n".repeat(1000),
+    ))
+    .await;
+    assert!(
+        matches!(
+            error,
+            AgentError::Unreachable { .. } | AgentError::Silent { .. }
+        ),
+        "{error:?}"
+    );
+    assert!(
+        began.elapsed() < DEADLINE + Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn the_deadline_is_for_both_paths_together() {
+    let stubs = Stubs::default();
+    let agent = stubs
+        .start(|path| match path {
+            "/app" => Answer::Stall(Vec::new()),
+            _ => Answer::json(404, "{}"),
+        })
+        .await;
+    let began = Instant::now();
+    let error = gateway().inventory(&agent).await.unwrap_err();
+    assert!(matches!(error, AgentError::Silent { .. }), "{error:?}");
+    assert!(
+        began.elapsed() < DEADLINE + Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn an_error_without_words_keeps_its_status() {
+    for (answer, message) in [
+        (Answer::json(502, "<html>nginx</html>"), "Bad Gateway"),
+        (Answer::json(599, "{}"), "it does not say why"),
+        (
+            Answer::Bytes(
+                b"HTTP/1.1 500 X\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx".to_vec(),
+            ),
+            "Internal Server Error",
+        ),
+    ] {
+        let error = inventory_error(answer).await;
+        let AgentError::Refused { message: found, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(found, message);
+    }
+}
+
+#[tokio::test]
+async fn a_no_dressed_as_a_200_is_a_no() {
+    let error = inventory_error(Answer::json(
+        200,
+        r#"{"success":false,"status_code":503,"error":"busy"}"#,
+    ))
+    .await;
+    assert!(
+        matches!(&error, AgentError::Refused { status: 503, message, .. } if message == "busy"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_ipv6_agent_is_called() {
+    let stub = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+    let agent = drover_ports::AgentAddress {
+        host: "::1".to_owned(),
+        port: stub.local_addr().unwrap().port(),
+    };
+    let gateway = gateway();
+    let (accepted, _ended) = tokio::join!(stub.accept(), async {
+        tokio::time::timeout(Duration::from_millis(200), gateway.ping(&agent))
+            .await
+            .is_err()
+    });
+    assert!(accepted.is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Whatever a body is, reading it ends with an answer or an error and never breaks down.
+    #[test]
+    fn any_body_is_answered(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut bytes = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        bytes.extend(body);
+        let error = runtime.block_on(inventory_error(Answer::Bytes(bytes)));
+        prop_assert!(matches!(error, AgentError::Unreadable { .. } | AgentError::Refused { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The gateway against stub agents: the contract suite, and bytes no honest agent sends.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a broken test setup should stop the test"
+)]
+
+mod bytes;
+mod contract;
+mod paths;
+mod render;
+mod stub;

@@ -1,0 +1,80 @@
+//! Which paths are asked, in which spelling.
+
+use drover_ports::{AgentAddress, AgentError, AgentGateway as _};
+
+use crate::stub::{Answer, Stubs, gateway};
+
+const EMPTY: &str = r#"{"server":{"site-app":{"applications":[]}}}"#;
+
+#[tokio::test]
+async fn an_old_agent_is_asked_by_its_old_path() {
+    let stubs = Stubs::default();
+    let agent = stubs
+        .start(|path| match path {
+            "/app" => Answer::json(200, EMPTY),
+            _ => Answer::json(404, r#"{"error":"Not found"}"#),
+        })
+        .await;
+    assert_eq!(gateway().inventory(&agent).await.unwrap().applications, []);
+    assert_eq!(
+        stubs.seen(),
+        ["GET /api/v1/apps HTTP/1.1", "GET /app HTTP/1.1"]
+    );
+}
+
+#[tokio::test]
+async fn only_a_404_leads_to_the_old_path() {
+    let stubs = Stubs::default();
+    let agent = stubs
+        .start(|_| Answer::json(503, r#"{"error":"busy"}"#))
+        .await;
+    let refusal = gateway().inventory(&agent).await.unwrap_err();
+    assert!(
+        matches!(refusal, AgentError::Refused { status: 503, .. }),
+        "{refusal:?}"
+    );
+    assert_eq!(stubs.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn names_stand_in_the_path_as_they_are() {
+    let stubs = Stubs::default();
+    let agent = stubs
+        .start(|_| {
+            Answer::json(
+                200,
+                r#"{"data":{"servers":[],"backends":[],"instances":[]}}"#,
+            )
+        })
+        .await;
+    let gateway = gateway();
+    gateway.balancer_instances(&agent).await.unwrap();
+    gateway.backends(&agent, "edge:1").await.unwrap();
+    gateway
+        .backend_servers(&agent, "edge:1", "be_a-b.c")
+        .await
+        .unwrap();
+    assert_eq!(
+        stubs.seen(),
+        [
+            "GET /api/v1/haproxy/instances HTTP/1.1",
+            "GET /api/v1/haproxy/edge:1/backends HTTP/1.1",
+            "GET /api/v1/haproxy/edge:1/backends/be_a-b.c/servers HTTP/1.1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_never_called() {
+    for host in ["user@127.0.0.1", "127.0.0.1/x", "127.0.0.1:80", "", "a b"] {
+        let agent = AgentAddress {
+            host: host.to_owned(),
+            port: 1,
+        };
+        let failure = gateway().ping(&agent).await.unwrap_err();
+        assert!(
+            matches!(failure, AgentError::Unreachable { .. }),
+            "{failure:?}"
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! The whole tree of routes over fakes: wire shapes, problems, roles, bounds.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests stop the test when the setup is broken"
+)]
+
+mod faulty;
+mod lists;
+mod operations;
+mod problems;
+mod roles;
+mod servers;
+mod updates;
+mod world;

@@ -1,0 +1,261 @@
+//! Asking for updates, and looking at them.
+
+use axum::body::Body;
+use axum::http::Method;
+use drover_domain::access::Role;
+use drover_domain::rollout::task::InstanceOutcome;
+use drover_testkit::eventually::eventually;
+use drover_testkit::runner::Script;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::sync::watch;
+
+use crate::world::{Answer, HEADER, ORCHESTRATOR, World, update};
+
+const PATH: &str = "/api/applications/batch_update";
+
+async fn with_key(world: &World, key: &str, body: &Value) -> Answer {
+    let request = world
+        .request(Method::POST, PATH, Some(Role::Operator))
+        .header("content-type", "application/json")
+        .header("idempotency-key", key);
+    world.send(request.body(Body::from(body.to_string())).unwrap()).await
+}
+
+async fn tasks(world: &World) -> usize {
+    world.get("/api/tasks").await.ok(200).json()["items"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn an_update_is_queued_and_found_where_it_says() {
+    let world = World::with_fleet().await;
+    for prefix in ["/api", "/api/v1"] {
+        let body = json!({
+            "app_ids": [1, 2, 3, 4, 5, 6], "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "immediate",
+            "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
+        });
+        let answer = world.post(&format!("{prefix}/applications/batch_update"), body).await.ok(202);
+        let accepted = answer.json();
+        let id = accepted["task_ids"][0].as_str().unwrap();
+        assert_eq!(
+            accepted,
+            json!({
+                "success": true, "message": "the update of 6 applications is queued as 1 task", "task_ids": [id],
+                "groups_count": 1,
+            })
+        );
+        assert_eq!(answer.header("location"), format!("{prefix}/tasks/{id}"));
+        assert_eq!(answer.header("idempotency-replayed"), "");
+
+        let task = world.get(answer.header("location")).await.ok(200).json();
+        let expected = json!({
+            "id": id, "task_type": "update", "status": "pending",
+            "params": {
+                "app_ids": [1, 2, 3, 4, 5, 6], "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "update",
+                "playbook_path": "update-app.yml {server} {app} {distr_url} {mode}",
+                "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
+            },
+            "created_at": "2023-11-14T22:13:20.000Z", "started_at": null, "completed_at": null, "progress": 0,
+            "current_task": null, "result": null, "error": null, "attempt": 0, "requested_by": "the admin",
+            "instances": [], "runs": [], "left_drained": [],
+        });
+        assert_eq!(task, expected);
+    }
+    let pending = world.get("/api/tasks?status=pending").await.ok(200).json();
+    assert_eq!(pending["items"].as_array().unwrap().len(), 2);
+    assert_eq!(pending["items"][0].get("runs"), None);
+    assert_eq!(world.get("/api/tasks?status=failed").await.ok(200).json()["items"], json!([]));
+    world.get("/api/tasks?status=running").await.problem(400, "invalid_query_parameter");
+}
+
+#[tokio::test]
+async fn an_unknown_application_is_not_found_and_nothing_is_created() {
+    let world = World::with_fleet().await;
+    let problem = world.post(PATH, update(&[1, 77, 2, 78])).await.problem(404, "not_found");
+    assert!(problem["detail"].as_str().unwrap().contains("77, 78"), "{problem}");
+    assert_eq!(tasks(&world).await, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_update_is_refused_with_its_place() {
+    let world = World::with_fleet().await;
+    let url = "http://nexus.example/a.zip";
+    for (body, expected) in [
+        (json!({}), vec!["/app_ids missing", "/distr_url missing"]),
+        (json!({ "app_ids": [], "distr_url": url }), vec!["/app_ids empty"]),
+        (json!({ "app_ids": null, "distr_url": null }), vec!["/app_ids wrong_type", "/distr_url wrong_type"]),
+        (json!({ "app_ids": [1, 2, 3, 1], "distr_url": url }), vec!["/app_ids/3 duplicate"]),
+        (json!({ "app_ids": [1, "2", 0, -1, 1.5], "distr_url": url }),
+         vec!["/app_ids/1 wrong_type", "/app_ids/2 out_of_range", "/app_ids/3 out_of_range", "/app_ids/4 wrong_type"]),
+        (json!({ "app_ids": (1..=1_001).collect::<Vec<_>>(), "distr_url": url }), vec!["/app_ids too_many"]),
+        (json!({ "app_ids": [1], "distr_url": "" }), vec!["/distr_url invalid"]),
+        (json!({ "app_ids": [1], "distr_url": "a\nb" }), vec!["/distr_url invalid"]),
+        (json!({ "app_ids": [1], "distr_url": "-e x=y" }), vec!["/distr_url invalid"]),
+        (json!({ "app_ids": [1], "distr_url": "x".repeat(2_049) }), vec!["/distr_url invalid"]),
+        (json!({ "app_ids": [1], "distr_url": url, "mode": "restart" }), vec!["/mode invalid"]),
+        (json!({ "app_ids": [1], "distr_url": url, "orchestrator_playbook": "" }), vec!["/orchestrator_playbook invalid"]),
+        (json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": -0.1 }), vec!["/drain_wait_time invalid"]),
+        (json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": 60.5 }), vec!["/drain_wait_time invalid"]),
+        (json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": "5" }), vec!["/drain_wait_time wrong_type"]),
+        (json!({ "app_ids": [1], "distr_url": url, "dry_run": true }), vec!["/dry_run unknown_field"]),
+    ] {
+        assert_eq!(world.post(PATH, body.clone()).await.pointers(), expected, "{body}");
+    }
+    assert_eq!(tasks(&world).await, 0);
+}
+
+#[tokio::test]
+async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
+    let world = World::with_fleet().await;
+    world.runner.script(
+        "orchestrator-needs.yml",
+        Script::new().head("# Required parameters:\n#   wait_for_moon - the phase\n\n---\n"),
+    );
+    world.post("/api/orchestrators/scan", Value::Null).await.ok(200);
+    for (name, told) in [("orchestrator-none.yml", "orchestrator-none.yml"), ("orchestrator-needs.yml", "wait_for_moon")] {
+        let mut body = update(&[1]);
+        body["orchestrator_playbook"] = json!(name);
+        let problem = world.post(PATH, body).await.problem(422, "refused");
+        assert_eq!(problem["errors"][0]["pointer"], "/orchestrator_playbook");
+        assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
+    }
+
+    // Two servers of one short name.
+    let other = json!({ "name": "web01.elsewhere", "address": "192.0.2.1", "port": 11_011 });
+    let id = world.post("/api/servers", other).await.ok(201).json()["id"].clone();
+    world.post(&format!("/api/servers/{id}/refresh"), Value::Null).await.ok(200);
+    let twins = world.get("/api/applications?name=jurws_1").await.json();
+    let ids: Vec<i64> = twins["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect();
+    let problem = world.post(PATH, update(&ids)).await.problem(422, "refused");
+    assert_eq!(problem["errors"][0]["pointer"], "/app_ids");
+    assert_eq!(tasks(&world).await, 0);
+
+    world.runner.go_away(1);
+    world.post(PATH, update(&[1])).await.problem(503, "unavailable");
+    assert_eq!(tasks(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_hostile_artifact_url_is_kept_literally() {
+    let world = World::with_fleet().await;
+    let url = r#"http://nexus/'"; $(id) `id` {{ lookup('pipe', 'id') }} \ %0a"#;
+    let mut body = update(&[1]);
+    body["distr_url"] = json!(url);
+    let answer = world.post(PATH, body).await.ok(202);
+    let task = world.get(answer.header("location")).await.ok(200).json();
+    assert_eq!(task["params"]["distr_url"], url);
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_same_tasks() {
+    let world = World::with_fleet().await;
+    let first = with_key(&world, "deploy 7", &update(&[1, 2])).await.ok(202);
+    // The same wish in other words.
+    let mut again = update(&[1, 2]);
+    again["mode"] = json!("immediate");
+    again["drain_wait_time"] = Value::Null;
+    let replay = with_key(&world, "deploy 7", &again).await.ok(202);
+    assert_eq!(replay.header("idempotency-replayed"), "true");
+    assert_eq!(replay.header("location"), first.header("location"));
+    assert_eq!(replay.json(), first.json());
+    assert_eq!(tasks(&world).await, 1);
+
+    with_key(&world, "deploy 7", &update(&[2, 1])).await.problem(422, "idempotency_key_reused");
+    assert_eq!(tasks(&world).await, 1);
+    with_key(&world, "deploy 8", &update(&[1, 2])).await.ok(202);
+    // The key belongs to its caller.
+    let request = world.request(Method::POST, PATH, Some(Role::Admin)).header("content-type", "application/json");
+    let request = request.header("idempotency-key", "deploy 7").body(Body::from(update(&[2, 1]).to_string()));
+    assert_eq!(world.send(request.unwrap()).await.ok(202).header("idempotency-replayed"), "");
+    assert_eq!(tasks(&world).await, 3);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_printable() {
+    let world = World::with_fleet().await;
+    for key in ["", "a\tb", &"x".repeat(256)] {
+        with_key(&world, key, &update(&[1])).await.problem(400, "invalid_header");
+    }
+    let request = world.request(Method::POST, PATH, Some(Role::Operator)).header("content-type", "application/json");
+    let request = request.header("idempotency-key", "a").header("idempotency-key", "b");
+    let request = request.body(Body::from(update(&[1]).to_string())).unwrap();
+    world.send(request).await.problem(400, "invalid_header");
+    assert_eq!(tasks(&world).await, 0);
+    with_key(&world, &"x".repeat(255), &update(&[1])).await.ok(202);
+}
+
+#[tokio::test]
+async fn a_finished_task_tells_what_became_of_every_instance() {
+    let world = World::with_fleet().await;
+    world.runner.script(
+        ORCHESTRATOR,
+        Script::new()
+            .head(HEADER)
+            .task("drain")
+            .report("web01::jurws_1::web01_jurws_1", InstanceOutcome::Drained, Some("no sessions"))
+            .stats(&[("localhost", 1, 1)])
+            .exits(2),
+    );
+    let answer = world.post(PATH, update(&[1, 2])).await.ok(202);
+    let (stop, stopped) = watch::channel(false);
+    let background = world.service.background();
+    let worker = background.worker_loop("w1".to_owned(), stopped);
+    let watch = async {
+        let path = answer.header("location");
+        let task = eventually(Duration::from_secs(10), || async {
+            let task = world.get(path).await.ok(200).json();
+            if task["status"] == "failed" { Ok(task) } else { Err(task.to_string()) }
+        })
+        .await;
+        stop.send(true).unwrap();
+        task
+    };
+    let ((), task) = tokio::join!(worker, watch);
+
+    assert_eq!(task["attempt"], 1);
+    assert_eq!(task["progress"].as_u64().map(|progress| progress <= 100), Some(true));
+    assert!(task["error"].is_string() && task["completed_at"].is_string(), "{task}");
+    let run = &task["runs"][0];
+    assert_eq!((&run["status"], &run["exit_code"], &run["backend"]), (&json!("failed"), &json!(2), &json!("be_jurws")));
+    let counts = json!({
+        "host": "localhost", "ok": 1, "changed": 0, "unreachable": 0, "failed": 1, "skipped": 0, "rescued": 0, "ignored": 0,
+    });
+    assert_eq!(run["hosts"], json!([counts]));
+    let instances = task["instances"].as_array().unwrap();
+    assert_eq!(instances.len(), 2);
+    let drained: Vec<&Value> =
+        instances.iter().filter(|instance| instance["outcome"] == "left_drained").map(|instance| &instance["name"]).collect();
+    assert_eq!(json!(drained), task["left_drained"], "{task}");
+    assert_eq!(drained.len(), 1, "{task}");
+
+    // The events, page by page, to their end.
+    let mut path = format!("{}/events?limit=2", answer.header("location"));
+    let (mut kinds, mut last) = (Vec::new(), -1);
+    loop {
+        let page = world.get(&path).await.ok(200).json();
+        for event in page["items"].as_array().unwrap() {
+            let sequence = event["sequence"].as_i64().unwrap();
+            assert!(sequence > last, "{page}");
+            last = sequence;
+            kinds.push(event["kind"].as_str().unwrap().to_owned());
+            if event["status"] == "drained" {
+                assert_eq!(event["message"], "no sessions");
+            }
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("{}/events?limit=2&cursor={cursor}", answer.header("location"));
+    }
+    assert_eq!(kinds, ["playbook_start", "task_start", "ok", "stats"]);
+}
+
+#[tokio::test]
+async fn events_of_a_waiting_task_can_be_followed() {
+    let world = World::with_fleet().await;
+    let answer = world.post(PATH, update(&[1])).await.ok(202);
+    let path = format!("{}/events", answer.header("location"));
+    let page = world.get(&path).await.ok(200).json();
+    assert_eq!(page["items"], json!([]));
+    let cursor = page["next_cursor"].as_str().expect("more may come");
+    let next = world.get(&format!("{path}?cursor={cursor}")).await.ok(200).json();
+    assert_eq!(next["next_cursor"], cursor);
+}

@@ -1,0 +1,586 @@
+//! The playbooks of `deploy/ansible` on the real Ansible, with a stand-in for the agent.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "a test"
+)]
+
+#[path = "support/agent.rs"]
+mod agent;
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use agent::{Agent, Trouble};
+use drover_domain::rollout::job::{
+    InventoryHost, JobEvent, JobEventKind, JobStatus, PlaybookJob, Variable,
+};
+use drover_domain::rollout::task::InstanceOutcome;
+use drover_ports::PlaybookRunner as _;
+use drover_testkit::runner::{job, story};
+use rustix::process::{Pid, Signal, kill_process_group};
+use support::ControlHost;
+
+const SERVERS: [&str; 4] = ["web1_a_1", "web1_a_2", "web2_a_1", "web2_a_2"];
+const INSTANCES: &str =
+    "web1::a_1::web1_a_1,web2::a_1::web2_a_1,web2::a_2::web2_a_2,web1::a_2::web1_a_2";
+
+/// Two servers with two applications each, which are folders of the test.
+fn fleet() -> ControlHost {
+    let host = ControlHost::local(|options| {
+        options.playbooks =
+            PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/ansible"));
+        let root = options.spool.parent().unwrap().to_owned();
+        options.inventory = Some(root.join("inventory.json"));
+    });
+    let mut hosts = Vec::new();
+    for server in ["web1", "web2"] {
+        let root = host.path(server);
+        std::fs::create_dir_all(root.join("apps.d")).unwrap();
+        for app in ["a_1", "a_2"] {
+            std::fs::create_dir(root.join(app)).unwrap();
+            host.write(&format!("{server}/{app}/VERSION"), "1.0.0\n");
+            let description = format!(
+                "name: {app}\ntype: service\nversion_file: ../{app}/VERSION\ndistr_path_file: ../{app}/DISTR\n"
+            );
+            host.write(&format!("{server}/apps.d/{app}.yml"), &description);
+        }
+        hosts.push(format!(
+            r#""{server}":{{"drover_apps_root":"{}"}}"#,
+            root.display()
+        ));
+    }
+    let python = r#""ansible_connection":"local","ansible_python_interpreter":"{{ ansible_playbook_python }}""#;
+    host.write(
+        "inventory.json",
+        &format!(
+            r#"{{"all":{{"vars":{{{python}}},"hosts":{{{}}}}}}}"#,
+            hosts.join(",")
+        ),
+    );
+    host
+}
+
+fn update(agent: &Agent) -> PlaybookJob {
+    let mut asked = job(1, "orchestrator-even-odd.yml");
+    let text = |value: &str| Variable::Text(value.to_owned());
+    asked.variables = BTreeMap::from([
+        ("app_instances".to_owned(), text(INSTANCES)),
+        ("drain_delay".to_owned(), Variable::Integer(5)),
+        ("update_playbook".to_owned(), text("update-app.yml")),
+        (
+            "distr_url".to_owned(),
+            Variable::Text(format!("http://{}/artifacts/a-1.1.0.txt", agent.address)),
+        ),
+        ("haproxy_backend".to_owned(), text("web")),
+        (
+            "haproxy_api_url".to_owned(),
+            Variable::Text(format!("http://{}/api/v1/haproxy/default", agent.address)),
+        ),
+        ("mode".to_owned(), text("update")),
+        ("wait_after_update".to_owned(), Variable::Integer(0)),
+    ]);
+    asked.hosts = ["web1", "web2"]
+        .map(|name| InventoryHost {
+            name: name.to_owned(),
+            address: "127.0.0.1".to_owned(),
+        })
+        .to_vec();
+    asked
+}
+
+struct Told {
+    events: Vec<JobEvent>,
+    status: JobStatus,
+}
+
+impl Told {
+    /// What became of each instance, with its detail: the last report counts.
+    fn outcomes(&self) -> BTreeMap<&str, (InstanceOutcome, &str)> {
+        let reports = self.events.iter().filter_map(|event| event.report.as_ref());
+        reports
+            .map(|report| {
+                let name = report
+                    .composite
+                    .split("::")
+                    .nth(2)
+                    .unwrap_or(&report.composite);
+                (
+                    name,
+                    (report.outcome, report.detail.as_deref().unwrap_or_default()),
+                )
+            })
+            .collect()
+    }
+
+    fn failures(&self) -> Vec<&str> {
+        let failed = self
+            .events
+            .iter()
+            .filter(|event| event.kind == JobEventKind::Failed);
+        failed
+            .filter_map(|event| event.message.as_deref())
+            .collect()
+    }
+
+    fn ended_badly(&self) -> bool {
+        matches!(self.status, JobStatus::Ended { exit_code } if exit_code != 0)
+    }
+}
+
+async fn run(host: &ControlHost, asked: &PlaybookJob) -> Told {
+    host.runner.launch(asked).await.unwrap();
+    let (events, status) = story(&host.runner, asked.id).await;
+    Told { events, status }
+}
+
+fn version(host: &ControlHost, instance: &str) -> String {
+    host.lines(&format!("{instance}/VERSION")).concat()
+}
+
+/// Where these entries are in the log, which must have each of them once.
+fn places(log: &[String], entries: &[&str]) -> Vec<usize> {
+    let place = |entry: &&str| {
+        let found: Vec<usize> = log
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line == entry)
+            .map(|(place, _)| place)
+            .collect();
+        assert_eq!(found.len(), 1, "{entry} in {log:?}");
+        found[0]
+    };
+    entries.iter().map(place).collect()
+}
+
+#[tokio::test]
+async fn the_even_half_is_wholly_back_before_the_odd_half_is_touched() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    // It must arrive as it is and do nothing: no shell and no template may look at it.
+    let mark = host.path("mark");
+    let url = format!(
+        "http://{}/artifacts/a-1.1.0.txt?x='\"$(touch${{IFS}}{mark});`touch${{IFS}}{mark}`{{{{lookup('pipe','touch${{IFS}}{mark}')}}}}",
+        agent.address,
+        mark = mark.display()
+    );
+    asked
+        .variables
+        .insert("distr_url".to_owned(), Variable::Text(url.clone()));
+    let told = run(&host, &asked).await;
+
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    for instance in ["web1/a_1", "web1/a_2", "web2/a_1", "web2/a_2"] {
+        assert_eq!(version(&host, instance), "1.1.0");
+        assert_eq!(host.lines(&format!("{instance}/DISTR")), [url.as_str()]);
+        assert_eq!(
+            host.lines(&format!("{instance}/current")),
+            ["artifact 1.1.0"]
+        );
+    }
+    assert!(!mark.exists());
+    let log = agent.log();
+    let steps = [
+        places(&log, &["drain web1_a_1", "drain web2_a_2"]),
+        places(&log, &["fetch web1/a_1", "fetch web2/a_2"]),
+        places(&log, &["ready web1_a_1", "ready web2_a_2"]),
+        places(&log, &["drain web2_a_1", "drain web1_a_2"]),
+        places(&log, &["fetch web2/a_1", "fetch web1/a_2"]),
+        places(&log, &["ready web2_a_1", "ready web1_a_2"]),
+    ];
+    for pair in steps.windows(2) {
+        assert!(pair[0].iter().max() < pair[1].iter().min(), "{log:?}");
+    }
+    assert_eq!(log.len(), 12);
+    assert!(
+        told.outcomes()
+            .values()
+            .all(|(outcome, detail)| *outcome == InstanceOutcome::Done && detail.contains("1.1.0"))
+    );
+    let walk: Vec<InstanceOutcome> = told
+        .events
+        .iter()
+        .filter_map(|event| event.report.as_ref())
+        .filter(|report| report.composite == "web1::a_1::web1_a_1")
+        .map(|report| report.outcome)
+        .collect();
+    assert_eq!(
+        walk,
+        [
+            InstanceOutcome::Draining,
+            InstanceOutcome::Drained,
+            InstanceOutcome::Updating,
+            InstanceOutcome::Verifying,
+            InstanceOutcome::Verifying,
+            InstanceOutcome::Returning,
+            InstanceOutcome::Done,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_broken_artifact_fails_with_its_reason_and_everything_serves_again() {
+    let host = fleet();
+    let trouble = Trouble {
+        broken_for: Some("web2/a_2"),
+        ..Trouble::default()
+    };
+    let agent = Agent::start(&SERVERS, trouble).await;
+    let told = run(&host, &update(&agent)).await;
+
+    assert!(told.ended_badly());
+    let reason = told.failures()[0];
+    assert!(
+        reason.starts_with("a_2: the checksum of http://") && reason.contains("does not match"),
+        "{reason}"
+    );
+    let outcomes = told.outcomes();
+    assert_eq!(
+        outcomes["web1_a_1"],
+        (InstanceOutcome::Done, "version 1.1.0, not restarted")
+    );
+    assert_eq!(outcomes["web2_a_2"].0, InstanceOutcome::Failed);
+    assert!(
+        outcomes["web2_a_2"].1.contains("does not match"),
+        "{outcomes:?}"
+    );
+    for name in ["web2_a_1", "web1_a_2"] {
+        assert_eq!(
+            outcomes[name],
+            (InstanceOutcome::Skipped, "the batch before it failed")
+        );
+    }
+    assert!(
+        SERVERS.iter().all(|name| agent.admin(name) == "ready"),
+        "{:?}",
+        agent.log()
+    );
+    assert!(
+        !agent
+            .log()
+            .iter()
+            .any(|line| line == "drain web2_a_1" || line == "drain web1_a_2")
+    );
+    assert_eq!(
+        [version(&host, "web1/a_1"), version(&host, "web2/a_2")],
+        ["1.1.0", "1.0.0"]
+    );
+    assert!(!host.path("web2/a_2/current").exists());
+}
+
+#[tokio::test]
+async fn what_is_not_healthy_after_its_update_stays_drained_and_is_named() {
+    let host = fleet();
+    let trouble = Trouble {
+        down_after: Some(("web1/a_1", "web1_a_1")),
+        ..Trouble::default()
+    };
+    let agent = Agent::start(&SERVERS, trouble).await;
+    let mut asked = update(&agent);
+    asked
+        .variables
+        .insert("health_timeout".to_owned(), Variable::Integer(1));
+    let told = run(&host, &asked).await;
+
+    assert!(told.ended_badly());
+    assert_eq!(
+        told.failures()[0],
+        "`web1_a_1` is not healthy after the update: HAProxy says DOWN, check L4CON"
+    );
+    let outcomes = told.outcomes();
+    assert_eq!(
+        outcomes["web1_a_1"],
+        (
+            InstanceOutcome::LeftDrained,
+            "version 1.1.0, not restarted; it stays drained: HAProxy says DOWN, check L4CON"
+        )
+    );
+    assert_eq!(outcomes["web2_a_2"].0, InstanceOutcome::Done);
+    assert_eq!(agent.admin("web1_a_1"), "drain");
+    assert!(
+        ["web1_a_2", "web2_a_1", "web2_a_2"]
+            .iter()
+            .all(|name| agent.admin(name) == "ready")
+    );
+}
+
+#[tokio::test]
+async fn a_server_haproxy_does_not_know_fails_before_anything_is_drained() {
+    let host = fleet();
+    let agent = Agent::start(
+        &["web1_a_1", "web1_a_2", "web2_a_1", "spare"],
+        Trouble::default(),
+    )
+    .await;
+    let told = run(&host, &update(&agent)).await;
+    assert!(told.ended_badly());
+    assert_eq!(
+        told.failures()[0],
+        "HAProxy backend `web` has no server `web2_a_2`"
+    );
+    assert!(
+        told.outcomes()
+            .values()
+            .all(|(outcome, _)| *outcome == InstanceOutcome::Skipped),
+        "{:?}",
+        told.outcomes()
+    );
+    assert_eq!(agent.log(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_last_servers_in_traffic_are_not_drained() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    agent.set_admin("web1_a_2", "maint");
+    agent.set_admin("web2_a_1", "drain");
+    let told = run(&host, &update(&agent)).await;
+    assert!(told.ended_badly());
+    assert_eq!(
+        told.failures()[0],
+        "refused to drain web1_a_1, web2_a_2: outside the batch only 0 server(s) of backend `web` take traffic, and 1 must stay"
+    );
+    assert_eq!(agent.log(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_drain_that_is_only_said_to_be_done_fails_and_is_taken_back() {
+    let host = fleet();
+    let agent = Agent::start(
+        &SERVERS,
+        Trouble {
+            lies: true,
+            ..Trouble::default()
+        },
+    )
+    .await;
+    let told = run(&host, &update(&agent)).await;
+    assert!(told.ended_badly());
+    assert_eq!(
+        told.failures()[0],
+        "`web1_a_1` was told to drain, but HAProxy shows it as UP, check L7OK"
+    );
+    assert!(
+        told.outcomes()
+            .values()
+            .all(|(outcome, _)| *outcome == InstanceOutcome::Skipped),
+        "{:?}",
+        told.outcomes()
+    );
+    assert!(!agent.log().iter().any(|line| line.starts_with("fetch")));
+}
+
+#[tokio::test]
+async fn without_haproxy_the_halves_are_only_updated() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    asked
+        .variables
+        .retain(|name, _| !name.starts_with("haproxy_"));
+    asked.variables.insert(
+        "app_instances".to_owned(),
+        Variable::Text("web1::a_1,web2::a_1,web1::a_2".to_owned()),
+    );
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    // The even half is one run, for both applications of the one server.
+    assert_eq!(
+        agent.log(),
+        ["fetch web1/a_1", "fetch web1/a_2", "fetch web2/a_1"]
+    );
+    let outcomes = told.outcomes();
+    assert_eq!(outcomes.len(), 3);
+    assert!(
+        outcomes
+            .values()
+            .all(|(outcome, _)| *outcome == InstanceOutcome::Done),
+        "{outcomes:?}"
+    );
+    assert_eq!(version(&host, "web2/a_2"), "1.0.0");
+}
+
+#[tokio::test]
+async fn what_is_only_delivered_is_neither_drained_nor_switched() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    asked.variables.insert(
+        "app_instances".to_owned(),
+        Variable::Text("web1::a_1::web1_a_1".to_owned()),
+    );
+    asked
+        .variables
+        .insert("mode".to_owned(), Variable::Text("deliver".to_owned()));
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    assert_eq!(agent.log(), ["fetch web1/a_1"]);
+    assert_eq!(
+        told.outcomes()["web1_a_1"],
+        (InstanceOutcome::Done, "a-1.1.0.txt is delivered")
+    );
+    assert_eq!(
+        host.lines("web1/a_1/releases/a-1.1.0.txt"),
+        ["artifact 1.1.0"]
+    );
+    assert_eq!(version(&host, "web1/a_1"), "1.0.0");
+}
+
+/// A process that is started again whenever it ends, as a supervisor would; killed with the test.
+struct Respawned(Child);
+
+impl Respawned {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the application that is restarted"
+    )]
+    fn start(pid_file: &Path) -> Self {
+        let script =
+            r#"while :; do sleep 600 & echo $! > "$0.new"; mv "$0.new" "$0"; wait $!; done"#;
+        Self(
+            Command::new("sh")
+                .args(["-c", script])
+                .arg(pid_file)
+                .process_group(0)
+                .spawn()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Respawned {
+    fn drop(&mut self) {
+        kill_process_group(Pid::from_child(&self.0), Signal::KILL).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn applications_are_restarted_and_waited_for_each_on_its_own() {
+    let host = fleet();
+    let agent = Agent::start(&[], Trouble::default()).await;
+    let health = |version: &str| format!("health_url: http://{}/health/{version}\n", agent.address);
+    host.write(
+        "web1/a_1/app.yml",
+        &format!(
+            "{}restart_argv: [sh, -c, 'cp VERSION restarted']\n",
+            health("1.1.0")
+        ),
+    );
+    let described =
+        "name: a_2\ntype: service\npid_file: ../a_2/pid\n".to_owned() + &health("1.1.0");
+    host.write("web1/apps.d/a_2.yml", &described);
+    std::fs::create_dir(host.path("web1/a_3")).unwrap();
+    host.write(
+        "web1/apps.d/a_3.yml",
+        &("name: a_3\ntype: site\n".to_owned() + &health("1.0.0")),
+    );
+    let _running = Respawned::start(&host.path("web1/a_2/pid"));
+    support::until_exists(&host.path("web1/a_2/pid")).await;
+    let before = host.lines("web1/a_2/pid");
+
+    let mut asked = update(&agent);
+    asked.playbook = "update-app.yml".to_owned();
+    for (name, value) in [
+        ("server", "web1"),
+        ("app", "a_1,a_2,a_3"),
+        ("app_instances", "web1::a_1,web1::a_2,web1::a_3"),
+    ] {
+        asked
+            .variables
+            .insert(name.to_owned(), Variable::Text(value.to_owned()));
+    }
+    asked
+        .variables
+        .insert("start_timeout".to_owned(), Variable::Integer(1));
+    let told = run(&host, &asked).await;
+
+    assert!(told.ended_badly());
+    let expected = format!(
+        "a_3: http://{}/health/1.0.0 was not well as version 1.1.0 within 1 s; it last said: {{\"version\": \"1.0.0\"}}",
+        agent.address
+    );
+    assert_eq!(told.failures(), [expected]);
+    assert_eq!(host.lines("web1/a_1/restarted"), ["1.1.0"]);
+    let after = host.lines("web1/a_2/pid");
+    assert_ne!(before, after);
+    let outcomes = told.outcomes();
+    assert_eq!(
+        outcomes["web1::a_1"],
+        (InstanceOutcome::Verifying, "version 1.1.0, restarted")
+    );
+    assert_eq!(
+        outcomes["web1::a_2"].1,
+        format!("version 1.1.0, process {}", after[0])
+    );
+    assert_eq!(outcomes["web1::a_3"].0, InstanceOutcome::Updating);
+}
+
+#[tokio::test]
+async fn a_server_in_maintenance_is_updated_and_stays_there() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    agent.set_admin("web1_a_1", "maint");
+    let mut asked = update(&agent);
+    asked.variables.insert(
+        "app_instances".to_owned(),
+        Variable::Text("web1::a_1::web1_a_1".to_owned()),
+    );
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    assert_eq!(
+        told.outcomes()["web1_a_1"],
+        (
+            InstanceOutcome::Done,
+            "it stays in maintenance, as it was before"
+        )
+    );
+    assert_eq!(
+        (agent.admin("web1_a_1").as_str(), agent.log()),
+        ("maint", vec!["fetch web1/a_1".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn an_update_playbook_for_a_host_nobody_knows_is_a_failure() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    asked.variables.insert(
+        "app_instances".to_owned(),
+        Variable::Text("web9::a_1::web1_a_1".to_owned()),
+    );
+    let told = run(&host, &asked).await;
+    assert!(told.ended_badly());
+    assert_eq!(
+        told.failures()[0],
+        "the update of web9 failed: the update playbook found no host `web9` in the inventory"
+    );
+    assert_eq!(told.outcomes()["web1_a_1"].0, InstanceOutcome::Failed);
+    assert_eq!(agent.admin("web1_a_1"), "ready");
+}

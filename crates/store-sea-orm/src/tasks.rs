@@ -1,0 +1,530 @@
+//! The queue of update tasks, as workers use it.
+//!
+//! Every write under a claim starts with [`hold`] or an update of its kind: it finds the task's row
+//! only while the claim is held, and locks it until the write is done.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_domain::rollout::job::JobEvent;
+use drover_domain::rollout::task::{RunProgress, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateTask};
+use drover_domain::{Key, Timestamp};
+use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError, UpdateTasks};
+use sea_orm::FromQueryResult;
+
+use crate::dialect::rows;
+use crate::events::insert_events;
+use crate::inventory::{VersionChangeRow, insert_versions};
+use crate::row::prepared::{HostShape, PreparedShape, ReportShape};
+use crate::row::task::{INSTANCE_COLUMNS, InstanceRow, RUN_COLUMNS, RunRow, SELECT_TASK, TaskRow};
+use crate::row::{Stored, integer};
+use crate::session::{Row, Session};
+use crate::sql::{Sql, to_json};
+use crate::store::{SeaOrmStore, is_duplicate};
+
+rows! {
+    /// A task to queue.
+    NewTaskRow<'a> {
+        ordinal: usize => Integer,
+        id: String => Uuid,
+        status: &'static str => Text,
+        application_ids: Vec<i64> => Json,
+        artifact_url: &'a str => Text,
+        mode: &'static str => Text,
+        orchestrator: &'a str => Text,
+        drain_wait_minutes: Option<f64> => Real,
+        playbook_path: &'a str => Text,
+        actor: &'a str => Text,
+        request_id: &'a str => Text,
+        attempt: u32 => Integer,
+        created_at: i64 => Integer,
+        started_at: Option<i64> => Integer,
+        finished_at: Option<i64> => Integer,
+        progress: u8 => Integer,
+        current_step: Option<&'a str> => Text,
+        result: Option<&'a str> => Text,
+        error: Option<&'a str> => Text,
+    }
+}
+
+rows! {
+    /// A run as it is now.
+    RunWriteRow {
+        run_index: u32 => Integer,
+        job_id: String => Uuid,
+        prepared: PreparedShape => Json,
+        status: &'static str => Text,
+        exit_code: Option<i32> => Integer,
+        started_at: Option<i64> => Integer,
+        finished_at: Option<i64> => Integer,
+        hosts: Vec<HostShape> => Json,
+    }
+}
+
+rows! {
+    /// An instance as it is now.
+    InstanceWriteRow<'a> {
+        ordinal: usize => Integer,
+        application_id: i64 => Integer,
+        name: &'a str => Text,
+        server: &'a str => Text,
+        composite: &'a str => Text,
+        run_index: u32 => Integer,
+        batch: &'a str => Text,
+        haproxy_server: Option<&'a str> => Text,
+        outcome: &'static str => Text,
+        detail: Option<&'a str> => Text,
+        version_before: Option<&'a str> => Text,
+        version_after: Option<&'a str> => Text,
+    }
+}
+
+rows! {
+    /// An event of a run.
+    JobEventRow<'a> {
+        sequence: i64 => Integer,
+        at: i64 => Integer,
+        kind: &'static str => Text,
+        play: Option<&'a str> => Text,
+        task: Option<&'a str> => Text,
+        host: Option<&'a str> => Text,
+        message: Option<&'a str> => Text,
+        report: Option<ReportShape> => Json,
+        stats: Vec<HostShape> => Json,
+    }
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Claimed {
+    id: String,
+    attempt: i64,
+}
+
+impl Row for Claimed {
+    const WHAT: &'static str = "update task";
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Held {
+    runs: i64,
+}
+
+impl Row for Held {
+    const WHAT: &'static str = "update task";
+}
+
+#[derive(Debug, FromQueryResult)]
+struct UsedKey {
+    digest: Vec<u8>,
+    task_ids: String,
+}
+
+impl Row for UsedKey {
+    const WHAT: &'static str = "idempotency key";
+}
+
+#[async_trait]
+impl UpdateTasks for SeaOrmStore {
+    async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
+        let session = self.write("queue update tasks").await?;
+        if let Some(idempotency) = &updates.idempotency
+            && !use_key(&session, idempotency, updates).await?
+        {
+            return replay(&session, idempotency).await;
+        }
+        insert_tasks(&session, &updates.tasks).await?;
+        insert_events(&session, &updates.events).await?;
+        session.commit().await?;
+        Ok(Started::Created)
+    }
+
+    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
+        let session = self.write("claim an update task").await?;
+        let (dialect, now) = (session.dialect, session.dialect.now());
+        let text = format!(
+            "UPDATE update_tasks SET
+                 status = 'running', attempt = attempt + 1, worker = $1, lease_until = {now} + $2,
+                 started_at = COALESCE(started_at, {now})
+             WHERE position = (
+                 SELECT q.position FROM update_tasks q
+                 WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= {now})
+                 ORDER BY q.position LIMIT 1{})
+             RETURNING CAST(id AS text) AS id, attempt",
+            dialect.skipping_locked(),
+        );
+        let Some(claimed) = session.row::<Claimed>(Sql::new(text).text(worker).bind(micros(lease))).await? else {
+            return Ok(None);
+        };
+        let stored = Stored::new("update task", &claimed.id);
+        let (task, attempt) = (stored.id("identifier", &claimed.id)?, stored.number("attempt", claimed.attempt)?);
+        let loaded = detail(&session, task).await;
+        // Also when it cannot be read: the claim then keeps it out of the others' way for one lease.
+        session.commit().await?;
+        let detail = loaded?.ok_or_else(|| stored.corrupt("it was not there after it was claimed"))?;
+        Ok(Some((Claim { task, attempt, worker: worker.to_owned() }, detail)))
+    }
+
+    async fn heartbeat(&self, claim: &Claim, lease: Duration) -> Result<(), StoreError> {
+        let session = self.write_once("renew the lease of an update task").await?;
+        let change = format!("lease_until = {} + $4", session.dialect.now());
+        change_held(&session, claim, &change, |sql| sql.bind(micros(lease))).await
+    }
+
+    async fn plan(&self, claim: &Claim, runs: &[TaskRun], instances: &[TaskInstance]) -> Result<(), StoreError> {
+        let session = self.write("store the plan of an update task").await?;
+        if hold(&session, claim).await?.runs > 0 {
+            return Ok(());
+        }
+        insert_runs(&session, claim.task, runs).await?;
+        insert_instances(&session, claim.task, instances).await?;
+        session.commit().await
+    }
+
+    async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
+        let session = self.write("store the progress of an update task").await?;
+        change_held(&session, claim, "progress = $4, current_step = $5", |sql| {
+            sql.bind(i64::from(progress.progress)).optional_text(progress.current.as_deref())
+        })
+        .await?;
+        update_run(&session, claim.task, &progress.run).await?;
+        insert_job_events(&session, claim.task, progress.run.index, &progress.events).await?;
+        update_instances(&session, claim.task, &progress.instances).await?;
+        session.commit().await
+    }
+
+    async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
+        let session = self.write("end an update task").await?;
+        let change = "status = $4, result = $5, error = $6, finished_at = $7, worker = NULL, lease_until = NULL, \
+                      current_step = NULL";
+        change_held(&session, claim, change, |sql| {
+            sql.bind(end.status.as_str())
+                .optional_text(end.result.as_deref())
+                .optional_text(end.error.as_deref())
+                .bind(at.as_micros())
+        })
+        .await?;
+        update_instances(&session, claim.task, &end.instances).await?;
+        change_versions(&session, end).await?;
+        insert_events(&session, &end.events).await?;
+        session.commit().await
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
+        let session = self.write_once("give an update task back").await?;
+        change_held(&session, claim, "worker = NULL, lease_until = 0", |sql| sql).await
+    }
+}
+
+fn micros(lease: Duration) -> i64 {
+    i64::try_from(lease.as_micros()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
+}
+
+fn stale(claim: &Claim) -> StoreError {
+    StoreError::Stale { what: "update task", name: claim.task.to_string(), attempt: claim.attempt }
+}
+
+// The task's row while the claim is held; parameters $1 to $3.
+fn held(session: &Session) -> String {
+    format!("id = {} AND attempt = $2 AND worker = $3 AND status = 'running'", session.dialect.uuid(1))
+}
+
+fn bind_claim(sql: Sql, claim: &Claim) -> Sql {
+    sql.id(claim.task).bind(i64::from(claim.attempt)).text(&claim.worker)
+}
+
+/// Changes the task's row if the claim is held; parameters of `change` start at $4.
+async fn change_held(
+    session: &Session,
+    claim: &Claim,
+    change: &str,
+    bind: impl FnOnce(Sql) -> Sql + Send,
+) -> Result<(), StoreError> {
+    let sql = Sql::new(format!("UPDATE update_tasks SET {change} WHERE {}", held(session)));
+    match session.execute(bind(bind_claim(sql, claim))).await? {
+        0 => Err(stale(claim)),
+        _ => Ok(()),
+    }
+}
+
+/// Locks the task's row if the claim is held.
+async fn hold(session: &Session, claim: &Claim) -> Result<Held, StoreError> {
+    let text = format!(
+        "SELECT (SELECT count(*) FROM update_task_runs r WHERE r.task_id = update_tasks.id) AS runs
+         FROM update_tasks WHERE {}{}",
+        held(session),
+        session.dialect.locking("update_tasks"),
+    );
+    session.row::<Held>(bind_claim(Sql::new(text), claim)).await?.ok_or_else(|| stale(claim))
+}
+
+// Whether the key is ours now; on PostgreSQL a request with the same key at the same time is waited for.
+async fn use_key(session: &Session, idempotency: &Idempotency, updates: &NewUpdates) -> Result<bool, StoreError> {
+    let tasks: Vec<String> = updates.tasks.iter().map(|task| task.id.to_string()).collect();
+    let text = format!(
+        "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at) VALUES ($1, $2, $3, {}, $5)
+         ON CONFLICT (scope, request_key) DO NOTHING",
+        session.dialect.json(4),
+    );
+    let sql = Sql::new(text)
+        .text(&idempotency.scope)
+        .text(&idempotency.key)
+        .bind(idempotency.digest.clone())
+        .json(&tasks)
+        .bind(updates.at.as_micros());
+    Ok(session.execute(sql).await? == 1)
+}
+
+async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started, StoreError> {
+    let sql = Sql::new(
+        "SELECT digest, CAST(task_ids AS text) AS task_ids FROM idempotency_keys WHERE scope = $1 AND request_key = $2",
+    );
+    let used = session.row::<UsedKey>(sql.text(&idempotency.scope).text(&idempotency.key)).await?;
+    let stored = Stored::new(UsedKey::WHAT, &idempotency.key);
+    let used = used.ok_or_else(|| stored.corrupt("it was not there after it was found used"))?;
+    if used.digest != idempotency.digest {
+        return Err(StoreError::KeyReused { key: idempotency.key.clone() });
+    }
+    let tasks: Vec<String> = stored.shape("list of tasks", &used.task_ids)?;
+    let tasks = tasks.iter().map(|task| stored.id("task identifier", task)).collect::<Result<_, _>>()?;
+    Ok(Started::Replayed(tasks))
+}
+
+async fn insert_tasks(session: &Session, tasks: &[UpdateTask]) -> Result<(), StoreError> {
+    let rows: Vec<NewTaskRow<'_>> = tasks.iter().enumerate().map(|(ordinal, task)| task_row(ordinal, task)).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let columns = "id, status, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
+                   actor, request_id, attempt, created_at, started_at, finished_at, progress, current_step, result, error";
+    let text = format!(
+        "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
+        session.dialect.rows::<NewTaskRow<'_>>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(&rows)).await.map(|_| ()).map_err(|error| {
+        if is_duplicate(&error) {
+            let names: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
+            return StoreError::AlreadyExists { what: "update task", name: names.join(", ") };
+        }
+        error
+    })
+}
+
+fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
+    NewTaskRow {
+        ordinal,
+        id: task.id.to_string(),
+        status: task.status.as_str(),
+        application_ids: task.request.applications.iter().map(|key| key.get()).collect(),
+        artifact_url: task.request.artifact.as_str(),
+        mode: task.request.mode.as_str(),
+        orchestrator: &task.request.orchestrator,
+        drain_wait_minutes: task.request.drain_wait.minutes(),
+        playbook_path: &task.playbook_path,
+        actor: &task.origin.actor,
+        request_id: &task.origin.request_id,
+        attempt: task.attempt,
+        created_at: task.created_at.as_micros(),
+        started_at: task.started_at.map(Timestamp::as_micros),
+        finished_at: task.finished_at.map(Timestamp::as_micros),
+        progress: task.progress,
+        current_step: task.current.as_deref(),
+        result: task.result.as_deref(),
+        error: task.error.as_deref(),
+    }
+}
+
+/// A task with its runs and instances. The caller's session must see one state of the database.
+pub(crate) async fn detail(session: &Session, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
+    let id = session.dialect.uuid(1);
+    let sql = Sql::new(format!("{SELECT_TASK} WHERE id = {id}")).id(task);
+    let Some(row) = session.row::<TaskRow>(sql).await? else { return Ok(None) };
+    let sql = Sql::new(format!("SELECT {RUN_COLUMNS} FROM update_task_runs WHERE task_id = {id} ORDER BY run_index"));
+    let runs = session.rows::<RunRow>(sql.id(task)).await?;
+    let sql = Sql::new(format!("SELECT {INSTANCE_COLUMNS} FROM update_task_instances WHERE task_id = {id} ORDER BY id"));
+    let instances = session.rows::<InstanceRow>(sql.id(task)).await?;
+    Ok(Some(TaskDetail {
+        task: row.read()?.1,
+        runs: runs.into_iter().map(RunRow::read).collect::<Result<_, _>>()?,
+        instances: instances.into_iter().map(InstanceRow::read).collect::<Result<_, _>>()?,
+    }))
+}
+
+fn run_row(run: &TaskRun) -> RunWriteRow {
+    RunWriteRow {
+        run_index: run.index,
+        job_id: run.job.to_string(),
+        prepared: PreparedShape::write(&run.prepared),
+        status: run.status.as_str(),
+        exit_code: run.exit_code,
+        started_at: run.started_at.map(Timestamp::as_micros),
+        finished_at: run.finished_at.map(Timestamp::as_micros),
+        hosts: HostShape::write(&run.hosts),
+    }
+}
+
+async fn insert_runs(session: &Session, task: TaskId, runs: &[TaskRun]) -> Result<(), StoreError> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<RunWriteRow> = runs.iter().map(run_row).collect();
+    let text = format!(
+        "INSERT INTO update_task_runs (
+             task_id, run_index, job_id, prepared, status, exit_code, started_at, finished_at, hosts)
+         SELECT {}, r.run_index, r.job_id, r.prepared, r.status, r.exit_code, r.started_at, r.finished_at, r.hosts
+         FROM {} ORDER BY r.run_index",
+        session.dialect.uuid(2),
+        session.dialect.rows::<RunWriteRow>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(&rows).id(task)).await.map(|_| ())
+}
+
+// What was prepared, and for which job, stays as it was planned.
+async fn update_run(session: &Session, task: TaskId, run: &TaskRun) -> Result<(), StoreError> {
+    let text = format!(
+        "UPDATE update_task_runs SET
+             status = $3, exit_code = $4, started_at = $5, finished_at = $6, hosts = {}
+         WHERE task_id = {} AND run_index = $2",
+        session.dialect.json(7),
+        session.dialect.uuid(1),
+    );
+    let sql = Sql::new(text)
+        .id(task)
+        .bind(i64::from(run.index))
+        .bind(run.status.as_str())
+        .bind(run.exit_code.map(i64::from))
+        .time(run.started_at)
+        .time(run.finished_at)
+        .bind(to_json(&HostShape::write(&run.hosts)));
+    session.execute(sql).await.map(|_| ())
+}
+
+fn instance_row(ordinal: usize, instance: &TaskInstance) -> InstanceWriteRow<'_> {
+    InstanceWriteRow {
+        ordinal,
+        application_id: instance.application.get(),
+        name: &instance.name,
+        server: &instance.server,
+        composite: &instance.composite,
+        run_index: instance.run,
+        batch: &instance.batch,
+        haproxy_server: instance.haproxy_server.as_deref(),
+        outcome: instance.outcome.as_str(),
+        detail: instance.detail.as_deref(),
+        version_before: instance.version_before.as_deref(),
+        version_after: instance.version_after.as_deref(),
+    }
+}
+
+async fn insert_instances(session: &Session, task: TaskId, instances: &[TaskInstance]) -> Result<(), StoreError> {
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<InstanceWriteRow<'_>> =
+        instances.iter().enumerate().map(|(ordinal, instance)| instance_row(ordinal, instance)).collect();
+    let text = format!(
+        "INSERT INTO update_task_instances (
+             task_id, application_id, name, server, composite, run_index, batch, haproxy_server, outcome, detail,
+             version_before, version_after)
+         SELECT {}, r.application_id, r.name, r.server, r.composite, r.run_index, r.batch, r.haproxy_server, r.outcome,
+                r.detail, r.version_before, r.version_after
+         FROM {} ORDER BY r.ordinal",
+        session.dialect.uuid(2),
+        session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),
+    );
+    session.execute(Sql::new(text).rows(&rows).id(task)).await.map(|_| ())
+}
+
+async fn update_instances(session: &Session, task: TaskId, instances: &[TaskInstance]) -> Result<(), StoreError> {
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let rows: BTreeMap<Key<_>, InstanceWriteRow<'_>> =
+        instances.iter().map(|instance| (instance.application, instance_row(0, instance))).collect();
+    let rows: Vec<InstanceWriteRow<'_>> = rows.into_values().collect();
+    let text = format!(
+        "UPDATE update_task_instances AS i SET
+             outcome = r.outcome, detail = r.detail, version_before = r.version_before, version_after = r.version_after
+         FROM {} WHERE i.task_id = {} AND i.application_id = r.application_id",
+        session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),
+        session.dialect.uuid(2),
+    );
+    session.execute(Sql::new(text).rows(&rows).id(task)).await.map(|_| ())
+}
+
+async fn insert_job_events(session: &Session, task: TaskId, run: u32, events: &[JobEvent]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<JobEventRow<'_>> = events
+        .iter()
+        .map(|event| JobEventRow {
+            sequence: integer(event.sequence),
+            at: event.at.as_micros(),
+            kind: event.kind.as_str(),
+            play: event.play.as_deref(),
+            task: event.task.as_deref(),
+            host: event.host.as_deref(),
+            message: event.message.as_deref(),
+            report: event.report.as_ref().map(ReportShape::write),
+            stats: HostShape::write(&event.stats),
+        })
+        .collect();
+    let text = format!(
+        "INSERT INTO update_task_events (
+             task_id, run_id, sequence, at, kind, play, task, host, message, report, stats)
+         SELECT u.task_id, u.id, r.sequence, r.at, r.kind, r.play, r.task, r.host, r.message, r.report, r.stats
+         FROM {} JOIN update_task_runs u ON u.task_id = {} AND u.run_index = $3
+         WHERE true
+         ORDER BY r.sequence
+         ON CONFLICT (run_id, sequence) DO NOTHING",
+        session.dialect.rows::<JobEventRow<'_>>(1, "r"),
+        session.dialect.uuid(2),
+    );
+    session.execute(Sql::new(text).rows(&rows).id(task).bind(i64::from(run))).await.map(|_| ())
+}
+
+#[derive(Debug, FromQueryResult)]
+struct LockedServer {
+    #[expect(dead_code, reason = "the row is read for its lock")]
+    id: i64,
+}
+
+impl Row for LockedServer {
+    const WHAT: &'static str = "server";
+}
+
+async fn change_versions(session: &Session, end: &TaskEnd) -> Result<(), StoreError> {
+    if end.versions.is_empty() {
+        return Ok(());
+    }
+    let history: Vec<VersionChangeRow<'_>> = end
+        .versions
+        .iter()
+        .enumerate()
+        .map(|(ordinal, (application, change))| VersionChangeRow {
+            application_id: Some(application.get()),
+            ..VersionChangeRow::new(ordinal, change)
+        })
+        .collect();
+    let table = session.dialect.rows::<VersionChangeRow<'_>>(1, "r");
+    // Polling locks a server's row before its applications; so does this, or the two would wait for each other.
+    let lock = format!(
+        "SELECT s.id FROM servers s
+         WHERE s.id IN (SELECT a.server_id FROM application_instances a JOIN {table} ON r.application_id = a.id)
+         ORDER BY s.id{}",
+        session.dialect.locking("s"),
+    );
+    session.rows::<LockedServer>(Sql::new(lock).rows(&history)).await?;
+    // The last of several changes of one application holds.
+    let text = format!(
+        "UPDATE application_instances AS a SET
+             version = r.new_version, tag = r.new_tag, image = r.new_image, distr_path = r.new_distr_path
+         FROM {table}
+         WHERE a.id = r.application_id
+           AND NOT EXISTS (SELECT 1 FROM {} WHERE l.application_id = r.application_id AND l.ordinal > r.ordinal)",
+        session.dialect.rows::<VersionChangeRow<'_>>(1, "l"),
+    );
+    session.execute(Sql::new(text).rows(&history)).await?;
+    insert_versions(session, &history, "a.id = r.application_id", None).await
+}

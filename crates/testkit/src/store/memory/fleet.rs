@@ -1,0 +1,334 @@
+//! Servers, applications, groups, versions and events in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory};
+use drover_domain::fleet::{
+    Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group, GroupKey, NewServer,
+    ObservedApplication, Resolution, Server, ServerKey, ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
+};
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer};
+use drover_domain::{Key, Timestamp};
+use drover_ports::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry, StoreError};
+
+use super::{MemoryStore, State, ascending, descending};
+
+#[derive(Debug)]
+pub(super) struct Catalog {
+    name: String,
+    kind: ApplicationKind,
+    pub(super) settings: SettingsLayer,
+}
+
+#[derive(Debug)]
+pub(super) struct StoredApplication {
+    pub(super) server: Option<ServerKey>,
+    pub(super) observed: ObservedApplication,
+    catalog: Option<CatalogKey>,
+    group: Option<GroupKey>,
+    number: u32,
+    pub(super) settings: SettingsLayer,
+    // Of an absent application only; a present one follows its server.
+    last_seen: Option<Timestamp>,
+}
+
+impl State {
+    fn application(&self, key: i64, stored: &StoredApplication) -> Application {
+        let server = stored.server.and_then(|server| self.servers.get(&server.get()));
+        let group = stored.group.and_then(|group| self.groups.get(&group.get()));
+        Application {
+            key: Key::new(key),
+            server: server.map(|server| (server.key, server.name.clone())),
+            observed: stored.observed.clone(),
+            catalog: stored.catalog,
+            group: group.map(|group| (group.key, group.name.clone())),
+            number: stored.number,
+            settings: stored.settings.clone(),
+            last_seen: stored.last_seen.or_else(|| server?.inventory_at),
+        }
+    }
+
+    fn resolve(&mut self, resolutions: &BTreeMap<(String, &str), Resolution>) {
+        for resolution in resolutions.values() {
+            if self.catalog_of(resolution).is_none() {
+                let key = self.draw_key();
+                let (name, kind) = (resolution.base.clone(), resolution.kind);
+                self.catalog.insert(key, Catalog { name, kind, settings: SettingsLayer::default() });
+            }
+        }
+        for resolution in resolutions.values() {
+            let asked = |entry: &Catalog| {
+                entry.name == resolution.base && resolutions.contains_key(&(entry.name.clone(), entry.kind.as_str()))
+            };
+            let catalog = self.catalog.iter().find(|(_, entry)| asked(entry)).map(|(key, _)| Key::new(*key));
+            if let Some(group) = self.groups.values_mut().find(|group| group.name == resolution.base) {
+                group.catalog = group.catalog.or(catalog);
+                continue;
+            }
+            let key = self.draw_key();
+            let group = Group {
+                key: Key::new(key),
+                name: resolution.base.clone(),
+                catalog,
+                settings: SettingsLayer::default(),
+                grouping: "by_group".to_owned(),
+                applications: 0,
+                online: 0,
+            };
+            self.groups.insert(key, group);
+        }
+    }
+
+    fn catalog_of(&self, resolution: &Resolution) -> Option<CatalogKey> {
+        let mut entries = self.catalog.iter();
+        let found = entries.find(|(_, entry)| entry.name == resolution.base && entry.kind == resolution.kind);
+        found.map(|(key, _)| Key::new(*key))
+    }
+
+    fn upsert(&mut self, server: ServerKey, upsert: &ApplicationUpsert) {
+        let observed = &upsert.observed;
+        let resolution = upsert.resolution.as_ref();
+        let catalog = resolution.and_then(|resolution| self.catalog_of(resolution));
+        let group = resolution.and_then(|resolution| {
+            self.groups.values().find(|group| group.name == resolution.base).map(|group| group.key)
+        });
+        let number = resolution.map_or(0, |resolution| resolution.number);
+        let known = self.applications.iter_mut().find(|(_, known)| {
+            known.server == Some(server) && known.observed.kind == observed.kind && known.observed.name == observed.name
+        });
+        let key = if let Some((key, known)) = known {
+            known.observed = observed.clone();
+            known.last_seen = None;
+            known.catalog = known.catalog.or(catalog);
+            if known.group.is_none() && group.is_some() {
+                (known.group, known.number) = (group, number);
+            }
+            *key
+        } else {
+            let key = self.draw_key();
+            let stored = StoredApplication {
+                server: Some(server),
+                observed: observed.clone(),
+                catalog,
+                group,
+                number,
+                settings: SettingsLayer::default(),
+                last_seen: None,
+            };
+            self.applications.insert(key, stored);
+            key
+        };
+        if let Some(change) = &upsert.version {
+            self.record_version(Key::new(key), change);
+        }
+    }
+
+    pub(super) fn record_version(&mut self, application: ApplicationKey, change: &VersionChange) {
+        let key = self.draw_key();
+        self.versions.insert(key, (application, change.clone()));
+    }
+}
+
+#[async_trait]
+impl ServerRegistry for MemoryStore {
+    async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError> {
+        let mut state = self.state("add a server")?;
+        if state.servers.values().any(|known| known.name == server.name()) {
+            return Err(StoreError::AlreadyExists { what: "server", name: server.name().to_owned() });
+        }
+        let key = state.draw_key();
+        let server = Server {
+            key: Key::new(key),
+            name: server.name().to_owned(),
+            address: server.address().to_owned(),
+            port: server.port(),
+            status: ServerStatus::Unknown,
+            is_haproxy_node: server.is_haproxy_node(),
+            failures: 0,
+            last_check: None,
+            inventory_at: None,
+            last_error: None,
+            suspect: None,
+            created_at: at,
+        };
+        state.servers.insert(key, server.clone());
+        Ok(server)
+    }
+
+    async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError> {
+        Ok(self.state("find a server")?.servers.get(&server.get()).cloned())
+    }
+
+    async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError> {
+        let state = self.state("list servers")?;
+        Ok(ascending(state.servers.iter().map(|(key, server)| (*key, server.clone())), page).map(|(_, server)| server))
+    }
+}
+
+#[async_trait]
+impl InventoryStore for MemoryStore {
+    async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError> {
+        let state = self.state("load the inventory of a server")?;
+        let Some(found) = state.servers.get(&server.get()) else { return Ok(None) };
+        let applications = state.applications.iter().filter(|(_, stored)| stored.server == Some(server));
+        Ok(Some(KnownInventory {
+            server: found.clone(),
+            applications: applications.map(|(key, stored)| state.application(*key, stored)).collect(),
+        }))
+    }
+
+    async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
+        let mut state = self.state("store the inventory of a server")?;
+        let Some(server) = state.servers.get_mut(&change.server.key.get()) else { return Ok(()) };
+        *server = Server {
+            name: server.name.clone(),
+            address: server.address.clone(),
+            port: server.port,
+            is_haproxy_node: server.is_haproxy_node,
+            created_at: server.created_at,
+            ..change.server.clone()
+        };
+        let upserts: BTreeMap<(ApplicationKind, &str), &ApplicationUpsert> = change
+            .upserts
+            .iter()
+            .map(|upsert| ((upsert.observed.kind, upsert.observed.name.as_str()), upsert))
+            .collect();
+        let resolutions = upserts.values().filter_map(|upsert| upsert.resolution.clone());
+        let resolutions = resolutions.map(|resolution| ((resolution.base.clone(), resolution.kind.as_str()), resolution));
+        state.resolve(&resolutions.collect());
+        for upsert in upserts.values() {
+            state.upsert(change.server.key, upsert);
+        }
+        for status in &change.statuses {
+            if let Some(application) = state.applications.get_mut(&status.application.get())
+                && application.server == Some(change.server.key)
+            {
+                application.observed.status = status.status;
+                application.last_seen = status.last_seen;
+            }
+        }
+        state.record(&change.events);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl FleetView for MemoryStore {
+    async fn application(&self, application: ApplicationKey) -> Result<Option<Application>, StoreError> {
+        let state = self.state("find an application")?;
+        Ok(state.applications.get(&application.get()).map(|stored| state.application(application.get(), stored)))
+    }
+
+    async fn applications(
+        &self,
+        filter: &ApplicationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Application>, StoreError> {
+        let state = self.state("list applications")?;
+        let all = state.applications.iter().map(|(key, stored)| (*key, state.application(*key, stored)));
+        let wanted = all.filter(|(_, application)| {
+            let group = application.group.as_ref().map(|(_, name)| name);
+            filter.server.is_none_or(|server| application.server.as_ref().is_some_and(|(key, _)| *key == server))
+                && filter.group.as_ref().is_none_or(|name| group == Some(name))
+                && filter.kind.is_none_or(|kind| application.observed.kind == kind)
+                && filter.name.as_ref().is_none_or(|name| application.observed.name == *name)
+        });
+        Ok(ascending(wanted, page).map(|(_, application)| application))
+    }
+
+    async fn versions(
+        &self,
+        application: ApplicationKey,
+        page: PageRequest,
+    ) -> Result<Option<Page<(VersionChangeKey, VersionChange)>>, StoreError> {
+        let state = self.state("list the versions of an application")?;
+        if !state.applications.contains_key(&application.get()) {
+            return Ok(None);
+        }
+        let changes = state.versions.iter().filter(|(_, (of, _))| *of == application);
+        let changes = changes.map(|(key, (_, change))| (*key, change.clone()));
+        Ok(Some(descending(changes, page).map(|(key, change)| (Key::new(key), change))))
+    }
+
+    async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
+        let state = self.state("list application groups")?;
+        let counted = state.groups.iter().map(|(key, group)| {
+            let members = || state.applications.values().filter(|application| application.group == Some(group.key));
+            let online = members().filter(|member| member.observed.status == ApplicationStatus::Online).count();
+            let group = Group {
+                applications: u32::try_from(members().count()).unwrap(),
+                online: u32::try_from(online).unwrap(),
+                ..group.clone()
+            };
+            let catalog = group.catalog.and_then(|catalog| state.catalog.get(&catalog.get()));
+            let catalog = catalog.map(|entry| entry.name.clone());
+            (*key, (group, catalog))
+        });
+        Ok(ascending(counted, page).map(|(_, group)| group))
+    }
+
+    async fn events(&self, server: Option<ServerKey>, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        let state = self.state("list events")?;
+        let events = state.events.iter().filter(|(_, event)| server.is_none_or(|key| event.event.server == Some(key)));
+        Ok(descending(events.map(|(key, event)| (*key, event.clone())), page).map(|(_, event)| event))
+    }
+}
+
+#[async_trait]
+impl FleetSnapshots for MemoryStore {
+    async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError> {
+        let state = self.state("load a snapshot of the fleet")?;
+        let found = applications.iter().filter_map(|key| Some((*key, state.applications.get(&key.get())?)));
+        Ok(FleetSnapshot { targets: found.map(|(key, stored)| (key, state.target(key, stored))).collect() })
+    }
+}
+
+impl State {
+    fn target(&self, key: ApplicationKey, stored: &StoredApplication) -> Target {
+        let server = stored.server.and_then(|server| self.servers.get(&server.get()));
+        let group = stored.group.and_then(|group| self.groups.get(&group.get()));
+        let catalog = stored.catalog.and_then(|catalog| self.catalog.get(&catalog.get()));
+        let active = self.mappings.iter().filter(|mapping| mapping.is_active && mapping.application == key);
+        let mut balancer_servers: Vec<TargetBalancerServer> =
+            active.filter_map(|mapping| self.target_server(mapping.server.get())).collect();
+        balancer_servers.sort_by_key(|server| server.key);
+        Target {
+            application: key,
+            name: stored.observed.name.clone(),
+            kind: stored.observed.kind,
+            version: stored.observed.version.version.clone(),
+            server: server.map(|server| TargetServer {
+                key: server.key,
+                name: server.name.clone(),
+                address: server.address.clone(),
+            }),
+            group: group.map(|group| TargetGroup {
+                key: group.key,
+                name: group.name.clone(),
+                settings: group.settings.clone(),
+                grouping: group.grouping.clone(),
+            }),
+            own_settings: stored.settings.clone(),
+            catalog_settings: catalog.map(|catalog| catalog.settings.clone()).unwrap_or_default(),
+            balancer_servers,
+        }
+    }
+
+    fn target_server(&self, key: i64) -> Option<TargetBalancerServer> {
+        let server = self.balancer_servers.get(&key).filter(|server| server.removed_at.is_none())?;
+        let backend = self.backends.get(&server.backend.get()).filter(|backend| backend.removed_at.is_none())?;
+        let instance = self.instances.get(&backend.instance.get())?;
+        let agent = self.servers.get(&instance.server.get())?;
+        Some(TargetBalancerServer {
+            key: server.key,
+            name: server.observed.name.clone(),
+            backend: backend.key,
+            backend_name: backend.name.clone(),
+            instance: instance.key,
+            instance_name: instance.name.clone(),
+            agent: (agent.address.clone(), agent.port),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! A store that keeps everything in memory and every promise of the store ports.
+
+mod balancer;
+mod fleet;
+mod rest;
+mod tasks;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use drover_domain::access::ApiKey;
+use drover_domain::balancer::{
+    BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, MappingBasis,
+};
+use drover_domain::fleet::{
+    ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, SettingsLayer, VersionChange,
+};
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
+use drover_domain::rollout::task::TaskId;
+use drover_domain::Key;
+use drover_ports::StoreError;
+
+use self::fleet::{Catalog, StoredApplication};
+use self::tasks::StoredTask;
+use super::{SideDoor, World};
+
+/// A store that keeps everything in memory. Clones share it.
+///
+/// Leases follow tokio's clock, so that a test with paused time decides when they run out. A task
+/// counts as first claimed when it was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_cut: bool,
+    last_key: i64,
+    servers: BTreeMap<i64, Server>,
+    catalog: BTreeMap<i64, Catalog>,
+    groups: BTreeMap<i64, Group>,
+    applications: BTreeMap<i64, StoredApplication>,
+    versions: BTreeMap<i64, (ApplicationKey, VersionChange)>,
+    events: BTreeMap<i64, Event>,
+    instances: BTreeMap<i64, BalancerInstance>,
+    backends: BTreeMap<i64, BalancerBackend>,
+    balancer_servers: BTreeMap<i64, BalancerServer>,
+    mappings: Vec<Mapping>,
+    mapping_history: Vec<(BalancerServerKey, ApplicationKey, String)>,
+    status_history: Vec<(BalancerServerKey, String, String)>,
+    orchestrators: BTreeMap<i64, OrchestratorPlaybook>,
+    tasks: BTreeMap<i64, StoredTask>,
+    idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
+    keys: BTreeMap<String, ApiKey>,
+}
+
+#[derive(Debug)]
+struct Mapping {
+    server: BalancerServerKey,
+    application: ApplicationKey,
+    basis: MappingBasis,
+    is_active: bool,
+}
+
+impl MemoryStore {
+    /// A world of its own around a fresh store.
+    #[must_use]
+    pub fn world() -> World {
+        let store = Self::default();
+        World::new(store.clone(), store)
+    }
+
+    fn state(&self, action: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.unguarded();
+        if state.is_cut {
+            return Err(StoreError::Unavailable { action, source: "the memory was cut off".into() });
+        }
+        Ok(state)
+    }
+
+    fn unguarded(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while using the store")
+    }
+}
+
+impl State {
+    fn draw_key(&mut self) -> i64 {
+        self.last_key += 1;
+        self.last_key
+    }
+
+    fn record(&mut self, events: &[NewEvent]) {
+        for event in events {
+            let key = self.draw_key();
+            let mut event = event.clone();
+            event.server = event.server.filter(|server| self.servers.contains_key(&server.get()));
+            event.application = event.application.filter(|key| self.applications.contains_key(&key.get()));
+            self.events.insert(key, Event { key: Key::new(key), event });
+        }
+    }
+}
+
+fn limit(page: PageRequest) -> u16 {
+    page.limit.min(PageRequest::LIMIT_MAX)
+}
+
+/// The page of `items` (by position) that comes after its position, going up.
+fn ascending<T>(items: impl Iterator<Item = (i64, T)>, page: PageRequest) -> Page<(i64, T)> {
+    let after = page.after.unwrap_or(0);
+    let items = items.filter(|(position, _)| *position > after).take(usize::from(limit(page)) + 1).collect();
+    Page::from_lookahead(items, limit(page), |(position, _)| *position)
+}
+
+/// The page of `items` (by position, upwards) that comes after its position, going down.
+fn descending<T>(items: impl DoubleEndedIterator<Item = (i64, T)>, page: PageRequest) -> Page<(i64, T)> {
+    let before = page.after.unwrap_or(i64::MAX);
+    let items = items.rev().filter(|(position, _)| *position < before).take(usize::from(limit(page)) + 1).collect();
+    Page::from_lookahead(items, limit(page), |(position, _)| *position)
+}
+
+#[async_trait]
+impl SideDoor for MemoryStore {
+    async fn set_application_settings(&self, application: ApplicationKey, settings: SettingsLayer) {
+        self.unguarded().applications.get_mut(&application.get()).expect("the application is stored").settings = settings;
+    }
+
+    async fn set_group_settings(&self, group: GroupKey, settings: SettingsLayer, grouping: &str) {
+        let mut state = self.unguarded();
+        let group = state.groups.get_mut(&group.get()).expect("the group is stored");
+        group.settings = settings;
+        grouping.clone_into(&mut group.grouping);
+    }
+
+    async fn set_catalog_settings(&self, catalog: CatalogKey, settings: SettingsLayer) {
+        self.unguarded().catalog.get_mut(&catalog.get()).expect("the catalog entry is stored").settings = settings;
+    }
+
+    async fn retire_orchestrator(&self, file_path: &str) {
+        let mut state = self.unguarded();
+        let found = state.orchestrators.values_mut().find(|playbook| playbook.metadata.file_path == file_path);
+        found.expect("the playbook is stored").is_active = false;
+    }
+
+    async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)> {
+        self.unguarded().status_history.clone()
+    }
+
+    async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)> {
+        self.unguarded().mapping_history.clone()
+    }
+
+    async fn cut(&self) {
+        self.unguarded().is_cut = true;
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+    use crate::store::World;
+
+    async fn fresh() -> World {
+        MemoryStore::world()
+    }
+
+    every_store_contract!(super::fresh);
+}

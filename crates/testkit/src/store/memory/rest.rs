@@ -1,0 +1,79 @@
+//! Orchestrator playbooks, API keys and health in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use drover_domain::access::ApiKey;
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::rollout::orchestrator::{OrchestratorMetadata, OrchestratorPlaybook};
+use drover_domain::{Key, Timestamp};
+use drover_ports::{AccessKeys, OrchestratorStore, ScanOutcome, StoreError, StoreHealth};
+
+use super::{MemoryStore, ascending};
+
+#[async_trait]
+impl OrchestratorStore for MemoryStore {
+    async fn scanned(&self, found: &[OrchestratorMetadata], at: Timestamp) -> Result<ScanOutcome, StoreError> {
+        let mut state = self.state("store the orchestrator playbooks that a scan found")?;
+        let found: BTreeMap<&str, &OrchestratorMetadata> =
+            found.iter().map(|found| (found.file_path.as_str(), found)).collect();
+        let mut outcome = ScanOutcome::default();
+        for (file_path, metadata) in found {
+            let known = state.orchestrators.values_mut().find(|known| known.metadata.file_path == file_path);
+            if let Some(known) = known {
+                (known.metadata, known.last_scanned) = (metadata.clone(), at);
+                outcome.updated += 1;
+                continue;
+            }
+            let key = state.draw_key();
+            let playbook = OrchestratorPlaybook {
+                key: Key::new(key),
+                metadata: metadata.clone(),
+                is_active: true,
+                last_scanned: at,
+            };
+            state.orchestrators.insert(key, playbook);
+            outcome.new += 1;
+        }
+        Ok(outcome)
+    }
+
+    async fn find(&self, file_path: &str) -> Result<Option<OrchestratorPlaybook>, StoreError> {
+        let state = self.state("find an orchestrator playbook")?;
+        Ok(state.orchestrators.values().find(|playbook| playbook.metadata.file_path == file_path).cloned())
+    }
+
+    async fn list(&self, page: PageRequest) -> Result<Page<OrchestratorPlaybook>, StoreError> {
+        let state = self.state("list orchestrator playbooks")?;
+        let all = state.orchestrators.iter().map(|(key, playbook)| (*key, playbook.clone()));
+        Ok(ascending(all, page).map(|(_, playbook)| playbook))
+    }
+}
+
+#[async_trait]
+impl AccessKeys for MemoryStore {
+    async fn find(&self, public_id: &str) -> Result<Option<ApiKey>, StoreError> {
+        Ok(self.state("find an API key")?.keys.get(public_id).cloned())
+    }
+
+    async fn insert_first(&self, key: &ApiKey) -> Result<bool, StoreError> {
+        let mut state = self.state("store the first API key")?;
+        if !state.keys.is_empty() {
+            return Ok(false);
+        }
+        state.keys.insert(key.public_id.clone(), key.clone());
+        Ok(true)
+    }
+
+    async fn put(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.state("store an API key")?.keys.insert(key.public_id.clone(), key.clone());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StoreHealth for MemoryStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        self.state("answer").map(|_| ())
+    }
+}

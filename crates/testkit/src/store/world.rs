@@ -1,0 +1,161 @@
+//! A store under test, and a side door into it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use drover_domain::balancer::BalancerServerKey;
+use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
+use drover_ports::{
+    AccessKeys, BalancerStore, BalancerView, FleetSnapshots, FleetView, InventoryStore, OrchestratorStore,
+    ServerRegistry, StoreHealth, TaskView, UpdateTasks,
+};
+
+/// Everything that serves every store port.
+pub trait AnyStore:
+    ServerRegistry
+    + InventoryStore
+    + FleetView
+    + FleetSnapshots
+    + BalancerStore
+    + BalancerView
+    + OrchestratorStore
+    + UpdateTasks
+    + TaskView
+    + AccessKeys
+    + StoreHealth
+{
+}
+
+impl<S> AnyStore for S where
+    S: ServerRegistry
+        + InventoryStore
+        + FleetView
+        + FleetSnapshots
+        + BalancerStore
+        + BalancerView
+        + OrchestratorStore
+        + UpdateTasks
+        + TaskView
+        + AccessKeys
+        + StoreHealth
+{
+}
+
+/// Changes and shows what no port does, behind the store's back.
+#[async_trait]
+pub trait SideDoor: Send + Sync {
+    /// Gives an application settings of its own.
+    async fn set_application_settings(&self, application: ApplicationKey, settings: SettingsLayer);
+
+    /// Gives a group settings and a word for how its applications are grouped into tasks.
+    async fn set_group_settings(&self, group: GroupKey, settings: SettingsLayer, grouping: &str);
+
+    /// Gives a catalog entry settings.
+    async fn set_catalog_settings(&self, catalog: CatalogKey, settings: SettingsLayer);
+
+    /// Makes an orchestrator playbook inactive.
+    async fn retire_orchestrator(&self, file_path: &str);
+
+    /// The status history of HAProxy servers: the server, its status before and after; oldest first.
+    async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)>;
+
+    /// The history of mappings: the server, the application and `created`, `updated`, `activated` or
+    /// `deactivated`; oldest first.
+    async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)>;
+
+    /// Takes the database away for good.
+    async fn cut(&self);
+}
+
+/// A store under test, and a side door into it.
+#[derive(Clone)]
+pub struct World {
+    store: Arc<dyn AnyStore>,
+    side_door: Arc<dyn SideDoor>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The world of `store`; whatever keeps its database alive belongs into `side_door`.
+    pub fn new(store: impl AnyStore + 'static, side_door: impl SideDoor + 'static) -> Self {
+        Self { store: Arc::new(store), side_door: Arc::new(side_door) }
+    }
+
+    /// The side door.
+    #[must_use]
+    pub fn side_door(&self) -> &dyn SideDoor {
+        &*self.side_door
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn servers(&self) -> &dyn ServerRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn inventory(&self) -> &dyn InventoryStore {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn fleet(&self) -> &dyn FleetView {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn snapshots(&self) -> &dyn FleetSnapshots {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn balancers(&self) -> &dyn BalancerStore {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn balancer_view(&self) -> &dyn BalancerView {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn orchestrators(&self) -> &dyn OrchestratorStore {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn tasks(&self) -> &dyn UpdateTasks {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn task_view(&self) -> &dyn TaskView {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn keys(&self) -> &dyn AccessKeys {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn health(&self) -> &dyn StoreHealth {
+        &*self.store
+    }
+}

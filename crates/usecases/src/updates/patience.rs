@@ -1,0 +1,41 @@
+//! Waiting out what goes away by itself.
+
+use std::time::Duration;
+
+use drover_ports::{Fault, StoreError};
+use tokio::time::sleep;
+
+/// How long a step that could not be done is left alone before it is tried again.
+pub(super) const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a task in hand is let go.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Interrupted {
+    /// Somebody else owns it now, or the store broke a promise: this worker keeps its hands off.
+    #[error("the task is no longer this worker's")]
+    Lost(#[source] StoreError),
+}
+
+/// Calls until the store answers: a transient failure is waited out for as long as the lease can be
+/// kept alive.
+pub(super) async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, Interrupted>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
+            Err(error) => return Err(Interrupted::Lost(error)),
+        }
+    }
+}
+
+pub(super) async fn warn_and_wait(error: &(dyn std::error::Error + Send + Sync + 'static)) {
+    tracing::warn!(
+        error = error as &(dyn std::error::Error + 'static),
+        "tried again in {} s",
+        RETRY_WAIT.as_secs()
+    );
+    sleep(RETRY_WAIT).await;
+}

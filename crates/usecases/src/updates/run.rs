@@ -1,0 +1,362 @@
+//! The middle of an update: prepare its runs, start their plays, follow them to their ends.
+
+use drover_domain::rollout::composite::short_server_name;
+use drover_domain::rollout::executor::PreparedPlaybook;
+use drover_domain::rollout::job::{InventoryHost, JobEvent, JobId, JobStatus, PlaybookJob};
+use drover_domain::rollout::snapshot::FleetSnapshot;
+use drover_domain::rollout::task::{
+    InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun, UpdateTask,
+};
+use drover_domain::rollout::verdict::{RunVerdict, judge};
+use drover_domain::workflow::TaskStatus;
+use drover_ports::{Claim, EventBatch, Fault};
+
+use super::end::Outcome;
+use super::patience::{Interrupted, patiently, warn_and_wait};
+use super::prepare::{Unprepared, check_playbooks, prepare};
+use super::track::{Track, progress};
+use super::worker::UpdateWorker;
+
+impl UpdateWorker {
+    /// Prepares the runs and stores them, or says why there is nothing to run.
+    pub(super) async fn plan(
+        &self,
+        claim: &Claim,
+        task: &UpdateTask,
+        snapshot: &FleetSnapshot,
+    ) -> Result<Result<TaskDetail, String>, Interrupted> {
+        let name = &task.request.orchestrator;
+        let Some(orchestrator) = patiently(|| self.ports.orchestrators.find(name)).await? else {
+            return Ok(Err(format!(
+                "the orchestrator playbook `{name}` is no longer known"
+            )));
+        };
+        loop {
+            let checked =
+                check_playbooks(&*self.ports.runner, name, [task.playbook_path.as_str()]).await;
+            match checked {
+                Ok(()) => break,
+                Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        let prepared: Result<Vec<PreparedPlaybook>, Unprepared> = prepare(
+            task.id,
+            &task.request,
+            &task.playbook_path,
+            &orchestrator.metadata,
+            snapshot,
+        );
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let mut runs = Vec::new();
+        let mut instances = Vec::new();
+        for (index, prepared) in (0_u32..).zip(prepared) {
+            instances.extend(instances_of(index, &prepared, snapshot));
+            let job: JobId = self.ports.ids.next();
+            runs.push(TaskRun {
+                index,
+                job,
+                prepared,
+                status: RunStatus::Pending,
+                exit_code: None,
+                started_at: None,
+                finished_at: None,
+                hosts: Vec::new(),
+            });
+        }
+        patiently(|| self.ports.tasks.plan(claim, &runs, &instances)).await?;
+        Ok(Ok(TaskDetail {
+            task: task.clone(),
+            runs,
+            instances,
+        }))
+    }
+
+    pub(super) async fn run_all(
+        &self,
+        claim: &Claim,
+        detail: TaskDetail,
+        snapshot: &FleetSnapshot,
+    ) -> Result<Outcome, Interrupted> {
+        let mut instances = detail.instances;
+        for run in detail.runs {
+            let (mine, others): (Vec<_>, Vec<_>) = instances
+                .into_iter()
+                .partition(|instance| instance.run == run.index);
+            let index = run.index;
+            let verdict = match run.status {
+                // It was never started, and the worker that found out did not come to write it down.
+                RunStatus::Failed if run.started_at.is_none() => {
+                    refused(mine, "the play was not started".to_owned())
+                }
+                RunStatus::Succeeded => RunVerdict {
+                    status: RunStatus::Succeeded,
+                    instances: mine,
+                    error: None,
+                },
+                RunStatus::Pending
+                | RunStatus::Running
+                | RunStatus::Failed
+                | RunStatus::Unknown => self.run(claim, run, mine, &others, snapshot).await?,
+            };
+            instances = others;
+            instances.extend(verdict.instances);
+            let status = match verdict.status {
+                RunStatus::Succeeded => continue,
+                RunStatus::Pending | RunStatus::Running | RunStatus::Failed => TaskStatus::Failed,
+                RunStatus::Unknown => TaskStatus::Unknown,
+            };
+            for instance in instances.iter_mut().filter(|instance| instance.run > index) {
+                instance.outcome = InstanceOutcome::Skipped;
+                instance.detail = Some("an earlier run of this task did not succeed".to_owned());
+            }
+            return Ok(Outcome {
+                status,
+                error: verdict.error,
+                instances,
+            });
+        }
+        Ok(Outcome {
+            status: TaskStatus::Succeeded,
+            error: None,
+            instances,
+        })
+    }
+
+    /// Starts a run, or goes on with one that was started before, and follows it to its end.
+    ///
+    /// The events are read from the first one on, also the second time: what the store already has
+    /// it ignores, and the verdict needs them all.
+    async fn run(
+        &self,
+        claim: &Claim,
+        mut run: TaskRun,
+        instances: Vec<TaskInstance>,
+        others: &[TaskInstance],
+        snapshot: &FleetSnapshot,
+    ) -> Result<RunVerdict, Interrupted> {
+        if run.status == RunStatus::Pending {
+            if let Err(reason) = self.launch(&job(&run, snapshot)).await {
+                let verdict = refused(instances, reason);
+                self.close(claim, run, &verdict, others, None).await?;
+                return Ok(verdict);
+            }
+            run.status = RunStatus::Running;
+            run.started_at = Some(self.ports.clock.now());
+            self.record(claim, &run, &[], Vec::new(), &instances, others, None)
+                .await?;
+        } else {
+            tracing::info!(job.id = %run.job, "job {} is followed again from its first event", run.job);
+        }
+
+        let mut track = Track::new(instances.into_iter().map(as_before).collect());
+        let (mut offset, mut sequence) = (0, 0);
+        run.exit_code = loop {
+            let batch = self.follow(run.job, offset, sequence).await;
+            let changed = track.absorb(&batch.events);
+            if !batch.events.is_empty() {
+                run.hosts = track.hosts();
+                let current = track.current();
+                self.record(
+                    claim,
+                    &run,
+                    &batch.events,
+                    changed,
+                    track.instances(),
+                    others,
+                    current,
+                )
+                .await?;
+            }
+            offset = batch.offset;
+            sequence += u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+            match batch.status {
+                JobStatus::Running => {}
+                _ if !batch.events.is_empty() => {}
+                JobStatus::Ended { exit_code } => break Some(exit_code),
+                JobStatus::Lost | JobStatus::Absent => break None,
+            }
+        };
+        run.hosts = track.hosts();
+        let mut verdict = judge(
+            &run.prepared,
+            track.instances(),
+            run.exit_code,
+            &run.hosts,
+            track.saw_no_hosts(),
+            track.failures(),
+        );
+        if verdict.status != RunStatus::Succeeded && track.failures().is_empty() {
+            self.add_diagnostics(run.job, &mut verdict).await;
+        }
+        self.close(claim, run, &verdict, others, track.current())
+            .await?;
+        Ok(verdict)
+    }
+
+    async fn launch(&self, job: &PlaybookJob) -> Result<(), String> {
+        loop {
+            match self.ports.runner.launch(job).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    async fn follow(&self, job: JobId, offset: u64, sequence: u64) -> EventBatch {
+        loop {
+            match self
+                .ports
+                .runner
+                .follow(job, offset, sequence, self.policy.follow_wait)
+                .await
+            {
+                Ok(batch) => return batch,
+                // The job goes on by itself: it is followed until it can be told how it ended.
+                Err(error) => warn_and_wait(&error).await,
+            }
+        }
+    }
+
+    // A playbook that cannot even be parsed says so on its error output only.
+    async fn add_diagnostics(&self, job: JobId, verdict: &mut RunVerdict) {
+        match self.ports.runner.diagnostics(job).await {
+            Ok(text) if !text.trim().is_empty() => {
+                let error = verdict.error.take().unwrap_or_default();
+                verdict.error = Some(format!("{error}; it said: {}", text.trim()));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "job {job} left no diagnostics"
+            ),
+        }
+    }
+
+    async fn close(
+        &self,
+        claim: &Claim,
+        mut run: TaskRun,
+        verdict: &RunVerdict,
+        others: &[TaskInstance],
+        current: Option<String>,
+    ) -> Result<(), Interrupted> {
+        run.status = verdict.status;
+        run.finished_at = Some(self.ports.clock.now());
+        self.record(
+            claim,
+            &run,
+            &[],
+            verdict.instances.clone(),
+            &verdict.instances,
+            others,
+            current,
+        )
+        .await
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one fact, given by one caller each"
+    )]
+    async fn record(
+        &self,
+        claim: &Claim,
+        run: &TaskRun,
+        events: &[JobEvent],
+        changed: Vec<TaskInstance>,
+        mine: &[TaskInstance],
+        others: &[TaskInstance],
+        current: Option<String>,
+    ) -> Result<(), Interrupted> {
+        let all: Vec<TaskInstance> = mine.iter().chain(others).cloned().collect();
+        let progress = RunProgress {
+            run: run.clone(),
+            events: events.to_vec(),
+            instances: changed,
+            progress: progress(&all).min(99),
+            current,
+        };
+        patiently(|| self.ports.tasks.progress(claim, &progress)).await
+    }
+}
+
+fn instances_of(
+    run: u32,
+    prepared: &PreparedPlaybook,
+    snapshot: &FleetSnapshot,
+) -> Vec<TaskInstance> {
+    let mut instances = Vec::new();
+    for batch in &prepared.batches {
+        for member in &batch.members {
+            let target = snapshot.targets.get(&member.application);
+            instances.push(TaskInstance {
+                application: member.application,
+                name: target.map(|target| target.name.clone()).unwrap_or_default(),
+                server: target
+                    .and_then(|target| Some(target.server.as_ref()?.name.clone()))
+                    .unwrap_or_default(),
+                composite: member.composite.clone(),
+                run,
+                batch: batch.label.as_str().to_owned(),
+                haproxy_server: member.haproxy_server.clone(),
+                outcome: InstanceOutcome::Pending,
+                detail: None,
+                version_before: target.and_then(|target| target.version.clone()),
+                version_after: None,
+            });
+        }
+    }
+    instances
+}
+
+fn job(run: &TaskRun, snapshot: &FleetSnapshot) -> PlaybookJob {
+    let mut hosts: Vec<InventoryHost> = run
+        .prepared
+        .batches
+        .iter()
+        .flat_map(|batch| &batch.members)
+        .filter_map(|member| snapshot.targets.get(&member.application)?.server.as_ref())
+        .map(|server| InventoryHost {
+            name: short_server_name(&server.name).to_owned(),
+            address: server.address.clone(),
+        })
+        .collect();
+    hosts.sort_by(|a, b| a.name.cmp(&b.name));
+    hosts.dedup();
+    PlaybookJob {
+        id: run.job,
+        playbook: run.prepared.playbook.clone(),
+        variables: run.prepared.extra_params.clone(),
+        hosts,
+    }
+}
+
+// The play's own reports say again what it did; what the store remembers of them is left out.
+fn as_before(instance: TaskInstance) -> TaskInstance {
+    TaskInstance {
+        outcome: InstanceOutcome::Pending,
+        detail: None,
+        ..instance
+    }
+}
+
+fn refused(instances: Vec<TaskInstance>, reason: String) -> RunVerdict {
+    let instances = instances
+        .into_iter()
+        .map(|instance| TaskInstance {
+            outcome: InstanceOutcome::Skipped,
+            detail: Some("the play was not started".to_owned()),
+            ..instance
+        })
+        .collect();
+    RunVerdict {
+        status: RunStatus::Failed,
+        instances,
+        error: Some(reason),
+    }
+}

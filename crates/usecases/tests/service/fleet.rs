@@ -1,0 +1,146 @@
+//! Polling and syncing: what agents say becomes what is stored.
+
+use drover_domain::fleet::{ApplicationStatus, ServerStatus};
+use drover_domain::page::PageRequest;
+use drover_testkit::agent::Agent;
+use drover_usecases::{ApplicationFilter, BalancerView, FleetView, PollOutcome};
+
+use crate::harness::{Harness, address, sight};
+
+#[tokio::test]
+async fn a_first_poll_is_stored_and_the_same_again_changes_nothing() {
+    let harness = Harness::new();
+    let server = harness.add_server("s1", 1, false).await;
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(sight(1, "1.0.0")));
+    let first = harness
+        .service
+        .servers
+        .refresh(server.key)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (first.outcome, first.applications, first.server.status),
+        (PollOutcome::Stored, 1, ServerStatus::Online)
+    );
+    let again = harness
+        .service
+        .servers
+        .refresh(server.key)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(again.outcome, PollOutcome::Unchanged);
+    let page = harness
+        .store
+        .applications(&ApplicationFilter::default(), PageRequest::first())
+        .await
+        .unwrap();
+    assert_eq!(
+        page.items[0].group.as_ref().map(|(_, name)| name.as_str()),
+        Some("a")
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_answer_twice_makes_its_server_offline() {
+    let harness = Harness::with_fleet(1).await;
+    let server = harness.server("s1").await;
+    harness.agents.remove(&address(&server));
+    let first = harness
+        .service
+        .servers
+        .refresh(server.key)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (first.outcome, first.server.status),
+        (PollOutcome::Unreachable, ServerStatus::Online)
+    );
+    let second = harness
+        .service
+        .servers
+        .refresh(server.key)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(second.server.status, ServerStatus::Offline);
+    assert!(
+        second
+            .detail
+            .is_some_and(|detail| detail.contains("10.0.0.1:5000"))
+    );
+    let page = harness
+        .store
+        .applications(&ApplicationFilter::default(), PageRequest::first())
+        .await
+        .unwrap();
+    assert_eq!(page.items[0].observed.status, ApplicationStatus::NoData);
+}
+
+#[tokio::test]
+async fn an_unreadable_answer_keeps_the_inventory() {
+    let harness = Harness::with_fleet(1).await;
+    let server = harness.server("s1").await;
+    harness
+        .agents
+        .arrange(address(&server), Agent::SpeaksNonsense);
+    for _ in 0..3 {
+        harness
+            .service
+            .servers
+            .refresh(server.key)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert_eq!(harness.applications().await.len(), 1);
+    assert!(harness.server("s1").await.last_error.is_some());
+}
+
+#[tokio::test]
+async fn an_unknown_server_is_none() {
+    let harness = Harness::new();
+    assert_eq!(
+        harness
+            .service
+            .servers
+            .refresh(drover_domain::Key::new(77))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn servers_in_haproxy_are_mapped_to_their_applications() {
+    let harness = Harness::with_fleet(2).await;
+    let instances = BalancerView::instances(&harness.store, PageRequest::first())
+        .await
+        .unwrap();
+    let backends = harness
+        .store
+        .backends(instances.items[0].key, PageRequest::first())
+        .await
+        .unwrap()
+        .unwrap();
+    let servers = harness
+        .store
+        .servers(backends.items[0].key, PageRequest::first())
+        .await
+        .unwrap()
+        .unwrap();
+    let mapped: Vec<_> = servers
+        .items
+        .iter()
+        .map(|server| server.application)
+        .collect();
+    let applications = harness.applications().await;
+    assert_eq!(
+        mapped,
+        applications.into_iter().map(Some).collect::<Vec<_>>()
+    );
+}

@@ -1,0 +1,325 @@
+//! One service over fakes, with a small fleet behind it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_domain::balancer::{ObservedServer, ServerWord};
+use drover_domain::fleet::{
+    ApplicationKey, ApplicationKind, ApplicationStatus, NewServer, ObservedApplication, Server,
+    VersionState,
+};
+use drover_domain::page::PageRequest;
+use drover_domain::rollout::drain::DrainWait;
+use drover_domain::rollout::job::JobEventKind;
+use drover_domain::rollout::task::{
+    ArtifactUrl, InstanceOutcome, Origin, TaskDetail, TaskId, UpdateMode,
+};
+use drover_ports::{AgentAddress, ServerRegistry, TaskView};
+use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
+use drover_testkit::clock::{FixedClock, SequentialIds};
+use drover_testkit::eventually::eventually;
+use drover_testkit::runner::{Script, ScriptedRunner};
+use drover_testkit::store::MemoryStore;
+use drover_usecases::{
+    ApplicationFilter, Background, FleetView, Policy, Ports, Service, UpdateOrder,
+};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub(crate) const ORCHESTRATOR: &str = "orchestrator-even-odd.yml";
+pub(crate) const HEAD: &str = "# Halves\n# Two halves\n#\n# Required parameters:\n#   app_instances - names\n#   distr_url - url\n#\n# Optional parameters:\n#   haproxy_backend - backend\n---\n";
+
+/// The fakes, and the service over them.
+pub(crate) struct Harness {
+    pub(crate) store: MemoryStore,
+    pub(crate) agents: Arc<ScriptedAgents>,
+    pub(crate) runner: Arc<ScriptedRunner>,
+    pub(crate) service: Service,
+}
+
+/// Workers of a service, stopped together.
+pub(crate) struct Workers {
+    stop: watch::Sender<bool>,
+    running: JoinSet<()>,
+}
+
+impl Workers {
+    pub(crate) async fn stop(mut self) {
+        self.stop.send(true).unwrap();
+        while let Some(ended) = self.running.join_next().await {
+            ended.unwrap();
+        }
+    }
+
+    /// As a kill would: nothing is handed over.
+    pub(crate) fn kill(mut self) {
+        self.running.abort_all();
+    }
+}
+
+impl Harness {
+    pub(crate) fn new() -> Self {
+        let store = MemoryStore::default();
+        let agents = Arc::new(ScriptedAgents::default());
+        let runner = Arc::new(ScriptedRunner::new());
+        let ports = ports(&store, &agents, &runner);
+        let policy = Policy {
+            default_orchestrator: ORCHESTRATOR.to_owned(),
+            ..Policy::default()
+        };
+        let service = Service::new(ports, policy);
+        Self {
+            store,
+            agents,
+            runner,
+            service,
+        }
+    }
+
+    /// Servers `s1`, `s2`, …, each with `a_1`, and `lb` with an HAProxy in front of them all.
+    pub(crate) async fn with_fleet(servers: u8) -> Self {
+        let harness = Self::new();
+        for number in 1..=servers {
+            let server = harness
+                .add_server(&format!("s{number}"), number, false)
+                .await;
+            harness
+                .agents
+                .arrange(address(&server), Agent::Answers(sight(number, "1.0.0")));
+            harness
+                .service
+                .servers
+                .refresh(server.key)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        let balancer = harness.add_server("lb", 200, true).await;
+        let members = (1..=servers)
+            .map(|number| balancer_server(number, "UP"))
+            .collect();
+        harness
+            .agents
+            .arrange(address(&balancer), Agent::Answers(balancer_sight(members)));
+        harness
+            .service
+            .servers
+            .refresh(balancer.key)
+            .await
+            .unwrap()
+            .unwrap();
+        harness
+            .runner
+            .script(ORCHESTRATOR, Script::new().head(HEAD));
+        harness.runner.script("update-app.yml", Script::new());
+        harness.service.orchestrators.scan().await.unwrap();
+        harness
+    }
+
+    /// The same world with another control host.
+    pub(crate) fn ports_with_runner(&self, runner: &Arc<ScriptedRunner>) -> Ports {
+        ports(&self.store, &self.agents, runner)
+    }
+
+    pub(crate) async fn add_server(&self, name: &str, number: u8, is_haproxy_node: bool) -> Server {
+        let server =
+            NewServer::new(name, &format!("10.0.0.{number}"), 5000, is_haproxy_node).unwrap();
+        self.service.servers.add(server).await.unwrap()
+    }
+
+    pub(crate) async fn applications(&self) -> Vec<ApplicationKey> {
+        let page = self
+            .store
+            .applications(&ApplicationFilter::default(), PageRequest::first())
+            .await
+            .unwrap();
+        page.items
+            .iter()
+            .map(|application| application.key)
+            .collect()
+    }
+
+    /// Asks for an update of everything and returns its only task.
+    pub(crate) async fn update(&self) -> TaskId {
+        let accepted = self
+            .service
+            .updates
+            .request(order(self.applications().await))
+            .await
+            .unwrap();
+        assert_eq!(accepted.tasks.len(), 1);
+        accepted.tasks[0]
+    }
+
+    /// Starts one worker called `name`.
+    pub(crate) fn work(&self, name: &str) -> Workers {
+        let (stop, stopped) = watch::channel(false);
+        let mut running = JoinSet::new();
+        let (background, name): (Background, String) = (self.service.background(), name.to_owned());
+        running.spawn(async move { background.worker_loop(name, stopped).await });
+        Workers { stop, running }
+    }
+
+    pub(crate) async fn task(&self, task: TaskId) -> TaskDetail {
+        TaskView::find(&self.store, task).await.unwrap().unwrap()
+    }
+
+    /// Waits until the task is over.
+    pub(crate) async fn until_over(&self, task: TaskId) -> TaskDetail {
+        eventually(Duration::from_secs(60), || async {
+            let detail = self.task(task).await;
+            if detail.task.finished_at.is_some() {
+                Ok(detail)
+            } else {
+                Err(format!("{detail:?}"))
+            }
+        })
+        .await
+    }
+
+    /// Waits until a play waits for its release.
+    pub(crate) async fn until_held(&self) {
+        eventually(Duration::from_secs(60), || async {
+            if self.runner.holds() > 0 {
+                Ok(())
+            } else {
+                Err("no play waits".to_owned())
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn server(&self, name: &str) -> Server {
+        let page = ServerRegistry::list(&self.store, PageRequest::first())
+            .await
+            .unwrap();
+        page.items
+            .into_iter()
+            .find(|server| server.name == name)
+            .unwrap()
+    }
+}
+
+fn ports(store: &MemoryStore, agents: &Arc<ScriptedAgents>, runner: &Arc<ScriptedRunner>) -> Ports {
+    let one = Arc::new(store.clone());
+    Ports {
+        servers: one.clone(),
+        inventory: one.clone(),
+        fleet: one.clone(),
+        snapshots: one.clone(),
+        balancers: one.clone(),
+        balancer_view: one.clone(),
+        tasks: one.clone(),
+        task_view: one.clone(),
+        orchestrators: one.clone(),
+        keys: one.clone(),
+        health: one,
+        agents: Arc::<ScriptedAgents>::clone(agents),
+        runner: Arc::<ScriptedRunner>::clone(runner),
+        clock: Arc::new(FixedClock::default()),
+        ids: Arc::new(SequentialIds::default()),
+    }
+}
+
+pub(crate) fn address(server: &Server) -> AgentAddress {
+    AgentAddress {
+        host: server.address.clone(),
+        port: server.port,
+    }
+}
+
+pub(crate) fn order(applications: Vec<ApplicationKey>) -> UpdateOrder {
+    UpdateOrder {
+        applications,
+        artifact: ArtifactUrl::parse("http://nexus/a-1.1.0.zip").unwrap(),
+        mode: UpdateMode::Update,
+        orchestrator: None,
+        drain_wait: DrainWait::DEFAULT,
+        origin: Origin {
+            actor: "ann".to_owned(),
+            request_id: "r1".to_owned(),
+        },
+        idempotency: None,
+    }
+}
+
+pub(crate) fn sight(number: u8, version: &str) -> Sight {
+    let application = ObservedApplication {
+        name: "a_1".to_owned(),
+        kind: ApplicationKind::Service,
+        status: ApplicationStatus::Online,
+        version: VersionState {
+            version: Some(version.to_owned()),
+            ..VersionState::default()
+        },
+        address: Some(format!("10.0.0.{number}")),
+        port: Some(8080),
+        pid: None,
+        path: None,
+        log_path: None,
+        container_id: None,
+        start_time: None,
+    };
+    Sight {
+        applications: vec![application],
+        ..Sight::default()
+    }
+}
+
+pub(crate) fn balancer_server(number: u8, word: &str) -> ObservedServer {
+    ObservedServer {
+        name: format!("s{number}_a_1"),
+        word: ServerWord::new(word),
+        admin: None,
+        sessions: Some(0),
+        queue: Some(0),
+        weight: 1,
+        check_status: Some("L7OK".to_owned()),
+        address: Some(format!("10.0.0.{number}")),
+        port: Some(8080),
+    }
+}
+
+pub(crate) fn balancer_sight(members: Vec<ObservedServer>) -> Sight {
+    let backends = BTreeMap::from([("be".to_owned(), members)]);
+    Sight {
+        balancers: BTreeMap::from([("default".to_owned(), backends)]),
+        ..Sight::default()
+    }
+}
+
+/// A play that reports both instances of a two-server fleet as done.
+pub(crate) fn successful() -> Script {
+    Script::new()
+        .head(HEAD)
+        .task("Drain")
+        .report("s1::a_1::s1_a_1", InstanceOutcome::Draining, None)
+        .report("s1::a_1::s1_a_1", InstanceOutcome::Done, Some("UP"))
+        .report("s2::a_1::s2_a_1", InstanceOutcome::Done, Some("UP"))
+        .stats(&[("localhost", 9, 0)])
+}
+
+/// A play whose first half fails.
+pub(crate) fn failing() -> Script {
+    Script::new()
+        .head(HEAD)
+        .report("s1::a_1::s1_a_1", InstanceOutcome::Updating, None)
+        .event(
+            JobEventKind::Failed,
+            Some("s1"),
+            Some("The checksum did not match"),
+        )
+        .report(
+            "s1::a_1::s1_a_1",
+            InstanceOutcome::Failed,
+            Some("the checksum did not match"),
+        )
+        .event(
+            JobEventKind::Failed,
+            Some("localhost"),
+            Some("the even half failed"),
+        )
+        .stats(&[("localhost", 3, 1)])
+        .exits(2)
+}

@@ -1,0 +1,12 @@
+//! The service over fakes: what is asked, what is stored, what is never done twice.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken setup should stop the test"
+)]
+
+mod fleet;
+mod harness;
+mod requests;
+mod runs;

@@ -1,0 +1,127 @@
+//! Asking for updates: what is refused before anything is created.
+
+use drover_domain::Key;
+use drover_domain::page::PageRequest;
+use drover_testkit::runner::Script;
+use drover_usecases::{Idempotency, RequestError, Subject, TaskView, UpdateOrder};
+
+use crate::harness::{HEAD, Harness, ORCHESTRATOR, order};
+
+async fn refused(harness: &Harness, order: UpdateOrder) -> RequestError {
+    let refusal = harness.service.updates.request(order).await.unwrap_err();
+    let tasks = TaskView::list(&harness.store, &[], PageRequest::first())
+        .await
+        .unwrap();
+    assert_eq!(tasks.items, [], "something was created");
+    refusal
+}
+
+#[tokio::test]
+async fn unknown_applications_are_named() {
+    let harness = Harness::with_fleet(1).await;
+    let mut keys = harness.applications().await;
+    keys.push(Key::new(900));
+    let refusal = refused(&harness, order(keys)).await;
+    assert_eq!(refusal.to_string(), "there is no application with id 900");
+}
+
+#[tokio::test]
+async fn an_unknown_orchestrator_is_named() {
+    let harness = Harness::with_fleet(1).await;
+    let order = UpdateOrder {
+        orchestrator: Some("none".to_owned()),
+        ..order(harness.applications().await)
+    };
+    let refusal = refused(&harness, order).await;
+    assert!(
+        matches!(&refusal, RequestError::UnknownOrchestrator { name } if name == "none"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn a_required_parameter_without_a_value_is_named() {
+    let harness = Harness::with_fleet(1).await;
+    let head = format!(
+        "{}#   unheard_of - something\n---\n",
+        HEAD.split("#\n# Optional").next().unwrap()
+    );
+    harness
+        .runner
+        .script(ORCHESTRATOR, Script::new().head(&head));
+    harness.service.orchestrators.scan().await.unwrap();
+    let refusal = refused(&harness, order(harness.applications().await)).await;
+    assert!(
+        refusal.to_string().contains("`unheard_of`") && refusal.to_string().contains(ORCHESTRATOR),
+        "{refusal}"
+    );
+    assert!(matches!(
+        refusal,
+        RequestError::Refused {
+            subject: Subject::Orchestrator,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn an_update_playbook_that_is_not_there_is_named() {
+    let harness = Harness::with_fleet(1).await;
+    let other = Harness::new();
+    let keys = harness.applications().await;
+    other.runner.script(ORCHESTRATOR, Script::new().head(HEAD));
+    let service = drover_usecases::Service::new(
+        harness.ports_with_runner(&other.runner),
+        drover_usecases::Policy {
+            default_orchestrator: ORCHESTRATOR.to_owned(),
+            ..Default::default()
+        },
+    );
+    let refusal = service.updates.request(order(keys)).await.unwrap_err();
+    assert!(
+        refusal.to_string().contains("`update-app.yml`"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn the_same_request_again_gives_the_same_tasks() {
+    let harness = Harness::with_fleet(2).await;
+    let idempotency = Idempotency {
+        scope: "ann".to_owned(),
+        key: "k".to_owned(),
+        digest: vec![1],
+    };
+    let order = UpdateOrder {
+        idempotency: Some(idempotency),
+        ..order(harness.applications().await)
+    };
+    let first = harness
+        .service
+        .updates
+        .request(order.clone())
+        .await
+        .unwrap();
+    let again = harness
+        .service
+        .updates
+        .request(order.clone())
+        .await
+        .unwrap();
+    assert_eq!((first.replayed, again.replayed), (false, true));
+    assert_eq!(first.tasks, again.tasks);
+    let other = Idempotency {
+        digest: vec![2],
+        ..order.idempotency.clone().unwrap()
+    };
+    let refusal = harness
+        .service
+        .updates
+        .request(UpdateOrder {
+            idempotency: Some(other),
+            ..order
+        })
+        .await
+        .unwrap_err();
+    assert!(matches!(refusal, RequestError::Store { .. }), "{refusal}");
+}
