@@ -33,7 +33,9 @@ pub struct Application {
 
 impl std::fmt::Debug for Application {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Application").field("listeners", &self.listeners).finish_non_exhaustive()
+        f.debug_struct("Application")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,8 +87,13 @@ impl Application {
     pub async fn build(settings: &Settings) -> Result<Self, StartError> {
         let store = Arc::new(connect(settings).await?);
         store.migrate().await?;
-        let agents = FagentHttp::new(settings.fleet.connection_timeout)
-            .map_err(|source| StartError::Client { source: Box::new(source) })?;
+        let agents = FagentHttp::new(drover_fagent_http::Options {
+            inventory_deadline: settings.fleet.connection_timeout,
+            balancer_deadline: settings.balancer.request_timeout,
+        })
+        .map_err(|source| StartError::Client {
+            source: Box::new(source),
+        })?;
         let ports = Ports {
             servers: store.clone(),
             inventory: store.clone(),
@@ -115,7 +122,12 @@ impl Application {
     pub async fn with_ports(settings: &Settings, ports: Ports) -> Result<Self, StartError> {
         let (clock, ids) = (Arc::clone(&ports.clock), Arc::clone(&ports.ids));
         let service = Service::new(ports, policy(settings));
-        keys::ensure(&service.access, settings.access.admin_key.as_ref(), clock.now()).await?;
+        keys::ensure(
+            &service.access,
+            settings.access.admin_key.as_ref(),
+            clock.now(),
+        )
+        .await?;
         let listeners = Listeners {
             api: listen(settings.server.listen).await?,
             admin: listen(settings.server.admin_listen).await?,
@@ -151,7 +163,15 @@ impl Application {
             Arc::new(move || ids.draw())
         });
         http.request_timeout = self.request_timeout;
-        serve::serve(self.service, self.listeners, http, self.workers, self.grace, stop).await
+        serve::serve(
+            self.service,
+            self.listeners,
+            http,
+            self.workers,
+            self.grace,
+            stop,
+        )
+        .await
     }
 }
 
@@ -166,13 +186,21 @@ pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartErr
         match SeaOrmStore::connect(&options).await {
             Ok(store) => return Ok(store),
             Err(error @ OpenError::UnknownKind { .. }) => {
-                return Err(StartError::Settings { reason: error.to_string() });
+                return Err(StartError::Settings {
+                    reason: error.to_string(),
+                });
             }
             Err(source) if Instant::now() + DATABASE_RETRY > end => {
-                return Err(StartError::Database { waited: database.start_timeout, source });
+                return Err(StartError::Database {
+                    waited: database.start_timeout,
+                    source,
+                });
             }
             Err(error) => {
-                tracing::warn!(error = &error as &(dyn std::error::Error + 'static), "the database is not there yet");
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the database is not there yet"
+                );
                 sleep(DATABASE_RETRY).await;
             }
         }
@@ -185,9 +213,18 @@ fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
     let mut options = drover_runner_ansible::Options::local(spool.clone(), playbooks);
     options.inventory = ansible.inventory.as_deref().map(absolute).transpose()?;
     options.python.clone_from(&ansible.python);
-    options.ansible_playbook.clone_from(&ansible.ansible_playbook);
+    options
+        .ansible_playbook
+        .clone_from(&ansible.ansible_playbook);
     options.max_runtime = ansible.max_runtime;
-    if let AnsibleTarget::Ssh { host, port, user, identity_file, known_hosts_file } = &ansible.target {
+    if let AnsibleTarget::Ssh {
+        host,
+        port,
+        user,
+        identity_file,
+        known_hosts_file,
+    } = &ansible.target
+    {
         options.transport = Transport::Ssh {
             host: host.clone(),
             port: *port,
@@ -197,20 +234,26 @@ fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
             control_folder: spool,
         };
     }
-    AnsibleRunner::new(options).map_err(|error| StartError::Settings { reason: error.to_string() })
+    AnsibleRunner::new(options).map_err(|error| StartError::Settings {
+        reason: error.to_string(),
+    })
 }
 
 // Relative paths mean the folder the service was started in.
 fn absolute(path: &Path) -> Result<PathBuf, StartError> {
-    std::path::absolute(path)
-        .map_err(|error| StartError::Settings { reason: format!("`{}` is no path: {error}", path.display()) })
+    std::path::absolute(path).map_err(|error| StartError::Settings {
+        reason: format!("`{}` is no path: {error}", path.display()),
+    })
 }
 
 fn policy(settings: &Settings) -> Policy {
     Policy {
         default_playbook: settings.rollout.default_playbook.clone(),
         default_orchestrator: settings.rollout.default_orchestrator.clone(),
-        poll: PollPolicy { offline_after: settings.fleet.offline_after.get(), ..PollPolicy::default() },
+        poll: PollPolicy {
+            offline_after: settings.fleet.offline_after.get(),
+            ..PollPolicy::default()
+        },
         polling_interval: settings.fleet.polling_interval,
         sync_interval: settings.balancer.sync_interval,
         poll_concurrency: settings.fleet.poll_concurrency.get(),
@@ -220,5 +263,7 @@ fn policy(settings: &Settings) -> Policy {
 }
 
 async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
 }

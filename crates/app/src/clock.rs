@@ -14,7 +14,10 @@ pub(crate) struct SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the Clock port's adapter")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the Clock port's adapter"
+        )]
         let now = chrono::Utc::now().timestamp_micros();
         let last = self.last.fetch_max(now, Ordering::AcqRel);
         Timestamp::from_micros(now.max(last))
@@ -27,7 +30,10 @@ pub(crate) struct UuidV7;
 
 impl IdSource for UuidV7 {
     fn draw(&self) -> Uuid {
-        #[expect(clippy::disallowed_methods, reason = "this is the IdSource port's adapter")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the IdSource port's adapter"
+        )]
         Uuid::now_v7()
     }
 }

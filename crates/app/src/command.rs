@@ -68,13 +68,19 @@ pub async fn run(
         Err(error) => {
             let is_help = !error.use_stderr();
             let _closed_output = error.print().is_err();
-            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(64) };
+            return if is_help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(64)
+            };
         }
     };
     match arguments.command {
         Command::Serve(file) => with_settings(&file, variables, serve).await.into(),
         Command::Migrate(file) => with_settings(&file, variables, migrate).await.into(),
-        Command::Config(ConfigCommand::Check(file)) => with_settings(&file, variables, check).await.into(),
+        Command::Config(ConfigCommand::Check(file)) => {
+            with_settings(&file, variables, check).await.into()
+        }
         Command::Config(ConfigCommand::Show(file)) => show(&file, variables).into(),
         Command::Version => {
             say(&format!("drover {}", env!("CARGO_PKG_VERSION")));
@@ -84,7 +90,11 @@ pub async fn run(
     }
 }
 
-async fn with_settings<F>(file: &File, variables: Vec<(String, String)>, act: impl FnOnce(Settings) -> F) -> Exit
+async fn with_settings<F>(
+    file: &File,
+    variables: Vec<(String, String)>,
+    act: impl FnOnce(Settings) -> F,
+) -> Exit
 where
     F: Future<Output = Exit>,
 {
@@ -110,14 +120,16 @@ async fn serve(settings: Settings) -> Exit {
         Ok(application) => application,
         Err(error) => return refused(&error),
     };
-    let (mut terminate, mut interrupt) =
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => {
-                complain(&format!("signals cannot be waited for: {error}"));
-                return Exit::Failed;
-            }
-        };
+    let (mut terminate, mut interrupt) = match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            complain(&format!("signals cannot be waited for: {error}"));
+            return Exit::Failed;
+        }
+    };
     let (told, mut tell) = tokio::sync::mpsc::channel::<()>(1);
     let served = application.serve(async move {
         tokio::select! {
@@ -157,14 +169,20 @@ async fn migrate(settings: Settings) -> Exit {
     };
     match migrated.await {
         Ok(status) => {
-            say(&format!("the database is up to date: {} steps", status.applied.len()));
+            say(&format!(
+                "the database is up to date: {} steps",
+                status.applied.len()
+            ));
             Exit::Success
         }
         Err(error) => refused(&error),
     }
 }
 
-#[expect(clippy::unused_async, reason = "one shape for everything that needs settings")]
+#[expect(
+    clippy::unused_async,
+    reason = "one shape for everything that needs settings"
+)]
 async fn check(_settings: Settings) -> Exit {
     say("the settings can be used");
     Exit::Success
@@ -178,7 +196,10 @@ fn show(file: &File, variables: Vec<(String, String)>) -> Exit {
     match described {
         Ok(settings) => {
             for setting in settings {
-                say(&format!("{} = {:?}  # {}", setting.key, setting.value, setting.origin));
+                say(&format!(
+                    "{} = {:?}  # {}",
+                    setting.key, setting.value, setting.origin
+                ));
             }
             Exit::Success
         }
@@ -190,18 +211,24 @@ fn show(file: &File, variables: Vec<(String, String)>) -> Exit {
 }
 
 fn read(file: &File) -> Result<Option<(String, String)>, String> {
-    let Some(path) = &file.config else { return Ok(None) };
+    let Some(path) = &file.config else {
+        return Ok(None);
+    };
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some((name, text))),
-        Err(error) => Err(format!("the settings file `{name}` cannot be read: {error}")),
+        Err(error) => Err(format!(
+            "the settings file `{name}` cannot be read: {error}"
+        )),
     }
 }
 
 fn refused(error: &StartError) -> Exit {
     complain(&chain(error));
     match error {
-        StartError::Database { .. } | StartError::Listen { .. } | StartError::Client { .. } => Exit::Unavailable,
+        StartError::Database { .. } | StartError::Listen { .. } | StartError::Client { .. } => {
+            Exit::Unavailable
+        }
         StartError::Migrate(MigrateError::NewerSchema { .. }) => Exit::Config,
         StartError::Migrate(_) => Exit::MigrationBusy,
         StartError::Settings { .. } | StartError::Key(_) => Exit::Config,
@@ -223,12 +250,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for goes to standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what was asked for goes to standard output"
+)]
 fn say(text: &str) {
     println!("{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "complaints of a command go to standard error")]
+#[expect(
+    clippy::print_stderr,
+    reason = "complaints of a command go to standard error"
+)]
 fn complain(text: &str) {
     eprintln!("drover: {text}");
 }

@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The configured key has not the form of one.
-    #[error("setting `access.admin_key` is no API key: drv_<16 hexadecimal digits>_<43 base64url characters>")]
+    #[error(
+        "setting `access.admin_key` is no API key: drv_<16 hexadecimal digits>_<43 base64url characters>"
+    )]
     NoKey,
     /// The machine gives no random numbers.
     #[error("no API key can be made: the machine gives no random numbers")]
@@ -29,14 +31,23 @@ pub(crate) async fn ensure(
 ) -> Result<(), KeyError> {
     if let Some(secret) = configured {
         let text = ApiKeyText::parse(secret.expose_secret()).map_err(|_| KeyError::NoKey)?;
-        return access.keep_key(&key(&text, "configured admin", now)).await.map_err(KeyError::Store);
+        return access
+            .keep_key(&key(&text, "configured admin", now))
+            .await
+            .map_err(KeyError::Store);
     }
     let (mut public, mut secret) = ([0; 8], [0; 32]);
     getrandom::fill(&mut public).map_err(KeyError::Random)?;
     getrandom::fill(&mut secret).map_err(KeyError::Random)?;
     let (parsed, text) = ApiKeyText::compose(public, secret);
-    if access.ensure_first_key(&key(&parsed, "first admin", now)).await.map_err(KeyError::Store)? {
-        tracing::warn!("this is the first start; the admin's API key is {text} and is shown only here, only now");
+    if access
+        .ensure_first_key(&key(&parsed, "first admin", now))
+        .await
+        .map_err(KeyError::Store)?
+    {
+        tracing::warn!(
+            "this is the first start; the admin's API key is {text} and is shown only here, only now"
+        );
     }
     Ok(())
 }

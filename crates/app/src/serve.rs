@@ -40,7 +40,10 @@ pub(crate) async fn serve(
         tracing::debug!("metrics are already recorded by another service of this process");
     }
     tracing::info!("the API listens on http://{}", listeners.api.local_addr()?);
-    tracing::info!("metrics are on http://{}/metrics", listeners.admin.local_addr()?);
+    tracing::info!(
+        "metrics are on http://{}/metrics",
+        listeners.admin.local_addr()?
+    );
     let admin = admin_router(handle, service.clone(), http.clone());
     let api = listen(listeners.api, router(service, http), stopped.clone());
     let admin = listen(listeners.admin, admin, stopped);
@@ -61,7 +64,10 @@ pub(crate) async fn serve(
             ended
         }
         Err(_) => {
-            tracing::warn!("not everything came to an end within {} s; stopped all the same", grace.as_secs());
+            tracing::warn!(
+                "not everything came to an end within {} s; stopped all the same",
+                grace.as_secs()
+            );
             Ok(())
         }
     }

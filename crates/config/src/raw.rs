@@ -49,6 +49,7 @@ pub(crate) struct Fleet {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Balancer {
     pub(crate) sync_interval_ms: u64,
+    pub(crate) request_timeout_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]

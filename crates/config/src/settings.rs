@@ -73,6 +73,8 @@ pub struct Fleet {
 pub struct Balancer {
     /// How often each HAProxy is synced.
     pub sync_interval: Duration,
+    /// The longest an agent may take for one answer about HAProxy.
+    pub request_timeout: Duration,
 }
 
 /// The control host.
@@ -271,6 +273,10 @@ impl TryFrom<raw::Raw> for Settings {
             },
             balancer: Balancer {
                 sync_interval: millis("balancer.sync_interval_ms", raw.balancer.sync_interval_ms)?,
+                request_timeout: millis(
+                    "balancer.request_timeout_ms",
+                    raw.balancer.request_timeout_ms,
+                )?,
             },
             ansible: ansible(raw.ansible)?,
             rollout: Rollout {

@@ -50,15 +50,24 @@ pub(crate) fn span(request: &Request) -> Span {
     )
 }
 
-/// The one line of the log that every answer gets.
+/// The line of the log that an answer gets. What went well is for those who debug: what a
+/// request changed is told by whoever changed it.
 pub(crate) fn answered<B>(response: &axum::http::Response<B>, latency: Duration, _: &Span) {
     let status = response.status().as_u16();
     let elapsed_ms = latency.as_secs_f64() * 1_000.0;
-    tracing::info!(
-        http.response.status_code = status,
-        elapsed_ms,
-        "answered {status}"
-    );
+    if status < 400 {
+        tracing::debug!(
+            http.response.status_code = status,
+            elapsed_ms,
+            "answered {status}"
+        );
+    } else {
+        tracing::info!(
+            http.response.status_code = status,
+            elapsed_ms,
+            "answered {status}"
+        );
+    }
 }
 
 /// Says what the metrics mean; before a recorder is installed this does nothing.

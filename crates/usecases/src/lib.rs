@@ -8,6 +8,7 @@
 mod access;
 mod background;
 mod balancer;
+mod fleet;
 mod orchestrators;
 mod polling;
 mod servers;
@@ -20,6 +21,7 @@ pub use drover_ports::{
     ApplicationFilter, BalancerView, Fault, FleetView, Idempotency, OrchestratorStore,
     ServerRegistry, StoreError, StoreHealth, TaskView,
 };
+pub use fleet::{ApplicationDetail, Fleet};
 pub use orchestrators::{Orchestrators, Scan, ScanError};
 pub use polling::{PollOutcome, Refreshed};
 pub use servers::Servers;

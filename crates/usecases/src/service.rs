@@ -14,7 +14,7 @@ use drover_ports::{
 use crate::background::Background;
 use crate::polling::Polling;
 use crate::updates::UpdateWorker;
-use crate::{Access, Orchestrators, Servers, Updates};
+use crate::{Access, Fleet, Orchestrators, Servers, Updates};
 
 /// Everything the service needs from outside.
 #[derive(Clone)]
@@ -108,6 +108,8 @@ pub struct Service {
     pub access: Access,
     /// Adding and refreshing servers.
     pub servers: Servers,
+    /// Looking at applications with what holds for them.
+    pub fleet: Fleet,
     /// Starting updates.
     pub updates: Updates,
     /// Finding orchestrator playbooks.
@@ -134,6 +136,7 @@ impl Service {
             polling.clone(),
         );
         Self {
+            fleet: Fleet::new(&ports, Arc::clone(&policy)),
             access: Access::new(Arc::clone(&ports.keys)),
             servers: Servers::new(&ports, polling.clone()),
             updates,

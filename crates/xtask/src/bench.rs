@@ -15,8 +15,8 @@ pub(crate) struct Arguments {
     /// Install what is missing with apt-get through sudo; root and CI=true need not say it
     #[arg(long, short, global = true)]
     yes: bool,
-    /// The build profile to measure
-    #[arg(long, global = true, default_value = "release", value_name = "NAME")]
+    /// The build profile to measure; `release` is slow to build and a little faster to run
+    #[arg(long, global = true, default_value = "dev", value_name = "NAME")]
     profile: String,
 }
 

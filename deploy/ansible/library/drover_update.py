@@ -87,13 +87,11 @@ class Run(object):
             argv += ["-e", "@" + given]
         argv += ["-e", "@" + own, "--", self.playbook]
         start = [{"composite": one["composite"], "outcome": "updating", "detail": None} for one in self.members]
-        # Module results of Ansible keep ANSIBLE_… of the module runner out of a nested run.
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("_")}
-        clean["DROVER_START_REPORTS"] = json.dumps(start)
+        environment = dict(os.environ, DROVER_START_REPORTS=json.dumps(start))
         path = os.path.join(folder, "output")
         with open(path, "wb") as output:
             code = subprocess.call(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                   cwd=os.path.dirname(self.playbook), env=clean)
+                                   cwd=os.path.dirname(self.playbook), env=environment)
         with open(path, "rb") as output:
             output.seek(max(0, os.path.getsize(path) - OUTPUT_BYTES_MAX))
             return code, output.read().decode("utf-8", "replace").strip()
@@ -118,7 +116,8 @@ class Run(object):
             report = event.get("report") or {}
             if "ok" in report:
                 reported[report["composite"]] = report
-        no_hosts = any(event["kind"] == "no_hosts" for event in told)
+        # A play of several may be for other hosts; a run in which no host did anything is no success.
+        no_hosts = any(event["kind"] == "no_hosts" for event in told) and not any(event.get("stats") for event in told)
         reason = None
         if code != 0:
             reasons = [event.get("message") for event in told if event["kind"] in ("failed", "unreachable")]
@@ -155,7 +154,11 @@ def main():
         module.fail_json(msg="the update playbook `%s` is not in the playbook folder" % options["playbook"], updated=[])
     updated = []
     for server, members in by_server(options["instances"]):
-        results, reason = Run(module, playbook, server, members).results()
+        try:
+            results, reason = Run(module, playbook, server, members).results()
+        except Exception as trouble:
+            reason = "the update playbook could not be run: %s" % trouble
+            results = [{"composite": one["composite"], "state": "failed", "detail": reason} for one in members]
         updated += results
         failed = [one for one in results if one["state"] == "failed"]
         if failed or reason:

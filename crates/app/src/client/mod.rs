@@ -12,6 +12,10 @@ pub(crate) enum ClientCommand {}
 #[derive(Debug, Args)]
 pub(crate) struct ClientOptions {}
 
-pub(crate) async fn run(command: ClientCommand, _options: &ClientOptions, _variables: &[(String, String)]) -> ExitCode {
+pub(crate) async fn run(
+    command: ClientCommand,
+    _options: &ClientOptions,
+    _variables: &[(String, String)],
+) -> ExitCode {
     match command {}
 }

@@ -29,12 +29,10 @@ pub(crate) async fn list(
 ) -> Result<Listed<Application>, ApiError> {
     let page = api
         .service
-        .views
         .fleet
         .applications(&list.filter, list.page)
         .await?;
-    let default = &api.service.policy.default_playbook;
-    Ok(list.reply(page.map(|application| Application::new(application, default))))
+    Ok(list.reply(page.map(Application::from)))
 }
 
 /// One application.
@@ -49,15 +47,11 @@ pub(crate) async fn get(
 ) -> Result<Json<Application>, ApiError> {
     let application = api
         .service
-        .views
         .fleet
         .application(ApplicationKey::new(id))
         .await?;
     let application = application.ok_or_else(|| ApiError::not_found("application", id))?;
-    Ok(Json(Application::new(
-        application,
-        &api.service.policy.default_playbook,
-    )))
+    Ok(Json(application.into()))
 }
 
 /// The version history of an application, newest first.

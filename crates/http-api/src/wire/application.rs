@@ -2,7 +2,7 @@
 
 use drover_domain::Key;
 use drover_domain::fleet::{self, ApplicationKind, ServerKey, VersionChangeKey};
-use drover_usecases::ApplicationFilter;
+use drover_usecases::{ApplicationDetail, ApplicationFilter};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -60,27 +60,26 @@ pub(crate) struct Application {
     last_seen: Option<Instant>,
 }
 
-impl Application {
-    pub(crate) fn new(application: fleet::Application, default_playbook: &str) -> Self {
-        let fleet::Application {
-            key,
-            server,
-            observed,
-            group,
-            number,
-            settings,
-            last_seen,
-            ..
-        } = application;
-        let (server_id, server_name) = server.map(|(key, name)| (key.get(), name)).unzip();
+impl From<ApplicationDetail> for Application {
+    fn from(detail: ApplicationDetail) -> Self {
+        let ApplicationDetail {
+            application,
+            playbook_path,
+            serves_as,
+        } = detail;
+        let (server_id, server_name) = application
+            .server
+            .map(|(key, name)| (key.get(), name))
+            .unzip();
+        let observed = application.observed;
         Self {
-            id: key.get(),
+            id: application.key.get(),
             server_id,
             server_name,
             name: observed.name,
             app_type: observed.kind.into(),
-            group: group.map(|(_, name)| name),
-            instance_number: number,
+            group: application.group.map(|(_, name)| name),
+            instance_number: application.number,
             status: observed.status.into(),
             version: observed.version.version,
             tag: observed.version.tag,
@@ -90,11 +89,9 @@ impl Application {
             path: observed.path,
             log_path: observed.log_path,
             distr_path: observed.version.distr_path,
-            effective_playbook: settings
-                .playbook_path
-                .unwrap_or_else(|| default_playbook.to_owned()),
-            haproxy_server: None,
-            last_seen: last_seen.map(Into::into),
+            effective_playbook: playbook_path,
+            haproxy_server: (!serves_as.is_empty()).then(|| serves_as.join(",")),
+            last_seen: application.last_seen.map(Into::into),
         }
     }
 }

@@ -33,9 +33,10 @@ impl Moody {
         let mood = *self.0.lock().unwrap();
         match mood {
             Mood::Works => Ok(()),
-            Mood::Fails => {
-                Err(StoreError::Unavailable { action: "find a key", source: DRIVER.into() })
-            }
+            Mood::Fails => Err(StoreError::Unavailable {
+                action: "find a key",
+                source: DRIVER.into(),
+            }),
             Mood::Hangs => pending().await,
             Mood::Panics => unreachable!("a bug"),
         }

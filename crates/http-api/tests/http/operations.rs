@@ -14,17 +14,30 @@ use serde_json::{Value, json};
 use crate::faulty::Mood;
 use crate::world::{World, send};
 
-const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/openapi.json");
+const COMMITTED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../docs/reference/openapi.json"
+);
 
 #[tokio::test]
 async fn readiness_follows_the_database() {
-    let world = World::with(|options| Options { readiness_timeout: Duration::from_millis(20), ..options }).await;
-    assert_eq!(world.get("/readyz").await.ok(200).json(), json!({ "status": "ready" }));
+    let world = World::with(|options| Options {
+        readiness_timeout: Duration::from_millis(20),
+        ..options
+    })
+    .await;
+    assert_eq!(
+        world.get("/readyz").await.ok(200).json(),
+        json!({ "status": "ready" })
+    );
     for mood in [Mood::Fails, Mood::Hangs] {
         world.health_mood.be(mood);
         world.keys_mood.be(mood);
         world.get("/readyz").await.problem(503, "unavailable");
-        assert_eq!(world.get("/livez").await.ok(200).json(), json!({ "status": "live" }));
+        assert_eq!(
+            world.get("/livez").await.ok(200).json(),
+            json!({ "status": "live" })
+        );
     }
     world.health_mood.be(Mood::Works);
     world.keys_mood.be(Mood::Works);
@@ -38,16 +51,39 @@ async fn operators_see_metrics_by_route_and_nothing_else() {
     let handle = recorder.handle();
     let _guard = metrics::set_default_local_recorder(&recorder);
     let world = World::new().await;
-    world.get("/api/v1/servers/77").await.problem(404, "not_found");
-    world.get("/api/v1/servers/78").await.problem(404, "not_found");
-    world.get("/nowhere/secret").await.problem(404, "no_such_route");
-    world.send(world.request("BREW".parse::<Method>().unwrap(), "/livez", None).body(Body::empty()).unwrap()).await;
+    world
+        .get("/api/v1/servers/77")
+        .await
+        .problem(404, "not_found");
+    world
+        .get("/api/v1/servers/78")
+        .await
+        .problem(404, "not_found");
+    world
+        .get("/nowhere/secret")
+        .await
+        .problem(404, "no_such_route");
+    world
+        .send(
+            world
+                .request("BREW".parse::<Method>().unwrap(), "/livez", None)
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await;
 
     let ids = SequentialIds::default();
-    let admin = admin_router(handle, world.service.clone(), Options::new(Arc::new(move || ids.draw())));
+    let admin = admin_router(
+        handle,
+        world.service.clone(),
+        Options::new(Arc::new(move || ids.draw())),
+    );
     let get = |path: &str| Request::get(path.to_owned()).body(Body::empty()).unwrap();
     let metrics = send(&admin, get("/metrics")).await.ok(200);
-    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        metrics.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     for line in [
         "drover_http_requests_total{method=\"GET\",route=\"/api/v1/servers/{id}\",status=\"404\"} 2",
@@ -61,21 +97,29 @@ async fn operators_see_metrics_by_route_and_nothing_else() {
 
     send(&admin, get("/livez")).await.ok(200);
     send(&admin, get("/readyz")).await.ok(200);
-    send(&admin, get("/api/servers")).await.problem(404, "no_such_route");
+    send(&admin, get("/api/servers"))
+        .await
+        .problem(404, "no_such_route");
     world.get("/metrics").await.problem(404, "no_such_route");
 }
 
 #[tokio::test]
 async fn the_document_is_served_and_shown() {
     let world = World::new().await;
-    let answer = world.send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await.ok(200);
+    let answer = world
+        .send(Request::get("/openapi.json").body(Body::empty()).unwrap())
+        .await
+        .ok(200);
     assert_eq!(answer.header("content-type"), "application/json");
     let document = answer.json();
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["info"]["title"], "Drover");
 
     let redirect = world.get("/docs").await;
-    assert_eq!((redirect.status.as_u16(), redirect.header("location")), (303, "/docs/"));
+    assert_eq!(
+        (redirect.status.as_u16(), redirect.header("location")),
+        (303, "/docs/")
+    );
     let page = world.get("/docs/").await.ok(200);
     assert!(String::from_utf8_lossy(&page.body).contains("swagger-ui"));
     let script = world.get("/docs/swagger-initializer.js").await.ok(200);
@@ -86,7 +130,10 @@ async fn the_document_is_served_and_shown() {
 fn the_committed_document_is_the_one_of_the_routes() {
     let committed = std::fs::read_to_string(COMMITTED).unwrap_or_default();
     let generated = format!("{}\n", openapi().to_pretty_json().unwrap());
-    assert!(committed == generated, "docs/reference/openapi.json is stale; run `cargo xtask openapi` and commit it");
+    assert!(
+        committed == generated,
+        "docs/reference/openapi.json is stale; run `cargo xtask openapi` and commit it"
+    );
 }
 
 #[test]
@@ -94,18 +141,31 @@ fn requests_are_closed_and_answers_are_whole() {
     let document: Value = serde_json::from_str(&openapi().to_json().unwrap()).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     for (name, schema) in schemas {
-        let Some(properties) = schema["properties"].as_object() else { continue };
+        let Some(properties) = schema["properties"].as_object() else {
+            continue;
+        };
         if ["NewServer", "BatchUpdate"].contains(&name.as_str()) {
             assert_eq!(schema["additionalProperties"], false, "{name}");
         } else {
-            assert_eq!(schema["required"].as_array().unwrap().len(), properties.len(), "{name}");
+            assert_eq!(
+                schema["required"].as_array().unwrap().len(),
+                properties.len(),
+                "{name}"
+            );
         }
     }
     for (path, item) in document["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {
             for (status, response) in operation["responses"].as_object().unwrap() {
-                let media = if status.as_str() < "400" { "application/json" } else { "application/problem+json" };
-                assert!(response["content"][media]["schema"].is_object(), "{path} {status}");
+                let media = if status.as_str() < "400" {
+                    "application/json"
+                } else {
+                    "application/problem+json"
+                };
+                assert!(
+                    response["content"][media]["schema"].is_object(),
+                    "{path} {status}"
+                );
             }
         }
     }

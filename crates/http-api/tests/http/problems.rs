@@ -17,7 +17,12 @@ use crate::world::{World, update};
 
 const UPDATE: &str = "/api/v1/applications/batch_update";
 
-async fn raw(world: &World, path: &str, content_type: Option<&str>, body: impl Into<Body>) -> crate::world::Answer {
+async fn raw(
+    world: &World,
+    path: &str,
+    content_type: Option<&str>,
+    body: impl Into<Body>,
+) -> crate::world::Answer {
     let mut request = world.request(Method::POST, path, Some(Role::Admin));
     if let Some(content_type) = content_type {
         request = request.header("content-type", content_type);
@@ -28,7 +33,15 @@ async fn raw(world: &World, path: &str, content_type: Option<&str>, body: impl I
 #[tokio::test]
 async fn unknown_routes_are_problems() {
     let world = World::new().await;
-    for path in ["/", "/api", "/api/v1", "/api/v2/servers", "/api/servers/", "/api/v1/servers/1/nothing", "/%ff"] {
+    for path in [
+        "/",
+        "/api",
+        "/api/v1",
+        "/api/v2/servers",
+        "/api/servers/",
+        "/api/v1/servers/1/nothing",
+        "/%ff",
+    ] {
         let problem = world.get(path).await.problem(404, "no_such_route");
         assert_eq!(problem["instance"], path);
     }
@@ -37,11 +50,31 @@ async fn unknown_routes_are_problems() {
 #[tokio::test]
 async fn bad_ids_are_problems() {
     let world = World::new().await;
-    for id in ["0", "-1", "x", "1.0", "9007199254740992", "99999999999999999999", "%00", "%ff", "1%20"] {
-        world.get(&format!("/api/servers/{id}")).await.problem(400, "invalid_path_parameter");
+    for id in [
+        "0",
+        "-1",
+        "x",
+        "1.0",
+        "9007199254740992",
+        "99999999999999999999",
+        "%00",
+        "%ff",
+        "1%20",
+    ] {
+        world
+            .get(&format!("/api/servers/{id}"))
+            .await
+            .problem(400, "invalid_path_parameter");
     }
-    for id in ["7", "00000000000000000000000000000007", "0190b3a4-7c00-7000-8000-00000000000g"] {
-        world.get(&format!("/api/tasks/{id}")).await.problem(400, "invalid_path_parameter");
+    for id in [
+        "7",
+        "00000000000000000000000000000007",
+        "0190b3a4-7c00-7000-8000-00000000000g",
+    ] {
+        world
+            .get(&format!("/api/tasks/{id}"))
+            .await
+            .problem(400, "invalid_path_parameter");
     }
 }
 
@@ -59,49 +92,81 @@ async fn absent_things_are_problems() {
     ] {
         world.get(path).await.problem(404, "not_found");
     }
-    world.post("/api/servers/7/refresh", Value::Null).await.problem(404, "not_found");
+    world
+        .post("/api/servers/7/refresh", Value::Null)
+        .await
+        .problem(404, "not_found");
 }
 
 #[tokio::test]
 async fn unknown_query_parameters_are_refused_everywhere() {
     let world = World::with_fleet().await;
+    let id = |path: &'static str| {
+        let world = &world;
+        async move { world.get(path).await.ok(200).json()["items"][0]["id"].to_string() }
+    };
+    let (server, instance) = (id("/api/servers").await, id("/api/haproxy/instances").await);
+    let app = world.apps[0];
     for path in [
         "servers",
-        "servers/1",
+        &format!("servers/{server}"),
         "applications",
-        "applications/1",
-        "applications/1/versions",
+        &format!("applications/{app}"),
+        &format!("applications/{app}/versions"),
         "application-groups",
         "events",
         "haproxy/instances",
-        "haproxy/instances/1/backends",
-        "haproxy/backends/1/servers",
+        &format!("haproxy/instances/{instance}/backends"),
         "tasks",
         "orchestrators",
     ] {
         world.get(&format!("/api/{path}")).await.ok(200);
-        world.get(&format!("/api/{path}?dry_run=true")).await.problem(400, "unknown_query_parameter");
+        world
+            .get(&format!("/api/{path}?dry_run=true"))
+            .await
+            .problem(400, "unknown_query_parameter");
     }
-    for path in ["servers/1/refresh", "orchestrators/scan"] {
-        world.post(&format!("/api/{path}?x"), Value::Null).await.problem(400, "unknown_query_parameter");
+    for path in [&format!("servers/{server}/refresh"), "orchestrators/scan"] {
+        world
+            .post(&format!("/api/{path}?x"), Value::Null)
+            .await
+            .problem(400, "unknown_query_parameter");
     }
     for path in ["servers", "applications/batch_update"] {
-        world.post(&format!("/api/{path}?x"), json!({})).await.problem(400, "unknown_query_parameter");
+        world
+            .post(&format!("/api/{path}?x"), json!({}))
+            .await
+            .problem(400, "unknown_query_parameter");
     }
 }
 
 #[tokio::test]
 async fn bad_bodies_are_problems() {
-    let world = World::with(|options| Options { body_limit: 1_000, ..options }).await;
+    let world = World::with(|options| Options {
+        body_limit: 1_000,
+        ..options
+    })
+    .await;
     for path in [UPDATE, "/api/v1/servers"] {
         for text in ["", "{", "not json", "{\"a\":1}}", "\u{0}"] {
-            raw(&world, path, Some("application/json"), text).await.problem(400, "malformed_body");
+            raw(&world, path, Some("application/json"), text)
+                .await
+                .problem(400, "malformed_body");
         }
-        for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("multipart/form-data")] {
-            raw(&world, path, content_type, "{}").await.problem(415, "unsupported_media_type");
+        for content_type in [
+            None,
+            Some("text/plain"),
+            Some("application/x-www-form-urlencoded"),
+            Some("multipart/form-data"),
+        ] {
+            raw(&world, path, content_type, "{}")
+                .await
+                .problem(415, "unsupported_media_type");
         }
         let large = format!("{{\"a\":\"{}\"}}", "x".repeat(1_000));
-        raw(&world, path, Some("application/json"), large).await.problem(413, "body_too_large");
+        raw(&world, path, Some("application/json"), large)
+            .await
+            .problem(413, "body_too_large");
         for (text, pointer) in [("[]", ""), ("null", ""), ("7", "")] {
             let answer = raw(&world, path, Some("application/json; charset=utf-8"), text).await;
             assert_eq!(answer.pointers(), [format!("{pointer} wrong_type")]);
@@ -111,16 +176,30 @@ async fn bad_bodies_are_problems() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_times_out() {
-    let world = World::with(|options| Options { body_timeout: Duration::from_millis(20), ..options }).await;
+    let world = World::with(|options| Options {
+        body_timeout: Duration::from_millis(20),
+        ..options
+    })
+    .await;
     let endless = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
-    raw(&world, UPDATE, Some("application/json"), endless).await.problem(408, "body_timeout");
-    let broken = Body::from_stream(stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("gone"))]));
-    raw(&world, UPDATE, Some("application/json"), broken).await.problem(400, "malformed_body");
+    raw(&world, UPDATE, Some("application/json"), endless)
+        .await
+        .problem(408, "body_timeout");
+    let broken = Body::from_stream(stream::iter([Err::<Vec<u8>, _>(std::io::Error::other(
+        "gone",
+    ))]));
+    raw(&world, UPDATE, Some("application/json"), broken)
+        .await
+        .problem(400, "malformed_body");
 }
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
-    let world = World::with(|options| Options { request_timeout: Duration::from_millis(20), ..options }).await;
+    let world = World::with(|options| Options {
+        request_timeout: Duration::from_millis(20),
+        ..options
+    })
+    .await;
     world.keys_mood.be(Mood::Hangs);
     world.get("/api/servers").await.problem(503, "timed_out");
     world.keys_mood.be(Mood::Works);
@@ -129,7 +208,11 @@ async fn a_request_that_takes_too_long_is_given_up() {
 
 #[tokio::test]
 async fn too_many_requests_at_once_are_told_so_at_once() {
-    let world = World::with(|options| Options { concurrency: 1, ..options }).await;
+    let world = World::with(|options| Options {
+        concurrency: 1,
+        ..options
+    })
+    .await;
     world.keys_mood.be(Mood::Hangs);
     let mut first = Box::pin(world.get("/api/servers"));
     assert!(futures::poll!(&mut first).is_pending());
@@ -145,9 +228,15 @@ async fn too_many_requests_at_once_are_told_so_at_once() {
 #[tokio::test]
 async fn request_ids_are_taken_or_made() {
     let world = World::new().await;
-    for (given, expected) in [("build-7.1_a", Some("build-7.1_a")), ("a b", None), ("", None)] {
+    for (given, expected) in [
+        ("build-7.1_a", Some("build-7.1_a")),
+        ("a b", None),
+        ("", None),
+    ] {
         for path in ["/api/servers", "/livez", "/nowhere"] {
-            let request = world.request(Method::GET, path, Some(Role::Viewer)).header("x-request-id", given);
+            let request = world
+                .request(Method::GET, path, Some(Role::Viewer))
+                .header("x-request-id", given);
             let answer = world.send(request.body(Body::empty()).unwrap()).await;
             let id = answer.header("x-request-id");
             match expected {
@@ -189,17 +278,24 @@ impl MakeWriter<'_> for Log {
 #[tokio::test]
 async fn a_failing_database_is_told_once_in_the_log_and_never_in_the_body() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone());
     let _guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
     let world = World::new().await;
     world.keys_mood.be(Mood::Fails);
-    let request = world.request(Method::GET, "/api/servers?limit=7", Some(Role::Admin)).header("x-request-id", "look-here");
+    let request = world
+        .request(Method::GET, "/api/servers?limit=7", Some(Role::Admin))
+        .header("x-request-id", "look-here");
     let answer = world.send(request.body(Body::empty()).unwrap()).await;
     answer.problem(503, "unavailable");
 
     let text = log.text();
     assert_eq!(text.matches("request failed for now").count(), 1, "{text}");
-    assert!(text.contains(DRIVER) && text.contains("look-here") && text.contains("/api/servers"), "{text}");
+    assert!(
+        text.contains(DRIVER) && text.contains("look-here") && text.contains("/api/servers"),
+        "{text}"
+    );
     assert!(!text.contains("limit=7"), "the query is in the log: {text}");
     assert!(!text.contains("drv_"), "a key is in the log: {text}");
 }

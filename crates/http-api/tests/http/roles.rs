@@ -30,13 +30,28 @@ const EXPECTED: &[(&str, &str, Role)] = &[
 ];
 
 /// Routes without a key; the list may only shrink.
-const OPEN: &[(&str, &str)] = &[("GET", "/livez"), ("GET", "/openapi.json"), ("GET", "/readyz")];
+const OPEN: &[(&str, &str)] = &[
+    ("GET", "/livez"),
+    ("GET", "/openapi.json"),
+    ("GET", "/readyz"),
+];
 
-const METHODS: [Method; 7] =
-    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE];
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+];
 
 fn concrete(path: &str) -> String {
-    let id = if path.contains("/tasks/") { "00000000-0000-0000-0000-000000000009" } else { "9" };
+    let id = if path.contains("/tasks/") {
+        "00000000-0000-0000-0000-000000000009"
+    } else {
+        "9"
+    };
     path.replace("{id}", id)
 }
 
@@ -58,17 +73,27 @@ async fn the_document_has_exactly_the_expected_routes_and_roles() {
     for (method, path, operation) in document(&world).await {
         match path.strip_prefix("/api/v1") {
             Some(path) => {
-                assert_eq!(operation["security"].as_array().map(Vec::len), Some(2), "{path}");
+                assert_eq!(
+                    operation["security"].as_array().map(Vec::len),
+                    Some(2),
+                    "{path}"
+                );
                 let role = Role::parse(operation["x-role"].as_str().unwrap()).unwrap();
                 guarded.push((method, path.to_owned(), role));
             }
             None => {
-                assert_eq!(operation["security"].as_array().map(Vec::len), Some(0), "{path}");
+                assert_eq!(
+                    operation["security"].as_array().map(Vec::len),
+                    Some(0),
+                    "{path}"
+                );
                 open.push((method, path));
             }
         }
     }
-    let owned = |(method, path, role): &(&str, &str, Role)| ((*method).to_owned(), (*path).to_owned(), *role);
+    let owned = |(method, path, role): &(&str, &str, Role)| {
+        ((*method).to_owned(), (*path).to_owned(), *role)
+    };
     assert_eq!(guarded, EXPECTED.iter().map(owned).collect::<Vec<_>>());
     let owned = |(method, path): &(&str, &str)| ((*method).to_owned(), (*path).to_owned());
     assert_eq!(open, OPEN.iter().map(owned).collect::<Vec<_>>());
@@ -81,18 +106,35 @@ async fn every_route_asks_for_a_key_and_for_its_role() {
         for (method, path, needed) in EXPECTED {
             let path = concrete(&format!("{prefix}{path}"));
             let method: Method = method.parse().unwrap();
-            let ask = |role| world.request(method.clone(), &path, role).body(Body::empty()).unwrap();
+            let ask = |role| {
+                world
+                    .request(method.clone(), &path, role)
+                    .body(Body::empty())
+                    .unwrap()
+            };
 
             let anonymous = world.send(ask(None)).await;
             anonymous.problem(401, "unauthenticated");
-            assert_eq!(anonymous.header("www-authenticate"), "Bearer realm=\"drover\"");
+            assert_eq!(
+                anonymous.header("www-authenticate"),
+                "Bearer realm=\"drover\""
+            );
             for role in [Role::Viewer, Role::Operator, Role::Admin] {
                 let answer = world.send(ask(Some(role))).await;
                 if role < *needed {
                     let problem = answer.problem(403, "forbidden");
-                    assert!(problem["detail"].as_str().unwrap().contains(needed.as_str()), "{problem}");
+                    assert!(
+                        problem["detail"]
+                            .as_str()
+                            .unwrap()
+                            .contains(needed.as_str()),
+                        "{problem}"
+                    );
                 } else {
-                    assert!(!matches!(answer.status.as_u16(), 401 | 403 | 405 | 500..), "{method} {path}: {answer:?}");
+                    assert!(
+                        !matches!(answer.status.as_u16(), 401 | 403 | 405 | 500..),
+                        "{method} {path}: {answer:?}"
+                    );
                     assert_ne!(answer.json()["code"], "no_such_route", "{method} {path}");
                 }
             }
@@ -105,15 +147,28 @@ async fn no_route_has_a_method_that_the_document_does_not_know() {
     let world = World::new().await;
     let routes = document(&world).await;
     for (_, path, _) in &routes {
-        let known: Vec<&str> =
-            routes.iter().filter(|(_, other, _)| other == path).map(|(method, _, _)| method.as_str()).collect();
+        let known: Vec<&str> = routes
+            .iter()
+            .filter(|(_, other, _)| other == path)
+            .map(|(method, _, _)| method.as_str())
+            .collect();
         let alias = path.replacen("/api/v1/", "/api/", 1);
-        for method in METHODS.iter().filter(|method| !known.contains(&method.as_str())) {
+        for method in METHODS
+            .iter()
+            .filter(|method| !known.contains(&method.as_str()))
+        {
             for path in [path, &alias] {
-                let request = world.request(method.clone(), &concrete(path), None).body(Body::empty()).unwrap();
+                let request = world
+                    .request(method.clone(), &concrete(path), None)
+                    .body(Body::empty())
+                    .unwrap();
                 let answer = world.send(request).await;
                 answer.problem(405, "method_not_allowed");
-                let allowed: Vec<&str> = answer.header("allow").split(',').filter(|method| *method != "HEAD").collect();
+                let allowed: Vec<&str> = answer
+                    .header("allow")
+                    .split(',')
+                    .filter(|method| *method != "HEAD")
+                    .collect();
                 assert_eq!(allowed, known, "{method} {path}");
             }
         }
@@ -123,7 +178,12 @@ async fn no_route_has_a_method_that_the_document_does_not_know() {
 #[tokio::test]
 async fn a_head_request_needs_the_role_of_get() {
     let world = World::new().await;
-    let ask = |role| world.request(Method::HEAD, "/api/servers", role).body(Body::empty()).unwrap();
+    let ask = |role| {
+        world
+            .request(Method::HEAD, "/api/servers", role)
+            .body(Body::empty())
+            .unwrap()
+    };
     assert_eq!(world.send(ask(None)).await.status, 401);
     let answer = world.send(ask(Some(Role::Viewer))).await.ok(200);
     assert!(answer.body.is_empty());
@@ -146,13 +206,22 @@ async fn wrong_keys_are_nobody() {
         ("x-api-key", mixed.clone()),
         ("x-api-key", "x".repeat(5_000)),
     ] {
-        let request = Request::get("/api/v1/servers").header(name, &value).body(Body::empty()).unwrap();
+        let request = Request::get("/api/v1/servers")
+            .header(name, &value)
+            .body(Body::empty())
+            .unwrap();
         let answer = world.send(request).await;
         answer.problem(401, "unauthenticated");
-        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"drover\", error=\"invalid_token\"");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            "Bearer realm=\"drover\", error=\"invalid_token\""
+        );
         assert!(!String::from_utf8_lossy(&answer.body).contains(&mixed));
     }
-    let request = Request::get("/api/v1/servers").header("x-api-key", good).body(Body::empty()).unwrap();
+    let request = Request::get("/api/v1/servers")
+        .header("x-api-key", good)
+        .body(Body::empty())
+        .unwrap();
     world.send(request).await.ok(200);
 }
 
@@ -161,7 +230,11 @@ async fn the_role_is_checked_before_the_body_is_read() {
     let world = World::new().await;
     let endless = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
     let request = world
-        .request(Method::POST, "/api/applications/batch_update", Some(Role::Viewer))
+        .request(
+            Method::POST,
+            "/api/applications/batch_update",
+            Some(Role::Viewer),
+        )
         .header("content-type", "application/json")
         .body(endless)
         .unwrap();

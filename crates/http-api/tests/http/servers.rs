@@ -15,7 +15,10 @@ fn server(name: &str) -> Value {
 async fn a_server_is_added_and_found_where_it_says() {
     let world = World::new().await;
     for (prefix, name) in [("/api", "web01"), ("/api/v1", "web02")] {
-        let answer = world.post(&format!("{prefix}/servers"), server(name)).await.ok(201);
+        let answer = world
+            .post(&format!("{prefix}/servers"), server(name))
+            .await
+            .ok(201);
         let id = answer.json()["id"].clone();
         assert_eq!(answer.header("location"), format!("{prefix}/servers/{id}"));
         let expected = json!({
@@ -23,7 +26,10 @@ async fn a_server_is_added_and_found_where_it_says() {
             "last_check": null, "last_error": null, "created_at": "2023-11-14T22:13:20.000Z",
         });
         assert_eq!(answer.json(), expected);
-        assert_eq!(world.get(answer.header("location")).await.ok(200).json(), expected);
+        assert_eq!(
+            world.get(answer.header("location")).await.ok(200).json(),
+            expected
+        );
     }
 }
 
@@ -31,31 +37,81 @@ async fn a_server_is_added_and_found_where_it_says() {
 async fn a_taken_name_is_a_conflict() {
     let world = World::new().await;
     world.post("/api/servers", server("web01")).await.ok(201);
-    let problem = world.post("/api/servers", server("web01")).await.problem(409, "already_exists");
-    assert!(problem["detail"].as_str().unwrap().contains("`web01`"), "{problem}");
-    assert_eq!(world.get("/api/servers").await.json()["items"].as_array().unwrap().len(), 1);
+    let problem = world
+        .post("/api/servers", server("web01"))
+        .await
+        .problem(409, "already_exists");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("`web01`"),
+        "{problem}"
+    );
+    assert_eq!(
+        world.get("/api/servers").await.json()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_a_server_is_refused_with_its_place() {
     let world = World::new().await;
     for (body, expected) in [
-        (json!({}), vec!["/name missing", "/address missing", "/port missing"]),
-        (json!({ "name": "web 1", "address": "192.0.2.9", "port": 1 }), vec!["/name invalid"]),
-        (json!({ "name": "-x", "address": "192.0.2.9", "port": 1 }), vec!["/name invalid"]),
-        (json!({ "name": "x".repeat(65), "address": "192.0.2.9", "port": 1 }), vec!["/name invalid"]),
-        (json!({ "name": "web01", "address": "http://192.0.2.9", "port": 1 }), vec!["/address invalid"]),
-        (json!({ "name": "web01", "address": "192.0.2.9:11011", "port": 1 }), vec!["/address invalid"]),
-        (json!({ "name": "web01", "address": "192.0.2.9", "port": 0 }), vec!["/port out_of_range"]),
-        (json!({ "name": "web01", "address": "192.0.2.9", "port": 65_536 }), vec!["/port out_of_range"]),
-        (json!({ "name": "web01", "address": "192.0.2.9", "port": "1" }), vec!["/port wrong_type"]),
-        (json!({ "name": 7, "address": null, "port": 1.5 }), vec!["/name wrong_type", "/address wrong_type", "/port wrong_type"]),
+        (
+            json!({}),
+            vec!["/name missing", "/address missing", "/port missing"],
+        ),
+        (
+            json!({ "name": "web 1", "address": "192.0.2.9", "port": 1 }),
+            vec!["/name invalid"],
+        ),
+        (
+            json!({ "name": "-x", "address": "192.0.2.9", "port": 1 }),
+            vec!["/name invalid"],
+        ),
+        (
+            json!({ "name": "x".repeat(65), "address": "192.0.2.9", "port": 1 }),
+            vec!["/name invalid"],
+        ),
+        (
+            json!({ "name": "web01", "address": "http://192.0.2.9", "port": 1 }),
+            vec!["/address invalid"],
+        ),
+        (
+            json!({ "name": "web01", "address": "192.0.2.9:11011", "port": 1 }),
+            vec!["/address invalid"],
+        ),
+        (
+            json!({ "name": "web01", "address": "192.0.2.9", "port": 0 }),
+            vec!["/port out_of_range"],
+        ),
+        (
+            json!({ "name": "web01", "address": "192.0.2.9", "port": 65_536 }),
+            vec!["/port out_of_range"],
+        ),
+        (
+            json!({ "name": "web01", "address": "192.0.2.9", "port": "1" }),
+            vec!["/port wrong_type"],
+        ),
+        (
+            json!({ "name": 7, "address": null, "port": 1.5 }),
+            vec![
+                "/name wrong_type",
+                "/address wrong_type",
+                "/port wrong_type",
+            ],
+        ),
         (
             json!({ "name": "web01", "address": "::1", "port": 1, "is_haproxy_node": "yes", "role": "lb" }),
             vec!["/is_haproxy_node wrong_type", "/role unknown_field"],
         ),
     ] {
-        assert_eq!(world.post("/api/servers", body.clone()).await.pointers(), expected, "{body}");
+        assert_eq!(
+            world.post("/api/servers", body.clone()).await.pointers(),
+            expected,
+            "{body}"
+        );
     }
     assert_eq!(world.get("/api/servers").await.json()["items"], json!([]));
 }
@@ -64,38 +120,83 @@ async fn what_cannot_be_a_server_is_refused_with_its_place() {
 async fn a_refresh_tells_what_the_agent_said() {
     let world = World::new().await;
     world.post("/api/servers", server("web01")).await.ok(201);
-    let address = AgentAddress { host: "192.0.2.9".to_owned(), port: 11_011 };
-    let sight = Sight { applications: vec![application("192.0.2.9", 1)], ..Sight::default() };
+    let address = AgentAddress {
+        host: "192.0.2.9".to_owned(),
+        port: 11_011,
+    };
+    let sight = Sight {
+        applications: vec![application("192.0.2.9", 1)],
+        ..Sight::default()
+    };
     for (agent, outcome, applications, status) in [
         (None, "unreachable", 0, "unknown"),
         (Some(Agent::SpeaksNonsense), "unreadable", 0, "online"),
         (Some(Agent::Answers(sight.clone())), "stored", 1, "online"),
         (Some(Agent::Answers(sight)), "unchanged", 1, "online"),
-        (Some(Agent::Answers(Sight::default())), "suspect", 0, "online"),
+        (
+            Some(Agent::Answers(Sight::default())),
+            "suspect",
+            0,
+            "online",
+        ),
     ] {
         if let Some(agent) = agent {
             world.agents.arrange(address.clone(), agent);
         }
-        let report = world.post("/api/servers/1/refresh", Value::Null).await.ok(200).json();
+        let report = world
+            .post("/api/servers/1/refresh", Value::Null)
+            .await
+            .ok(200)
+            .json();
         assert_eq!(report["outcome"], outcome, "{report}");
         assert_eq!(report["applications"], applications, "{report}");
-        assert_eq!(report["detail"].is_null(), matches!(outcome, "stored" | "unchanged"), "{report}");
+        assert_eq!(
+            report["detail"].is_null(),
+            matches!(outcome, "stored" | "unchanged"),
+            "{report}"
+        );
         assert_eq!(report["server"]["status"], status, "{report}");
         // Whatever the agent said, what is known stays known.
-        let known = world.get("/api/applications").await.json()["items"].as_array().unwrap().len();
-        assert_eq!(known, usize::from(matches!(outcome, "stored" | "unchanged" | "suspect")), "{outcome}");
+        let known = world.get("/api/applications").await.json()["items"]
+            .as_array()
+            .unwrap()
+            .len();
+        assert_eq!(
+            known,
+            usize::from(matches!(outcome, "stored" | "unchanged" | "suspect")),
+            "{outcome}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_scan_tells_what_it_found() {
     let world = World::new().await;
-    let report = world.post("/api/orchestrators/scan", Value::Null).await.ok(200).json();
-    assert_eq!(report, json!({ "scanned": 1, "new": 1, "updated": 0, "errors": [] }));
-    world.runner.script("orchestrator-other.yaml", Script::new());
-    let report = world.post("/api/orchestrators/scan", Value::Null).await.ok(200).json();
-    assert_eq!(report, json!({ "scanned": 2, "new": 1, "updated": 1, "errors": [] }));
+    let report = world
+        .post("/api/orchestrators/scan", Value::Null)
+        .await
+        .ok(200)
+        .json();
+    assert_eq!(
+        report,
+        json!({ "scanned": 1, "new": 1, "updated": 0, "errors": [] })
+    );
+    world
+        .runner
+        .script("orchestrator-other.yaml", Script::new());
+    let report = world
+        .post("/api/orchestrators/scan", Value::Null)
+        .await
+        .ok(200)
+        .json();
+    assert_eq!(
+        report,
+        json!({ "scanned": 2, "new": 1, "updated": 1, "errors": [] })
+    );
 
     world.runner.go_away(1);
-    world.post("/api/orchestrators/scan", Value::Null).await.problem(503, "unavailable");
+    world
+        .post("/api/orchestrators/scan", Value::Null)
+        .await
+        .problem(503, "unavailable");
 }

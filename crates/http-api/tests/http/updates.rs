@@ -19,11 +19,16 @@ async fn with_key(world: &World, key: &str, body: &Value) -> Answer {
         .request(Method::POST, PATH, Some(Role::Operator))
         .header("content-type", "application/json")
         .header("idempotency-key", key);
-    world.send(request.body(Body::from(body.to_string())).unwrap()).await
+    world
+        .send(request.body(Body::from(body.to_string())).unwrap())
+        .await
 }
 
 async fn tasks(world: &World) -> usize {
-    world.get("/api/tasks").await.ok(200).json()["items"].as_array().unwrap().len()
+    world.get("/api/tasks").await.ok(200).json()["items"]
+        .as_array()
+        .unwrap()
+        .len()
 }
 
 #[tokio::test]
@@ -31,10 +36,13 @@ async fn an_update_is_queued_and_found_where_it_says() {
     let world = World::with_fleet().await;
     for prefix in ["/api", "/api/v1"] {
         let body = json!({
-            "app_ids": [1, 2, 3, 4, 5, 6], "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "immediate",
+            "app_ids": world.apps, "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "immediate",
             "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
         });
-        let answer = world.post(&format!("{prefix}/applications/batch_update"), body).await.ok(202);
+        let answer = world
+            .post(&format!("{prefix}/applications/batch_update"), body)
+            .await
+            .ok(202);
         let accepted = answer.json();
         let id = accepted["task_ids"][0].as_str().unwrap();
         assert_eq!(
@@ -51,7 +59,7 @@ async fn an_update_is_queued_and_found_where_it_says() {
         let expected = json!({
             "id": id, "task_type": "update", "status": "pending",
             "params": {
-                "app_ids": [1, 2, 3, 4, 5, 6], "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "update",
+                "app_ids": world.apps, "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "update",
                 "playbook_path": "update-app.yml {server} {app} {distr_url} {mode}",
                 "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
             },
@@ -64,15 +72,27 @@ async fn an_update_is_queued_and_found_where_it_says() {
     let pending = world.get("/api/tasks?status=pending").await.ok(200).json();
     assert_eq!(pending["items"].as_array().unwrap().len(), 2);
     assert_eq!(pending["items"][0].get("runs"), None);
-    assert_eq!(world.get("/api/tasks?status=failed").await.ok(200).json()["items"], json!([]));
-    world.get("/api/tasks?status=running").await.problem(400, "invalid_query_parameter");
+    assert_eq!(
+        world.get("/api/tasks?status=failed").await.ok(200).json()["items"],
+        json!([])
+    );
+    world
+        .get("/api/tasks?status=running")
+        .await
+        .problem(400, "invalid_query_parameter");
 }
 
 #[tokio::test]
 async fn an_unknown_application_is_not_found_and_nothing_is_created() {
     let world = World::with_fleet().await;
-    let problem = world.post(PATH, update(&[1, 77, 2, 78])).await.problem(404, "not_found");
-    assert!(problem["detail"].as_str().unwrap().contains("77, 78"), "{problem}");
+    let problem = world
+        .post(PATH, update(&[world.apps[0], 7_777, world.apps[1], 7_778]))
+        .await
+        .problem(404, "not_found");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("7777, 7778"),
+        "{problem}"
+    );
     assert_eq!(tasks(&world).await, 0);
 }
 
@@ -82,24 +102,77 @@ async fn what_cannot_be_an_update_is_refused_with_its_place() {
     let url = "http://nexus.example/a.zip";
     for (body, expected) in [
         (json!({}), vec!["/app_ids missing", "/distr_url missing"]),
-        (json!({ "app_ids": [], "distr_url": url }), vec!["/app_ids empty"]),
-        (json!({ "app_ids": null, "distr_url": null }), vec!["/app_ids wrong_type", "/distr_url wrong_type"]),
-        (json!({ "app_ids": [1, 2, 3, 1], "distr_url": url }), vec!["/app_ids/3 duplicate"]),
-        (json!({ "app_ids": [1, "2", 0, -1, 1.5], "distr_url": url }),
-         vec!["/app_ids/1 wrong_type", "/app_ids/2 out_of_range", "/app_ids/3 out_of_range", "/app_ids/4 wrong_type"]),
-        (json!({ "app_ids": (1..=1_001).collect::<Vec<_>>(), "distr_url": url }), vec!["/app_ids too_many"]),
-        (json!({ "app_ids": [1], "distr_url": "" }), vec!["/distr_url invalid"]),
-        (json!({ "app_ids": [1], "distr_url": "a\nb" }), vec!["/distr_url invalid"]),
-        (json!({ "app_ids": [1], "distr_url": "-e x=y" }), vec!["/distr_url invalid"]),
-        (json!({ "app_ids": [1], "distr_url": "x".repeat(2_049) }), vec!["/distr_url invalid"]),
-        (json!({ "app_ids": [1], "distr_url": url, "mode": "restart" }), vec!["/mode invalid"]),
-        (json!({ "app_ids": [1], "distr_url": url, "orchestrator_playbook": "" }), vec!["/orchestrator_playbook invalid"]),
-        (json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": -0.1 }), vec!["/drain_wait_time invalid"]),
-        (json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": 60.5 }), vec!["/drain_wait_time invalid"]),
-        (json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": "5" }), vec!["/drain_wait_time wrong_type"]),
-        (json!({ "app_ids": [1], "distr_url": url, "dry_run": true }), vec!["/dry_run unknown_field"]),
+        (
+            json!({ "app_ids": [], "distr_url": url }),
+            vec!["/app_ids empty"],
+        ),
+        (
+            json!({ "app_ids": null, "distr_url": null }),
+            vec!["/app_ids wrong_type", "/distr_url wrong_type"],
+        ),
+        (
+            json!({ "app_ids": [1, 2, 3, 1], "distr_url": url }),
+            vec!["/app_ids/3 duplicate"],
+        ),
+        (
+            json!({ "app_ids": [1, "2", 0, -1, 1.5], "distr_url": url }),
+            vec![
+                "/app_ids/1 wrong_type",
+                "/app_ids/2 out_of_range",
+                "/app_ids/3 out_of_range",
+                "/app_ids/4 wrong_type",
+            ],
+        ),
+        (
+            json!({ "app_ids": (1..=1_001).collect::<Vec<_>>(), "distr_url": url }),
+            vec!["/app_ids too_many"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": "" }),
+            vec!["/distr_url invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": "a\nb" }),
+            vec!["/distr_url invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": "-e x=y" }),
+            vec!["/distr_url invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": "x".repeat(2_049) }),
+            vec!["/distr_url invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": url, "mode": "restart" }),
+            vec!["/mode invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": url, "orchestrator_playbook": "" }),
+            vec!["/orchestrator_playbook invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": -0.1 }),
+            vec!["/drain_wait_time invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": 60.5 }),
+            vec!["/drain_wait_time invalid"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": url, "drain_wait_time": "5" }),
+            vec!["/drain_wait_time wrong_type"],
+        ),
+        (
+            json!({ "app_ids": [1], "distr_url": url, "dry_run": true }),
+            vec!["/dry_run unknown_field"],
+        ),
     ] {
-        assert_eq!(world.post(PATH, body.clone()).await.pointers(), expected, "{body}");
+        assert_eq!(
+            world.post(PATH, body.clone()).await.pointers(),
+            expected,
+            "{body}"
+        );
     }
     assert_eq!(tasks(&world).await, 0);
 }
@@ -111,27 +184,47 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
         "orchestrator-needs.yml",
         Script::new().head("# Required parameters:\n#   wait_for_moon - the phase\n\n---\n"),
     );
-    world.post("/api/orchestrators/scan", Value::Null).await.ok(200);
-    for (name, told) in [("orchestrator-none.yml", "orchestrator-none.yml"), ("orchestrator-needs.yml", "wait_for_moon")] {
-        let mut body = update(&[1]);
+    world
+        .post("/api/orchestrators/scan", Value::Null)
+        .await
+        .ok(200);
+    for (name, told) in [
+        ("orchestrator-none.yml", "orchestrator-none.yml"),
+        ("orchestrator-needs.yml", "wait_for_moon"),
+    ] {
+        let mut body = update(&world.apps[..1]);
         body["orchestrator_playbook"] = json!(name);
         let problem = world.post(PATH, body).await.problem(422, "refused");
         assert_eq!(problem["errors"][0]["pointer"], "/orchestrator_playbook");
-        assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(told),
+            "{problem}"
+        );
     }
 
     // Two servers of one short name.
     let other = json!({ "name": "web01.elsewhere", "address": "192.0.2.1", "port": 11_011 });
     let id = world.post("/api/servers", other).await.ok(201).json()["id"].clone();
-    world.post(&format!("/api/servers/{id}/refresh"), Value::Null).await.ok(200);
+    world
+        .post(&format!("/api/servers/{id}/refresh"), Value::Null)
+        .await
+        .ok(200);
     let twins = world.get("/api/applications?name=jurws_1").await.json();
-    let ids: Vec<i64> = twins["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect();
+    let ids: Vec<i64> = twins["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_i64().unwrap())
+        .collect();
     let problem = world.post(PATH, update(&ids)).await.problem(422, "refused");
     assert_eq!(problem["errors"][0]["pointer"], "/app_ids");
     assert_eq!(tasks(&world).await, 0);
 
     world.runner.go_away(1);
-    world.post(PATH, update(&[1])).await.problem(503, "unavailable");
+    world
+        .post(PATH, update(&world.apps[..1]))
+        .await
+        .problem(503, "unavailable");
     assert_eq!(tasks(&world).await, 0);
 }
 
@@ -139,7 +232,7 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
 async fn a_hostile_artifact_url_is_kept_literally() {
     let world = World::with_fleet().await;
     let url = r#"http://nexus/'"; $(id) `id` {{ lookup('pipe', 'id') }} \ %0a"#;
-    let mut body = update(&[1]);
+    let mut body = update(&world.apps[..1]);
     body["distr_url"] = json!(url);
     let answer = world.post(PATH, body).await.ok(202);
     let task = world.get(answer.header("location")).await.ok(200).json();
@@ -149,9 +242,11 @@ async fn a_hostile_artifact_url_is_kept_literally() {
 #[tokio::test]
 async fn a_repeated_request_gets_the_same_tasks() {
     let world = World::with_fleet().await;
-    let first = with_key(&world, "deploy 7", &update(&[1, 2])).await.ok(202);
+    let first = with_key(&world, "deploy 7", &update(&world.apps[..2]))
+        .await
+        .ok(202);
     // The same wish in other words.
-    let mut again = update(&[1, 2]);
+    let mut again = update(&world.apps[..2]);
     again["mode"] = json!("immediate");
     again["drain_wait_time"] = Value::Null;
     let replay = with_key(&world, "deploy 7", &again).await.ok(202);
@@ -160,13 +255,30 @@ async fn a_repeated_request_gets_the_same_tasks() {
     assert_eq!(replay.json(), first.json());
     assert_eq!(tasks(&world).await, 1);
 
-    with_key(&world, "deploy 7", &update(&[2, 1])).await.problem(422, "idempotency_key_reused");
+    with_key(&world, "deploy 7", &update(&[world.apps[1], world.apps[0]]))
+        .await
+        .problem(422, "idempotency_key_reused");
     assert_eq!(tasks(&world).await, 1);
-    with_key(&world, "deploy 8", &update(&[1, 2])).await.ok(202);
+    with_key(&world, "deploy 8", &update(&world.apps[..2]))
+        .await
+        .ok(202);
     // The key belongs to its caller.
-    let request = world.request(Method::POST, PATH, Some(Role::Admin)).header("content-type", "application/json");
-    let request = request.header("idempotency-key", "deploy 7").body(Body::from(update(&[2, 1]).to_string()));
-    assert_eq!(world.send(request.unwrap()).await.ok(202).header("idempotency-replayed"), "");
+    let request = world
+        .request(Method::POST, PATH, Some(Role::Admin))
+        .header("content-type", "application/json");
+    let request = request
+        .header("idempotency-key", "deploy 7")
+        .body(Body::from(
+            update(&[world.apps[1], world.apps[0]]).to_string(),
+        ));
+    assert_eq!(
+        world
+            .send(request.unwrap())
+            .await
+            .ok(202)
+            .header("idempotency-replayed"),
+        ""
+    );
     assert_eq!(tasks(&world).await, 3);
 }
 
@@ -174,14 +286,24 @@ async fn a_repeated_request_gets_the_same_tasks() {
 async fn an_idempotency_key_is_printable() {
     let world = World::with_fleet().await;
     for key in ["", "a\tb", &"x".repeat(256)] {
-        with_key(&world, key, &update(&[1])).await.problem(400, "invalid_header");
+        with_key(&world, key, &update(&world.apps[..1]))
+            .await
+            .problem(400, "invalid_header");
     }
-    let request = world.request(Method::POST, PATH, Some(Role::Operator)).header("content-type", "application/json");
-    let request = request.header("idempotency-key", "a").header("idempotency-key", "b");
-    let request = request.body(Body::from(update(&[1]).to_string())).unwrap();
+    let request = world
+        .request(Method::POST, PATH, Some(Role::Operator))
+        .header("content-type", "application/json");
+    let request = request
+        .header("idempotency-key", "a")
+        .header("idempotency-key", "b");
+    let request = request
+        .body(Body::from(update(&world.apps[..1]).to_string()))
+        .unwrap();
     world.send(request).await.problem(400, "invalid_header");
     assert_eq!(tasks(&world).await, 0);
-    with_key(&world, &"x".repeat(255), &update(&[1])).await.ok(202);
+    with_key(&world, &"x".repeat(255), &update(&world.apps[..1]))
+        .await
+        .ok(202);
 }
 
 #[tokio::test]
@@ -192,11 +314,15 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
         Script::new()
             .head(HEADER)
             .task("drain")
-            .report("web01::jurws_1::web01_jurws_1", InstanceOutcome::Drained, Some("no sessions"))
+            .report(
+                "web01::jurws_1::web01_jurws_1",
+                InstanceOutcome::Drained,
+                Some("no sessions"),
+            )
             .stats(&[("localhost", 1, 1)])
             .exits(2),
     );
-    let answer = world.post(PATH, update(&[1, 2])).await.ok(202);
+    let answer = world.post(PATH, update(&world.apps[..2])).await.ok(202);
     let (stop, stopped) = watch::channel(false);
     let background = world.service.background();
     let worker = background.worker_loop("w1".to_owned(), stopped);
@@ -204,7 +330,11 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
         let path = answer.header("location");
         let task = eventually(Duration::from_secs(10), || async {
             let task = world.get(path).await.ok(200).json();
-            if task["status"] == "failed" { Ok(task) } else { Err(task.to_string()) }
+            if task["status"] == "failed" {
+                Ok(task)
+            } else {
+                Err(task.to_string())
+            }
         })
         .await;
         stop.send(true).unwrap();
@@ -213,18 +343,30 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
     let ((), task) = tokio::join!(worker, watch);
 
     assert_eq!(task["attempt"], 1);
-    assert_eq!(task["progress"].as_u64().map(|progress| progress <= 100), Some(true));
-    assert!(task["error"].is_string() && task["completed_at"].is_string(), "{task}");
+    assert_eq!(
+        task["progress"].as_u64().map(|progress| progress <= 100),
+        Some(true)
+    );
+    assert!(
+        task["error"].is_string() && task["completed_at"].is_string(),
+        "{task}"
+    );
     let run = &task["runs"][0];
-    assert_eq!((&run["status"], &run["exit_code"], &run["backend"]), (&json!("failed"), &json!(2), &json!("be_jurws")));
+    assert_eq!(
+        (&run["status"], &run["exit_code"], &run["backend"]),
+        (&json!("failed"), &json!(2), &json!("be_jurws"))
+    );
     let counts = json!({
         "host": "localhost", "ok": 1, "changed": 0, "unreachable": 0, "failed": 1, "skipped": 0, "rescued": 0, "ignored": 0,
     });
     assert_eq!(run["hosts"], json!([counts]));
     let instances = task["instances"].as_array().unwrap();
     assert_eq!(instances.len(), 2);
-    let drained: Vec<&Value> =
-        instances.iter().filter(|instance| instance["outcome"] == "left_drained").map(|instance| &instance["name"]).collect();
+    let drained: Vec<&Value> = instances
+        .iter()
+        .filter(|instance| instance["outcome"] == "left_drained")
+        .map(|instance| &instance["name"])
+        .collect();
     assert_eq!(json!(drained), task["left_drained"], "{task}");
     assert_eq!(drained.len(), 1, "{task}");
 
@@ -242,8 +384,13 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
                 assert_eq!(event["message"], "no sessions");
             }
         }
-        let Some(cursor) = page["next_cursor"].as_str() else { break };
-        path = format!("{}/events?limit=2&cursor={cursor}", answer.header("location"));
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!(
+            "{}/events?limit=2&cursor={cursor}",
+            answer.header("location")
+        );
     }
     assert_eq!(kinds, ["playbook_start", "task_start", "ok", "stats"]);
 }
@@ -251,11 +398,15 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
 #[tokio::test]
 async fn events_of_a_waiting_task_can_be_followed() {
     let world = World::with_fleet().await;
-    let answer = world.post(PATH, update(&[1])).await.ok(202);
+    let answer = world.post(PATH, update(&world.apps[..1])).await.ok(202);
     let path = format!("{}/events", answer.header("location"));
     let page = world.get(&path).await.ok(200).json();
     assert_eq!(page["items"], json!([]));
     let cursor = page["next_cursor"].as_str().expect("more may come");
-    let next = world.get(&format!("{path}?cursor={cursor}")).await.ok(200).json();
+    let next = world
+        .get(&format!("{path}?cursor={cursor}"))
+        .await
+        .ok(200)
+        .json();
     assert_eq!(next["next_cursor"], cursor);
 }

@@ -10,7 +10,6 @@ use drover_domain::Timestamp;
 use drover_domain::access::{ApiKey, Role};
 use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
-use drover_domain::id::Uuid;
 use drover_http_api::{ApiKeyText, Options, router};
 use drover_ports::{AgentAddress, IdSource};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
@@ -34,6 +33,8 @@ pub(crate) struct World {
     pub(crate) runner: Arc<ScriptedRunner>,
     pub(crate) keys_mood: Moody,
     pub(crate) health_mood: Moody,
+    /// The applications of the fleet: `jurws_1` and `jurws_2` of the first server, and so on.
+    pub(crate) apps: Vec<i64>,
     keys: BTreeMap<Role, String>,
 }
 
@@ -51,7 +52,9 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Checks that this is a problem of this status and code, whole and without leaks.
@@ -64,16 +67,25 @@ impl Answer {
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["type"], format!("urn:drover:problem:{code}"));
         assert_eq!(problem["request_id"], self.header("x-request-id"));
-        assert!(problem["request_id"].as_str().is_some_and(|id| !id.is_empty()));
+        assert!(
+            problem["request_id"]
+                .as_str()
+                .is_some_and(|id| !id.is_empty())
+        );
         assert_eq!(problem["retryable"], status == 503 || status == 408);
         assert_eq!(status == 503, self.headers.contains_key("retry-after"));
         assert_eq!(status == 401, self.headers.contains_key("www-authenticate"));
         assert_eq!(status == 405, self.headers.contains_key("allow"));
         for field in ["title", "detail", "instance"] {
-            assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {problem}");
+            assert!(
+                problem[field].as_str().is_some_and(|text| !text.is_empty()),
+                "{field}: {problem}"
+            );
         }
         assert!(problem["errors"].is_array());
-        assert!(!problem.to_string().contains("SELECT") && !problem.to_string().contains("/var/lib"));
+        assert!(
+            !problem.to_string().contains("SELECT") && !problem.to_string().contains("/var/lib")
+        );
         problem
     }
 
@@ -82,7 +94,16 @@ impl Answer {
     pub(crate) fn pointers(&self) -> Vec<String> {
         let problem = self.problem(422, "invalid_body");
         let errors = problem["errors"].as_array().unwrap();
-        errors.iter().map(|error| format!("{} {}", error["pointer"].as_str().unwrap(), error["code"].as_str().unwrap())).collect()
+        errors
+            .iter()
+            .map(|error| {
+                format!(
+                    "{} {}",
+                    error["pointer"].as_str().unwrap(),
+                    error["code"].as_str().unwrap()
+                )
+            })
+            .collect()
     }
 }
 
@@ -92,7 +113,7 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(Options) -> Options) -> Self {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(MemoryStore::default());
         let agents = Arc::new(ScriptedAgents::default());
         let runner = Arc::new(ScriptedRunner::new());
         runner.script(ORCHESTRATOR, Script::new().head(HEADER));
@@ -109,7 +130,10 @@ impl World {
             tasks: store.clone(),
             task_view: store.clone(),
             orchestrators: store.clone(),
-            keys: Arc::new(MoodyKeys { mood: keys_mood.clone(), keys: store }),
+            keys: Arc::new(MoodyKeys {
+                mood: keys_mood.clone(),
+                keys: store,
+            }),
             health: Arc::new(health_mood.clone()),
             agents: agents.clone(),
             runner: runner.clone(),
@@ -132,13 +156,23 @@ impl World {
         }
         let options = change(Options::new(Arc::new(move || ids.draw())));
         let router = router(service.clone(), options);
-        Self { service, ports, router, agents, runner, keys_mood, health_mood, keys }
+        Self {
+            service,
+            ports,
+            router,
+            agents,
+            runner,
+            keys_mood,
+            health_mood,
+            apps: Vec::new(),
+            keys,
+        }
     }
 
     /// Three servers with two instances each, the first with an HAProxy in front of all of them,
     /// and the orchestrator playbook.
     pub(crate) async fn with_fleet() -> Self {
-        let world = Self::new().await;
+        let mut world = Self::new().await;
         for number in 1..=3_u8 {
             let address = format!("192.0.2.{number}");
             let mut sight = Sight {
@@ -148,17 +182,37 @@ impl World {
             if number == 1 {
                 sight.balancers = BTreeMap::from([("default".to_owned(), backend())]);
             }
-            world.agents.arrange(AgentAddress { host: address.clone(), port: 11_011 }, Agent::Answers(sight));
+            world.agents.arrange(
+                AgentAddress {
+                    host: address.clone(),
+                    port: 11_011,
+                },
+                Agent::Answers(sight),
+            );
             let body = json!({
                 "name": format!("web{number:02}.example"), "address": address, "port": 11_011, "is_haproxy_node": number == 1
             });
             world.post("/api/v1/servers", body).await.ok(201);
         }
         // The HAProxy last: its servers are mapped to what is known by then.
-        for number in [3, 2, 1] {
-            world.post(&format!("/api/v1/servers/{number}/refresh"), Value::Null).await.ok(200);
+        let page = world.get("/api/v1/servers").await.ok(200).json();
+        for server in page["items"].as_array().unwrap().iter().rev() {
+            world
+                .post(
+                    &format!("/api/v1/servers/{}/refresh", server["id"]),
+                    Value::Null,
+                )
+                .await
+                .ok(200);
         }
-        world.post("/api/v1/orchestrators/scan", Value::Null).await.ok(200);
+        world
+            .post("/api/v1/orchestrators/scan", Value::Null)
+            .await
+            .ok(200);
+        let page = world.get("/api/v1/applications").await.ok(200).json();
+        let mut apps: Vec<&Value> = page["items"].as_array().unwrap().iter().collect();
+        apps.sort_by_key(|app| format!("{} {}", app["server_name"], app["name"]));
+        world.apps = apps.iter().map(|app| app["id"].as_i64().unwrap()).collect();
         world
     }
 
@@ -168,7 +222,12 @@ impl World {
 
     /// Asks as an admin.
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(self.request(Method::GET, path, Some(Role::Admin)).body(Body::empty()).unwrap()).await
+        self.send(
+            self.request(Method::GET, path, Some(Role::Admin))
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
     }
 
     /// Asks as an admin; null is no body.
@@ -177,12 +236,19 @@ impl World {
         let request = if body.is_null() {
             request.body(Body::empty())
         } else {
-            request.header("content-type", "application/json").body(Body::from(body.to_string()))
+            request
+                .header("content-type", "application/json")
+                .body(Body::from(body.to_string()))
         };
         self.send(request.unwrap()).await
     }
 
-    pub(crate) fn request(&self, method: Method, path: &str, role: Option<Role>) -> axum::http::request::Builder {
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        role: Option<Role>,
+    ) -> axum::http::request::Builder {
         let request = Request::builder().method(method).uri(path);
         match role {
             Some(role) => request.header("authorization", format!("Bearer {}", self.key(role))),
@@ -207,7 +273,11 @@ pub(crate) async fn send(router: &Router, request: Request<Body>) -> Answer {
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 16 * 1024 * 1024).await.unwrap();
-    Answer { status: parts.status, headers: parts.headers, body }
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
 }
 
 pub(crate) fn application(address: &str, number: u16) -> ObservedApplication {
@@ -215,7 +285,10 @@ pub(crate) fn application(address: &str, number: u16) -> ObservedApplication {
         name: format!("jurws_{number}"),
         kind: ApplicationKind::Service,
         status: ApplicationStatus::Online,
-        version: VersionState { version: Some("1.0.0".to_owned()), ..VersionState::default() },
+        version: VersionState {
+            version: Some("1.0.0".to_owned()),
+            ..VersionState::default()
+        },
         address: Some(address.to_owned()),
         port: Some(8_000 + number),
         pid: Some(7),
@@ -246,9 +319,4 @@ fn backend() -> BTreeMap<String, Vec<ObservedServer>> {
 /// A body for an update of these applications.
 pub(crate) fn update(ids: &[i64]) -> Value {
     json!({ "app_ids": ids, "distr_url": "http://nexus.example/jurws-1.1.0.zip" })
-}
-
-/// An identifier as [`SequentialIds`] draws it.
-pub(crate) fn uuid(number: u128) -> String {
-    Uuid::from_u128(number).to_string()
 }

@@ -493,6 +493,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unused_async, reason = "the suite waits for its fixture")]
     async fn fresh() -> Scripted {
         Scripted(ScriptedRunner::new())
     }

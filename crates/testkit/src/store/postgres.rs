@@ -55,9 +55,10 @@ pub async fn database(prepare: impl AsyncFnOnce(&str)) -> Database {
     lock.lock().expect("the template's lock file can be locked");
     let ready = cluster.directory.join(&template);
     if !ready.exists() {
-        let raw = cluster.database(&template);
-        prepare(&raw.url()).await;
-        std::mem::forget(raw);
+        // Left behind by a test that failed to prepare it.
+        cluster.sql(&format!("DROP DATABASE IF EXISTS {template} WITH (FORCE)"));
+        cluster.sql(&format!("CREATE DATABASE {template}"));
+        prepare(&url(&cluster.socket(), &template)).await;
         fs::write(&ready, []).expect("the server's directory can be written");
     }
     drop(lock);
@@ -75,8 +76,12 @@ impl Database {
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://postgres@localhost/{}?host={}", self.name, self.socket.display())
+        url(&self.socket, &self.name)
     }
+}
+
+fn url(socket: &Path, name: &str) -> String {
+    format!("postgres://postgres@localhost/{name}?host={}", socket.display())
 }
 
 impl Drop for Database {

@@ -54,6 +54,9 @@ pub trait SideDoor: Send + Sync {
     /// Gives a catalog entry settings.
     async fn set_catalog_settings(&self, catalog: CatalogKey, settings: SettingsLayer);
 
+    /// Takes the catalog entry away from a group.
+    async fn detach_group(&self, group: GroupKey);
+
     /// Makes an orchestrator playbook inactive.
     async fn retire_orchestrator(&self, file_path: &str);
 

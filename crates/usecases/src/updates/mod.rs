@@ -8,5 +8,6 @@ mod run;
 mod track;
 mod worker;
 
+pub(crate) use prepare::playbook_of;
 pub use request::{Accepted, RequestError, Subject, UpdateOrder, Updates};
 pub(crate) use worker::UpdateWorker;

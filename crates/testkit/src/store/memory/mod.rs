@@ -138,6 +138,10 @@ impl SideDoor for MemoryStore {
         self.unguarded().catalog.get_mut(&catalog.get()).expect("the catalog entry is stored").settings = settings;
     }
 
+    async fn detach_group(&self, group: GroupKey) {
+        self.unguarded().groups.get_mut(&group.get()).expect("the group is stored").catalog = None;
+    }
+
     async fn retire_orchestrator(&self, file_path: &str) {
         let mut state = self.unguarded();
         let found = state.orchestrators.values_mut().find(|playbook| playbook.metadata.file_path == file_path);
@@ -155,17 +159,4 @@ impl SideDoor for MemoryStore {
     async fn cut(&self) {
         self.unguarded().is_cut = true;
     }
-}
-
-
-#[cfg(test)]
-mod tests {
-    use super::MemoryStore;
-    use crate::store::World;
-
-    async fn fresh() -> World {
-        MemoryStore::world()
-    }
-
-    every_store_contract!(super::fresh);
 }

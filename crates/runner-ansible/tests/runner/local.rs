@@ -1,16 +1,8 @@
 //! The contract of the runner, on this host with the real Ansible.
-#![expect(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    missing_docs,
-    dead_code,
-    reason = "a test"
-)]
 
-mod support;
+use crate::support::ControlHost;
 
-use support::ControlHost;
-
+#[expect(clippy::unused_async, reason = "the suite waits for its fixture")]
 async fn fresh() -> ControlHost {
     ControlHost::local(|_| ())
 }

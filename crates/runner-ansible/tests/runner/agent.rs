@@ -185,15 +185,15 @@ impl World {
             }
             ("GET", ["", "artifacts", ..]) => self.artifact(
                 path,
-                header(request, "x-drover-instance").unwrap_or_default(),
+                &header(request, "x-drover-instance").unwrap_or_default(),
             ),
             ("GET", ["", "health", version]) => (200, format!(r#"{{"version": "{version}"}}"#)),
             _ => (404, r#"{"error":"not found"}"#.to_owned()),
         }
     }
 
-    fn artifact(&mut self, path: &str, instance: String) -> (u16, String) {
-        let is_broken = self.trouble.broken_for == Some(instance.as_str());
+    fn artifact(&mut self, path: &str, instance: &str) -> (u16, String) {
+        let is_broken = self.trouble.broken_for == Some(instance);
         if path.split('?').next().unwrap().ends_with(".sha256") {
             let digest = if is_broken {
                 "0".repeat(64)

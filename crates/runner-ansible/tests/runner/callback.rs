@@ -1,13 +1,10 @@
 //! What the events of a real play tell, and what they keep to themselves.
-#![expect(clippy::unwrap_used, dead_code, reason = "a test")]
 
-mod support;
-
+use crate::support::ControlHost;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobEventKind, JobStatus, Variable};
 use drover_domain::rollout::task::InstanceOutcome;
 use drover_ports::PlaybookRunner as _;
 use drover_testkit::runner::{job, story};
-use support::ControlHost;
 
 /// One play with a bit of everything; most of its seconds are Ansible's own.
 const PLAYBOOK: &str = r#"
@@ -47,7 +44,7 @@ const PLAYBOOK: &str = r#"
       until: tried.rc == 0
 "#;
 
-fn told<'a>(events: &'a [JobEvent], kind: JobEventKind, task: &str) -> Vec<&'a str> {
+fn said<'a>(events: &'a [JobEvent], kind: JobEventKind, task: &str) -> Vec<&'a str> {
     let fits = |event: &&JobEvent| event.kind == kind && event.task.as_deref() == Some(task);
     events
         .iter()
@@ -58,7 +55,9 @@ fn told<'a>(events: &'a [JobEvent], kind: JobEventKind, task: &str) -> Vec<&'a s
 
 #[tokio::test]
 async fn events_tell_reasons_and_reports_and_no_secrets() {
-    let host = ControlHost::local(|_| ());
+    let host = ControlHost::local(|options| {
+        options.inventory = Some(options.spool.with_file_name("inventory.yml"));
+    });
     host.write("playbooks/all.yml", PLAYBOOK);
     host.write(
         "inventory.yml",
@@ -74,28 +73,18 @@ async fn events_tell_reasons_and_reports_and_no_secrets() {
         "api_token".to_owned(),
         Variable::Text("tok-12345".to_owned()),
     );
-    let host = ControlHost {
-        runner: drover_runner_ansible::AnsibleRunner::new({
-            let mut options =
-                drover_runner_ansible::Options::local(host.path("spool"), host.path("playbooks"));
-            options.inventory = Some(host.path("inventory.yml"));
-            options
-        })
-        .unwrap(),
-        folder: host.folder,
-    };
     host.runner.launch(&everything).await.unwrap();
     let (events, status) = story(&host.runner, everything.id).await;
     assert_eq!(status, JobStatus::Ended { exit_code: 4 }, "{events:#?}");
 
-    let unreachable = told(&events, JobEventKind::Unreachable, "Reach");
+    let unreachable = said(&events, JobEventKind::Unreachable, "Reach");
     assert!(
         unreachable
             .iter()
             .any(|text| text.contains("127.0.0.1 port 1")),
         "{unreachable:?}"
     );
-    let secrets = told(&events, JobEventKind::Ok, "Secrets");
+    let secrets = said(&events, JobEventKind::Ok, "Secrets");
     assert_eq!(
         secrets,
         ["api_token=*** *** password: *** http://***@host/x {'db_password': '***', 'n': 1}"]
@@ -105,16 +94,16 @@ async fn events_tell_reasons_and_reports_and_no_secrets() {
         !raw.contains("tok-12345") && !raw.contains("hunter2") && !raw.contains("invocation"),
         "{raw}"
     );
-    let long = told(&events, JobEventKind::Ok, "Long");
+    let long = said(&events, JobEventKind::Ok, "Long");
     assert_eq!(
         long.iter()
             .map(|text| text.chars().count())
             .collect::<Vec<_>>(),
         [JobEvent::MESSAGE_MAX]
     );
-    assert_eq!(told(&events, JobEventKind::Ok, "Items"), ["one: told one"]);
+    assert_eq!(said(&events, JobEventKind::Ok, "Items"), ["one: told one"]);
     assert_eq!(
-        told(&events, JobEventKind::Ignored, "Items"),
+        said(&events, JobEventKind::Ignored, "Items"),
         ["two: told two"]
     );
     let reports: Vec<_> = events
@@ -137,15 +126,15 @@ async fn events_tell_reasons_and_reports_and_no_secrets() {
         "{events:#?}"
     );
     assert_eq!(
-        told(&events, JobEventKind::Retry, "Command"),
+        said(&events, JobEventKind::Retry, "Command"),
         ["try 1 of 1 failed"]
     );
     assert_eq!(
-        told(&events, JobEventKind::Failed, "Command"),
+        said(&events, JobEventKind::Failed, "Command"),
         ["non-zero return code: the reason"]
     );
-    let stats = &events.last().unwrap().stats;
-    let counts: Vec<_> = stats
+    let counted = &events.last().unwrap().stats;
+    let counts: Vec<_> = counted
         .iter()
         .map(|host| {
             (

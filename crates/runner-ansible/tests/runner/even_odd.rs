@@ -1,21 +1,12 @@
 //! The playbooks of `deploy/ansible` on the real Ansible, with a stand-in for the agent.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    dead_code,
-    reason = "a test"
-)]
-
-#[path = "support/agent.rs"]
-mod agent;
-mod support;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use agent::{Agent, Trouble};
+use crate::agent::{Agent, Trouble};
+use crate::support::ControlHost;
 use drover_domain::rollout::job::{
     InventoryHost, JobEvent, JobEventKind, JobStatus, PlaybookJob, Variable,
 };
@@ -23,7 +14,6 @@ use drover_domain::rollout::task::InstanceOutcome;
 use drover_ports::PlaybookRunner as _;
 use drover_testkit::runner::{job, story};
 use rustix::process::{Pid, Signal, kill_process_group};
-use support::ControlHost;
 
 const SERVERS: [&str; 4] = ["web1_a_1", "web1_a_2", "web2_a_1", "web2_a_2"];
 const INSTANCES: &str =
@@ -496,7 +486,7 @@ async fn applications_are_restarted_and_waited_for_each_on_its_own() {
         &("name: a_3\ntype: site\n".to_owned() + &health("1.0.0")),
     );
     let _running = Respawned::start(&host.path("web1/a_2/pid"));
-    support::until_exists(&host.path("web1/a_2/pid")).await;
+    crate::support::until_exists(&host.path("web1/a_2/pid")).await;
     let before = host.lines("web1/a_2/pid");
 
     let mut asked = update(&agent);

@@ -1,26 +1,17 @@
 //! The contract of the runner over SSH, with a real server and the real Ansible.
-#![expect(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    missing_docs,
-    dead_code,
-    reason = "a test"
-)]
-
-mod support;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::ControlHost;
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobId;
 use drover_ports::{PlaybookRunner, RunnerError};
 use drover_runner_ansible::Transport;
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Play, RunnerWorld, job};
-use support::ControlHost;
 use tempfile::TempDir;
 
 /// A control host behind an SSH server of its own.

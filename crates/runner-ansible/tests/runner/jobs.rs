@@ -1,8 +1,5 @@
 //! What a job goes through on its host: callers that die, signals, bounds, secrets. Mostly with a
 //! stand-in for `ansible-playbook`, because only the supervision is looked at.
-#![expect(clippy::unwrap_used, dead_code, reason = "a test")]
-
-mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -10,13 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::{ControlHost, kill, processes_of, until_exists};
 use drover_domain::rollout::job::{JobEventKind, JobStatus, PlaybookJob, Variable};
 use drover_ports::PlaybookRunner as _;
 use drover_runner_ansible::{AnsibleRunner, Options};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Play, RunnerWorld as _, job, story, until_waiting};
 use rustix::process::Signal;
-use support::{ControlHost, kill, processes_of, until_exists};
 
 const PATIENCE: Duration = Duration::from_secs(25);
 
@@ -57,7 +54,7 @@ fn runner_in(folder: &Path) -> AnsibleRunner {
 )]
 fn caller(test: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &format!("jobs::{test}"), "--nocapture"])
         .env(CALLER, folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -293,7 +290,7 @@ async fn a_stopped_real_play_leaves_no_process() {
 #[tokio::test]
 async fn a_play_that_takes_too_long_is_stopped_and_says_so() {
     let host = scripted("sleep 60", |options| {
-        options.max_runtime = Duration::from_secs(1)
+        options.max_runtime = Duration::from_secs(1);
     });
     let slow = job(8, "play.yml");
     host.runner.launch(&slow).await.unwrap();
@@ -306,7 +303,7 @@ async fn a_play_that_takes_too_long_is_stopped_and_says_so() {
 #[tokio::test]
 async fn a_play_that_says_nothing_for_too_long_is_stopped() {
     let host = scripted("echo loud >&2; sleep 60", |options| {
-        options.max_idle = Some(Duration::from_secs(1))
+        options.max_idle = Some(Duration::from_secs(1));
     });
     let silent = job(9, "play.yml");
     host.runner.launch(&silent).await.unwrap();

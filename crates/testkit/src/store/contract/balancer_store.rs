@@ -1,0 +1,290 @@
+//! What [`BalancerStore`](drover_ports::BalancerStore) promises.
+
+use drover_domain::Key;
+use drover_domain::balancer::sync::{self, ServerUpsert, SyncChange};
+use drover_domain::balancer::{
+    BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis, MappingCandidate, ObservedServer,
+};
+use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
+use drover_ports::NewMapping;
+
+use crate::store::World;
+use crate::store::fixtures::{HOSTILE, at, balancer, balancer_server, fleet, new_server, observed, poll, sync as synced};
+
+async fn node(world: &World) -> ServerKey {
+    let server = NewServer::new("lb01", "10.0.0.2", 5001, true).unwrap();
+    world.servers().add(&server, at(0)).await.unwrap().key
+}
+
+async fn discovered(world: &World, server: ServerKey, names: &[&str]) -> Vec<(InstanceKey, String)> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let instances = world.balancers().discovered(server, &names, at(1)).await.unwrap();
+    instances.into_iter().map(|instance| (instance.key, instance.name)).collect()
+}
+
+async fn servers(world: &World, instance: InstanceKey) -> Vec<BalancerServer> {
+    world.balancers().load(instance).await.unwrap().unwrap().servers
+}
+
+async fn server(world: &World, instance: InstanceKey, name: &str) -> BalancerServer {
+    servers(world, instance).await.into_iter().find(|server| server.observed.name == name).unwrap()
+}
+
+fn mapping(server: BalancerServerKey, application: ApplicationKey, basis: MappingBasis) -> NewMapping {
+    NewMapping { server, application, basis, at: at(5) }
+}
+
+async fn actions(world: &World) -> Vec<(ApplicationKey, String)> {
+    let history = world.side_door().mapping_history().await;
+    history.into_iter().map(|(_, application, action)| (application, action)).collect()
+}
+
+store_contract! { $ balancer_store => balancer_store_contract;
+    /// Discovered instances are active, new, and in the order of their names.
+    async fn discovered_instances_are_active(world) {
+        let node = node(world).await;
+        let names = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
+        let instances = world.balancers().discovered(node, &names, at(1)).await.unwrap();
+        assert_eq!(instances.iter().map(|instance| instance.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let first = &instances[0];
+        assert_eq!((first.server, first.server_name.as_str(), first.is_active), (node, "lb01", true));
+        assert_eq!((first.last_sync, first.last_sync_status, &first.last_sync_error), (None, FetchStatus::Unknown, &None));
+        assert_eq!((first.empty_answers, first.backends), (0, 0));
+        assert_eq!(world.balancers().active_instances(node).await.unwrap(), instances);
+    }
+
+    /// An instance that is no longer listed becomes inactive; one that returns has its old key.
+    async fn a_returning_instance_keeps_its_key(world) {
+        let node = node(world).await;
+        let before = discovered(world, node, &["a", "b"]).await;
+        assert_eq!(discovered(world, node, &["b"]).await, before[1..]);
+        let left = world.balancers().load(before[0].0).await.unwrap().unwrap();
+        assert!(!left.instance.is_active);
+        assert_eq!(discovered(world, node, &["a", "b"]).await, before);
+    }
+
+    /// The instances of one server are not those of another; a server that is not there has none.
+    async fn instances_belong_to_their_server(world) {
+        let node = node(world).await;
+        let other = world.servers().add(&new_server("lb02"), at(0)).await.unwrap().key;
+        let first = discovered(world, node, &["default"]).await;
+        let second = discovered(world, other, &["default"]).await;
+        assert_ne!(first, second);
+        assert_eq!(discovered(world, node, &["default"]).await, first);
+        assert_eq!(discovered(world, Key::new(404), &["default"]).await, []);
+        assert_eq!(world.balancers().active_instances(Key::new(404)).await.unwrap(), []);
+    }
+
+    /// An instance that is not there is absent.
+    async fn an_unknown_instance_is_absent(world) {
+        assert_eq!(world.balancers().load(Key::new(404)).await.unwrap(), None);
+    }
+
+    /// What a sync stored is loaded equal.
+    async fn what_was_stored_is_loaded_equal(world) {
+        let up = ObservedServer { check_status: Some(HOSTILE.to_owned()), ..balancer_server("up", "UP 1/3") };
+        let bare = ObservedServer {
+            admin: None,
+            sessions: None,
+            queue: None,
+            check_status: None,
+            address: None,
+            port: None,
+            ..balancer_server("bare", "MAINT")
+        };
+        let instance = balancer(world, "lb01", &[("be", &[up.clone(), bare.clone()]), ("empty", &[])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!((known.instance.last_sync, known.instance.last_sync_status), (Some(at(2)), FetchStatus::Success));
+        assert_eq!(known.instance.backends, 2);
+        let backend = known.backends.iter().find(|backend| backend.name == "be").unwrap();
+        assert_eq!((backend.instance, backend.servers, backend.ready, backend.removed_at), (instance, 2, 1, None));
+        assert_eq!((backend.last_fetch_status, &backend.last_fetch_error), (FetchStatus::Success, &None));
+        for expected in [up, bare] {
+            let stored = server(world, instance, &expected.name).await;
+            assert_eq!((stored.backend, stored.last_seen, stored.removed_at), (backend.key, Some(at(2)), None));
+            assert_eq!((stored.observed, stored.application), (expected, None));
+        }
+    }
+
+    /// A quiet change is the instance's row and nothing else.
+    async fn a_quiet_change_is_the_instances_row_only(world) {
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let before = world.balancers().load(instance).await.unwrap().unwrap();
+        world.balancers().store(&sync::failed(&before.instance, HOSTILE, at(50))).await.unwrap();
+        let after = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!((after.instance.last_sync, after.instance.last_sync_status), (Some(at(50)), FetchStatus::Failed));
+        assert_eq!(after.instance.last_sync_error.as_deref(), Some(HOSTILE));
+        assert_eq!((after.backends, after.servers), (before.backends, before.servers));
+    }
+
+    /// A backend and a server that return keep their keys.
+    async fn what_returns_keeps_its_key(world) {
+        let srv = [balancer_server("srv1", "UP")];
+        let instance = balancer(world, "lb01", &[("be", &srv), ("other", &[])]).await;
+        let before = world.balancers().load(instance).await.unwrap().unwrap();
+        synced(world, instance, &[("other", &[])], at(10)).await;
+        let gone = world.balancers().load(instance).await.unwrap().unwrap();
+        let backend = gone.backends.iter().find(|backend| backend.name == "be").unwrap();
+        assert_eq!((backend.removed_at, backend.servers, gone.servers[0].removed_at), (Some(at(10)), 0, Some(at(10))));
+        assert_eq!(gone.instance.backends, 1);
+        synced(world, instance, &[("be", &srv), ("other", &[])], at(20)).await;
+        let back = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!(back.backends, before.backends);
+        assert_eq!((back.servers[0].key, back.servers[0].removed_at), (before.servers[0].key, None));
+    }
+
+    /// With a backend its servers are gone, whether the change names them or not.
+    async fn with_a_backend_its_servers_are_gone(world) {
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let change = SyncChange {
+            removed_backends: vec![known.backends[0].key],
+            at: at(10),
+            ..sync::failed(&known.instance, "", at(10))
+        };
+        world.balancers().store(&change).await.unwrap();
+        assert_eq!(servers(world, instance).await[0].removed_at, Some(at(10)));
+    }
+
+    /// A server that HAProxy lists twice is stored once; the last counts.
+    async fn the_last_of_two_servers_counts(world) {
+        let instance = balancer(world, "lb01", &[("be", &[])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let upsert = |word| ServerUpsert { backend: "be".to_owned(), observed: balancer_server("srv1", word) };
+        let change = SyncChange { servers: vec![upsert("UP"), upsert("DOWN")], ..sync::failed(&known.instance, "", at(3)) };
+        world.balancers().store(&change).await.unwrap();
+        let stored = servers(world, instance).await;
+        assert_eq!(stored.iter().map(|server| server.observed.word.as_str()).collect::<Vec<_>>(), ["DOWN"]);
+    }
+
+    /// Status changes get history rows, in their order.
+    async fn status_changes_get_history_rows(world) {
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        assert_eq!(world.side_door().status_history().await, []);
+        for word in ["DRAIN", "MAINT"] {
+            synced(world, instance, &[("be", &[balancer_server("srv1", word)])], at(10)).await;
+        }
+        let key = server(world, instance, "srv1").await.key;
+        let row = |old: &str, new: &str| (key, old.to_owned(), new.to_owned());
+        assert_eq!(world.side_door().status_history().await, [row("UP", "DRAIN"), row("DRAIN", "MAINT")]);
+    }
+
+    /// Only present servers without an active mapping are unmapped.
+    async fn unmapped_servers_are_present_and_without_a_mapping(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let all = ["mapped", "free", "gone"].map(|name| balancer_server(name, "UP"));
+        let instance = balancer(world, "lb01", &[("be", &all), ("dead", &[balancer_server("x", "UP")])]).await;
+        let mapped = server(world, instance, "mapped").await.key;
+        world.balancers().map(&[mapping(mapped, keys[0], MappingBasis::Name)]).await.unwrap();
+        synced(world, instance, &[("be", &all[..2])], at(10)).await;
+        let free = server(world, instance, "free").await;
+        assert_eq!(world.balancers().unmapped(instance).await.unwrap(), [free]);
+    }
+
+    /// Candidates are the applications with a server; without an address of their own they have the server's.
+    async fn candidates_have_an_address(world) {
+        let server = world.servers().add(&new_server("app01.example"), at(0)).await.unwrap();
+        let own = ObservedApplication {
+            address: Some("10.7.7.7".to_owned()),
+            port: Some(8080),
+            ..observed("own", None)
+        };
+        poll(world, server.key, &[observed("bare", None)], at(1)).await;
+        poll(world, server.key, &[observed("bare", None), own], at(2)).await;
+        let applications = world.inventory().load(server.key).await.unwrap().unwrap().applications;
+        let candidate = |place: usize, name: &str, address: &str, port| MappingCandidate {
+            application: applications[place].key,
+            name: name.to_owned(),
+            server_name: "app01.example".to_owned(),
+            address: address.to_owned(),
+            port,
+        };
+        let expected = [candidate(0, "bare", "10.0.0.1", None), candidate(1, "own", "10.7.7.7", Some(8080))];
+        assert_eq!(world.balancers().candidates().await.unwrap(), expected);
+    }
+
+    /// A mapping is active once it is made; making it again changes nothing.
+    async fn a_mapping_is_made_once(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        for _ in 0..2 {
+            world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Name)]).await.unwrap();
+        }
+        assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
+        assert_eq!(world.side_door().mapping_history().await, [(srv1, keys[0], "created".to_owned())]);
+        world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Address)]).await.unwrap();
+        assert_eq!(actions(world).await.last(), Some(&(keys[0], "updated".to_owned())));
+    }
+
+    /// Another application takes the place of the one before; every step has a history row.
+    async fn another_mapping_replaces_the_one_before(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        for application in [keys[0], keys[1], keys[0]] {
+            world.balancers().map(&[mapping(srv1, application, MappingBasis::Address)]).await.unwrap();
+            assert_eq!(server(world, instance, "srv1").await.application, Some(application));
+        }
+        let expected = [
+            (keys[0], "created"),
+            (keys[0], "deactivated"),
+            (keys[1], "created"),
+            (keys[1], "deactivated"),
+            (keys[0], "activated"),
+        ];
+        assert_eq!(actions(world).await, expected.map(|(application, action)| (application, action.to_owned())));
+    }
+
+    /// What somebody said by hand stays.
+    async fn a_manual_mapping_stays(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Manual)]).await.unwrap();
+        world.balancers().map(&[mapping(srv1, keys[1], MappingBasis::Address)]).await.unwrap();
+        assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
+        assert_eq!(actions(world).await, [(keys[0], "created".to_owned())]);
+    }
+
+    /// One application may stand behind several servers; what is gone is passed over.
+    async fn mappings_are_made_together(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let both = ["srv1", "srv2"].map(|name| balancer_server(name, "UP"));
+        let instance = balancer(world, "lb01", &[("be", &both)]).await;
+        let found = servers(world, instance).await;
+        let wanted = [
+            mapping(found[0].key, keys[0], MappingBasis::Name),
+            mapping(found[1].key, keys[0], MappingBasis::Name),
+            mapping(Key::new(404), keys[0], MappingBasis::Name),
+        ];
+        world.balancers().map(&wanted).await.unwrap();
+        assert!(servers(world, instance).await.iter().all(|server| server.application == Some(keys[0])));
+        world.balancers().map(&[mapping(found[0].key, Key::new(404), MappingBasis::Address)]).await.unwrap();
+        assert!(server(world, instance, &found[0].observed.name).await.application.is_none_or(|key| key == keys[0]));
+    }
+
+    /// A removed server keeps its mapping for its return.
+    async fn a_removed_server_keeps_its_mapping(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let srv = [balancer_server("srv1", "UP")];
+        let instance = balancer(world, "lb01", &[("be", &srv)]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Name)]).await.unwrap();
+        synced(world, instance, &[("be", &[])], at(10)).await;
+        synced(world, instance, &[("be", &srv)], at(20)).await;
+        assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
+    }
+
+    /// Two that map one server at once leave one active mapping.
+    async fn one_server_has_one_active_mapping_however_many_try(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        let wanted = [[mapping(srv1, keys[0], MappingBasis::Name)], [mapping(srv1, keys[1], MappingBasis::Name)]];
+        let (one, other) = tokio::join!(world.balancers().map(&wanted[0]), world.balancers().map(&wanted[1]));
+        one.and(other).unwrap();
+        assert!(server(world, instance, "srv1").await.application.is_some());
+        assert_eq!(actions(world).await.len(), 3);
+    }
+}

@@ -1,0 +1,147 @@
+//! What [`FleetSnapshots`](drover_ports::FleetSnapshots) promises.
+
+use drover_domain::Key;
+use drover_domain::balancer::{BalancerServerKey, InstanceKey, MappingBasis};
+use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer};
+use drover_ports::NewMapping;
+
+use crate::store::World;
+use crate::store::fixtures::{at, balancer, balancer_server, fleet, sync};
+
+fn layer(name: &str) -> SettingsLayer {
+    SettingsLayer {
+        playbook_path: Some(format!("{name}.yml")),
+        artifact_url: Some(format!("http://{name}")),
+        artifact_extension: Some(name.to_owned()),
+    }
+}
+
+async fn server_key(world: &World, instance: InstanceKey, name: &str) -> BalancerServerKey {
+    let known = world.balancers().load(instance).await.unwrap().unwrap();
+    known.servers.into_iter().find(|server| server.observed.name == name).unwrap().key
+}
+
+async fn map(world: &World, server: BalancerServerKey, application: ApplicationKey) {
+    let mapping = NewMapping { server, application, basis: MappingBasis::Address, at: at(3) };
+    world.balancers().map(&[mapping]).await.unwrap();
+}
+
+async fn mapped(world: &World, application: ApplicationKey) -> Vec<String> {
+    let mut snapshot = world.snapshots().snapshot(&[application]).await.unwrap();
+    let target = snapshot.targets.remove(&application).unwrap();
+    target.balancer_servers.into_iter().map(|server| server.name).collect()
+}
+
+store_contract! { $ fleet_snapshots => fleet_snapshots_contract;
+    /// A snapshot of nothing is empty; unknown applications are absent.
+    async fn unknown_applications_are_absent(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1", "other_1"]).await;
+        assert_eq!(world.snapshots().snapshot(&[]).await.unwrap(), FleetSnapshot::default());
+        let snapshot = world.snapshots().snapshot(&[keys[0], Key::new(404)]).await.unwrap();
+        assert_eq!(snapshot.targets.into_keys().collect::<Vec<_>>(), [keys[0]]);
+    }
+
+    /// An application comes with everything around it.
+    async fn an_application_comes_with_everything_around_it(world) {
+        let (server, keys) = fleet(world, "app01.example", &["jurws_1"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let mapped = server_key(world, instance, "srv1").await;
+        map(world, mapped, keys[0]).await;
+        let application = world.fleet().application(keys[0]).await.unwrap().unwrap();
+        let (group, _) = application.group.unwrap();
+        world.side_door().set_application_settings(keys[0], layer("own")).await;
+        world.side_door().set_group_settings(group, layer("group"), "no_grouping").await;
+        world.side_door().set_catalog_settings(application.catalog.unwrap(), layer("catalog")).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+
+        let snapshot = world.snapshots().snapshot(&keys).await.unwrap();
+        let expected = Target {
+            application: keys[0],
+            name: "jurws_1".to_owned(),
+            kind: ApplicationKind::Service,
+            version: Some("1.0".to_owned()),
+            server: Some(TargetServer {
+                key: server.key,
+                name: "app01.example".to_owned(),
+                address: "10.0.0.1".to_owned(),
+            }),
+            group: Some(TargetGroup {
+                key: group,
+                name: "jurws".to_owned(),
+                settings: layer("group"),
+                grouping: "no_grouping".to_owned(),
+            }),
+            own_settings: layer("own"),
+            catalog_settings: layer("catalog"),
+            balancer_servers: vec![TargetBalancerServer {
+                key: mapped,
+                name: "srv1".to_owned(),
+                backend: known.backends[0].key,
+                backend_name: "be".to_owned(),
+                instance,
+                instance_name: "default".to_owned(),
+                agent: ("10.0.0.2".to_owned(), 5001),
+            }],
+        };
+        assert_eq!(snapshot.targets.into_values().collect::<Vec<_>>(), [expected]);
+    }
+
+    /// An application behind several servers comes once, with the servers in the order of their keys.
+    async fn mapped_servers_come_in_the_order_of_their_keys(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let servers = ["c", "a", "b"].map(|name| balancer_server(name, "UP"));
+        let instance = balancer(world, "lb01", &[("be", &servers)]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        for server in known.servers.iter().rev() {
+            map(world, server.key, keys[0]).await;
+        }
+        let names: Vec<String> = known.servers.iter().map(|server| server.observed.name.clone()).collect();
+        assert_eq!(mapped(world, keys[0]).await, names);
+    }
+
+    /// Only active mappings count.
+    async fn an_ended_mapping_does_not_count(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let server = server_key(world, instance, "srv1").await;
+        map(world, server, keys[0]).await;
+        map(world, server, keys[1]).await;
+        assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
+        assert_eq!(mapped(world, keys[1]).await, ["srv1"]);
+    }
+
+    /// A removed server, or one of a removed backend, is absent and comes back with its mapping.
+    async fn a_removed_server_is_absent_until_it_returns(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let (srv1, srv2) = (balancer_server("srv1", "UP"), balancer_server("srv2", "UP"));
+        let one_backend: &[_] = &[srv1.clone()];
+        let instance = balancer(world, "lb01", &[("be", one_backend), ("other", &[srv2.clone()])]).await;
+        map(world, server_key(world, instance, "srv1").await, keys[0]).await;
+        sync(world, instance, &[("be", &[]), ("other", &[srv2.clone()])], at(10)).await;
+        assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
+        sync(world, instance, &[("be", one_backend), ("other", &[srv2.clone()])], at(20)).await;
+        assert_eq!(mapped(world, keys[0]).await, ["srv1"]);
+        sync(world, instance, &[("other", &[srv2])], at(30)).await;
+        assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
+    }
+
+    /// A mapping still counts while the agent does not list the HAProxy instance: what was drained
+    /// before an update yesterday must not be updated without draining today.
+    async fn a_mapping_counts_while_its_instance_is_not_listed(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        map(world, server_key(world, instance, "srv1").await, keys[0]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!(world.balancers().discovered(known.instance.server, &[], at(9)).await.unwrap(), []);
+        assert_eq!(mapped(world, keys[0]).await, ["srv1"]);
+    }
+
+    /// A thousand applications come at once.
+    async fn a_thousand_applications_come_at_once(world) {
+        let names: Vec<String> = (0..1_000).map(|number| format!("jurws_{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (_, keys) = fleet(world, "app01", &names).await;
+        assert_eq!(world.snapshots().snapshot(&keys).await.unwrap().targets.len(), 1_000);
+    }
+}

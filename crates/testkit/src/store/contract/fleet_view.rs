@@ -1,0 +1,150 @@
+//! What [`FleetView`](drover_ports::FleetView) promises.
+
+use drover_domain::Key;
+use drover_domain::fleet::inventory::InventoryChange;
+use drover_domain::fleet::{ApplicationKey, ApplicationKind, ApplicationStatus, ObservedApplication, SettingsLayer};
+use drover_ports::ApplicationFilter;
+
+use super::{ALL, two_after};
+use crate::store::World;
+use crate::store::fixtures::{at, event, fleet, new_server, observed, poll};
+
+async fn keys(world: &World, filter: ApplicationFilter) -> Vec<ApplicationKey> {
+    let page = world.fleet().applications(&filter, ALL).await.unwrap();
+    page.items.into_iter().map(|application| application.key).collect()
+}
+
+store_contract! { $ fleet_view => fleet_view_contract;
+    /// An application that is not there is absent, and has no history.
+    async fn an_unknown_application_is_absent(world) {
+        assert_eq!(world.fleet().application(Key::new(404)).await.unwrap(), None);
+        assert_eq!(world.fleet().versions(Key::new(404), ALL).await.unwrap(), None);
+    }
+
+    /// Applications go by key, page by page; each is the one that is found alone.
+    async fn applications_go_by_key(world) {
+        let (_, mut expected) = fleet(world, "app01", &["c_1", "a_1"]).await;
+        expected.extend(fleet(world, "app02", &["b_1"]).await.1);
+        expected.sort();
+        let first = world.fleet().applications(&ApplicationFilter::default(), two_after(None)).await.unwrap();
+        let rest = world.fleet().applications(&ApplicationFilter::default(), two_after(first.next)).await.unwrap();
+        assert_eq!((first.items.len(), rest.items.len(), rest.next), (2, 1, None));
+        for (application, key) in first.items.into_iter().chain(rest.items).zip(expected) {
+            assert_eq!(world.fleet().application(key).await.unwrap(), Some(application));
+        }
+    }
+
+    /// Each condition narrows the list, and all of them together.
+    async fn filters_narrow_the_list(world) {
+        let (server, first) = fleet(world, "app01", &["jurws_1", "other_1"]).await;
+        let (_, second) = fleet(world, "app02", &["jurws_1"]).await;
+        let site = ObservedApplication { kind: ApplicationKind::Site, ..observed("site", None) };
+        let listed = [observed("jurws_1", Some("1.0")), observed("other_1", Some("1.0")), site];
+        poll(world, server.key, &listed, at(2)).await;
+        let any = ApplicationFilter::default;
+        assert_eq!(keys(world, any()).await.len(), 4);
+        assert_eq!(keys(world, ApplicationFilter { server: Some(server.key), ..any() }).await.len(), 3);
+        let group = ApplicationFilter { group: Some("jurws".to_owned()), ..any() };
+        assert_eq!(keys(world, group.clone()).await, [first[0], second[0]]);
+        assert_eq!(keys(world, ApplicationFilter { kind: Some(ApplicationKind::Site), ..any() }).await.len(), 1);
+        assert_eq!(keys(world, ApplicationFilter { name: Some("other_1".to_owned()), ..any() }).await, [first[1]]);
+        let all = ApplicationFilter {
+            server: Some(server.key),
+            kind: Some(ApplicationKind::Service),
+            name: Some("jurws_1".to_owned()),
+            ..group
+        };
+        assert_eq!(keys(world, all).await, [first[0]]);
+        assert_eq!(keys(world, ApplicationFilter { group: Some("nobody".to_owned()), ..any() }).await, []);
+    }
+
+    /// An application shows its own settings.
+    async fn own_settings_are_shown(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let settings = SettingsLayer {
+            playbook_path: Some("own.yml".to_owned()),
+            artifact_url: Some("http://own".to_owned()),
+            artifact_extension: Some("war".to_owned()),
+        };
+        world.side_door().set_application_settings(keys[0], settings.clone()).await;
+        assert_eq!(world.fleet().application(keys[0]).await.unwrap().unwrap().settings, settings);
+    }
+
+    /// Version history goes from new to old, page by page.
+    async fn versions_go_from_new_to_old(world) {
+        let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        for (second, version) in [(2, "2.0"), (3, "3.0")] {
+            poll(world, server.key, &[observed("jurws_1", Some(version))], at(second)).await;
+        }
+        let first = world.fleet().versions(keys[0], two_after(None)).await.unwrap().unwrap();
+        let rest = world.fleet().versions(keys[0], two_after(first.next)).await.unwrap().unwrap();
+        assert_eq!(rest.next, None);
+        let all = first.items.into_iter().chain(rest.items);
+        let versions: Vec<_> = all.map(|(_, change)| (change.old.version, change.new.version)).collect();
+        let text = |version: &str| Some(version.to_owned());
+        assert_eq!(versions, [(text("2.0"), text("3.0")), (text("1.0"), text("2.0")), (None, text("1.0"))]);
+    }
+
+    /// An application without changes has an empty history, which is not none.
+    async fn an_application_without_changes_has_an_empty_history(world) {
+        let server = world.servers().add(&new_server("app01"), at(0)).await.unwrap();
+        poll(world, server.key, &[observed("a", None)], at(1)).await;
+        let key = world.inventory().load(server.key).await.unwrap().unwrap().applications[0].key;
+        assert_eq!(world.fleet().versions(key, ALL).await.unwrap().unwrap().items, []);
+    }
+
+    /// Groups go by key and count their applications and those online.
+    async fn groups_count_their_applications(world) {
+        let server = world.servers().add(&new_server("app01"), at(0)).await.unwrap();
+        let down = ObservedApplication { status: ApplicationStatus::Offline, ..observed("b_2", None) };
+        poll(world, server.key, &[observed("a_1", None)], at(1)).await;
+        poll(world, server.key, &[observed("a_1", None), observed("b_1", None), down], at(2)).await;
+        fleet(world, "app02", &["c_1"]).await;
+        let first = world.fleet().groups(two_after(None)).await.unwrap();
+        let counts: Vec<_> = first.items.iter().map(|(group, catalog)| {
+            (group.name.as_str(), group.applications, group.online, catalog.as_deref())
+        }).collect();
+        assert_eq!(counts, [("a", 1, 1, Some("a")), ("b", 2, 1, Some("b"))]);
+        assert_eq!(first.items[0].0.grouping, "by_group");
+        let rest = world.fleet().groups(two_after(first.next)).await.unwrap();
+        assert_eq!((rest.items.len(), rest.next), (1, None));
+    }
+
+    /// A group shows its settings and its grouping word, also one nobody knows.
+    async fn a_group_shows_its_settings(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let (group, _) = world.fleet().application(keys[0]).await.unwrap().unwrap().group.unwrap();
+        let settings = SettingsLayer { playbook_path: Some("group.yml".to_owned()), ..SettingsLayer::default() };
+        world.side_door().set_group_settings(group, settings.clone(), "whatever").await;
+        let stored = world.fleet().groups(ALL).await.unwrap().items.remove(0).0;
+        assert_eq!((stored.settings, stored.grouping.as_str()), (settings, "whatever"));
+    }
+
+    /// Events go from new to old, of one server or of all, page by page.
+    async fn events_go_from_new_to_old(world) {
+        let (one, _) = fleet(world, "app01", &["a_1"]).await;
+        let (two, _) = fleet(world, "app02", &["b_1"]).await;
+        let events = vec![
+            event(Some(one.key), None, "1"),
+            event(Some(two.key), None, "2"),
+            event(None, None, "3"),
+            event(Some(one.key), None, "4"),
+        ];
+        let change = InventoryChange { server: one.clone(), upserts: Vec::new(), statuses: Vec::new(), events };
+        world.inventory().store(&change).await.unwrap();
+        let mut told = Vec::new();
+        let mut next = None;
+        loop {
+            let page = world.fleet().events(None, two_after(next)).await.unwrap();
+            told.extend(page.items.into_iter().map(|event| event.event.description));
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(told, ["4", "3", "2", "1"]);
+        let of_one = world.fleet().events(Some(one.key), ALL).await.unwrap().items;
+        let of_one: Vec<&str> = of_one.iter().map(|event| event.event.description.as_str()).collect();
+        assert_eq!(of_one, ["4", "1"]);
+    }
+}

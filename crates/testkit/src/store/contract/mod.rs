@@ -1,0 +1,23 @@
+//! What each store port promises, one case per promise.
+
+pub mod access_keys;
+pub mod balancer_store;
+pub mod balancer_view;
+pub mod fleet_snapshots;
+pub mod fleet_view;
+pub mod inventory_store;
+pub mod orchestrator_store;
+pub mod server_registry;
+pub mod store_health;
+pub mod task_view;
+pub mod update_tasks;
+
+use drover_domain::page::PageRequest;
+
+/// The page of two items behind `after`.
+const fn two_after(after: Option<i64>) -> PageRequest {
+    PageRequest { after, limit: 2 }
+}
+
+/// As many items as a page may have.
+const ALL: PageRequest = PageRequest { after: None, limit: PageRequest::LIMIT_MAX };

@@ -1,0 +1,52 @@
+//! What [`StoreHealth`](drover_ports::StoreHealth) promises, and every port when the database is away.
+
+use std::time::Duration;
+
+use drover_domain::Key;
+use drover_domain::access::Role;
+use drover_ports::{ApplicationFilter, Fault, StoreError};
+
+use super::ALL;
+use crate::store::fixtures::{api_key, at, new_server, orchestrator, task, task_id, updates};
+
+store_contract! { $ store_health => store_health_contract;
+    /// A database that is there answers.
+    async fn a_database_that_is_there_answers(world) {
+        world.health().check().await.unwrap();
+    }
+
+    /// Without the database every port says so, and that it may be back later.
+    async fn without_a_database_every_port_is_unavailable(world) {
+        world.side_door().cut().await;
+        let refusals: Vec<Option<StoreError>> = vec![
+            world.health().check().await.err(),
+            world.servers().add(&new_server("web01"), at(0)).await.err(),
+            world.servers().find(Key::new(1)).await.err(),
+            world.servers().list(ALL).await.err(),
+            world.inventory().load(Key::new(1)).await.err(),
+            world.fleet().applications(&ApplicationFilter::default(), ALL).await.err(),
+            world.fleet().versions(Key::new(1), ALL).await.err(),
+            world.fleet().groups(ALL).await.err(),
+            world.fleet().events(None, ALL).await.err(),
+            world.snapshots().snapshot(&[Key::new(1)]).await.err(),
+            world.balancers().discovered(Key::new(1), &[], at(0)).await.err(),
+            world.balancers().load(Key::new(1)).await.err(),
+            world.balancers().candidates().await.err(),
+            world.balancer_view().instances(ALL).await.err(),
+            world.balancer_view().servers(Key::new(1), ALL).await.err(),
+            world.orchestrators().scanned(&[orchestrator("a.yml", "1")], at(0)).await.err(),
+            world.orchestrators().list(ALL).await.err(),
+            world.tasks().start(&updates(vec![task(1, &[])])).await.err(),
+            world.tasks().claim("worker", Duration::from_secs(1)).await.err(),
+            world.task_view().find(task_id(1)).await.err(),
+            world.task_view().list(&[], ALL).await.err(),
+            world.keys().find("1111111111111111").await.err(),
+            world.keys().insert_first(&api_key("1111111111111111", Role::Admin)).await.err(),
+        ];
+        for (place, refusal) in refusals.into_iter().enumerate() {
+            let refusal = refusal.unwrap_or_else(|| panic!("call {place} worked without a database"));
+            assert!(matches!(refusal, StoreError::Unavailable { .. }), "call {place}: {refusal:?}");
+            assert_eq!(refusal.fault(), Fault::Transient);
+        }
+    }
+}
