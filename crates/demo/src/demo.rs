@@ -119,6 +119,7 @@ pub async fn run(
     let ending = tokio::select! {
         ended = &mut playing => ended.context("the demo has a defect").flatten(),
         () = signals.any() => {
+            screen.line("\nStopping everything that was started.");
             playing.abort();
             // It has no result any more; only its end matters.
             playing.await.ok();

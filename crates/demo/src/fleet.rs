@@ -191,10 +191,6 @@ fn lay_out(server: &Server, instance: &Instance, version: &str) -> anyhow::Resul
     let folder = &instance.folder;
     std::fs::create_dir_all(folder.join("releases"))?;
     std::fs::write(folder.join(VERSION_FILE), format!("{version}\n"))?;
-    let path = |name: &str| -> anyhow::Result<String> {
-        // A JSON string is a YAML string, whatever the folder is called.
-        Ok(serde_json::to_string(&folder.join(name))?)
-    };
     let mut text = format!("name: {}\ntype: service\n", instance.name);
     write!(
         text,
@@ -202,14 +198,15 @@ fn lay_out(server: &Server, instance: &Instance, version: &str) -> anyhow::Resul
         instance.address.ip(),
         instance.address.port()
     )?;
-    for (key, name) in [
-        ("path", ""),
-        ("version_file", VERSION_FILE),
-        ("pid_file", PID_FILE),
-        ("log_path", "app.log"),
-        ("distr_path_file", "DISTR"),
+    for (key, path) in [
+        ("path", folder.clone()),
+        ("version_file", folder.join(VERSION_FILE)),
+        ("pid_file", folder.join(PID_FILE)),
+        ("log_path", folder.join("app.log")),
+        ("distr_path_file", folder.join("DISTR")),
     ] {
-        writeln!(text, "{key}: {}", path(name)?)?;
+        // A JSON string is a YAML string, whatever the folder is called.
+        writeln!(text, "{key}: {}", serde_json::to_string(&path)?)?;
     }
     let file = server.descriptions().join(format!("{}.yml", instance.name));
     std::fs::write(file, text)?;

@@ -52,6 +52,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often Drover polls agents and HAProxy, in milliseconds.
 const INTERVAL_MS: &str = "1000";
 
+/// What Drover logs: not every request, for the demo itself makes four each second.
+const LOG_FILTER: &str = "info,drover_http_api=warn,sqlx=warn,sea_orm_migration=warn";
+
 /// How long Drover may take to stop, in milliseconds: less than the demo waits for a process.
 const STOP_GRACE_MS: &str = "3000";
 
@@ -298,7 +301,8 @@ fn drover(
         .variable("DROVER_ANSIBLE__PLAYBOOKS", &plan.playbooks)
         .variable("DROVER_ANSIBLE__SPOOL", root.join("spool"))
         .variable("DROVER_ANSIBLE__INVENTORY", inventory_file)
-        .variable("DROVER_ACCESS__ADMIN_KEY_FILE", key_file))
+        .variable("DROVER_ACCESS__ADMIN_KEY_FILE", key_file)
+        .variable("DROVER_LOG__FILTER", LOG_FILTER))
 }
 
 /// Ansible's inventory of the fleet: every server is this machine, with a folder of its own.

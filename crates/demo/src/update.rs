@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::api::Task;
+use crate::api::{Task, TaskInstance};
 use crate::fleet::Instance;
 use crate::load::{Expected, Load};
 use crate::report::{Findings, InstanceReport, REQUESTS_MIN, Report, Requests, TaskReport};
@@ -186,7 +186,7 @@ async fn follow(
     began: Instant,
     screen: &Screen,
 ) -> anyhow::Result<Task> {
-    let mut shown = BTreeMap::new();
+    let mut shown: BTreeMap<i64, TaskInstance> = BTreeMap::new();
     let mut said = None;
     loop {
         let task = scene.api.task(task_id).await?;
@@ -198,24 +198,14 @@ async fn follow(
             said.clone_from(&task.current);
         }
         for told in &task.instances {
-            let before = shown.insert(told.application_id, told.outcome.clone());
-            if before.as_ref() == Some(&told.outcome) || told.outcome == "pending" {
-                continue;
+            let before = shown.insert(told.application_id, told.clone());
+            if told.outcome != "pending"
+                && before
+                    .as_ref()
+                    .is_none_or(|before| before.outcome != told.outcome)
+            {
+                screen.line(news(scene, told, before.as_ref(), at_s));
             }
-            let place = scene
-                .applications
-                .iter()
-                .position(|number| *number == told.application_id);
-            let name = place
-                .and_then(|place| scene.fleet.instances.get(place))
-                .map_or_else(|| told.application_id.to_string(), Instance::haproxy_server);
-            let batch = told.batch.as_deref().unwrap_or("-");
-            let detail = told.detail.as_deref().unwrap_or_default();
-            let line = format!(
-                "{at_s:>6.1} s  {name:<16} {batch:<5} {:<12} {detail}",
-                told.outcome
-            );
-            screen.line(line.trim_end());
         }
         let what = task.current.as_deref().unwrap_or(&task.status);
         screen.progress(percent(task.progress), what);
@@ -230,6 +220,27 @@ async fn follow(
         );
         sleep(PAUSE).await;
     }
+}
+
+/// One line about an instance whose outcome is new; details that were told before are not told again.
+fn news(scene: &Scene, told: &TaskInstance, before: Option<&TaskInstance>, at_s: f64) -> String {
+    let name = scene
+        .applications
+        .iter()
+        .position(|number| *number == told.application_id)
+        .and_then(|place| scene.fleet.instances.get(place))
+        .map_or_else(|| told.application_id.to_string(), Instance::haproxy_server);
+    let batch = told.batch.as_deref().unwrap_or("-");
+    let detail = told
+        .detail
+        .as_deref()
+        .filter(|detail| before.is_none_or(|before| before.detail.as_deref() != Some(detail)))
+        .unwrap_or_default();
+    let line = format!(
+        "{at_s:>6.1} s  {name:<16} {batch:<5} {:<12} {detail}",
+        told.outcome
+    );
+    line.trim_end().to_owned()
 }
 
 #[expect(

@@ -17,33 +17,33 @@ const WORD_MAX: usize = 255;
 const WEIGHT_DEFAULT: u32 = 1;
 
 /// The names of the instances. One that cannot be asked for is left out: the rest stands.
-pub(crate) fn instances(data: Instances) -> Result<Vec<String>, String> {
+pub(crate) fn instances(data: Instances) -> Vec<String> {
     let fields = data.instances.0.into_iter().map(|entry| match entry {
         Entry::Object(instance) => instance.name,
         Entry::Strange => Field::Strange,
     });
-    Ok(names("HAProxy instance", fields))
+    names("HAProxy instance", fields)
 }
 
 /// The names of the backends. One that cannot be asked for is left out: the rest stands.
-pub(crate) fn backends(data: Backends) -> Result<Vec<String>, String> {
-    Ok(names("backend", data.backends.0.into_iter()))
+pub(crate) fn backends(data: Backends) -> Vec<String> {
+    names("backend", data.backends.0.into_iter())
 }
 
 /// The servers of a backend.
-pub(crate) fn servers(data: Servers) -> Result<BackendAnswer, String> {
+pub(crate) fn servers(data: Servers) -> BackendAnswer {
     let mut complaints = Complaints::default();
     let mut servers = Vec::with_capacity(data.servers.0.len());
-    for (index, entry) in data.servers.0.iter().enumerate() {
-        match server(entry, index + 1, &mut complaints) {
+    for (index, entry) in data.servers.0.into_iter().enumerate() {
+        match server(&entry, index + 1, &mut complaints) {
             Ok(server) => servers.push(server),
             Err(complaint) => complaints.add(complaint),
         }
     }
-    Ok(BackendAnswer {
+    BackendAnswer {
         servers,
         complaints: complaints.into_sentences(),
-    })
+    }
 }
 
 fn names(what: &str, fields: impl Iterator<Item = Field>) -> Vec<String> {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> BackendAnswer {
-        servers(serde_json::from_str(json).unwrap()).unwrap()
+        servers(serde_json::from_str(json).unwrap())
     }
 
     #[test]
@@ -216,11 +216,11 @@ mod tests {
     fn names_that_cannot_be_asked_for_are_left_out() {
         let data =
             serde_json::from_str(r#"{"backends":["be",7,"a b","",null,"../x",{}]}"#).unwrap();
-        assert_eq!(backends(data).unwrap(), ["be", "7"]);
+        assert_eq!(backends(data), ["be", "7"]);
         let data = serde_json::from_str(
             r#"{"instances":[{"name":"default","socket_path":"/run/x","available":false},"x",{}]}"#,
         )
         .unwrap();
-        assert_eq!(instances(data).unwrap(), ["default"]);
+        assert_eq!(instances(data), ["default"]);
     }
 }

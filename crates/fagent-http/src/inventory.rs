@@ -12,7 +12,7 @@ use drover_domain::text::{check_line, visible};
 use crate::reading::Complaints;
 use crate::wire::entry::Entry;
 use crate::wire::field::Field;
-use crate::wire::{Application, Applications, Inventory};
+use crate::wire::{Application, Inventory};
 
 /// The most characters of a version, a tag, an address or a container.
 const WORD_MAX: usize = 255;
@@ -26,22 +26,25 @@ const UNKNOWN: &str = "Unknown";
 /// Reads the inventory. An answer without any list is no empty inventory: believing it would take
 /// every application away.
 pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
-    let Some(server) = inventory.server else {
-        return Err("it has no `server`".to_owned());
-    };
-    let lists = [
-        (ApplicationKind::Docker, server.docker),
-        (ApplicationKind::Site, server.site),
-        (ApplicationKind::Service, server.service),
-    ];
-    if lists.iter().all(|(_, list)| list.is_none()) {
-        return Err(
-            "its `server` has none of the lists docker-app, site-app, service-app".to_owned(),
-        );
+    let server = inventory.server.ok_or("it has no `server`")?;
+    let server = server.object().ok_or("its `server` is not an object")?;
+    let mut lists = Vec::new();
+    for (kind, key, list) in [
+        (ApplicationKind::Docker, "docker-app", server.docker),
+        (ApplicationKind::Site, "site-app", server.site),
+        (ApplicationKind::Service, "service-app", server.service),
+    ] {
+        if let Some(list) = list {
+            let list = list
+                .object()
+                .ok_or_else(|| format!("its `{key}` is not an object"))?;
+            lists.push((kind, list.applications.0));
+        }
     }
-    let listed =
-        |list: &Option<Applications>| list.as_ref().map_or(0, |list| list.applications.0.len());
-    let total: usize = lists.iter().map(|(_, list)| listed(list)).sum();
+    if lists.is_empty() {
+        return Err("its `server` has none of docker-app, site-app, service-app".to_owned());
+    }
+    let total: usize = lists.iter().map(|(_, list)| list.len()).sum();
     if total > APPLICATIONS_PER_SERVER_MAX {
         return Err(format!(
             "it lists {total} applications; at most {APPLICATIONS_PER_SERVER_MAX} are read"
@@ -50,11 +53,7 @@ pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
     let mut complaints = Complaints::default();
     let mut applications = Vec::with_capacity(total);
     for (kind, list) in lists {
-        for (index, entry) in list
-            .into_iter()
-            .flat_map(|list| list.applications.0)
-            .enumerate()
-        {
+        for (index, entry) in list.into_iter().enumerate() {
             let place = format!("{} application {}", kind.as_str(), index + 1);
             match read(kind, &entry, &place, &mut complaints) {
                 Ok(application) => applications.push(application),
@@ -174,11 +173,15 @@ impl Fields<'_> {
             .add(format!("`{key}` of {} {problem}", self.of));
     }
 
-    fn text(&mut self, key: &str, field: &Field, most: usize) -> Option<String> {
+    fn word<'f>(&mut self, key: &str, field: &'f Field) -> Option<&'f str> {
         if *field == Field::Strange {
             self.complain(key, "is a list or an object");
         }
-        let word = field.word().filter(|word| *word != UNKNOWN)?;
+        field.word().filter(|word| *word != UNKNOWN)
+    }
+
+    fn text(&mut self, key: &str, field: &Field, most: usize) -> Option<String> {
+        let word = self.word(key, field)?;
         match check_line("it", word, most) {
             Ok(()) => Some(word.to_owned()),
             Err(error) => {
@@ -189,13 +192,11 @@ impl Fields<'_> {
     }
 
     fn number<N: FromStr>(&mut self, key: &str, field: &Field, expected: &str) -> Option<N> {
-        let word = self.text(key, field, WORD_MAX)?;
+        let word = self.word(key, field)?;
         let number = word.parse().ok();
         if number.is_none() {
-            self.complain(
-                key,
-                format_args!("is `{}`; {expected} is expected", visible(&word, 64)),
-            );
+            let shown = visible(word, 64);
+            self.complain(key, format_args!("is `{shown}`; {expected} is expected"));
         }
         number
     }

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::call::Call;
 use crate::wire::Envelope;
+use crate::wire::entry::Entry;
 use crate::wire::refusal::disguised;
 
 /// The most complaints that are kept of one answer.
@@ -20,8 +21,11 @@ pub(crate) fn read<T: DeserializeOwned, A>(
         return Err(call.refused(status, &words));
     }
     // The parser goes 128 levels deep and no deeper.
-    let document = serde_json::from_slice(body)
+    let document: Entry<T> = serde_json::from_slice(body)
         .map_err(|error| call.unreadable(&format!("it is not as agreed: {error}")))?;
+    let document = document
+        .object()
+        .ok_or_else(|| call.unreadable("it is not an object"))?;
     meaning(document).map_err(|reason| call.unreadable(&reason))
 }
 
@@ -29,11 +33,12 @@ pub(crate) fn read<T: DeserializeOwned, A>(
 pub(crate) fn read_data<T: DeserializeOwned, A>(
     call: &Call<'_>,
     body: &[u8],
-    meaning: impl FnOnce(T) -> Result<A, String>,
+    meaning: impl FnOnce(T) -> A,
 ) -> Result<A, AgentError> {
-    read(call, body, |envelope: Envelope<T>| match envelope.data {
-        Some(data) => meaning(data),
-        None => Err("it has no `data`".to_owned()),
+    read(call, body, |envelope: Envelope<T>| {
+        let data = envelope.data.ok_or("it has no `data`")?;
+        let data = data.object().ok_or("its `data` is not an object")?;
+        Ok(meaning(data))
     })
 }
 

@@ -78,7 +78,9 @@ impl Dialect {
             Self::Sqlite => {
                 let columns: Vec<String> =
                     R::COLUMNS.iter().map(|(name, _)| format!("json_extract(value, '$.{name}') AS {name}")).collect();
-                format!("(SELECT {} FROM json_each(${number})) AS {alias}", columns.join(", "))
+                // With the limit that is none, SQLite reads the JSON once and not once for each row of
+                // a table that it is joined to.
+                format!("(SELECT {} FROM json_each(${number}) LIMIT -1) AS {alias}", columns.join(", "))
             }
         }
     }

@@ -1,15 +1,1 @@
-//! A small real world for journeys through the `drover` binary: its database, one agent with
-//! applications described in a folder, a playbook folder, and the binary itself.
-//!
-//! The binaries come from the target folder these tests were built in; `cargo xtask test` builds
-//! them first.
-
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken test world should stop the test")]
-
-mod api;
-mod process;
-mod world;
-
-pub use api::{Answer, Api};
-pub use process::{Process, binary, free_port};
-pub use world::{Database, World};
+//! Journeys through the real binary on real peers; they stand in `tests/journeys`.

@@ -6,13 +6,23 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// An element of a list of objects.
+/// A value where an object is agreed. Unlike a bare struct it does not take a list for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry<T> {
     /// An object.
     Object(T),
     /// Anything else.
     Strange,
+}
+
+impl<T> Entry<T> {
+    /// The object, if it is one.
+    pub(crate) fn object(self) -> Option<T> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Strange => None,
+        }
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entry<T> {

@@ -14,18 +14,18 @@ use list::List;
 /// The answer to `/api/v1/apps`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Inventory {
-    pub(crate) server: Option<Server>,
+    pub(crate) server: Option<Entry<Server>>,
 }
 
 /// What a server runs, by kind; kinds an agent does not know are left out.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Server {
     #[serde(rename = "docker-app")]
-    pub(crate) docker: Option<Applications>,
+    pub(crate) docker: Option<Entry<Applications>>,
     #[serde(rename = "site-app")]
-    pub(crate) site: Option<Applications>,
+    pub(crate) site: Option<Entry<Applications>>,
     #[serde(rename = "service-app")]
-    pub(crate) service: Option<Applications>,
+    pub(crate) service: Option<Entry<Applications>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,7 +58,7 @@ pub(crate) struct Application {
 /// A controller's success.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Envelope<T> {
-    pub(crate) data: Option<T>,
+    pub(crate) data: Option<Entry<T>>,
 }
 
 /// The data of `/instances`.

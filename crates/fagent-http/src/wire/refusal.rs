@@ -38,14 +38,20 @@ impl Refusal {
     }
 }
 
+fn read(body: &[u8]) -> Option<Refusal> {
+    serde_json::from_slice::<Entry<Refusal>>(body)
+        .ok()?
+        .object()
+}
+
 /// An agent's own words about why not, if `body` has any.
 pub(crate) fn words(body: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Refusal>(body).ok()?.words()
+    read(body)?.words()
 }
 
 /// The status and the words of a no that came with the HTTP status 200.
 pub(crate) fn disguised(body: &[u8]) -> Option<(u16, String)> {
-    let refusal: Refusal = serde_json::from_slice(body).ok()?;
+    let refusal = read(body)?;
     let is_refusal = match refusal.success.word() {
         Some("false" | "False" | "0") => true,
         Some(_) => false,

@@ -36,11 +36,11 @@ async fn what_is_wrong_is_said() {
         ),
         (
             Answer::json(200, &deep),
-            "it is not as agreed: recursion limit exceeded",
+            "it is not as agreed: EOF while parsing a list",
         ),
         (Answer::json(200, ""), "it is not as agreed: EOF"),
         (Answer::json(200, "{}"), "it has no `server`"),
-        (Answer::json(200, "[]"), "it is not as agreed: invalid type"),
+        (Answer::json(200, "[]"), "it is not an object"),
         (
             Answer::json(200, r#"{"server":{"site-app":{"applications":{}}}}"#),
             "it is not as agreed: invalid type",
@@ -81,6 +81,22 @@ async fn what_is_wrong_is_said() {
             "{shown}: {error:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn depth_is_no_danger_where_nobody_looks() {
+    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let body = format!(
+        r#"{{"x":{nested},"server":{{"site-app":{{"applications":[{nested},{{"name":"a","y":{nested},"port":{nested}}}]}}}}}}"#
+    );
+    let stubs = Stubs::default();
+    let agent = stubs.start(move |_| Answer::json(200, &body)).await;
+    let report = gateway().inventory(&agent).await.unwrap();
+    assert_eq!(
+        (report.applications.len(), report.complaints.len()),
+        (1, 2),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]

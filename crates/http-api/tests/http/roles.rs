@@ -71,24 +71,14 @@ async fn the_document_has_exactly_the_expected_routes_and_roles() {
     let world = World::new().await;
     let (mut guarded, mut open) = (Vec::new(), Vec::new());
     for (method, path, operation) in document(&world).await {
-        match path.strip_prefix("/api/v1") {
-            Some(path) => {
-                assert_eq!(
-                    operation["security"].as_array().map(Vec::len),
-                    Some(2),
-                    "{path}"
-                );
-                let role = Role::parse(operation["x-role"].as_str().unwrap()).unwrap();
-                guarded.push((method, path.to_owned(), role));
-            }
-            None => {
-                assert_eq!(
-                    operation["security"].as_array().map(Vec::len),
-                    Some(0),
-                    "{path}"
-                );
-                open.push((method, path));
-            }
+        let schemes = operation["security"].as_array().map(Vec::len);
+        if let Some(path) = path.strip_prefix("/api/v1") {
+            assert_eq!(schemes, Some(2), "{path}");
+            let role = Role::parse(operation["x-role"].as_str().unwrap()).unwrap();
+            guarded.push((method, path.to_owned(), role));
+        } else {
+            assert_eq!(schemes, Some(0), "{path}");
+            open.push((method, path));
         }
     }
     let owned = |(method, path, role): &(&str, &str, Role)| {

@@ -27,7 +27,6 @@ pub(crate) const HEADER: &str = "# name: Even, then odd\n# Required parameters:\
 
 pub(crate) struct World {
     pub(crate) service: Service,
-    pub(crate) ports: Ports,
     pub(crate) router: Router,
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
@@ -48,7 +47,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        serde_json::from_slice(&self.body).unwrap()
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -140,7 +139,7 @@ impl World {
             clock: Arc::new(FixedClock::default()),
             ids: ids.clone(),
         };
-        let service = Service::new(ports.clone(), Policy::default());
+        let service = Service::new(ports, Policy::default());
         let mut keys = BTreeMap::new();
         for (byte, role) in [(1, Role::Viewer), (2, Role::Operator), (3, Role::Admin)] {
             let (key, text) = ApiKeyText::compose([byte; 8], [byte; 32]);
@@ -158,7 +157,6 @@ impl World {
         let router = router(service.clone(), options);
         Self {
             service,
-            ports,
             router,
             agents,
             runner,

@@ -20,6 +20,8 @@ pub(crate) struct Trouble {
     pub(crate) down_after: Option<(&'static str, &'static str)>,
     /// The agent says yes to every command and does nothing, as FAgent does for what HAProxy refuses.
     pub(crate) lies: bool,
+    /// The agent is FAgent: it tells neither sessions nor administrative states.
+    pub(crate) is_plain: bool,
 }
 
 /// The agent, running; it stops when it is dropped.
@@ -212,24 +214,57 @@ impl World {
     }
 
     fn servers(&self) -> String {
-        let rows: Vec<String> = self.admin.iter().map(|(name, admin)| {
-            let is_down = self.down == Some(name.as_str());
-            let (status, mask) = match admin.as_str() {
-                "maint" => ("MAINT", 1),
-                "drain" if is_down => ("DOWN", 8),
-                "drain" => ("DRAIN", 8),
-                _ if is_down => ("DOWN", 0),
-                _ => ("UP", 0),
-            };
-            let (check, result, health) = if is_down { ("L4CON", 2, 0) } else { ("L7OK", 3, 4) };
-            format!(
-                r#"{{"name":"{name}","status":"{status}","weight":"1","check_status":"{check}","check_duration":"1","last_chg":"","downtime":"0","addr":"127.0.0.1:1","cookie":"","scur":"0","qcur":"0","admin_state":"{mask}","op_state":"2","check_result":"{result}","check_health":"{health}","check_rise":"2","check_fall":"3"}}"#
-            )
-        }).collect();
+        let rows: Vec<String> = self
+            .admin
+            .iter()
+            .map(|(name, admin)| self.server(name, admin))
+            .collect();
+        let count = rows.len();
+        let rows = rows.join(",");
         format!(
-            r#"{{"success":true,"status_code":200,"data":{{"instance":"default","backend":"web","servers":[{}],"count":{}}}}}"#,
-            rows.join(","),
-            rows.len()
+            r#"{{"success":true,"status_code":200,"data":{{"servers":[{rows}],"count":{count}}}}}"#
         )
+    }
+
+    fn server(&self, name: &str, admin: &str) -> String {
+        let is_down = self.down == Some(name);
+        let (status, mask) = match admin {
+            "maint" => ("MAINT", 1),
+            "drain" if is_down => ("DOWN", 8),
+            "drain" => ("DRAIN", 8),
+            _ if is_down => ("DOWN", 0),
+            _ => ("UP", 0),
+        };
+        let (check, result, health) = if is_down {
+            ("L4CON", 2, 0)
+        } else {
+            ("L7OK", 3, 4)
+        };
+        let columns = [
+            ("name", name.to_owned()),
+            ("status", status.to_owned()),
+            ("weight", "1".to_owned()),
+            ("check_status", check.to_owned()),
+            ("last_chg", String::new()),
+            ("addr", "127.0.0.1:1".to_owned()),
+        ];
+        let additions = [
+            ("scur", "0".to_owned()),
+            ("qcur", "0".to_owned()),
+            ("admin_state", mask.to_string()),
+            ("check_result", result.to_string()),
+            ("check_health", health.to_string()),
+            ("check_rise", "2".to_owned()),
+            ("check_fall", "3".to_owned()),
+        ];
+        let told = columns.iter().chain(if self.trouble.is_plain {
+            &[][..]
+        } else {
+            &additions[..]
+        });
+        let texts: Vec<String> = told
+            .map(|(key, value)| format!(r#""{key}":"{value}""#))
+            .collect();
+        format!("{{{}}}", texts.join(","))
     }
 }

@@ -406,6 +406,43 @@ async fn without_haproxy_the_halves_are_only_updated() {
 }
 
 #[tokio::test]
+async fn an_agent_that_tells_no_sessions_is_waited_for_by_timer() {
+    let host = fleet();
+    let trouble = Trouble {
+        is_plain: true,
+        ..Trouble::default()
+    };
+    let agent = Agent::start(&SERVERS, trouble).await;
+    let mut asked = update(&agent);
+    asked.variables.insert(
+        "app_instances".to_owned(),
+        Variable::Text("web1::a_1::web1_a_1".to_owned()),
+    );
+    asked
+        .variables
+        .insert("drain_delay".to_owned(), Variable::Integer(1));
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    assert_eq!(
+        agent.log(),
+        ["drain web1_a_1", "fetch web1/a_1", "ready web1_a_1"]
+    );
+    let mut reports = told.events.iter().filter_map(|event| event.report.as_ref());
+    let drained = reports
+        .find(|report| report.outcome == InstanceOutcome::Drained)
+        .unwrap();
+    assert_eq!(
+        drained.detail.as_deref(),
+        Some("by timer, not proven: 1 s are over")
+    );
+}
+
+#[tokio::test]
 async fn what_is_only_delivered_is_neither_drained_nor_switched() {
     let host = fleet();
     let agent = Agent::start(&SERVERS, Trouble::default()).await;

@@ -156,6 +156,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unused_async, reason = "the suite awaits its worlds")]
     async fn fresh() -> World {
         World::default()
     }

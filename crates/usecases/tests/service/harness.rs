@@ -178,6 +178,19 @@ impl Harness {
         .await
     }
 
+    /// Waits until the task is claimed for the `attempt`th time.
+    pub(crate) async fn until_attempt(&self, task: TaskId, attempt: u32) {
+        eventually(Duration::from_secs(60), || async {
+            let found = self.task(task).await.task.attempt;
+            if found == attempt {
+                Ok(())
+            } else {
+                Err(format!("attempt {found}"))
+            }
+        })
+        .await;
+    }
+
     /// Waits until a play waits for its release.
     pub(crate) async fn until_held(&self) {
         eventually(Duration::from_secs(60), || async {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// A child process, killed when dropped.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
@@ -20,21 +20,37 @@ impl Process {
     ///
     /// If it cannot be started.
     #[must_use]
-    pub fn start(program: &Path, arguments: &[&str], variables: &[(String, String)], log: &Path) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(String, String)],
+        log: &Path,
+    ) -> Self {
         let output = File::options().create(true).append(true).open(log).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "journeys start the real binaries")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "journeys start the real binaries"
+        )]
         let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", "/root")
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
-        Self { child, log: log.to_owned() }
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+        Self {
+            child,
+            log: log.to_owned(),
+        }
     }
 
     /// Sends a signal by its name, such as `TERM`.
@@ -42,9 +58,16 @@ impl Process {
     /// # Panics
     ///
     /// If the signal cannot be sent.
-    pub fn signal(&self, name: &str) {
-        #[expect(clippy::disallowed_methods, reason = "the standard library sends no signals")]
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+    pub(crate) fn signal(&self, name: &str) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the standard library sends no signals"
+        )]
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(sent.success(), "no signal {name} to {}", self.child.id());
     }
 
@@ -53,13 +76,17 @@ impl Process {
     /// # Panics
     ///
     /// After `deadline`.
-    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, deadline: Duration) -> ExitStatus {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < end, "still running after {deadline:?}; its log:\n{}", self.log());
+            assert!(
+                Instant::now() < end,
+                "still running after {deadline:?}; its log:\n{}",
+                self.log()
+            );
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
@@ -69,14 +96,14 @@ impl Process {
     /// # Panics
     ///
     /// If it cannot be killed.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// What it wrote so far.
     #[must_use]
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
@@ -95,14 +122,18 @@ impl Drop for Process {
 ///
 /// If it was not built; the message names the command.
 #[must_use]
-pub fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let mut folder = std::env::current_exe().unwrap();
     folder.pop();
     if folder.ends_with("deps") {
         folder.pop();
     }
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not built; run `cargo xtask test`, which builds it first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo xtask test`, which builds it first",
+        path.display()
+    );
     path
 }
 
@@ -112,6 +143,10 @@ pub fn binary(name: &str) -> PathBuf {
 ///
 /// If there is none.
 #[must_use]
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

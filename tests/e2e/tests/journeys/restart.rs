@@ -1,11 +1,8 @@
 //! A killed service goes on where it was: the same job, started once.
 
-#![expect(clippy::unwrap_used, reason = "a broken journey should stop the test")]
-
 use std::time::Duration;
 
-use drover_e2e::{Database, World};
-use drover_testkit::store::postgres::EphemeralPostgres;
+use crate::world::{Database, World};
 
 async fn a_killed_service_follows_the_same_job(database: Database) {
     let mut world = World::start(database).await;
@@ -19,11 +16,18 @@ async fn a_killed_service_follows_the_same_job(database: Database) {
     assert_eq!(running["runs"][0]["job_id"], job);
 
     world.go();
-    let ended = world.until_status(&task, &["completed", "failed", "unknown"]).await;
+    let ended = world
+        .until_status(&task, &["completed", "failed", "unknown"])
+        .await;
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(ended["runs"][0]["job_id"], job);
     assert!(ended["attempt"].as_i64().unwrap() >= 2, "{ended}");
-    let outcomes: Vec<_> = ended["instances"].as_array().unwrap().iter().map(|it| it["outcome"].clone()).collect();
+    let outcomes: Vec<_> = ended["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["outcome"].clone())
+        .collect();
     assert_eq!(outcomes, ["done", "done"]);
     assert_eq!(world.marks(), 1, "the play was started more than once");
 }
@@ -35,7 +39,7 @@ async fn on_sqlite_a_killed_service_follows_the_same_job() {
 
 #[tokio::test]
 async fn on_postgresql_a_killed_service_follows_the_same_job() {
-    a_killed_service_follows_the_same_job(Database::Postgres(EphemeralPostgres::start())).await;
+    a_killed_service_follows_the_same_job(Database::postgres()).await;
 }
 
 #[tokio::test]
@@ -45,11 +49,18 @@ async fn a_stopped_service_hands_its_task_over_and_exits_cleanly() {
     world.until_marked().await;
     let mut service = world.service.take().unwrap();
     service.signal("TERM");
-    assert_eq!(service.wait(Duration::from_secs(15)).code(), Some(0), "{}", world.log());
+    assert_eq!(
+        service.wait(Duration::from_secs(15)).code(),
+        Some(0),
+        "{}",
+        world.log()
+    );
 
     world.go();
     world.start_service().await;
-    let ended = world.until_status(&task, &["completed", "failed", "unknown"]).await;
+    let ended = world
+        .until_status(&task, &["completed", "failed", "unknown"])
+        .await;
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(world.marks(), 1);
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use drover_testkit::eventually::eventually;
-use drover_testkit::store::postgres::EphemeralPostgres;
+use drover_testkit::store::postgres::{self, Cluster, Durability};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Api, Process, binary, free_port};
+use crate::api::Api;
+use crate::process::{Process, binary, free_port};
 
 /// Leaves a line in `mark` each time it runs, then waits for `go`.
 const ORCHESTRATOR: &str = r#"---
@@ -40,23 +41,32 @@ const ORCHESTRATOR: &str = r#"---
 
 /// Which database the service keeps its truth in.
 #[derive(Debug)]
-pub enum Database {
+pub(crate) enum Database {
     /// A file in the world's folder.
     Sqlite,
-    /// A server of its own.
-    Postgres(EphemeralPostgres),
+    /// A server of its own, with one database.
+    Postgres(Cluster, postgres::Database),
+}
+
+impl Database {
+    /// A PostgreSQL server for one journey.
+    #[must_use]
+    pub(crate) fn postgres() -> Self {
+        let cluster = Cluster::private(Durability::Fast);
+        let database = cluster.database("drover");
+        Self::Postgres(cluster, database)
+    }
 }
 
 /// The world of one journey.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     /// The running service; `None` between a kill and a restart.
-    pub service: Option<Process>,
+    pub(crate) service: Option<Process>,
     /// A client with the admin key.
-    pub api: Api,
+    pub(crate) api: Api,
     /// The database.
-    pub database: Database,
-    port: u16,
+    pub(crate) database: Database,
     _agent: Process,
     folder: TempDir,
     variables: Vec<(String, String)>,
@@ -64,7 +74,7 @@ pub struct World {
 
 impl World {
     /// Starts agent and service, adds the server, and waits until its applications are known.
-    pub async fn start(database: Database) -> Self {
+    pub(crate) async fn start(database: Database) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let agent = start_agent(root);
@@ -76,42 +86,65 @@ impl World {
         let key = format!("drv_{}_{}", "0123456789abcdef", "A".repeat(43));
         let port = free_port();
         let url = match &database {
-            Database::Sqlite => format!("sqlite://{}?mode=rwc", root.join("drover.sqlite").display()),
-            Database::Postgres(server) => server.url(),
+            Database::Sqlite => {
+                format!("sqlite://{}?mode=rwc", root.join("drover.sqlite").display())
+            }
+            Database::Postgres(_, database) => database.url(),
         };
         let variables = [
             ("DROVER_SERVER__LISTEN", format!("127.0.0.1:{port}")),
-            ("DROVER_SERVER__ADMIN_LISTEN", format!("127.0.0.1:{}", free_port())),
+            (
+                "DROVER_SERVER__ADMIN_LISTEN",
+                format!("127.0.0.1:{}", free_port()),
+            ),
             ("DROVER_DATABASE__URL", url),
             ("DROVER_DATABASE__START_TIMEOUT_MS", "3000".to_owned()),
             ("DROVER_FLEET__POLLING_INTERVAL_MS", "1000".to_owned()),
             ("DROVER_ROLLOUT__LEASE_MS", "3000".to_owned()),
             ("DROVER_ANSIBLE__PLAYBOOKS", playbooks.display().to_string()),
-            ("DROVER_ANSIBLE__SPOOL", root.join("spool").display().to_string()),
+            (
+                "DROVER_ANSIBLE__SPOOL",
+                root.join("spool").display().to_string(),
+            ),
             ("DROVER_ACCESS__ADMIN_KEY", key.clone()),
         ];
-        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let api = Api::new(&format!("http://127.0.0.1:{port}"), &key);
-        let mut world = Self { service: None, api, database, port, _agent: agent.0, folder, variables };
+        let mut world = Self {
+            service: None,
+            api,
+            database,
+            _agent: agent.0,
+            folder,
+            variables,
+        };
         world.start_service().await;
         world.add_server(agent.1).await;
         world
     }
 
     /// Starts the service, again if it was killed, and waits until it is ready.
-    pub async fn start_service(&mut self) {
+    pub(crate) async fn start_service(&mut self) {
         self.service = Some(self.spawn_service());
         self.until_ready(Duration::from_secs(20)).await;
     }
 
     /// Starts the service and does not wait.
     #[must_use]
-    pub fn spawn_service(&self) -> Process {
-        Process::start(&binary("drover"), &["serve"], &self.variables, &self.folder.path().join("drover.log"))
+    pub(crate) fn spawn_service(&self) -> Process {
+        Process::start(
+            &binary("drover"),
+            &["serve"],
+            &self.variables,
+            &self.folder.path().join("drover.log"),
+        )
     }
 
     /// Waits until the service is ready.
-    pub async fn until_ready(&self, deadline: Duration) {
+    pub(crate) async fn until_ready(&self, deadline: Duration) {
         eventually(deadline, || async {
             match self.api.try_get("/readyz").await {
                 Ok(answer) if answer.status == 200 => Ok(()),
@@ -123,24 +156,23 @@ impl World {
 
     /// What the service logged, over all its lives.
     #[must_use]
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("drover.log")).unwrap_or_default()
     }
 
-    /// The port the service listens on.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
-    }
-
     /// The identifiers of the applications.
-    pub async fn applications(&self) -> Vec<i64> {
+    pub(crate) async fn applications(&self) -> Vec<i64> {
         let answer = self.api.get("/api/applications").await;
-        answer.body["items"].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap()).collect()
+        answer.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["id"].as_i64().unwrap())
+            .collect()
     }
 
     /// Asks for an update of all applications and returns the task's path.
-    pub async fn update(&self) -> String {
+    pub(crate) async fn update(&self) -> String {
         let body = json!({
             "app_ids": self.applications().await,
             "distr_url": "http://127.0.0.1/jurws-1.1.0.zip",
@@ -148,11 +180,14 @@ impl World {
         });
         let answer = self.api.post("/api/applications/batch_update", &body).await;
         assert_eq!(answer.status, 202, "{answer:?}");
-        format!("/api/tasks/{}", answer.body["task_ids"][0].as_str().unwrap())
+        format!(
+            "/api/tasks/{}",
+            answer.body["task_ids"][0].as_str().unwrap()
+        )
     }
 
     /// Waits until the play left its mark, and says how many there are.
-    pub async fn until_marked(&self) -> usize {
+    pub(crate) async fn until_marked(&self) -> usize {
         eventually(Duration::from_secs(30), || async {
             match self.marks() {
                 0 => Err(format!("the play did not start; log:\n{}", self.log())),
@@ -164,20 +199,30 @@ impl World {
 
     /// How often the play was started.
     #[must_use]
-    pub fn marks(&self) -> usize {
-        fs::read_to_string(self.folder.path().join("playbooks/mark")).unwrap_or_default().lines().count()
+    pub(crate) fn marks(&self) -> usize {
+        fs::read_to_string(self.folder.path().join("playbooks/mark"))
+            .unwrap_or_default()
+            .lines()
+            .count()
     }
 
     /// Gives the play the word to go on.
-    pub fn go(&self) {
+    pub(crate) fn go(&self) {
         fs::write(self.folder.path().join("playbooks/go"), "").unwrap();
     }
 
     /// Waits until the task has one of these statuses and returns it.
-    pub async fn until_status(&self, task: &str, statuses: &[&str]) -> Value {
+    pub(crate) async fn until_status(&self, task: &str, statuses: &[&str]) -> Value {
         eventually(Duration::from_secs(30), || async {
-            let answer = self.api.try_get(task).await.map_err(|reason| format!("{reason}; log:\n{}", self.log()))?;
-            let status = answer.body["status"].as_str().unwrap_or_default().to_owned();
+            let answer = self
+                .api
+                .try_get(task)
+                .await
+                .map_err(|reason| format!("{reason}; log:\n{}", self.log()))?;
+            let status = answer.body["status"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             if statuses.contains(&status.as_str()) {
                 Ok(answer.body)
             } else {
@@ -194,7 +239,11 @@ impl World {
         let refresh = format!("/api/servers/{}/refresh", answer.body["id"]);
         eventually(Duration::from_secs(20), || async {
             let answer = self.api.post(&refresh, &json!({})).await;
-            if answer.body["applications"] == 2 { Ok(()) } else { Err(format!("{answer:?}")) }
+            if answer.body["applications"] == 2 {
+                Ok(())
+            } else {
+                Err(format!("{answer:?}"))
+            }
         })
         .await;
         let scan = self.api.post("/api/orchestrators/scan", &json!({})).await;
@@ -212,6 +261,21 @@ fn start_agent(root: &Path) -> (Process, u16) {
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
     let descriptions = descriptions.display().to_string();
-    let arguments = ["--listen", &listen, "--apps-dir", &descriptions, "--server-name", "app01.test"];
-    (Process::start(&binary("drover-agent"), &arguments, &[], &root.join("agent.log")), port)
+    let arguments = [
+        "--listen",
+        &listen,
+        "--apps-dir",
+        &descriptions,
+        "--server-name",
+        "app01.test",
+    ];
+    (
+        Process::start(
+            &binary("drover-agent"),
+            &arguments,
+            &[],
+            &root.join("agent.log"),
+        ),
+        port,
+    )
 }

@@ -1,0 +1,17 @@
+//! Journeys through the `drover` binary in a small real world: its database, one agent with
+//! applications described in a folder, a playbook folder, and the binary itself.
+//!
+//! The binaries come from the target folder these tests were built in; `cargo xtask test` builds
+//! them first.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken test world should stop the test"
+)]
+
+mod api;
+mod database;
+mod process;
+mod restart;
+mod world;
