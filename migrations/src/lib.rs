@@ -2,7 +2,10 @@
 //!
 //! A step is never edited after it was merged; `README.md` beside this folder says how to write one.
 //! Start reading at [`Migrator`]; the store adapter runs it under a lock.
-#![expect(elided_lifetimes_in_paths, reason = "`SchemaManager<'_>` does not match what async_trait made of MigrationTrait (E0195)")]
+#![expect(
+    elided_lifetimes_in_paths,
+    reason = "`SchemaManager<'_>` does not match what async_trait made of MigrationTrait (E0195)"
+)]
 
 mod dialect;
 mod m20261121_000001_fleet;
@@ -31,5 +34,8 @@ impl MigratorTrait for Migrator {
 /// The names of the steps, oldest first: what an up-to-date database has recorded.
 #[must_use]
 pub fn steps() -> Vec<String> {
-    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+    Migrator::migrations()
+        .iter()
+        .map(|step| step.name().to_owned())
+        .collect()
 }

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
-use drover_domain::balancer::{AdminBits, BalancerInstance, BalancerServer, InstanceKey, MappingBasis, MappingCandidate};
+use drover_domain::balancer::{
+    AdminBits, BalancerInstance, BalancerServer, InstanceKey, MappingBasis, MappingCandidate,
+};
 use drover_domain::fleet::ServerKey;
 use drover_ports::{BalancerStore, NewMapping, StoreError};
 use sea_orm::FromQueryResult;
 
 use crate::dialect::rows;
 use crate::row::balancer::{
-    BackendRow, BalancerServerRow, CandidateRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
+    BackendRow, BalancerServerRow, CandidateRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE,
+    SELECT_SERVER,
 };
 use crate::row::{Stored, integer};
 use crate::session::{Row, Session};
@@ -75,7 +78,9 @@ impl BalancerStore for SeaOrmStore {
         names: &[String],
         at: Timestamp,
     ) -> Result<Vec<BalancerInstance>, StoreError> {
-        let session = self.write("store the HAProxy instances of a server").await?;
+        let session = self
+            .write("store the HAProxy instances of a server")
+            .await?;
         let names_in = session.dialect.texts(1);
         let add = format!(
             "INSERT INTO haproxy_instances (server_id, name, is_active, created_at)
@@ -86,41 +91,69 @@ impl BalancerStore for SeaOrmStore {
              ORDER BY n.name
              ON CONFLICT (server_id, name) DO UPDATE SET is_active = true"
         );
-        session.execute(Sql::new(add).json(&names).bind(server.get()).bind(at.as_micros())).await?;
+        session
+            .execute(
+                Sql::new(add)
+                    .json(&names)
+                    .bind(server.get())
+                    .bind(at.as_micros()),
+            )
+            .await?;
         let retire = format!(
             "UPDATE haproxy_instances SET is_active = false
              WHERE server_id = $2 AND is_active AND name NOT IN {names_in}"
         );
-        session.execute(Sql::new(retire).json(&names).bind(server.get())).await?;
+        session
+            .execute(Sql::new(retire).json(&names).bind(server.get()))
+            .await?;
         let instances = active(&session, server).await?;
         session.commit().await?;
         Ok(instances)
     }
 
-    async fn active_instances(&self, server: ServerKey) -> Result<Vec<BalancerInstance>, StoreError> {
+    async fn active_instances(
+        &self,
+        server: ServerKey,
+    ) -> Result<Vec<BalancerInstance>, StoreError> {
         active(&self.read("list the HAProxy instances of a server"), server).await
     }
 
     async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
         let session = self.read_together("load a HAProxy instance").await?;
         let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
-        let Some(row) = session.row::<InstanceRow>(sql).await? else { return Ok(None) };
-        let sql = Sql::new(format!("{SELECT_BACKEND} WHERE b.instance_id = $1 ORDER BY b.id")).bind(instance.get());
+        let Some(row) = session.row::<InstanceRow>(sql).await? else {
+            return Ok(None);
+        };
+        let sql = Sql::new(format!(
+            "{SELECT_BACKEND} WHERE b.instance_id = $1 ORDER BY b.id"
+        ))
+        .bind(instance.get());
         let backends = session.rows::<BackendRow>(sql).await?;
-        let sql = Sql::new(format!("{SELECT_SERVER} WHERE b.instance_id = $1 ORDER BY h.id")).bind(instance.get());
+        let sql = Sql::new(format!(
+            "{SELECT_SERVER} WHERE b.instance_id = $1 ORDER BY h.id"
+        ))
+        .bind(instance.get());
         let servers = session.rows::<BalancerServerRow>(sql).await?;
         session.commit().await?;
         Ok(Some(KnownBalancer {
             instance: row.read()?,
-            backends: backends.into_iter().map(BackendRow::read).collect::<Result<_, _>>()?,
-            servers: servers.into_iter().map(BalancerServerRow::read).collect::<Result<_, _>>()?,
+            backends: backends
+                .into_iter()
+                .map(BackendRow::read)
+                .collect::<Result<_, _>>()?,
+            servers: servers
+                .into_iter()
+                .map(BalancerServerRow::read)
+                .collect::<Result<_, _>>()?,
         }))
     }
 
     async fn store(&self, change: &SyncChange) -> Result<(), StoreError> {
         let action = "store a HAProxy sync";
         if change.is_quiet() {
-            return update_instance(&self.write_once(action).await?, &change.instance).await.map(|_| ());
+            return update_instance(&self.write_once(action).await?, &change.instance)
+                .await
+                .map(|_| ());
         }
         let session = self.write(action).await?;
         // The lock on the instance's row keeps other writers of its backends and servers away.
@@ -140,7 +173,10 @@ impl BalancerStore for SeaOrmStore {
              ORDER BY h.id"
         ))
         .bind(instance.get());
-        let rows = self.read("list HAProxy servers without a mapping").rows::<BalancerServerRow>(sql).await?;
+        let rows = self
+            .read("list HAProxy servers without a mapping")
+            .rows::<BalancerServerRow>(sql)
+            .await?;
         rows.into_iter().map(BalancerServerRow::read).collect()
     }
 
@@ -149,7 +185,10 @@ impl BalancerStore for SeaOrmStore {
             "SELECT a.id, a.name, s.name AS server_name, COALESCE(a.address, s.address) AS address, a.port
              FROM application_instances a JOIN servers s ON s.id = a.server_id ORDER BY a.id",
         );
-        let rows = self.read("list applications for mapping").rows::<CandidateRow>(sql).await?;
+        let rows = self
+            .read("list applications for mapping")
+            .rows::<CandidateRow>(sql)
+            .await?;
         rows.into_iter().map(CandidateRow::read).collect()
     }
 
@@ -158,8 +197,10 @@ impl BalancerStore for SeaOrmStore {
             return Ok(());
         }
         let session = self.write("map HAProxy servers to applications").await?;
-        let wanted: BTreeMap<i64, &NewMapping> =
-            mappings.iter().map(|mapping| (mapping.server.get(), mapping)).collect();
+        let wanted: BTreeMap<i64, &NewMapping> = mappings
+            .iter()
+            .map(|mapping| (mapping.server.get(), mapping))
+            .collect();
         let stored = lock_mappings(&session, &wanted).await?;
         let (ended, made) = decide(&wanted, &stored)?;
         end_mappings(&session, &ended).await?;
@@ -171,15 +212,23 @@ impl BalancerStore for SeaOrmStore {
 }
 
 async fn active(session: &Session, server: ServerKey) -> Result<Vec<BalancerInstance>, StoreError> {
-    let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.server_id = $1 AND i.is_active ORDER BY i.name"));
+    let sql = Sql::new(format!(
+        "{SELECT_INSTANCE} WHERE i.server_id = $1 AND i.is_active ORDER BY i.name"
+    ));
     let rows = session.rows::<InstanceRow>(sql.bind(server.get())).await?;
-    let mut instances: Vec<BalancerInstance> = rows.into_iter().map(InstanceRow::read).collect::<Result<_, _>>()?;
+    let mut instances: Vec<BalancerInstance> = rows
+        .into_iter()
+        .map(InstanceRow::read)
+        .collect::<Result<_, _>>()?;
     // By bytes, whatever the collation of the database is.
     instances.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(instances)
 }
 
-async fn update_instance(session: &Session, instance: &BalancerInstance) -> Result<u64, StoreError> {
+async fn update_instance(
+    session: &Session,
+    instance: &BalancerInstance,
+) -> Result<u64, StoreError> {
     let sql = Sql::new(
         "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, empty_answers = $5
          WHERE id = $1",
@@ -201,7 +250,14 @@ async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), S
         .iter()
         .map(|backend| {
             let (name, status) = (backend.name.as_str(), backend.status.as_str());
-            (name, BackendUpsertRow { name, status, error: backend.error.as_deref() })
+            (
+                name,
+                BackendUpsertRow {
+                    name,
+                    status,
+                    error: backend.error.as_deref(),
+                },
+            )
         })
         .collect();
     let rows: Vec<BackendUpsertRow<'_>> = rows.into_values().collect();
@@ -213,7 +269,10 @@ async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), S
              last_fetch_at = excluded.last_fetch_at, removed_at = NULL",
         session.dialect.rows::<BackendUpsertRow<'_>>(1, "r"),
     );
-    let sql = Sql::new(text).rows(&rows).bind(change.instance.key.get()).bind(change.at.as_micros());
+    let sql = Sql::new(text)
+        .rows(&rows)
+        .bind(change.instance.key.get())
+        .bind(change.at.as_micros());
     session.execute(sql).await.map(|_| ())
 }
 
@@ -259,7 +318,10 @@ async fn upsert_servers(session: &Session, change: &SyncChange) -> Result<(), St
              last_seen = excluded.last_seen, removed_at = NULL",
         session.dialect.rows::<ServerUpsertRow<'_>>(1, "r"),
     );
-    let sql = Sql::new(text).rows(&rows).bind(change.instance.key.get()).bind(change.at.as_micros());
+    let sql = Sql::new(text)
+        .rows(&rows)
+        .bind(change.instance.key.get())
+        .bind(change.at.as_micros());
     session.execute(sql).await.map(|_| ())
 }
 
@@ -267,7 +329,11 @@ async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError
     if change.removed_backends.is_empty() && change.removed_servers.is_empty() {
         return Ok(());
     }
-    let backends: Vec<i64> = change.removed_backends.iter().map(|key| key.get()).collect();
+    let backends: Vec<i64> = change
+        .removed_backends
+        .iter()
+        .map(|key| key.get())
+        .collect();
     let servers: Vec<i64> = change.removed_servers.iter().map(|key| key.get()).collect();
     let (instance, at) = (change.instance.key.get(), change.at.as_micros());
     let text = format!(
@@ -275,7 +341,9 @@ async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError
          WHERE instance_id = $2 AND removed_at IS NULL AND id IN {}",
         session.dialect.integers(1),
     );
-    session.execute(Sql::new(text).json(&backends).bind(instance).bind(at)).await?;
+    session
+        .execute(Sql::new(text).json(&backends).bind(instance).bind(at))
+        .await?;
     let text = format!(
         "UPDATE haproxy_servers SET removed_at = $3
          WHERE removed_at IS NULL
@@ -284,7 +352,16 @@ async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError
         session.dialect.integers(1),
         session.dialect.integers(4),
     );
-    session.execute(Sql::new(text).json(&servers).bind(instance).bind(at).json(&backends)).await.map(|_| ())
+    session
+        .execute(
+            Sql::new(text)
+                .json(&servers)
+                .bind(instance)
+                .bind(at)
+                .json(&backends),
+        )
+        .await
+        .map(|_| ())
 }
 
 async fn record_history(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
@@ -308,7 +385,10 @@ async fn record_history(session: &Session, change: &SyncChange) -> Result<(), St
          ORDER BY r.ordinal",
         session.dialect.rows::<HistoryRow<'_>>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(&rows).bind(change.at.as_micros())).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).bind(change.at.as_micros()))
+        .await
+        .map(|_| ())
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -336,7 +416,10 @@ impl Row for StoredMapping {
 
 // Locked first, read second: on PostgreSQL a row that was waited for is read as it is now, but
 // rows joined to it as they were before the wait.
-async fn lock_mappings(session: &Session, wanted: &BTreeMap<i64, &NewMapping>) -> Result<Vec<StoredMapping>, StoreError> {
+async fn lock_mappings(
+    session: &Session,
+    wanted: &BTreeMap<i64, &NewMapping>,
+) -> Result<Vec<StoredMapping>, StoreError> {
     let keys: Vec<i64> = wanted.keys().copied().collect();
     let text = format!(
         "SELECT h.id FROM haproxy_servers h WHERE h.id IN {} ORDER BY h.id{}",
@@ -349,7 +432,9 @@ async fn lock_mappings(session: &Session, wanted: &BTreeMap<i64, &NewMapping>) -
          WHERE entity_type = 'haproxy_server' AND entity_id IN {} ORDER BY id",
         session.dialect.integers(1),
     );
-    session.rows::<StoredMapping>(Sql::new(text).json(&keys)).await
+    session
+        .rows::<StoredMapping>(Sql::new(text).json(&keys))
+        .await
 }
 
 // What ends and what becomes active, with the word for the history of each.
@@ -368,7 +453,11 @@ fn decide(
                 active = Some((known.application_id, basis));
             }
             if known.application_id == mapping.application.get() {
-                action = if known.is_active { "updated" } else { "activated" };
+                action = if known.is_active {
+                    "updated"
+                } else {
+                    "activated"
+                };
             }
         }
         let new = MappingRow {
@@ -381,11 +470,20 @@ fn decide(
         };
         match active {
             Some((_, MappingBasis::Manual)) => {}
-            Some((application, basis)) if application == new.application_id && basis == mapping.basis => {}
+            Some((application, basis))
+                if application == new.application_id && basis == mapping.basis => {}
             Some((application, basis)) if application != new.application_id => {
                 let action = "deactivated";
-                ended.push(MappingRow { application_id: application, basis: basis.as_str(), action, ..new });
-                made.push(MappingRow { ordinal: new.ordinal + 1, ..new });
+                ended.push(MappingRow {
+                    application_id: application,
+                    basis: basis.as_str(),
+                    action,
+                    ..new
+                });
+                made.push(MappingRow {
+                    ordinal: new.ordinal + 1,
+                    ..new
+                });
             }
             Some(_) | None => made.push(new),
         }
@@ -403,7 +501,10 @@ async fn end_mappings(session: &Session, ended: &[MappingRow]) -> Result<(), Sto
          WHERE entity_type = 'haproxy_server' AND is_active AND entity_id IN {}",
         session.dialect.integers(1),
     );
-    session.execute(Sql::new(text).json(&servers)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).json(&servers))
+        .await
+        .map(|_| ())
 }
 
 async fn make_mappings(session: &Session, made: &[MappingRow]) -> Result<(), StoreError> {
@@ -438,5 +539,8 @@ async fn record_mappings(session: &Session, history: &[MappingRow]) -> Result<()
          ORDER BY r.ordinal",
         session.dialect.rows::<MappingRow>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(history)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(history))
+        .await
+        .map(|_| ())
 }

@@ -1,7 +1,9 @@
 //! HAProxy as people look at it.
 
 use async_trait::async_trait;
-use drover_domain::balancer::{BackendKey, BalancerBackend, BalancerInstance, BalancerServer, InstanceKey};
+use drover_domain::balancer::{
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, InstanceKey,
+};
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{BalancerView, StoreError};
 
@@ -14,10 +16,23 @@ use crate::store::SeaOrmStore;
 #[async_trait]
 impl BalancerView for SeaOrmStore {
     async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
-        let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id > $1 ORDER BY i.id LIMIT $2")).ascending(page);
-        let rows = self.read("list HAProxy instances").rows::<InstanceRow>(sql).await?;
-        let instances = rows.into_iter().map(InstanceRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(instances, limit(page), |instance: &BalancerInstance| instance.key.get()))
+        let sql = Sql::new(format!(
+            "{SELECT_INSTANCE} WHERE i.id > $1 ORDER BY i.id LIMIT $2"
+        ))
+        .ascending(page);
+        let rows = self
+            .read("list HAProxy instances")
+            .rows::<InstanceRow>(sql)
+            .await?;
+        let instances = rows
+            .into_iter()
+            .map(InstanceRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            instances,
+            limit(page),
+            |instance: &BalancerInstance| instance.key.get(),
+        ))
     }
 
     async fn backends(
@@ -29,15 +44,24 @@ impl BalancerView for SeaOrmStore {
         let sql = Sql::new(format!(
             "{SELECT_BACKEND} WHERE b.id > $1 AND b.instance_id = $3 AND b.removed_at IS NULL ORDER BY b.id LIMIT $2"
         ));
-        let rows = session.rows::<BackendRow>(sql.ascending(page).bind(instance.get())).await?;
+        let rows = session
+            .rows::<BackendRow>(sql.ascending(page).bind(instance.get()))
+            .await?;
         if rows.is_empty() {
             let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
             if session.row::<InstanceRow>(sql).await?.is_none() {
                 return Ok(None);
             }
         }
-        let backends = rows.into_iter().map(BackendRow::read).collect::<Result<_, _>>()?;
-        Ok(Some(Page::from_lookahead(backends, limit(page), |backend: &BalancerBackend| backend.key.get())))
+        let backends = rows
+            .into_iter()
+            .map(BackendRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Page::from_lookahead(
+            backends,
+            limit(page),
+            |backend: &BalancerBackend| backend.key.get(),
+        )))
     }
 
     async fn servers(
@@ -50,14 +74,26 @@ impl BalancerView for SeaOrmStore {
             "{SELECT_SERVER} WHERE h.id > $1 AND h.backend_id = $3 AND h.removed_at IS NULL AND b.removed_at IS NULL
              ORDER BY h.id LIMIT $2"
         ));
-        let rows = session.rows::<BalancerServerRow>(sql.ascending(page).bind(backend.get())).await?;
+        let rows = session
+            .rows::<BalancerServerRow>(sql.ascending(page).bind(backend.get()))
+            .await?;
         if rows.is_empty() {
-            let sql = Sql::new(format!("{SELECT_BACKEND} WHERE b.id = $1 AND b.removed_at IS NULL")).bind(backend.get());
+            let sql = Sql::new(format!(
+                "{SELECT_BACKEND} WHERE b.id = $1 AND b.removed_at IS NULL"
+            ))
+            .bind(backend.get());
             if session.row::<BackendRow>(sql).await?.is_none() {
                 return Ok(None);
             }
         }
-        let servers = rows.into_iter().map(BalancerServerRow::read).collect::<Result<_, _>>()?;
-        Ok(Some(Page::from_lookahead(servers, limit(page), |server: &BalancerServer| server.key.get())))
+        let servers = rows
+            .into_iter()
+            .map(BalancerServerRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Page::from_lookahead(
+            servers,
+            limit(page),
+            |server: &BalancerServer| server.key.get(),
+        )))
     }
 }

@@ -71,16 +71,26 @@ impl Dialect {
     pub(crate) fn rows<R: Rows>(self, number: u8, alias: &str) -> String {
         match self {
             Self::Postgres => {
-                let columns: Vec<String> =
-                    R::COLUMNS.iter().map(|(name, kind)| format!("{name} {}", kind.postgres())).collect();
-                format!("jsonb_to_recordset(CAST(${number} AS jsonb)) AS {alias}({})", columns.join(", "))
+                let columns: Vec<String> = R::COLUMNS
+                    .iter()
+                    .map(|(name, kind)| format!("{name} {}", kind.postgres()))
+                    .collect();
+                format!(
+                    "jsonb_to_recordset(CAST(${number} AS jsonb)) AS {alias}({})",
+                    columns.join(", ")
+                )
             }
             Self::Sqlite => {
-                let columns: Vec<String> =
-                    R::COLUMNS.iter().map(|(name, _)| format!("json_extract(value, '$.{name}') AS {name}")).collect();
+                let columns: Vec<String> = R::COLUMNS
+                    .iter()
+                    .map(|(name, _)| format!("json_extract(value, '$.{name}') AS {name}"))
+                    .collect();
                 // With the limit that is none, SQLite reads the JSON once and not once for each row of
                 // a table that it is joined to.
-                format!("(SELECT {} FROM json_each(${number}) LIMIT -1) AS {alias}", columns.join(", "))
+                format!(
+                    "(SELECT {} FROM json_each(${number}) LIMIT -1) AS {alias}",
+                    columns.join(", ")
+                )
             }
         }
     }
@@ -89,7 +99,9 @@ impl Dialect {
     pub(crate) fn integers(self, number: u8) -> String {
         match self {
             Self::Postgres => {
-                format!("(SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(${number} AS jsonb)))")
+                format!(
+                    "(SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(${number} AS jsonb)))"
+                )
             }
             Self::Sqlite => format!("(SELECT value FROM json_each(${number}))"),
         }
@@ -98,7 +110,9 @@ impl Dialect {
     /// The texts in JSON parameter `number`, for `IN`.
     pub(crate) fn texts(self, number: u8) -> String {
         match self {
-            Self::Postgres => format!("(SELECT value FROM jsonb_array_elements_text(CAST(${number} AS jsonb)))"),
+            Self::Postgres => {
+                format!("(SELECT value FROM jsonb_array_elements_text(CAST(${number} AS jsonb)))")
+            }
             Self::Sqlite => format!("(SELECT value FROM json_each(${number}))"),
         }
     }

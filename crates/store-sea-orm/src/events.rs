@@ -21,7 +21,10 @@ rows! {
 }
 
 /// Records events in their order; a server or an application that is gone is left out of its event.
-pub(crate) async fn insert_events(session: &Session, events: &[NewEvent]) -> Result<(), StoreError> {
+pub(crate) async fn insert_events(
+    session: &Session,
+    events: &[NewEvent],
+) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -47,5 +50,8 @@ pub(crate) async fn insert_events(session: &Session, events: &[NewEvent]) -> Res
          ORDER BY r.ordinal",
         session.dialect.rows::<NewEventRow<'_>>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(&rows)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows))
+        .await
+        .map(|_| ())
 }

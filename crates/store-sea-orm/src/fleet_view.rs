@@ -34,7 +34,10 @@ ORDER BY g.id LIMIT $2
 
 #[async_trait]
 impl FleetView for SeaOrmStore {
-    async fn application(&self, application: ApplicationKey) -> Result<Option<Application>, StoreError> {
+    async fn application(
+        &self,
+        application: ApplicationKey,
+    ) -> Result<Option<Application>, StoreError> {
         find(&self.read("find an application"), application).await
     }
 
@@ -51,7 +54,10 @@ impl FleetView for SeaOrmStore {
         }
         if let Some(group) = &filter.group {
             sql = sql.text(group);
-            conditions.push(format!("a.group_id = (SELECT k.id FROM application_groups k WHERE k.name = ${})", sql.values.len()));
+            conditions.push(format!(
+                "a.group_id = (SELECT k.id FROM application_groups k WHERE k.name = ${})",
+                sql.values.len()
+            ));
         }
         if let Some(kind) = filter.kind {
             sql = sql.bind(kind.as_str());
@@ -61,10 +67,23 @@ impl FleetView for SeaOrmStore {
             sql = sql.text(name);
             conditions.push(format!("a.name = ${}", sql.values.len()));
         }
-        sql.text = format!("{SELECT} WHERE {} ORDER BY a.id LIMIT $2", conditions.join(" AND "));
-        let rows = self.read("list applications").rows::<ApplicationRow>(sql).await?;
-        let applications = rows.into_iter().map(ApplicationRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(applications, limit(page), |application: &Application| application.key.get()))
+        sql.text = format!(
+            "{SELECT} WHERE {} ORDER BY a.id LIMIT $2",
+            conditions.join(" AND ")
+        );
+        let rows = self
+            .read("list applications")
+            .rows::<ApplicationRow>(sql)
+            .await?;
+        let applications = rows
+            .into_iter()
+            .map(ApplicationRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            applications,
+            limit(page),
+            |application: &Application| application.key.get(),
+        ))
     }
 
     async fn versions(
@@ -78,17 +97,38 @@ impl FleetView for SeaOrmStore {
         if rows.is_empty() && find(&session, application).await?.is_none() {
             return Ok(None);
         }
-        let changes = rows.into_iter().map(VersionRow::read).collect::<Result<_, _>>()?;
-        Ok(Some(Page::from_lookahead(changes, limit(page), |(key, _): &(VersionChangeKey, _)| key.get())))
+        let changes = rows
+            .into_iter()
+            .map(VersionRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Page::from_lookahead(
+            changes,
+            limit(page),
+            |(key, _): &(VersionChangeKey, _)| key.get(),
+        )))
     }
 
     async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
-        let rows = self.read("list application groups").rows::<GroupRow>(Sql::new(GROUPS).ascending(page)).await?;
-        let groups = rows.into_iter().map(GroupRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(groups, limit(page), |(group, _): &(Group, _)| group.key.get()))
+        let rows = self
+            .read("list application groups")
+            .rows::<GroupRow>(Sql::new(GROUPS).ascending(page))
+            .await?;
+        let groups = rows
+            .into_iter()
+            .map(GroupRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            groups,
+            limit(page),
+            |(group, _): &(Group, _)| group.key.get(),
+        ))
     }
 
-    async fn events(&self, server: Option<ServerKey>, page: PageRequest) -> Result<Page<Event>, StoreError> {
+    async fn events(
+        &self,
+        server: Option<ServerKey>,
+        page: PageRequest,
+    ) -> Result<Page<Event>, StoreError> {
         let mut sql = Sql::new("").descending(page);
         let mut condition = "";
         if let Some(server) = server {
@@ -100,12 +140,26 @@ impl FleetView for SeaOrmStore {
              WHERE id < $1 {condition} ORDER BY id DESC LIMIT $2"
         );
         let rows = self.read("list events").rows::<EventRow>(sql).await?;
-        let events = rows.into_iter().map(EventRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(events, limit(page), |event: &Event| event.key.get()))
+        let events = rows
+            .into_iter()
+            .map(EventRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            events,
+            limit(page),
+            |event: &Event| event.key.get(),
+        ))
     }
 }
 
-async fn find(session: &Session, application: ApplicationKey) -> Result<Option<Application>, StoreError> {
+async fn find(
+    session: &Session,
+    application: ApplicationKey,
+) -> Result<Option<Application>, StoreError> {
     let sql = Sql::new(format!("{SELECT} WHERE a.id = $1")).bind(application.get());
-    session.row::<ApplicationRow>(sql).await?.map(ApplicationRow::read).transpose()
+    session
+        .row::<ApplicationRow>(sql)
+        .await?
+        .map(ApplicationRow::read)
+        .transpose()
 }

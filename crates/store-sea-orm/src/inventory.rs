@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use drover_domain::Key;
-use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory, StatusChange};
+use drover_domain::fleet::inventory::{
+    ApplicationUpsert, InventoryChange, KnownInventory, StatusChange,
+};
 use drover_domain::fleet::{ApplicationKind, Server, ServerKey, VersionChange};
 use drover_ports::{InventoryStore, StoreError};
 
@@ -106,19 +108,31 @@ rows! {
 impl InventoryStore for SeaOrmStore {
     async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError> {
         let session = self.read_together("load the inventory of a server").await?;
-        let sql = Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
-        let Some(row) = session.row::<ServerRow>(sql).await? else { return Ok(None) };
-        let sql = Sql::new(format!("{SELECT} WHERE a.server_id = $1 ORDER BY a.id")).bind(server.get());
+        let sql =
+            Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
+        let Some(row) = session.row::<ServerRow>(sql).await? else {
+            return Ok(None);
+        };
+        let sql =
+            Sql::new(format!("{SELECT} WHERE a.server_id = $1 ORDER BY a.id")).bind(server.get());
         let rows = session.rows::<ApplicationRow>(sql).await?;
         session.commit().await?;
-        let applications = rows.into_iter().map(ApplicationRow::read).collect::<Result<_, _>>()?;
-        Ok(Some(KnownInventory { server: row.read()?, applications }))
+        let applications = rows
+            .into_iter()
+            .map(ApplicationRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(KnownInventory {
+            server: row.read()?,
+            applications,
+        }))
     }
 
     async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
         let action = "store the inventory of a server";
         if change.is_quiet() {
-            return update_server(&self.write_once(action).await?, &change.server).await.map(|_| ());
+            return update_server(&self.write_once(action).await?, &change.server)
+                .await
+                .map(|_| ());
         }
         let session = self.write(action).await?;
         // The lock on the server's row keeps other writers of its applications away.
@@ -128,7 +142,12 @@ impl InventoryStore for SeaOrmStore {
         let upserts: BTreeMap<(ApplicationKind, &str), &ApplicationUpsert> = change
             .upserts
             .iter()
-            .map(|upsert| ((upsert.observed.kind, upsert.observed.name.as_str()), upsert))
+            .map(|upsert| {
+                (
+                    (upsert.observed.kind, upsert.observed.name.as_str()),
+                    upsert,
+                )
+            })
             .collect();
         resolve(&session, &upserts, &change.server).await?;
         upsert(&session, &upserts, &change.server).await?;
@@ -159,7 +178,11 @@ async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreE
 
 // Makes the catalog entries and groups that are missing. Ordered by name, so that two servers
 // that bring the same new names do not wait for each other in a circle.
-async fn resolve(session: &Session, upserts: &Upserts<'_>, server: &Server) -> Result<(), StoreError> {
+async fn resolve(
+    session: &Session,
+    upserts: &Upserts<'_>,
+    server: &Server,
+) -> Result<(), StoreError> {
     let resolutions: BTreeMap<(&str, &str), ResolutionRow<'_>> = upserts
         .values()
         .filter_map(|upsert| upsert.resolution.as_ref())
@@ -181,7 +204,9 @@ async fn resolve(session: &Session, upserts: &Upserts<'_>, server: &Server) -> R
          ORDER BY r.base, r.kind
          ON CONFLICT (name, kind) DO NOTHING"
     );
-    session.execute(Sql::new(catalog).rows(&rows).bind(at)).await?;
+    session
+        .execute(Sql::new(catalog).rows(&rows).bind(at))
+        .await?;
     let groups = format!(
         "INSERT INTO application_groups AS g (name, catalog_id, created_at)
          SELECT r.base, min(c.id), $2 FROM {table}
@@ -191,10 +216,17 @@ async fn resolve(session: &Session, upserts: &Upserts<'_>, server: &Server) -> R
          ORDER BY r.base
          ON CONFLICT (name) DO UPDATE SET catalog_id = COALESCE(g.catalog_id, excluded.catalog_id)"
     );
-    session.execute(Sql::new(groups).rows(&rows).bind(at)).await.map(|_| ())
+    session
+        .execute(Sql::new(groups).rows(&rows).bind(at))
+        .await
+        .map(|_| ())
 }
 
-async fn upsert(session: &Session, upserts: &Upserts<'_>, server: &Server) -> Result<(), StoreError> {
+async fn upsert(
+    session: &Session,
+    upserts: &Upserts<'_>,
+    server: &Server,
+) -> Result<(), StoreError> {
     if upserts.is_empty() {
         return Ok(());
     }
@@ -222,7 +254,10 @@ async fn upsert(session: &Session, upserts: &Upserts<'_>, server: &Server) -> Re
         session.dialect.rows::<UpsertRow<'_>>(1, "r"),
     );
     let at = server.last_check.unwrap_or(server.created_at).as_micros();
-    session.execute(Sql::new(text).rows(&rows).bind(server.key.get()).bind(at)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).bind(server.key.get()).bind(at))
+        .await
+        .map(|_| ())
 }
 
 fn upsert_row(upsert: &ApplicationUpsert) -> UpsertRow<'_> {
@@ -249,8 +284,14 @@ fn upsert_row(upsert: &ApplicationUpsert) -> UpsertRow<'_> {
     }
 }
 
-async fn record_versions(session: &Session, upserts: &Upserts<'_>, server: ServerKey) -> Result<(), StoreError> {
-    let changes = upserts.values().filter_map(|upsert| Some((&upsert.observed, upsert.version.as_ref()?)));
+async fn record_versions(
+    session: &Session,
+    upserts: &Upserts<'_>,
+    server: ServerKey,
+) -> Result<(), StoreError> {
+    let changes = upserts
+        .values()
+        .filter_map(|upsert| Some((&upsert.observed, upsert.version.as_ref()?)));
     let rows: Vec<VersionChangeRow<'_>> = changes
         .enumerate()
         .map(|(ordinal, (observed, change))| VersionChangeRow {
@@ -259,7 +300,13 @@ async fn record_versions(session: &Session, upserts: &Upserts<'_>, server: Serve
             ..VersionChangeRow::new(ordinal, change)
         })
         .collect();
-    insert_versions(session, &rows, "a.server_id = $2 AND a.kind = r.kind AND a.name = r.name", Some(server)).await
+    insert_versions(
+        session,
+        &rows,
+        "a.server_id = $2 AND a.kind = r.kind AND a.name = r.name",
+        Some(server),
+    )
+    .await
 }
 
 /// Writes version history; `condition` says which application `a` a row `r` is of. Changes of
@@ -291,7 +338,11 @@ pub(crate) async fn insert_versions(
     session.execute(sql).await.map(|_| ())
 }
 
-async fn set_statuses(session: &Session, statuses: &[StatusChange], server: ServerKey) -> Result<(), StoreError> {
+async fn set_statuses(
+    session: &Session,
+    statuses: &[StatusChange],
+    server: ServerKey,
+) -> Result<(), StoreError> {
     if statuses.is_empty() {
         return Ok(());
     }
@@ -300,7 +351,14 @@ async fn set_statuses(session: &Session, statuses: &[StatusChange], server: Serv
         .map(|change| {
             let id = Key::get(change.application);
             let last_seen = change.last_seen.map(drover_domain::Timestamp::as_micros);
-            (id, StatusRow { id, status: change.status.as_str(), last_seen })
+            (
+                id,
+                StatusRow {
+                    id,
+                    status: change.status.as_str(),
+                    last_seen,
+                },
+            )
         })
         .collect();
     let rows: Vec<StatusRow> = rows.into_values().collect();
@@ -309,5 +367,8 @@ async fn set_statuses(session: &Session, statuses: &[StatusChange], server: Serv
          FROM {} WHERE a.id = r.id AND a.server_id = $2",
         session.dialect.rows::<StatusRow>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(&rows).bind(server.get())).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).bind(server.get()))
+        .await
+        .map(|_| ())
 }

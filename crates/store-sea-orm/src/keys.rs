@@ -28,7 +28,10 @@ impl Row for KeyRow {
 impl KeyRow {
     fn read(self) -> Result<ApiKey, StoreError> {
         let stored = Stored::new(Self::WHAT, &self.public_id);
-        let digest = self.digest.try_into().map_err(|_| stored.corrupt("its digest has not 32 bytes"))?;
+        let digest = self
+            .digest
+            .try_into()
+            .map_err(|_| stored.corrupt("its digest has not 32 bytes"))?;
         Ok(ApiKey {
             digest: KeyDigest::from_bytes(digest),
             role: stored.word("role", &self.role, Role::parse)?,
@@ -42,8 +45,12 @@ impl KeyRow {
 #[async_trait]
 impl AccessKeys for SeaOrmStore {
     async fn find(&self, public_id: &str) -> Result<Option<ApiKey>, StoreError> {
-        let text = "SELECT public_id, digest, role, name, created_at FROM api_keys WHERE public_id = $1";
-        let row = self.read("find an API key").row::<KeyRow>(Sql::new(text).text(public_id)).await?;
+        let text =
+            "SELECT public_id, digest, role, name, created_at FROM api_keys WHERE public_id = $1";
+        let row = self
+            .read("find an API key")
+            .row::<KeyRow>(Sql::new(text).text(public_id))
+            .await?;
         row.map(KeyRow::read).transpose()
     }
 
@@ -51,7 +58,9 @@ impl AccessKeys for SeaOrmStore {
         let session = self.write("store the first API key").await?;
         if session.dialect == Dialect::Postgres {
             // Two nodes that start at once must not both see an empty table.
-            session.execute(Sql::new("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")).await?;
+            session
+                .execute(Sql::new("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE"))
+                .await?;
         }
         let text = "INSERT INTO api_keys (public_id, digest, role, name, created_at)
                     SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM api_keys)";

@@ -74,22 +74,33 @@ impl SeaOrmStore {
     ///
     /// [`MigrateError`], and then nothing changed.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let session = self.write("lock its schema").await.map_err(MigrateError::Store)?;
+        let session = self
+            .write("lock its schema")
+            .await
+            .map_err(MigrateError::Store)?;
         if self.dialect() == Dialect::Postgres {
             // Waiting for another process, or building an index, may take longer than a query may.
-            for statement in
-                ["SET LOCAL statement_timeout = 0".to_owned(), format!("SELECT pg_advisory_xact_lock({LOCK})")]
-            {
-                session.execute(Sql::new(statement)).await.map_err(MigrateError::Store)?;
+            for statement in [
+                "SET LOCAL statement_timeout = 0".to_owned(),
+                format!("SELECT pg_advisory_xact_lock({LOCK})"),
+            ] {
+                session
+                    .execute(Sql::new(statement))
+                    .await
+                    .map_err(MigrateError::Store)?;
             }
         }
         let status = status(&session).await.map_err(MigrateError::Store)?;
         if !status.unknown.is_empty() {
-            return Err(MigrateError::NewerSchema { steps: status.unknown });
+            return Err(MigrateError::NewerSchema {
+                steps: status.unknown,
+            });
         }
         if let Link::Transaction(transaction) = &session.link {
             let done = Migrator::up(transaction, None).await;
-            done.map_err(|error| MigrateError::Step { source: Box::new(error) })?;
+            done.map_err(|error| MigrateError::Step {
+                source: Box::new(error),
+            })?;
         }
         session.commit().await.map_err(MigrateError::Store)
     }
@@ -106,19 +117,38 @@ impl Row for Step {
 
 async fn status(session: &Session) -> Result<MigrationStatus, StoreError> {
     let table = match session.dialect {
-        Dialect::Postgres => "SELECT table_name AS id FROM information_schema.tables \
-            WHERE table_schema = current_schema() AND table_name = 'seaql_migrations'",
-        Dialect::Sqlite => "SELECT name AS id FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
+        Dialect::Postgres => {
+            "SELECT table_name AS id FROM information_schema.tables \
+            WHERE table_schema = current_schema() AND table_name = 'seaql_migrations'"
+        }
+        Dialect::Sqlite => {
+            "SELECT name AS id FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'"
+        }
     };
     let mut recorded = Vec::new();
     if session.row::<Step>(Sql::new(table)).await?.is_some() {
-        let steps = session.rows::<Step>(Sql::new("SELECT version AS id FROM seaql_migrations ORDER BY version")).await?;
+        let steps = session
+            .rows::<Step>(Sql::new(
+                "SELECT version AS id FROM seaql_migrations ORDER BY version",
+            ))
+            .await?;
         recorded = steps.into_iter().map(|step| step.id).collect();
     }
     let known = drover_migrations::steps();
     Ok(MigrationStatus {
-        pending: known.iter().filter(|step| !recorded.contains(step)).cloned().collect(),
-        unknown: recorded.iter().filter(|step| !known.contains(step)).cloned().collect(),
-        applied: recorded.into_iter().filter(|step| known.contains(step)).collect(),
+        pending: known
+            .iter()
+            .filter(|step| !recorded.contains(step))
+            .cloned()
+            .collect(),
+        unknown: recorded
+            .iter()
+            .filter(|step| !known.contains(step))
+            .cloned()
+            .collect(),
+        applied: recorded
+            .into_iter()
+            .filter(|step| known.contains(step))
+            .collect(),
     })
 }

@@ -48,13 +48,25 @@ impl fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL names a kind of database that is not served.
-    #[error("the database URL must begin with postgres://, postgresql:// or sqlite:, not `{scheme}`")]
+    #[error(
+        "the database URL must begin with postgres://, postgresql:// or sqlite:, not `{scheme}`"
+    )]
     UnknownKind {
         /// What it begins with.
         scheme: String,
     },
+    /// The URL of the database cannot be read.
+    #[error(
+        "the URL of the {kind} database is not readable; check its host, its port and that special characters are percent-encoded"
+    )]
+    BadUrl {
+        /// PostgreSQL or SQLite.
+        kind: &'static str,
+    },
     /// The database cannot be reached, or refuses the connection.
-    #[error("no connection to the {kind} database can be opened; check its URL, that it runs and that it lets this user in")]
+    #[error(
+        "no connection to the {kind} database can be opened; check its URL, that it runs and that it lets this user in"
+    )]
     Unreachable {
         /// PostgreSQL or SQLite.
         kind: &'static str,

@@ -28,13 +28,22 @@ rows! {
 
 #[async_trait]
 impl OrchestratorStore for SeaOrmStore {
-    async fn scanned(&self, found: &[OrchestratorMetadata], at: Timestamp) -> Result<ScanOutcome, StoreError> {
-        let rows: BTreeMap<&str, FoundRow<'_>> = found.iter().map(|found| (found.file_path.as_str(), row(found))).collect();
+    async fn scanned(
+        &self,
+        found: &[OrchestratorMetadata],
+        at: Timestamp,
+    ) -> Result<ScanOutcome, StoreError> {
+        let rows: BTreeMap<&str, FoundRow<'_>> = found
+            .iter()
+            .map(|found| (found.file_path.as_str(), row(found)))
+            .collect();
         let rows: Vec<FoundRow<'_>> = rows.into_values().collect();
         if rows.is_empty() {
             return Ok(ScanOutcome::default());
         }
-        let session = self.write("store the orchestrator playbooks that a scan found").await?;
+        let session = self
+            .write("store the orchestrator playbooks that a scan found")
+            .await?;
         let table = session.dialect.rows::<FoundRow<'_>>(1, "r");
         let known = format!(
             "UPDATE orchestrator_playbooks AS o SET
@@ -42,7 +51,9 @@ impl OrchestratorStore for SeaOrmStore {
                  required_params = r.required_params, optional_params = r.optional_params, last_scanned = $2
              FROM {table} WHERE o.file_path = r.file_path"
         );
-        let updated = session.execute(Sql::new(known).rows(&rows).bind(at.as_micros())).await?;
+        let updated = session
+            .execute(Sql::new(known).rows(&rows).bind(at.as_micros()))
+            .await?;
         let missing = format!(
             "INSERT INTO orchestrator_playbooks (
                  file_path, name, description, version, required_params, optional_params, last_scanned, created_at)
@@ -52,23 +63,41 @@ impl OrchestratorStore for SeaOrmStore {
              ORDER BY r.file_path
              ON CONFLICT (file_path) DO NOTHING"
         );
-        let new = session.execute(Sql::new(missing).rows(&rows).bind(at.as_micros())).await?;
+        let new = session
+            .execute(Sql::new(missing).rows(&rows).bind(at.as_micros()))
+            .await?;
         session.commit().await?;
         let count = |rows: u64| u32::try_from(rows).unwrap_or(u32::MAX);
-        Ok(ScanOutcome { new: count(new), updated: count(updated) })
+        Ok(ScanOutcome {
+            new: count(new),
+            updated: count(updated),
+        })
     }
 
     async fn find(&self, file_path: &str) -> Result<Option<OrchestratorPlaybook>, StoreError> {
         let sql = Sql::new(format!("{SELECT} WHERE file_path = $1")).text(file_path);
-        let row = self.read("find an orchestrator playbook").row::<OrchestratorRow>(sql).await?;
+        let row = self
+            .read("find an orchestrator playbook")
+            .row::<OrchestratorRow>(sql)
+            .await?;
         row.map(OrchestratorRow::read).transpose()
     }
 
     async fn list(&self, page: PageRequest) -> Result<Page<OrchestratorPlaybook>, StoreError> {
         let sql = Sql::new(format!("{SELECT} WHERE id > $1 ORDER BY id LIMIT $2")).ascending(page);
-        let rows = self.read("list orchestrator playbooks").rows::<OrchestratorRow>(sql).await?;
-        let playbooks = rows.into_iter().map(OrchestratorRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(playbooks, limit(page), |playbook: &OrchestratorPlaybook| playbook.key.get()))
+        let rows = self
+            .read("list orchestrator playbooks")
+            .rows::<OrchestratorRow>(sql)
+            .await?;
+        let playbooks = rows
+            .into_iter()
+            .map(OrchestratorRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            playbooks,
+            limit(page),
+            |playbook: &OrchestratorPlaybook| playbook.key.get(),
+        ))
     }
 }
 

@@ -27,22 +27,43 @@ impl ServerRegistry for SeaOrmStore {
             .bind(at.as_micros());
         let row = session.row::<ServerRow>(sql).await.map_err(|error| {
             if is_duplicate(&error) {
-                return StoreError::AlreadyExists { what: "server", name: server.name().to_owned() };
+                return StoreError::AlreadyExists {
+                    what: "server",
+                    name: server.name().to_owned(),
+                };
             }
             error
         })?;
-        row.ok_or_else(|| Stored::new("server", server.name()).corrupt("it was not there after it was added"))?.read()
+        row.ok_or_else(|| {
+            Stored::new("server", server.name()).corrupt("it was not there after it was added")
+        })?
+        .read()
     }
 
     async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError> {
-        let sql = Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
-        self.read("find a server").row::<ServerRow>(sql).await?.map(ServerRow::read).transpose()
+        let sql =
+            Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
+        self.read("find a server")
+            .row::<ServerRow>(sql)
+            .await?
+            .map(ServerRow::read)
+            .transpose()
     }
 
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError> {
-        let sql = Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id > $1 ORDER BY id LIMIT $2")).ascending(page);
+        let sql = Sql::new(format!(
+            "SELECT {COLUMNS} FROM servers WHERE id > $1 ORDER BY id LIMIT $2"
+        ))
+        .ascending(page);
         let rows = self.read("list servers").rows::<ServerRow>(sql).await?;
-        let servers = rows.into_iter().map(ServerRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(servers, limit(page), |server: &Server| server.key.get()))
+        let servers = rows
+            .into_iter()
+            .map(ServerRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            servers,
+            limit(page),
+            |server: &Server| server.key.get(),
+        ))
     }
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use drover_ports::StoreError;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, FromQueryResult, QueryResult, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, FromQueryResult, QueryResult,
+    Statement,
+};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::dialect::Dialect;
@@ -23,7 +26,10 @@ pub(crate) struct Session {
     /// What the port method does: "the database cannot …".
     pub(crate) action: &'static str,
     pub(crate) statements: Arc<AtomicU64>,
-    #[expect(dead_code, reason = "the right to write on SQLite; it is given up when the session ends")]
+    #[expect(
+        dead_code,
+        reason = "the right to write on SQLite; it is given up when the session ends"
+    )]
     pub(crate) turn: Option<OwnedMutexGuard<()>>,
 }
 
@@ -43,7 +49,8 @@ impl Session {
             Link::Pool(connection) => connection.execute_raw(statement).await,
             Link::Transaction(transaction) => transaction.execute_raw(statement).await,
         };
-        done.map(|done| done.rows_affected()).map_err(unavailable(self.action))
+        done.map(|done| done.rows_affected())
+            .map_err(unavailable(self.action))
     }
 
     /// Runs a statement and reads its rows.
@@ -53,7 +60,10 @@ impl Session {
             Link::Pool(connection) => connection.query_all_raw(statement).await,
             Link::Transaction(transaction) => transaction.query_all_raw(statement).await,
         };
-        rows.map_err(unavailable(self.action))?.iter().map(read).collect()
+        rows.map_err(unavailable(self.action))?
+            .iter()
+            .map(read)
+            .collect()
     }
 
     /// Runs a statement and reads its first row.
@@ -65,7 +75,9 @@ impl Session {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.link {
             Link::Pool(_) => Ok(()),
-            Link::Transaction(transaction) => transaction.commit().await.map_err(unavailable(self.action)),
+            Link::Transaction(transaction) => {
+                transaction.commit().await.map_err(unavailable(self.action))
+            }
         }
     }
 
@@ -100,5 +112,8 @@ fn name(row: &QueryResult) -> String {
 pub(crate) fn unavailable<E: std::error::Error + Send + Sync + 'static>(
     action: &'static str,
 ) -> impl Fn(E) -> StoreError {
-    move |error| StoreError::Unavailable { action, source: Box::new(error) }
+    move |error| StoreError::Unavailable {
+        action,
+        source: Box::new(error),
+    }
 }

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use drover_domain::Key;
 use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
-use drover_domain::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer};
+use drover_domain::rollout::snapshot::{
+    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+};
 use drover_ports::{FleetSnapshots, StoreError};
 use sea_orm::FromQueryResult;
 
@@ -82,15 +84,23 @@ impl FleetSnapshots for SeaOrmStore {
              ORDER BY a.id, h.id",
             self.dialect().integers(1),
         );
-        let keys: Vec<i64> = applications.iter().map(|application| application.get()).collect();
-        let rows = self.read("load a snapshot of the fleet").rows::<TargetRow>(Sql::new(text).json(&keys)).await?;
+        let keys: Vec<i64> = applications
+            .iter()
+            .map(|application| application.get())
+            .collect();
+        let rows = self
+            .read("load a snapshot of the fleet")
+            .rows::<TargetRow>(Sql::new(text).json(&keys))
+            .await?;
         let mut snapshot = FleetSnapshot::default();
         for mut row in rows {
             let stored = Stored::new(TargetRow::WHAT, row.id);
             let mapped = row.balancer_server(&stored)?;
             let target = match snapshot.targets.entry(Key::new(row.id)) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(row.target(&stored)?),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(row.target(&stored)?)
+                }
             };
             target.balancer_servers.extend(mapped);
         }
@@ -99,15 +109,26 @@ impl FleetSnapshots for SeaOrmStore {
 }
 
 impl TargetRow {
-    fn balancer_server(&mut self, stored: &Stored) -> Result<Option<TargetBalancerServer>, StoreError> {
-        let (Some(key), Some(name), Some(backend), Some(backend_name), Some(instance), Some(instance_name)) = (
+    fn balancer_server(
+        &mut self,
+        stored: &Stored,
+    ) -> Result<Option<TargetBalancerServer>, StoreError> {
+        let (
+            Some(key),
+            Some(name),
+            Some(backend),
+            Some(backend_name),
+            Some(instance),
+            Some(instance_name),
+        ) = (
             self.haproxy_server_id,
             self.haproxy_server_name.take(),
             self.backend_id,
             self.backend_name.take(),
             self.instance_id,
             self.instance_name.take(),
-        ) else {
+        )
+        else {
             return Ok(None);
         };
         let port = stored.number("port of an agent", self.agent_port.unwrap_or_default())?;
@@ -123,7 +144,10 @@ impl TargetRow {
     }
 
     fn target(self, stored: &Stored) -> Result<Target, StoreError> {
-        let server = self.server_id.zip(self.server_name).zip(self.server_address);
+        let server = self
+            .server_id
+            .zip(self.server_name)
+            .zip(self.server_address);
         let group_settings = SettingsLayer {
             playbook_path: self.group_playbook_path,
             artifact_url: self.group_artifact_url,
@@ -135,7 +159,11 @@ impl TargetRow {
             kind: stored.word("kind", &self.kind, ApplicationKind::parse)?,
             name: self.name,
             version: self.version,
-            server: server.map(|((key, name), address)| TargetServer { key: Key::new(key), name, address }),
+            server: server.map(|((key, name), address)| TargetServer {
+                key: Key::new(key),
+                name,
+                address,
+            }),
             group: group.map(|((key, name), grouping)| TargetGroup {
                 key: Key::new(key),
                 name,

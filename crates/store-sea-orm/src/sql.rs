@@ -16,7 +16,10 @@ pub(crate) struct Sql {
 impl Sql {
     /// A statement without parameters yet.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), values: Vec::new() }
+        Self {
+            text: text.into(),
+            values: Vec::new(),
+        }
     }
 
     /// The next parameter, for what cannot hold a NUL character.
@@ -62,7 +65,8 @@ impl Sql {
 
     /// The next two parameters, for a list that descends: before which position, how many.
     pub(crate) fn descending(self, page: PageRequest) -> Self {
-        self.bind(page.after.unwrap_or(i64::MAX)).bind(lookahead(page))
+        self.bind(page.after.unwrap_or(i64::MAX))
+            .bind(lookahead(page))
     }
 }
 

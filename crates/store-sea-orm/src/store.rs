@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_ports::{StoreError, StoreHealth};
 use sea_orm::{
-    AccessMode, ConnectOptions, Database, DatabaseConnection, DbErr, FromQueryResult, IsolationLevel, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, Database, DatabaseConnection, DbErr, FromQueryResult,
+    IsolationLevel, RuntimeErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -47,12 +47,22 @@ impl SeaOrmStore {
             Some("postgres" | "postgresql") => (Dialect::Postgres, "PostgreSQL"),
             Some("sqlite") => (Dialect::Sqlite, "SQLite"),
             scheme => {
-                return Err(OpenError::UnknownKind { scheme: scheme.unwrap_or_default().chars().take(20).collect() });
+                return Err(OpenError::UnknownKind {
+                    scheme: scheme.unwrap_or_default().chars().take(20).collect(),
+                });
             }
         };
-        let connection = Database::connect(connect_options(options, dialect))
-            .await
-            .map_err(|error| OpenError::Unreachable { kind, source: Box::new(error) })?;
+        let opened = Database::connect(connect_options(options, dialect)).await;
+        let connection = opened.map_err(|error| {
+            // What the driver says of a URL that it cannot read is the URL, password included.
+            if matches!(error, DbErr::Conn(RuntimeErr::Internal(_))) {
+                return OpenError::BadUrl { kind };
+            }
+            OpenError::Unreachable {
+                kind,
+                source: Box::new(error),
+            }
+        })?;
         Ok(Self {
             connection,
             dialect,
@@ -65,7 +75,10 @@ impl SeaOrmStore {
     /// Closes every connection; afterwards every call is [`StoreError::Unavailable`].
     pub async fn close(&self) {
         if let Err(error) = self.connection.close_by_ref().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database connections were not closed in order");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the database connections were not closed in order"
+            );
         }
     }
 
@@ -111,7 +124,8 @@ impl SeaOrmStore {
         // A transaction of SQLite that starts by reading cannot become a writing one while
         // another process writes: it fails at once, without waiting.
         let options = TransactionOptions {
-            sqlite_transaction_mode: (self.dialect == Dialect::Sqlite).then_some(SqliteTransactionMode::Immediate),
+            sqlite_transaction_mode: (self.dialect == Dialect::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
         self.begin(action, options, turn).await
@@ -123,7 +137,11 @@ impl SeaOrmStore {
         options: TransactionOptions,
         turn: Option<OwnedMutexGuard<()>>,
     ) -> Result<Session, StoreError> {
-        let transaction = self.connection.begin_with_options(options).await.map_err(unavailable(action))?;
+        let transaction = self
+            .connection
+            .begin_with_options(options)
+            .await
+            .map_err(unavailable(action))?;
         Ok(self.session(action, Link::Transaction(transaction), turn))
     }
 
@@ -135,8 +153,19 @@ impl SeaOrmStore {
         turn.await.map(Some).map_err(unavailable(action))
     }
 
-    fn session(&self, action: &'static str, link: Link, turn: Option<OwnedMutexGuard<()>>) -> Session {
-        Session { link, dialect: self.dialect, action, statements: Arc::clone(&self.statements), turn }
+    fn session(
+        &self,
+        action: &'static str,
+        link: Link,
+        turn: Option<OwnedMutexGuard<()>>,
+    ) -> Session {
+        Session {
+            link,
+            dialect: self.dialect,
+            action,
+            statements: Arc::clone(&self.statements),
+            turn,
+        }
     }
 }
 
@@ -153,14 +182,22 @@ fn connect_options(options: &Options, dialect: Dialect) -> ConnectOptions {
         .record_stmt_in_spans(false);
     if in_memory {
         // Each connection to `:memory:` is a database of its own, and ends with it.
-        connect.max_connections(1).min_connections(1).idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
+        connect
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None::<Duration>)
+            .max_lifetime(None::<Duration>);
     } else {
-        connect.max_connections(options.connections_max.get()).min_connections(1);
+        connect
+            .max_connections(options.connections_max.get())
+            .min_connections(1);
     }
     let statement_timeout = options.statement_timeout;
     match dialect {
         Dialect::Postgres => {
-            connect.statement_timeout(statement_timeout).set_application_name("drover");
+            connect
+                .statement_timeout(statement_timeout)
+                .set_application_name("drover");
         }
         Dialect::Sqlite => {
             connect.map_sqlx_sqlite_opts(move |sqlite| {
@@ -187,13 +224,18 @@ impl Row for Answer {
 #[async_trait]
 impl StoreHealth for SeaOrmStore {
     async fn check(&self) -> Result<(), StoreError> {
-        self.read("answer").row::<Answer>(Sql::new("SELECT 1 AS answer")).await.map(|_| ())
+        self.read("answer")
+            .row::<Answer>(Sql::new("SELECT 1 AS answer"))
+            .await
+            .map(|_| ())
     }
 }
 
 /// Whether an error says that something unique is already there.
 pub(crate) fn is_duplicate(error: &StoreError) -> bool {
-    let StoreError::Unavailable { source, .. } = error else { return false };
+    let StoreError::Unavailable { source, .. } = error else {
+        return false;
+    };
     let error = source.downcast_ref::<DbErr>().and_then(DbErr::sql_err);
     matches!(error, Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }

@@ -20,7 +20,11 @@ impl TaskView for SeaOrmStore {
         Ok(detail)
     }
 
-    async fn list(&self, statuses: &[TaskStatus], page: PageRequest) -> Result<Page<(i64, UpdateTask)>, StoreError> {
+    async fn list(
+        &self,
+        statuses: &[TaskStatus],
+        page: PageRequest,
+    ) -> Result<Page<(i64, UpdateTask)>, StoreError> {
         let session = self.read("list update tasks");
         let mut sql = Sql::new("").descending(page);
         let mut condition = String::new();
@@ -29,12 +33,27 @@ impl TaskView for SeaOrmStore {
             sql = sql.json(&words);
             condition = format!("AND status IN {}", session.dialect.texts(3));
         }
-        sql.text = format!("{SELECT_TASK} WHERE position < $1 {condition} ORDER BY position DESC LIMIT $2");
-        let tasks = session.rows::<TaskRow>(sql).await?.into_iter().map(TaskRow::read).collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(tasks, limit(page), |(position, _): &(i64, _)| *position))
+        sql.text = format!(
+            "{SELECT_TASK} WHERE position < $1 {condition} ORDER BY position DESC LIMIT $2"
+        );
+        let tasks = session
+            .rows::<TaskRow>(sql)
+            .await?
+            .into_iter()
+            .map(TaskRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            tasks,
+            limit(page),
+            |(position, _): &(i64, _)| *position,
+        ))
     }
 
-    async fn events(&self, task: TaskId, page: PageRequest) -> Result<Option<Page<TaskEvent>>, StoreError> {
+    async fn events(
+        &self,
+        task: TaskId,
+        page: PageRequest,
+    ) -> Result<Option<Page<TaskEvent>>, StoreError> {
         let session = self.read("list the events of an update task");
         let sql = Sql::new(format!(
             "SELECT e.position, u.run_index, e.sequence, e.at, e.kind, e.play, e.task, e.host, e.message,
@@ -43,14 +62,27 @@ impl TaskView for SeaOrmStore {
              WHERE e.position > $1 AND e.task_id = {} ORDER BY e.position LIMIT $2",
             session.dialect.uuid(3),
         ));
-        let rows = session.rows::<TaskEventRow>(sql.ascending(page).id(task)).await?;
+        let rows = session
+            .rows::<TaskEventRow>(sql.ascending(page).id(task))
+            .await?;
         if rows.is_empty() {
-            let sql = Sql::new(format!("{SELECT_TASK} WHERE id = {}", session.dialect.uuid(1))).id(task);
+            let sql = Sql::new(format!(
+                "{SELECT_TASK} WHERE id = {}",
+                session.dialect.uuid(1)
+            ))
+            .id(task);
             if session.row::<TaskRow>(sql).await?.is_none() {
                 return Ok(None);
             }
         }
-        let events = rows.into_iter().map(TaskEventRow::read).collect::<Result<_, _>>()?;
-        Ok(Some(Page::from_lookahead(events, limit(page), |event: &TaskEvent| event.position)))
+        let events = rows
+            .into_iter()
+            .map(TaskEventRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Page::from_lookahead(
+            events,
+            limit(page),
+            |event: &TaskEvent| event.position,
+        )))
     }
 }

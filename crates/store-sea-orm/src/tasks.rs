@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobEvent;
-use drover_domain::rollout::task::{RunProgress, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateTask};
+use drover_domain::rollout::task::{
+    RunProgress, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateTask,
+};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError, UpdateTasks};
 use sea_orm::FromQueryResult;
@@ -139,7 +141,11 @@ impl UpdateTasks for SeaOrmStore {
         Ok(Started::Created)
     }
 
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
+    async fn claim(
+        &self,
+        worker: &str,
+        lease: Duration,
+    ) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
         let session = self.write("claim an update task").await?;
         let (dialect, now) = (session.dialect, session.dialect.now());
         let text = format!(
@@ -153,16 +159,30 @@ impl UpdateTasks for SeaOrmStore {
              RETURNING CAST(id AS text) AS id, attempt",
             dialect.skipping_locked(),
         );
-        let Some(claimed) = session.row::<Claimed>(Sql::new(text).text(worker).bind(micros(lease))).await? else {
+        let Some(claimed) = session
+            .row::<Claimed>(Sql::new(text).text(worker).bind(micros(lease)))
+            .await?
+        else {
             return Ok(None);
         };
         let stored = Stored::new("update task", &claimed.id);
-        let (task, attempt) = (stored.id("identifier", &claimed.id)?, stored.number("attempt", claimed.attempt)?);
+        let (task, attempt) = (
+            stored.id("identifier", &claimed.id)?,
+            stored.number("attempt", claimed.attempt)?,
+        );
         let loaded = detail(&session, task).await;
         // Also when it cannot be read: the claim then keeps it out of the others' way for one lease.
         session.commit().await?;
-        let detail = loaded?.ok_or_else(|| stored.corrupt("it was not there after it was claimed"))?;
-        Ok(Some((Claim { task, attempt, worker: worker.to_owned() }, detail)))
+        let detail =
+            loaded?.ok_or_else(|| stored.corrupt("it was not there after it was claimed"))?;
+        Ok(Some((
+            Claim {
+                task,
+                attempt,
+                worker: worker.to_owned(),
+            },
+            detail,
+        )))
     }
 
     async fn heartbeat(&self, claim: &Claim, lease: Duration) -> Result<(), StoreError> {
@@ -171,7 +191,12 @@ impl UpdateTasks for SeaOrmStore {
         change_held(&session, claim, &change, |sql| sql.bind(micros(lease))).await
     }
 
-    async fn plan(&self, claim: &Claim, runs: &[TaskRun], instances: &[TaskInstance]) -> Result<(), StoreError> {
+    async fn plan(
+        &self,
+        claim: &Claim,
+        runs: &[TaskRun],
+        instances: &[TaskInstance],
+    ) -> Result<(), StoreError> {
         let session = self.write("store the plan of an update task").await?;
         if hold(&session, claim).await?.runs > 0 {
             return Ok(());
@@ -184,7 +209,8 @@ impl UpdateTasks for SeaOrmStore {
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
         let session = self.write("store the progress of an update task").await?;
         change_held(&session, claim, "progress = $4, current_step = $5", |sql| {
-            sql.bind(i64::from(progress.progress)).optional_text(progress.current.as_deref())
+            sql.bind(i64::from(progress.progress))
+                .optional_text(progress.current.as_deref())
         })
         .await?;
         update_run(&session, claim.task, &progress.run).await?;
@@ -217,20 +243,31 @@ impl UpdateTasks for SeaOrmStore {
 }
 
 fn micros(lease: Duration) -> i64 {
-    i64::try_from(lease.as_micros()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
+    i64::try_from(lease.as_micros())
+        .unwrap_or(i64::MAX / 4)
+        .min(i64::MAX / 4)
 }
 
 fn stale(claim: &Claim) -> StoreError {
-    StoreError::Stale { what: "update task", name: claim.task.to_string(), attempt: claim.attempt }
+    StoreError::Stale {
+        what: "update task",
+        name: claim.task.to_string(),
+        attempt: claim.attempt,
+    }
 }
 
 // The task's row while the claim is held; parameters $1 to $3.
 fn held(session: &Session) -> String {
-    format!("id = {} AND attempt = $2 AND worker = $3 AND status = 'running'", session.dialect.uuid(1))
+    format!(
+        "id = {} AND attempt = $2 AND worker = $3 AND status = 'running'",
+        session.dialect.uuid(1)
+    )
 }
 
 fn bind_claim(sql: Sql, claim: &Claim) -> Sql {
-    sql.id(claim.task).bind(i64::from(claim.attempt)).text(&claim.worker)
+    sql.id(claim.task)
+        .bind(i64::from(claim.attempt))
+        .text(&claim.worker)
 }
 
 /// Changes the task's row if the claim is held; parameters of `change` start at $4.
@@ -240,7 +277,10 @@ async fn change_held(
     change: &str,
     bind: impl FnOnce(Sql) -> Sql + Send,
 ) -> Result<(), StoreError> {
-    let sql = Sql::new(format!("UPDATE update_tasks SET {change} WHERE {}", held(session)));
+    let sql = Sql::new(format!(
+        "UPDATE update_tasks SET {change} WHERE {}",
+        held(session)
+    ));
     match session.execute(bind(bind_claim(sql, claim))).await? {
         0 => Err(stale(claim)),
         _ => Ok(()),
@@ -255,12 +295,23 @@ async fn hold(session: &Session, claim: &Claim) -> Result<Held, StoreError> {
         held(session),
         session.dialect.locking("update_tasks"),
     );
-    session.row::<Held>(bind_claim(Sql::new(text), claim)).await?.ok_or_else(|| stale(claim))
+    session
+        .row::<Held>(bind_claim(Sql::new(text), claim))
+        .await?
+        .ok_or_else(|| stale(claim))
 }
 
 // Whether the key is ours now; on PostgreSQL a request with the same key at the same time is waited for.
-async fn use_key(session: &Session, idempotency: &Idempotency, updates: &NewUpdates) -> Result<bool, StoreError> {
-    let tasks: Vec<String> = updates.tasks.iter().map(|task| task.id.to_string()).collect();
+async fn use_key(
+    session: &Session,
+    idempotency: &Idempotency,
+    updates: &NewUpdates,
+) -> Result<bool, StoreError> {
+    let tasks: Vec<String> = updates
+        .tasks
+        .iter()
+        .map(|task| task.id.to_string())
+        .collect();
     let text = format!(
         "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at) VALUES ($1, $2, $3, {}, $5)
          ON CONFLICT (scope, request_key) DO NOTHING",
@@ -279,19 +330,30 @@ async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started,
     let sql = Sql::new(
         "SELECT digest, CAST(task_ids AS text) AS task_ids FROM idempotency_keys WHERE scope = $1 AND request_key = $2",
     );
-    let used = session.row::<UsedKey>(sql.text(&idempotency.scope).text(&idempotency.key)).await?;
+    let used = session
+        .row::<UsedKey>(sql.text(&idempotency.scope).text(&idempotency.key))
+        .await?;
     let stored = Stored::new(UsedKey::WHAT, &idempotency.key);
     let used = used.ok_or_else(|| stored.corrupt("it was not there after it was found used"))?;
     if used.digest != idempotency.digest {
-        return Err(StoreError::KeyReused { key: idempotency.key.clone() });
+        return Err(StoreError::KeyReused {
+            key: idempotency.key.clone(),
+        });
     }
     let tasks: Vec<String> = stored.shape("list of tasks", &used.task_ids)?;
-    let tasks = tasks.iter().map(|task| stored.id("task identifier", task)).collect::<Result<_, _>>()?;
+    let tasks = tasks
+        .iter()
+        .map(|task| stored.id("task identifier", task))
+        .collect::<Result<_, _>>()?;
     Ok(Started::Replayed(tasks))
 }
 
 async fn insert_tasks(session: &Session, tasks: &[UpdateTask]) -> Result<(), StoreError> {
-    let rows: Vec<NewTaskRow<'_>> = tasks.iter().enumerate().map(|(ordinal, task)| task_row(ordinal, task)).collect();
+    let rows: Vec<NewTaskRow<'_>> = tasks
+        .iter()
+        .enumerate()
+        .map(|(ordinal, task)| task_row(ordinal, task))
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -301,13 +363,20 @@ async fn insert_tasks(session: &Session, tasks: &[UpdateTask]) -> Result<(), Sto
         "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewTaskRow<'_>>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(&rows)).await.map(|_| ()).map_err(|error| {
-        if is_duplicate(&error) {
-            let names: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
-            return StoreError::AlreadyExists { what: "update task", name: names.join(", ") };
-        }
-        error
-    })
+    session
+        .execute(Sql::new(text).rows(&rows))
+        .await
+        .map(|_| ())
+        .map_err(|error| {
+            if is_duplicate(&error) {
+                let names: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
+                return StoreError::AlreadyExists {
+                    what: "update task",
+                    name: names.join(", "),
+                };
+            }
+            error
+        })
 }
 
 fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
@@ -315,7 +384,12 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
         ordinal,
         id: task.id.to_string(),
         status: task.status.as_str(),
-        application_ids: task.request.applications.iter().map(|key| key.get()).collect(),
+        application_ids: task
+            .request
+            .applications
+            .iter()
+            .map(|key| key.get())
+            .collect(),
         artifact_url: task.request.artifact.as_str(),
         mode: task.request.mode.as_str(),
         orchestrator: &task.request.orchestrator,
@@ -335,18 +409,33 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
 }
 
 /// A task with its runs and instances. The caller's session must see one state of the database.
-pub(crate) async fn detail(session: &Session, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
+pub(crate) async fn detail(
+    session: &Session,
+    task: TaskId,
+) -> Result<Option<TaskDetail>, StoreError> {
     let id = session.dialect.uuid(1);
     let sql = Sql::new(format!("{SELECT_TASK} WHERE id = {id}")).id(task);
-    let Some(row) = session.row::<TaskRow>(sql).await? else { return Ok(None) };
-    let sql = Sql::new(format!("SELECT {RUN_COLUMNS} FROM update_task_runs WHERE task_id = {id} ORDER BY run_index"));
+    let Some(row) = session.row::<TaskRow>(sql).await? else {
+        return Ok(None);
+    };
+    let sql = Sql::new(format!(
+        "SELECT {RUN_COLUMNS} FROM update_task_runs WHERE task_id = {id} ORDER BY run_index"
+    ));
     let runs = session.rows::<RunRow>(sql.id(task)).await?;
-    let sql = Sql::new(format!("SELECT {INSTANCE_COLUMNS} FROM update_task_instances WHERE task_id = {id} ORDER BY id"));
+    let sql = Sql::new(format!(
+        "SELECT {INSTANCE_COLUMNS} FROM update_task_instances WHERE task_id = {id} ORDER BY id"
+    ));
     let instances = session.rows::<InstanceRow>(sql.id(task)).await?;
     Ok(Some(TaskDetail {
         task: row.read()?.1,
-        runs: runs.into_iter().map(RunRow::read).collect::<Result<_, _>>()?,
-        instances: instances.into_iter().map(InstanceRow::read).collect::<Result<_, _>>()?,
+        runs: runs
+            .into_iter()
+            .map(RunRow::read)
+            .collect::<Result<_, _>>()?,
+        instances: instances
+            .into_iter()
+            .map(InstanceRow::read)
+            .collect::<Result<_, _>>()?,
     }))
 }
 
@@ -376,7 +465,10 @@ async fn insert_runs(session: &Session, task: TaskId, runs: &[TaskRun]) -> Resul
         session.dialect.uuid(2),
         session.dialect.rows::<RunWriteRow>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(&rows).id(task)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).id(task))
+        .await
+        .map(|_| ())
 }
 
 // What was prepared, and for which job, stays as it was planned.
@@ -416,12 +508,19 @@ fn instance_row(ordinal: usize, instance: &TaskInstance) -> InstanceWriteRow<'_>
     }
 }
 
-async fn insert_instances(session: &Session, task: TaskId, instances: &[TaskInstance]) -> Result<(), StoreError> {
+async fn insert_instances(
+    session: &Session,
+    task: TaskId,
+    instances: &[TaskInstance],
+) -> Result<(), StoreError> {
     if instances.is_empty() {
         return Ok(());
     }
-    let rows: Vec<InstanceWriteRow<'_>> =
-        instances.iter().enumerate().map(|(ordinal, instance)| instance_row(ordinal, instance)).collect();
+    let rows: Vec<InstanceWriteRow<'_>> = instances
+        .iter()
+        .enumerate()
+        .map(|(ordinal, instance)| instance_row(ordinal, instance))
+        .collect();
     let text = format!(
         "INSERT INTO update_task_instances (
              task_id, application_id, name, server, composite, run_index, batch, haproxy_server, outcome, detail,
@@ -432,15 +531,24 @@ async fn insert_instances(session: &Session, task: TaskId, instances: &[TaskInst
         session.dialect.uuid(2),
         session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),
     );
-    session.execute(Sql::new(text).rows(&rows).id(task)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).id(task))
+        .await
+        .map(|_| ())
 }
 
-async fn update_instances(session: &Session, task: TaskId, instances: &[TaskInstance]) -> Result<(), StoreError> {
+async fn update_instances(
+    session: &Session,
+    task: TaskId,
+    instances: &[TaskInstance],
+) -> Result<(), StoreError> {
     if instances.is_empty() {
         return Ok(());
     }
-    let rows: BTreeMap<Key<_>, InstanceWriteRow<'_>> =
-        instances.iter().map(|instance| (instance.application, instance_row(0, instance))).collect();
+    let rows: BTreeMap<Key<_>, InstanceWriteRow<'_>> = instances
+        .iter()
+        .map(|instance| (instance.application, instance_row(0, instance)))
+        .collect();
     let rows: Vec<InstanceWriteRow<'_>> = rows.into_values().collect();
     let text = format!(
         "UPDATE update_task_instances AS i SET
@@ -449,10 +557,18 @@ async fn update_instances(session: &Session, task: TaskId, instances: &[TaskInst
         session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),
         session.dialect.uuid(2),
     );
-    session.execute(Sql::new(text).rows(&rows).id(task)).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).id(task))
+        .await
+        .map(|_| ())
 }
 
-async fn insert_job_events(session: &Session, task: TaskId, run: u32, events: &[JobEvent]) -> Result<(), StoreError> {
+async fn insert_job_events(
+    session: &Session,
+    task: TaskId,
+    run: u32,
+    events: &[JobEvent],
+) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -481,7 +597,10 @@ async fn insert_job_events(session: &Session, task: TaskId, run: u32, events: &[
         session.dialect.rows::<JobEventRow<'_>>(1, "r"),
         session.dialect.uuid(2),
     );
-    session.execute(Sql::new(text).rows(&rows).id(task).bind(i64::from(run))).await.map(|_| ())
+    session
+        .execute(Sql::new(text).rows(&rows).id(task).bind(i64::from(run)))
+        .await
+        .map(|_| ())
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -515,7 +634,9 @@ async fn change_versions(session: &Session, end: &TaskEnd) -> Result<(), StoreEr
          ORDER BY s.id{}",
         session.dialect.locking("s"),
     );
-    session.rows::<LockedServer>(Sql::new(lock).rows(&history)).await?;
+    session
+        .rows::<LockedServer>(Sql::new(lock).rows(&history))
+        .await?;
     // The last of several changes of one application holds.
     let text = format!(
         "UPDATE application_instances AS a SET

@@ -1,5 +1,9 @@
 //! What goes wrong, and what is said about it.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken test setup should stop the test"
+)]
 
 mod support;
 
@@ -10,8 +14,8 @@ use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
 use drover_ports::{
-    AccessKeys, BalancerView, Fault, FleetSnapshots, FleetView, InventoryStore, OrchestratorStore, ServerRegistry,
-    StoreError, StoreHealth, TaskView, UpdateTasks,
+    AccessKeys, BalancerView, Fault, FleetSnapshots, FleetView, InventoryStore, OrchestratorStore,
+    ServerRegistry, StoreError, StoreHealth, TaskView, UpdateTasks,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -42,13 +46,18 @@ async fn no_error_tells_the_password() {
         "mysql://drover:hunter2@127.0.0.1/drover",
         "sqlite:/no/such/folder/hunter2x/../drover.db?mode=nonsense",
     ] {
-        let options = Options { acquire_timeout: Duration::from_secs(2), ..Options::new(url) };
+        let options = Options {
+            acquire_timeout: Duration::from_secs(2),
+            ..Options::new(url)
+        };
         let refusal = SeaOrmStore::connect(&options).await.unwrap_err();
         let told = story(&refusal);
         assert!(!told.contains("hunter2"), "{told}");
         assert!(!format!("{options:?}").contains("hunter2"));
     }
-    let refusal = SeaOrmStore::connect(&Options::new("mysql://x")).await.unwrap_err();
+    let refusal = SeaOrmStore::connect(&Options::new("mysql://x"))
+        .await
+        .unwrap_err();
     assert!(matches!(refusal, OpenError::UnknownKind { .. }));
     assert_eq!(
         refusal.to_string(),
@@ -59,18 +68,37 @@ async fn no_error_tells_the_password() {
 async fn a_failed_poll_changes_nothing(scene: Scene) {
     let world = scene.store.clone();
     let server = world.add(&new_server("app01"), at(0)).await.unwrap();
-    let upsert = |name: &str| ApplicationUpsert { observed: observed(name, None), resolution: None, version: None };
+    let upsert = |name: &str| ApplicationUpsert {
+        observed: observed(name, None),
+        resolution: None,
+        version: None,
+    };
     let change = InventoryChange {
-        server: drover_domain::fleet::Server { last_check: Some(at(9)), ..server.clone() },
+        server: drover_domain::fleet::Server {
+            last_check: Some(at(9)),
+            ..server.clone()
+        },
         upserts: vec![upsert("fine"), upsert(&"x".repeat(256))],
         statuses: Vec::new(),
         events: vec![event(Some(server.key), None, "told")],
     };
     let refusal = InventoryStore::store(&world, &change).await.unwrap_err();
-    assert!(matches!(refusal, StoreError::Unavailable { .. }), "{refusal:?}");
-    let known = InventoryStore::load(&world, server.key).await.unwrap().unwrap();
+    assert!(
+        matches!(refusal, StoreError::Unavailable { .. }),
+        "{refusal:?}"
+    );
+    let known = InventoryStore::load(&world, server.key)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((known.server, known.applications.len()), (server, 0));
-    assert_eq!(FleetView::events(&world, None, PageRequest::first()).await.unwrap().items, []);
+    assert_eq!(
+        FleetView::events(&world, None, PageRequest::first())
+            .await
+            .unwrap()
+            .items,
+        []
+    );
 }
 
 #[tokio::test]
@@ -84,18 +112,31 @@ async fn a_dropped_call_leaves_nothing_half_done() {
     for scene in [support::sqlite().await, support::postgres().await] {
         let store = scene.store.clone();
         for round in 0_u64..40 {
-            let asked = updates((0..50).map(|number| task(u128::from(round) * 100 + number + 1, &[])).collect());
+            let asked = updates(
+                (0..50)
+                    .map(|number| task(u128::from(round) * 100 + number + 1, &[]))
+                    .collect(),
+            );
             let limit = Duration::from_micros(round * 150);
             let ended = tokio::time::timeout(limit, store.start(&asked)).await;
             let stored = eventually(Duration::from_secs(5), async || {
-                let rows = scene.rows("SELECT count(*) AS count FROM update_tasks").await;
+                let rows = scene
+                    .rows("SELECT count(*) AS count FROM update_tasks")
+                    .await;
                 let count: i64 = rows[0].try_get("", "count").unwrap();
-                if count % 50 == 0 { Ok(count) } else { Err(format!("{count} tasks are stored")) }
+                if count % 50 == 0 {
+                    Ok(count)
+                } else {
+                    Err(format!("{count} tasks are stored"))
+                }
             })
             .await;
             assert!(ended.is_err() || stored > 0, "what was accepted is stored");
         }
-        store.start(&updates(vec![task(999_999, &[])])).await.unwrap();
+        store
+            .start(&updates(vec![task(999_999, &[])]))
+            .await
+            .unwrap();
     }
 }
 
@@ -106,7 +147,14 @@ async fn corrupt(scene: &Scene, text: &str) {
 #[track_caller]
 fn names<T: std::fmt::Debug>(result: Result<T, StoreError>, what: &str, name: &str) {
     let error = result.unwrap_err();
-    let StoreError::Corrupt { what: found, name: called, reason } = &error else { panic!("{error:?}") };
+    let StoreError::Corrupt {
+        what: found,
+        name: called,
+        reason,
+    } = &error
+    else {
+        panic!("{error:?}")
+    };
     assert_eq!((*found, called.as_str()), (what, name), "{reason}");
     assert_eq!(error.fault(), Fault::Defect);
 }
@@ -118,40 +166,113 @@ async fn an_unreadable_row_is_named() {
     let scene = support::sqlite().await;
     corrupt(&scene, "PRAGMA ignore_check_constraints = ON").await;
     let (store, first) = (scene.store.clone(), PageRequest::first());
-    let world = drover_testkit::store::World::new(store.clone(), drover_testkit::store::MemoryStore::default());
+    let world = drover_testkit::store::World::new(
+        store.clone(),
+        drover_testkit::store::MemoryStore::default(),
+    );
     let (server, keys) = fleet(&world, "app01", &["jurws_1"]).await;
 
     corrupt(&scene, "UPDATE application_instances SET port = 70000").await;
-    names(store.application(keys[0]).await, "application", &keys[0].to_string());
-    corrupt(&scene, "UPDATE application_instances SET port = NULL, kind = 'zone'").await;
-    names(store.snapshot(&keys).await, "application", &keys[0].to_string());
+    names(
+        store.application(keys[0]).await,
+        "application",
+        &keys[0].to_string(),
+    );
+    corrupt(
+        &scene,
+        "UPDATE application_instances SET port = NULL, kind = 'zone'",
+    )
+    .await;
+    names(
+        store.snapshot(&keys).await,
+        "application",
+        &keys[0].to_string(),
+    );
     corrupt(&scene, "UPDATE servers SET status = 'asleep'").await;
-    names(ServerRegistry::find(&store, server.key).await, "server", &server.key.to_string());
-    corrupt(&scene, "UPDATE application_version_history SET changed_by = 'nobody'").await;
+    names(
+        ServerRegistry::find(&store, server.key).await,
+        "server",
+        &server.key.to_string(),
+    );
+    corrupt(
+        &scene,
+        "UPDATE application_version_history SET changed_by = 'nobody'",
+    )
+    .await;
     names(store.versions(keys[0], first).await, "version change", "1");
 
-    store.put(&api_key("1111111111111111", drover_domain::access::Role::Admin)).await.unwrap();
+    store
+        .put(&api_key(
+            "1111111111111111",
+            drover_domain::access::Role::Admin,
+        ))
+        .await
+        .unwrap();
     corrupt(&scene, "UPDATE api_keys SET digest = x'00'").await;
-    names(AccessKeys::find(&store, "1111111111111111").await, "API key", "1111111111111111");
-    store.scanned(&[orchestrator("a.yml", "1")], at(0)).await.unwrap();
-    corrupt(&scene, "UPDATE orchestrator_playbooks SET required_params = 'no JSON'").await;
-    names(OrchestratorStore::find(&store, "a.yml").await, "orchestrator playbook", "1");
+    names(
+        AccessKeys::find(&store, "1111111111111111").await,
+        "API key",
+        "1111111111111111",
+    );
+    store
+        .scanned(&[orchestrator("a.yml", "1")], at(0))
+        .await
+        .unwrap();
+    corrupt(
+        &scene,
+        "UPDATE orchestrator_playbooks SET required_params = 'no JSON'",
+    )
+    .await;
+    names(
+        OrchestratorStore::find(&store, "a.yml").await,
+        "orchestrator playbook",
+        "1",
+    );
 
-    store.start(&updates(vec![task(1, &keys), task(2, &keys)])).await.unwrap();
-    corrupt(&scene, "UPDATE update_tasks SET mode = 'explode' WHERE position = 1").await;
-    names(TaskView::find(&store, task_id(1)).await, "update task", &task_id(1).to_string());
-    names(TaskView::list(&store, &[], first).await, "update task", &task_id(1).to_string());
-    assert_eq!(BalancerView::instances(&store, first).await.unwrap().items, []);
+    store
+        .start(&updates(vec![task(1, &keys), task(2, &keys)]))
+        .await
+        .unwrap();
+    corrupt(
+        &scene,
+        "UPDATE update_tasks SET mode = 'explode' WHERE position = 1",
+    )
+    .await;
+    names(
+        TaskView::find(&store, task_id(1)).await,
+        "update task",
+        &task_id(1).to_string(),
+    );
+    names(
+        TaskView::list(&store, &[], first).await,
+        "update task",
+        &task_id(1).to_string(),
+    );
+    assert_eq!(
+        BalancerView::instances(&store, first).await.unwrap().items,
+        []
+    );
 }
 
 #[tokio::test]
 async fn an_unreadable_task_does_not_block_the_queue() {
     for scene in [support::sqlite().await, support::postgres().await] {
         let store = scene.store.clone();
-        store.start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
-        corrupt(&scene, "UPDATE update_tasks SET drain_wait_minutes = 4711 WHERE position = 1").await;
-        let lease = Duration::from_secs(60);
-        names(store.claim("worker", lease).await, "update task", &task_id(1).to_string());
+        store
+            .start(&updates(vec![task(1, &[]), task(2, &[])]))
+            .await
+            .unwrap();
+        corrupt(
+            &scene,
+            "UPDATE update_tasks SET drain_wait_minutes = 4711 WHERE position = 1",
+        )
+        .await;
+        let lease = Duration::from_mins(1);
+        names(
+            store.claim("worker", lease).await,
+            "update task",
+            &task_id(1).to_string(),
+        );
         let (held, _) = store.claim("worker", lease).await.unwrap().unwrap();
         assert_eq!(held.task, task_id(2));
     }
@@ -162,10 +283,21 @@ async fn a_prepared_playbook_that_cannot_be_read_is_named() {
     let scene = support::postgres().await;
     let store = scene.store.clone();
     store.start(&updates(vec![task(1, &[])])).await.unwrap();
-    let (held, _) = store.claim("worker", Duration::from_secs(60)).await.unwrap().unwrap();
-    store.plan(&held, &[run(0, 1, &[Key::new(1)])], &[]).await.unwrap();
+    let (held, _) = store
+        .claim("worker", Duration::from_mins(1))
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .plan(&held, &[run(0, 1, &[Key::new(1)])], &[])
+        .await
+        .unwrap();
     corrupt(&scene, "UPDATE update_task_runs SET prepared = '{}'").await;
-    names(TaskView::find(&store, task_id(1)).await, "run of an update task", "1");
+    names(
+        TaskView::find(&store, task_id(1)).await,
+        "run of an update task",
+        "1",
+    );
 }
 
 #[tokio::test]
@@ -184,26 +316,48 @@ async fn a_lost_postgres_is_unavailable_until_it_is_back() {
     cluster.stop();
     for _ in 0..4 {
         let refusal = store.add(&new_server("web02"), at(0)).await.unwrap_err();
-        assert!(matches!(refusal, StoreError::Unavailable { .. }), "{refusal:?}");
+        assert!(
+            matches!(refusal, StoreError::Unavailable { .. }),
+            "{refusal:?}"
+        );
         assert_eq!(refusal.fault(), Fault::Transient);
     }
     cluster.start();
-    eventually(Duration::from_secs(20), async || store.check().await.map_err(|error| error.to_string())).await;
+    eventually(Duration::from_secs(20), async || {
+        store.check().await.map_err(|error| error.to_string())
+    })
+    .await;
     store.add(&new_server("web02"), at(0)).await.unwrap();
-    assert_eq!(ServerRegistry::list(&store, PageRequest::first()).await.unwrap().items.len(), 2);
+    assert_eq!(
+        ServerRegistry::list(&store, PageRequest::first())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]
 async fn a_slow_statement_is_cut_off() {
     let scene = support::postgres().await;
-    let options = Options { statement_timeout: Duration::from_millis(300), ..Options::new(&scene.url) };
+    let options = Options {
+        statement_timeout: Duration::from_millis(300),
+        ..Options::new(&scene.url)
+    };
     let store = SeaOrmStore::connect(&options).await.unwrap();
     store.start(&updates(vec![task(1, &[])])).await.unwrap();
     // Somebody holds the table and does not let go.
     scene.execute("BEGIN", vec![]).await;
-    scene.execute("LOCK TABLE update_tasks IN ACCESS EXCLUSIVE MODE", vec![]).await;
-    let waited = tokio::time::timeout(Duration::from_secs(10), TaskView::find(&store, task_id(1))).await;
-    assert!(matches!(waited, Ok(Err(StoreError::Unavailable { .. }))), "{waited:?}");
+    scene
+        .execute("LOCK TABLE update_tasks IN ACCESS EXCLUSIVE MODE", vec![])
+        .await;
+    let waited =
+        tokio::time::timeout(Duration::from_secs(10), TaskView::find(&store, task_id(1))).await;
+    assert!(
+        matches!(waited, Ok(Err(StoreError::Unavailable { .. }))),
+        "{waited:?}"
+    );
     scene.execute("ROLLBACK", vec![]).await;
     assert!(TaskView::find(&store, task_id(1)).await.unwrap().is_some());
 }

@@ -1,5 +1,8 @@
 //! The schema, on both databases.
-#![expect(clippy::unwrap_used, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test setup should stop the test"
+)]
 
 mod support;
 
@@ -9,7 +12,7 @@ use drover_testkit::store::postgres::{Cluster, Durability};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 
-async fn sqlite_file() -> (tempfile::TempDir, String) {
+fn sqlite_file() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("drover.db").display());
     (folder, url)
@@ -25,14 +28,17 @@ async fn goes_up_once(store: SeaOrmStore) {
     assert_eq!(before.pending, drover_migrations::steps());
     store.migrate().await.unwrap();
     let after = store.migration_status().await.unwrap();
-    assert_eq!((&after.applied, after.is_current()), (&drover_migrations::steps(), true));
+    assert_eq!(
+        (&after.applied, after.is_current()),
+        (&drover_migrations::steps(), true)
+    );
     store.migrate().await.unwrap();
     assert_eq!(store.migration_status().await.unwrap(), after);
 }
 
 #[tokio::test]
 async fn all_steps_go_up_once_on_sqlite() {
-    let (_folder, url) = sqlite_file().await;
+    let (_folder, url) = sqlite_file();
     goes_up_once(open(&url).await).await;
 }
 
@@ -47,9 +53,14 @@ async fn all_steps_go_up_once_on_postgres() {
 async fn processes_that_migrate_at_once_all_succeed() {
     let cluster = Cluster::private(Durability::Fast);
     let database = cluster.database("many");
-    let (_folder, file) = sqlite_file().await;
+    let (_folder, file) = sqlite_file();
     for url in [database.url(), file] {
-        let stores = [open(&url).await, open(&url).await, open(&url).await, open(&url).await];
+        let stores = [
+            open(&url).await,
+            open(&url).await,
+            open(&url).await,
+            open(&url).await,
+        ];
         let [a, b, c, d] = &stores;
         let (a, b, c, d) = tokio::join!(a.migrate(), b.migrate(), c.migrate(), d.migrate());
         a.and(b).and(c).and(d).unwrap();
@@ -62,43 +73,54 @@ async fn a_newer_schema_is_refused_in_a_sentence() {
     for scene in [support::sqlite().await, support::postgres().await] {
         scene.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_future', 0)", vec![]).await;
         let refusal = scene.store.migrate().await.unwrap_err();
-        assert!(matches!(&refusal, MigrateError::NewerSchema { steps } if steps == &["m29990101_000001_future"]), "{refusal:?}");
+        assert!(
+            matches!(&refusal, MigrateError::NewerSchema { steps } if steps == &["m29990101_000001_future"]),
+            "{refusal:?}"
+        );
         let sentence = refusal.to_string();
-        assert!(sentence.starts_with("the database was made by a newer release"), "{sentence}");
+        assert!(
+            sentence.starts_with("the database was made by a newer release"),
+            "{sentence}"
+        );
         assert!(!scene.store.migration_status().await.unwrap().is_current());
     }
 }
 
 async fn schema(connection: &DatabaseConnection) -> Vec<String> {
-    let query = match connection.get_database_backend() {
-        sea_orm::DbBackend::Postgres => {
-            "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) AS line
+    let query = if connection.get_database_backend() == sea_orm::DbBackend::Postgres {
+        "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) AS line
              FROM information_schema.columns WHERE table_schema = 'public'
              UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
              UNION ALL SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
                        WHERE connamespace = 'public'::regnamespace
              ORDER BY 1"
-        }
-        _ => "SELECT COALESCE(sql, name) AS line FROM sqlite_master ORDER BY 1",
+    } else {
+        "SELECT COALESCE(sql, name) AS line FROM sqlite_master ORDER BY 1"
     };
     let statement = sea_orm::Statement::from_string(connection.get_database_backend(), query);
     let rows = connection.query_all_raw(statement).await.unwrap();
-    rows.iter().map(|row| row.try_get("", "line").unwrap()).collect()
+    rows.iter()
+        .map(|row| row.try_get("", "line").unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn every_step_can_be_taken_back() {
     let cluster = Cluster::private(Durability::Fast);
     let database = cluster.database("down");
-    let (_folder, file) = sqlite_file().await;
-    for url in [database.url(), file] {
+    let (_folder, file) = sqlite_file();
+    for url in [database.url(), format!("{file}?mode=rwc")] {
         let connection = Database::connect(&url).await.unwrap();
         Migrator::up(&connection, None).await.unwrap();
         let full = schema(&connection).await;
         for count in 1..=u32::try_from(drover_migrations::steps().len()).unwrap() {
             Migrator::down(&connection, Some(count)).await.unwrap();
             Migrator::up(&connection, Some(count)).await.unwrap();
-            assert_eq!(schema(&connection).await, full, "{count} steps down and up again");
+            assert_eq!(
+                schema(&connection).await,
+                full,
+                "{count} steps down and up again"
+            );
         }
         connection.close().await.unwrap();
     }
@@ -117,9 +139,14 @@ async fn every_foreign_key_is_indexed() {
                    AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)",
         )
         .await;
-    let bare: Vec<String> = bare.iter().map(|row| row.try_get("", "line").unwrap()).collect();
+    let bare: Vec<String> = bare
+        .iter()
+        .map(|row| row.try_get("", "line").unwrap())
+        .collect();
     assert_eq!(bare, Vec::<String>::new());
-    let keys = scene.rows("SELECT oid::bigint AS id FROM pg_constraint WHERE contype = 'f'").await;
+    let keys = scene
+        .rows("SELECT oid::bigint AS id FROM pg_constraint WHERE contype = 'f'")
+        .await;
     assert_eq!(keys.len(), 17, "the query above looks at every foreign key");
 }
 
@@ -136,7 +163,10 @@ async fn names_from_outside_are_bounded() {
              ORDER BY 1",
         )
         .await;
-    let free: Vec<String> = free.iter().map(|row| row.try_get("", "line").unwrap()).collect();
+    let free: Vec<String> = free
+        .iter()
+        .map(|row| row.try_get("", "line").unwrap())
+        .collect();
     // Sentences and names that Drover itself has made and bounded.
     let ours = [
         "events.description",
@@ -176,6 +206,12 @@ async fn the_queue_is_found_by_a_partial_index() {
              ORDER BY q.position LIMIT 1 FOR UPDATE SKIP LOCKED",
         )
         .await;
-    let plan: Vec<String> = plan.iter().map(|row| row.try_get("", "QUERY PLAN").unwrap()).collect();
-    assert!(plan.iter().any(|line| line.contains("update_tasks_live")), "{plan:#?}");
+    let plan: Vec<String> = plan
+        .iter()
+        .map(|row| row.try_get("", "QUERY PLAN").unwrap())
+        .collect();
+    assert!(
+        plan.iter().any(|line| line.contains("update_tasks_live")),
+        "{plan:#?}"
+    );
 }

@@ -1,5 +1,8 @@
 //! The store keeps every promise of the store ports on PostgreSQL.
-#![expect(clippy::unwrap_used, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test setup should stop the test"
+)]
 
 mod support;
 

@@ -1,5 +1,8 @@
 //! The store keeps every promise of the store ports on SQLite.
-#![expect(clippy::unwrap_used, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test setup should stop the test"
+)]
 
 mod support;
 
@@ -17,41 +20,56 @@ drover_testkit::every_store_contract!(super::fresh);
 
 #[tokio::test]
 async fn a_database_in_memory_lives_as_long_as_its_store() {
-    let store = SeaOrmStore::connect(&Options::new("sqlite::memory:")).await.unwrap();
+    let store = SeaOrmStore::connect(&Options::new("sqlite::memory:"))
+        .await
+        .unwrap();
     store.migrate().await.unwrap();
     for number in 1..=20 {
-        let world = store.clone();
-        world.add(&fixtures::new_server(&format!("web{number}")), fixtures::at(0)).await.unwrap();
+        store
+            .add(
+                &fixtures::new_server(&format!("web{number}")),
+                fixtures::at(0),
+            )
+            .await
+            .unwrap();
     }
-    store.start(&fixtures::updates((1..=50).map(|number| fixtures::task(number, &[])).collect())).await.unwrap();
-    let claims = (0..50).map(|_| store.claim("worker", Duration::from_secs(60)));
-    let claimed = futures_join(claims).await;
-    assert_eq!(claimed, 50);
-}
-
-// All at once, counting those that brought something.
-async fn futures_join<T, E: std::fmt::Debug>(
-    futures: impl Iterator<Item = impl Future<Output = Result<Option<T>, E>>>,
-) -> usize {
-    let mut count = 0;
-    for result in futures {
-        count += usize::from(result.await.unwrap().is_some());
+    store
+        .start(&fixtures::updates(
+            (1..=50).map(|number| fixtures::task(number, &[])).collect(),
+        ))
+        .await
+        .unwrap();
+    for number in 1..=50 {
+        let (claim, _) = store
+            .claim("worker", Duration::from_mins(1))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(claim.task, fixtures::task_id(number));
     }
-    count
 }
 
 #[tokio::test]
 async fn two_processes_share_a_file() {
     let scene = support::sqlite().await;
-    let other = SeaOrmStore::connect(&Options::new(&scene.url)).await.unwrap();
+    let other = SeaOrmStore::connect(&Options::new(&scene.url))
+        .await
+        .unwrap();
     let tasks = (1..=60).map(|number| fixtures::task(number, &[])).collect();
     scene.store.start(&fixtures::updates(tasks)).await.unwrap();
     let mut workers = tokio::task::JoinSet::new();
-    for (number, store) in [&scene.store, &other, &scene.store, &other].into_iter().enumerate() {
+    for (number, store) in [&scene.store, &other, &scene.store, &other]
+        .into_iter()
+        .enumerate()
+    {
         let store = store.clone();
         workers.spawn(async move {
             let mut claimed = Vec::new();
-            while let Some((claim, _)) = store.claim(&format!("worker {number}"), Duration::from_secs(60)).await.unwrap() {
+            while let Some((claim, _)) = store
+                .claim(&format!("worker {number}"), Duration::from_mins(1))
+                .await
+                .unwrap()
+            {
                 claimed.push(claim.task);
             }
             claimed

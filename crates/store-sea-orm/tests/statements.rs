@@ -1,5 +1,10 @@
 //! No port method costs more statements for more rows.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken test setup should stop the test"
+)]
 
 mod support;
 
@@ -7,14 +12,20 @@ use std::time::Duration;
 
 use drover_domain::balancer::sync::{self, ObservedBackends};
 use drover_domain::balancer::{InstanceKey, MappingBasis, ObservedServer};
-use drover_domain::fleet::inventory::{self, InventoryChange, InventoryReport, PollPolicy, Reconciled};
+use drover_domain::fleet::inventory::{
+    self, InventoryChange, InventoryReport, PollPolicy, Reconciled,
+};
 use drover_domain::fleet::{ApplicationKey, ObservedApplication, ServerKey};
 use drover_domain::rollout::task::{InstanceOutcome, RunProgress, TaskEnd, TaskInstance};
 use drover_domain::workflow::TaskStatus;
-use drover_ports::{BalancerStore, FleetSnapshots, InventoryStore, NewMapping, ServerRegistry, TaskView, UpdateTasks};
+use drover_ports::{
+    BalancerStore, FleetSnapshots, InventoryStore, NewMapping, ServerRegistry, TaskView,
+    UpdateTasks,
+};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::{
-    at, balancer_server, event, instance, job_event, new_server, observed, run, task, updates, version_change,
+    at, balancer_server, event, instance, job_event, new_server, observed, run, task, updates,
+    version_change,
 };
 
 const SIZES: [usize; 5] = [1, 10, 40, 100, 1_000];
@@ -28,17 +39,33 @@ async fn cost<T>(store: &SeaOrmStore, work: impl Future<Output = T>) -> (u64, T)
 
 #[track_caller]
 fn all_equal(what: &str, costs: &[u64], most: u64) {
-    assert!(costs.iter().all(|cost| Some(cost) == costs.first() && *cost <= most), "{what}: {costs:?}, at most {most}");
+    assert!(
+        costs
+            .iter()
+            .all(|cost| Some(cost) == costs.first() && *cost <= most),
+        "{what}: {costs:?}, at most {most}"
+    );
 }
 
 async fn server(store: &SeaOrmStore, name: &str) -> ServerKey {
     store.add(&new_server(name), at(0)).await.unwrap().key
 }
 
-async fn change(store: &SeaOrmStore, server: ServerKey, applications: Vec<ObservedApplication>, now: i64) -> InventoryChange {
+async fn change(
+    store: &SeaOrmStore,
+    server: ServerKey,
+    applications: Vec<ObservedApplication>,
+    now: i64,
+) -> InventoryChange {
     let known = InventoryStore::load(store, server).await.unwrap().unwrap();
-    let report = InventoryReport { applications, complaints: Vec::new() };
-    let policy = PollPolicy { suspect_percent: 100, ..PollPolicy::default() };
+    let report = InventoryReport {
+        applications,
+        complaints: Vec::new(),
+    };
+    let policy = PollPolicy {
+        suspect_percent: 100,
+        ..PollPolicy::default()
+    };
     match inventory::reconcile(&known, &report, policy, at(now)) {
         Reconciled::Apply(change) => change,
         Reconciled::Hold(_, reason) => panic!("{reason}"),
@@ -46,7 +73,9 @@ async fn change(store: &SeaOrmStore, server: ServerKey, applications: Vec<Observ
 }
 
 fn listed(count: usize, version: &str) -> Vec<ObservedApplication> {
-    (0..count).map(|number| observed(&format!("a{}_{number}", number / 3), Some(version))).collect()
+    (0..count)
+        .map(|number| observed(&format!("a{}_{number}", number / 3), Some(version)))
+        .collect()
 }
 
 async fn applications(store: &SeaOrmStore, name: &str, count: usize) -> Vec<ApplicationKey> {
@@ -54,11 +83,16 @@ async fn applications(store: &SeaOrmStore, name: &str, count: usize) -> Vec<Appl
     let change = change(store, server, listed(count, "1"), 1).await;
     InventoryStore::store(store, &change).await.unwrap();
     let known = InventoryStore::load(store, server).await.unwrap().unwrap();
-    known.applications.into_iter().map(|application| application.key).collect()
+    known
+        .applications
+        .into_iter()
+        .map(|application| application.key)
+        .collect()
 }
 
 async fn polls_cost_the_same(store: SeaOrmStore) {
-    let (mut first, mut changed, mut quiet, mut gone, mut loads) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut first, mut changed, mut quiet, mut gone, mut loads) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for count in SIZES {
         let server = server(&store, &format!("app{count}")).await;
         for (costs, applications, now) in [
@@ -69,7 +103,9 @@ async fn polls_cost_the_same(store: SeaOrmStore) {
         ] {
             let mut change = change(&store, server, applications, now).await;
             if now != 3 {
-                change.events = (0..count).map(|number| event(Some(server), None, &number.to_string())).collect();
+                change.events = (0..count)
+                    .map(|number| event(Some(server), None, &number.to_string()))
+                    .collect();
             }
             costs.push(cost(&store, InventoryStore::store(&store, &change)).await.0);
         }
@@ -95,18 +131,31 @@ async fn a_snapshot_costs_one_statement(store: SeaOrmStore) {
 
 async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, InstanceKey) {
     let server = server(store, name).await;
-    let names: Vec<String> = (0..names).map(|number| format!("instance{number}")).collect();
+    let names: Vec<String> = (0..names)
+        .map(|number| format!("instance{number}"))
+        .collect();
     let (cost, instances) = cost(store, store.discovered(server, &names, at(1))).await;
     (cost, instances.unwrap().first().unwrap().key)
 }
 
-async fn shown(store: &SeaOrmStore, instance: InstanceKey, count: usize, word: &str) -> sync::SyncChange {
+async fn shown(
+    store: &SeaOrmStore,
+    instance: InstanceKey,
+    count: usize,
+    word: &str,
+) -> sync::SyncChange {
     let known = BalancerStore::load(store, instance).await.unwrap().unwrap();
-    let servers: Vec<ObservedServer> = (0..count).map(|number| balancer_server(&format!("s{number}"), word)).collect();
+    let servers: Vec<ObservedServer> = (0..count)
+        .map(|number| balancer_server(&format!("s{number}"), word))
+        .collect();
     let observed: ObservedBackends = if count == 0 {
         ObservedBackends::new()
     } else {
-        servers.chunks(10).enumerate().map(|(number, chunk)| (format!("be{number}"), Ok(chunk.to_vec()))).collect()
+        servers
+            .chunks(10)
+            .enumerate()
+            .map(|(number, chunk)| (format!("be{number}"), Ok(chunk.to_vec())))
+            .collect()
     };
     let mut change = sync::reconcile(&known, &observed, at(2));
     if count == 0 {
@@ -119,14 +168,17 @@ async fn shown(store: &SeaOrmStore, instance: InstanceKey, count: usize, word: &
 }
 
 async fn syncs_cost_the_same(store: SeaOrmStore) {
-    let (mut discoveries, mut first, mut changed, mut quiet, mut gone) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut discoveries, mut first, mut changed, mut quiet, mut gone) =
+        (vec![], vec![], vec![], vec![], vec![]);
     let (mut loads, mut maps, mut moves) = (vec![], vec![], vec![]);
     for count in SIZES {
         let (spent, instance) = discovered(&store, &format!("lb{count}"), count).await;
         discoveries.push(spent);
-        for (costs, count, word) in
-            [(&mut first, count, "UP"), (&mut changed, count, "DRAIN"), (&mut quiet, count, "DRAIN")]
-        {
+        for (costs, count, word) in [
+            (&mut first, count, "UP"),
+            (&mut changed, count, "DRAIN"),
+            (&mut quiet, count, "DRAIN"),
+        ] {
             let change = shown(&store, instance, count, word).await;
             costs.push(cost(&store, BalancerStore::store(&store, &change)).await.0);
         }
@@ -138,7 +190,12 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
         for (costs, application) in [(&mut maps, keys[0]), (&mut moves, keys[1])] {
             let wanted: Vec<NewMapping> = servers
                 .iter()
-                .map(|server| NewMapping { server: server.key, application, basis: MappingBasis::Name, at: at(5) })
+                .map(|server| NewMapping {
+                    server: server.key,
+                    application,
+                    basis: MappingBasis::Name,
+                    at: at(5),
+                })
                 .collect();
             costs.push(cost(&store, store.map(&wanted)).await.0);
         }
@@ -160,29 +217,54 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
     let mut job = 0;
     for count in SIZES {
         let keys = applications(&store, &format!("app{count}"), count).await;
-        let mut asked = updates((0..1 + u128::from(count > 50)).map(|number| task(1_000 * count as u128 + number, &keys)).collect());
-        asked.events = keys.iter().map(|key| event(None, Some(*key), "asked")).collect();
+        let mut asked = updates(
+            (0..=u128::from(count > 50))
+                .map(|number| task(1_000 * count as u128 + number, &keys))
+                .collect(),
+        );
+        asked.events = keys
+            .iter()
+            .map(|key| event(None, Some(*key), "asked"))
+            .collect();
         let instances: Vec<TaskInstance> = keys.iter().map(|key| instance(*key, 0)).collect();
         let done: Vec<TaskInstance> = instances
             .iter()
-            .map(|instance| TaskInstance { outcome: InstanceOutcome::Done, ..instance.clone() })
+            .map(|instance| TaskInstance {
+                outcome: InstanceOutcome::Done,
+                ..instance.clone()
+            })
             .collect();
         let mut spent = Vec::new();
         spent.push(cost(&store, store.start(&asked)).await.0);
         for _ in &asked.tasks {
-            let held = store.claim("worker", Duration::from_secs(60)).await.unwrap().unwrap().0;
+            let held = store
+                .claim("worker", Duration::from_mins(1))
+                .await
+                .unwrap()
+                .unwrap()
+                .0;
             job += 1;
             let planned = run(0, job, &keys);
-            let (plan, result) = cost(&store, store.plan(&held, std::slice::from_ref(&planned), &instances)).await;
+            let (plan, result) = cost(
+                &store,
+                store.plan(&held, std::slice::from_ref(&planned), &instances),
+            )
+            .await;
             result.unwrap();
             store.heartbeat(&held, Duration::ZERO).await.unwrap();
-            let (claim, held) = cost(&store, store.claim("another", Duration::from_secs(60))).await;
+            let (claim, held) = cost(&store, store.claim("another", Duration::from_mins(1))).await;
             let held = held.unwrap().unwrap().0;
             let events = (0..count as u64).map(job_event).collect();
-            let told = RunProgress { run: planned, events, instances: done.clone(), progress: 9, current: None };
+            let told = RunProgress {
+                run: planned,
+                events,
+                instances: done.clone(),
+                progress: 9,
+                current: None,
+            };
             let (progress, result) = cost(&store, store.progress(&held, &told)).await;
             result.unwrap();
-            let (beat, result) = cost(&store, store.heartbeat(&held, Duration::from_secs(60))).await;
+            let (beat, result) = cost(&store, store.heartbeat(&held, Duration::from_mins(1))).await;
             result.unwrap();
             let (find, found) = cost(&store, TaskView::find(&store, held.task)).await;
             assert_eq!(found.unwrap().unwrap().instances, done);
@@ -191,7 +273,10 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
                 result: None,
                 error: None,
                 instances: done.clone(),
-                versions: keys.iter().map(|key| (*key, version_change("1", "2", held.task))).collect(),
+                versions: keys
+                    .iter()
+                    .map(|key| (*key, version_change("1", "2", held.task)))
+                    .collect(),
                 events: asked.events.clone(),
             };
             let (finish, result) = cost(&store, store.finish(&held, &end, at(40))).await;
@@ -204,7 +289,15 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             costs.push(spent);
         }
     }
-    let names = ["starting", "planning", "claiming", "progress", "a heartbeat", "finding", "finishing"];
+    let names = [
+        "starting",
+        "planning",
+        "claiming",
+        "progress",
+        "a heartbeat",
+        "finding",
+        "finishing",
+    ];
     for ((name, most), costs) in names.into_iter().zip([2, 3, 4, 4, 1, 3, 6]).zip(&costs) {
         all_equal(name, costs, most);
     }

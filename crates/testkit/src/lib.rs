@@ -3,8 +3,13 @@
 //!
 //! Start reading at the suites: [`store`], [`agent`], [`runner`]; each says what a port promises.
 
-
-#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a broken test setup should stop the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken test setup should stop the test"
+)]
 #[macro_use]
 mod macros;
 

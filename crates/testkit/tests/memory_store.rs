@@ -2,8 +2,8 @@
 
 use drover_testkit::store::{MemoryStore, World};
 
-async fn fresh() -> World {
-    MemoryStore::world()
+fn fresh() -> std::future::Ready<World> {
+    std::future::ready(MemoryStore::world())
 }
 
 drover_testkit::every_store_contract!(super::fresh);

@@ -54,7 +54,7 @@ pub(crate) struct Application {
     distr_path: Option<String>,
     /// The update playbook that holds for it, with its parameters.
     effective_playbook: String,
-    /// The server in HAProxy it is mapped to, as `backend/server`.
+    /// The servers in HAProxy it is mapped to, as `backend/server`, joined by commas.
     haproxy_server: Option<String>,
     /// When its agent last listed it.
     last_seen: Option<Instant>,

@@ -382,6 +382,15 @@ async fn without_haproxy_the_halves_are_only_updated() {
         "app_instances".to_owned(),
         Variable::Text("web1::a_1,web2::a_1,web1::a_2".to_owned()),
     );
+    // What the update playbook's path gives it reaches it, and reaches it literally.
+    for (name, value) in [
+        ("update_parameters", "version"),
+        ("version", "9.9-{{ 1 + 1 }}"),
+    ] {
+        asked
+            .variables
+            .insert(name.to_owned(), Variable::Text(value.to_owned()));
+    }
     let told = run(&host, &asked).await;
     assert_eq!(
         told.status,
@@ -402,6 +411,7 @@ async fn without_haproxy_the_halves_are_only_updated() {
             .all(|(outcome, _)| *outcome == InstanceOutcome::Done),
         "{outcomes:?}"
     );
+    assert_eq!(version(&host, "web1/a_1"), "9.9-{{ 1 + 1 }}");
     assert_eq!(version(&host, "web2/a_2"), "1.0.0");
 }
 

@@ -1,8 +1,8 @@
 //! The shapes of applications, groups and version changes.
 
 use drover_domain::fleet::{
-    Application, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, Group, ObservedApplication, SettingsLayer,
-    VersionChange, VersionChangeKey, VersionState,
+    Application, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, Group,
+    ObservedApplication, SettingsLayer, VersionChange, VersionChangeKey, VersionState,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::StoreError;
@@ -124,7 +124,10 @@ impl VersionRow {
         let change = VersionChange {
             changed_by: stored.word("author", &self.changed_by, ChangedBy::parse)?,
             source: stored.word("source", &self.change_source, ChangeSource::parse)?,
-            task: self.task_id.map(|task| stored.id("task identifier", &task)).transpose()?,
+            task: self
+                .task_id
+                .map(|task| stored.id("task identifier", &task))
+                .transpose()?,
             changed_at: Timestamp::from_micros(self.changed_at),
             old: VersionState {
                 version: self.old_version,

@@ -1,9 +1,10 @@
 //! The shapes of HAProxy instances, backends and servers.
 
-use drover_domain::balancer::{
-    AdminBits, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, MappingCandidate, ObservedServer, ServerWord,
-};
 use drover_domain::Key;
+use drover_domain::balancer::{
+    AdminBits, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, MappingCandidate,
+    ObservedServer, ServerWord,
+};
 use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
 
@@ -49,7 +50,11 @@ impl InstanceRow {
             name: self.name,
             is_active: self.is_active,
             last_sync: time(self.last_sync),
-            last_sync_status: stored.word("sync status", &self.last_sync_status, FetchStatus::parse)?,
+            last_sync_status: stored.word(
+                "sync status",
+                &self.last_sync_status,
+                FetchStatus::parse,
+            )?,
             last_sync_error: self.last_sync_error,
             empty_answers: stored.number("count of empty answers", self.empty_answers)?,
             backends: stored.number("count of backends", self.backends)?,
@@ -91,7 +96,11 @@ impl BackendRow {
             key: Key::new(self.id),
             instance: Key::new(self.instance_id),
             name: self.name,
-            last_fetch_status: stored.word("fetch status", &self.last_fetch_status, FetchStatus::parse)?,
+            last_fetch_status: stored.word(
+                "fetch status",
+                &self.last_fetch_status,
+                FetchStatus::parse,
+            )?,
             last_fetch_error: self.last_fetch_error,
             servers: stored.number("count of servers", self.servers)?,
             ready: stored.number("count of servers", self.ready)?,
@@ -141,7 +150,9 @@ impl BalancerServerRow {
             backend: Key::new(self.backend_id),
             observed: ObservedServer {
                 word: ServerWord::new(&self.status),
-                admin: stored.optional("admin state", self.admin_state)?.map(AdminBits::from_bits),
+                admin: stored
+                    .optional("admin state", self.admin_state)?
+                    .map(AdminBits::from_bits),
                 sessions: stored.optional("count of sessions", self.sessions)?,
                 queue: stored.optional("queue length", self.queue)?,
                 weight: stored.number("weight", self.weight)?,

@@ -22,37 +22,63 @@ pub(crate) struct Stored {
 impl Stored {
     /// The `what` called `name`.
     pub(crate) fn new(what: &'static str, name: impl Display) -> Self {
-        Self { what, name: name.to_string() }
+        Self {
+            what,
+            name: name.to_string(),
+        }
     }
 
     /// What is wrong with it.
     pub(crate) fn corrupt(&self, reason: impl Into<String>) -> StoreError {
-        StoreError::Corrupt { what: self.what, name: self.name.clone(), reason: reason.into() }
+        StoreError::Corrupt {
+            what: self.what,
+            name: self.name.clone(),
+            reason: reason.into(),
+        }
     }
 
     /// A word of an enum.
-    pub(crate) fn word<T>(&self, column: &str, word: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    pub(crate) fn word<T>(
+        &self,
+        column: &str,
+        word: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
         parse(word).ok_or_else(|| self.corrupt(format!("`{word}` is no {column}")))
     }
 
     /// A number that has a narrower range than its column.
-    pub(crate) fn number<T: TryFrom<i64>>(&self, column: &str, number: i64) -> Result<T, StoreError> {
+    pub(crate) fn number<T: TryFrom<i64>>(
+        &self,
+        column: &str,
+        number: i64,
+    ) -> Result<T, StoreError> {
         T::try_from(number).map_err(|_| self.corrupt(format!("{number} is no {column}")))
     }
 
     /// Perhaps a number.
-    pub(crate) fn optional<T: TryFrom<i64>>(&self, column: &str, number: Option<i64>) -> Result<Option<T>, StoreError> {
+    pub(crate) fn optional<T: TryFrom<i64>>(
+        &self,
+        column: &str,
+        number: Option<i64>,
+    ) -> Result<Option<T>, StoreError> {
         number.map(|number| self.number(column, number)).transpose()
     }
 
     /// An identifier.
     pub(crate) fn id<K>(&self, column: &str, text: &str) -> Result<Id<K>, StoreError> {
-        text.parse().map_err(|_| self.corrupt(format!("`{text}` is no {column}")))
+        text.parse()
+            .map_err(|_| self.corrupt(format!("`{text}` is no {column}")))
     }
 
     /// A JSON document.
-    pub(crate) fn shape<T: serde::de::DeserializeOwned>(&self, column: &str, json: &str) -> Result<T, StoreError> {
-        serde_json::from_str(json).map_err(|error| self.corrupt(format!("its {column} is not readable: {error}")))
+    pub(crate) fn shape<T: serde::de::DeserializeOwned>(
+        &self,
+        column: &str,
+        json: &str,
+    ) -> Result<T, StoreError> {
+        serde_json::from_str(json)
+            .map_err(|error| self.corrupt(format!("its {column} is not readable: {error}")))
     }
 }
 

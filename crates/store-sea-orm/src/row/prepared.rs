@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use drover_domain::Key;
-use drover_domain::rollout::executor::{Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook};
+use drover_domain::rollout::executor::{
+    Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook,
+};
 use drover_domain::rollout::job::{HostStats, InstanceReport, Variable};
 use drover_domain::rollout::orchestrator::Parameter;
 use drover_domain::rollout::task::InstanceOutcome;
@@ -80,7 +82,9 @@ impl PreparedShape {
         Self {
             playbook: prepared.playbook.clone(),
             playbook_path: prepared.playbook_path.clone(),
-            extra_params: parameters.map(|(name, value)| (name.clone(), VariableShape::write(value))).collect(),
+            extra_params: parameters
+                .map(|(name, value)| (name.clone(), VariableShape::write(value)))
+                .collect(),
             batches: prepared.batches.iter().map(BatchShape::write).collect(),
             backend: prepared.backend.as_ref().map(|backend| BackendShape {
                 instance: backend.instance.get(),
@@ -97,8 +101,16 @@ impl PreparedShape {
         Ok(PreparedPlaybook {
             playbook: self.playbook,
             playbook_path: self.playbook_path,
-            extra_params: self.extra_params.into_iter().map(|(name, value)| (name, value.read())).collect(),
-            batches: self.batches.into_iter().map(|batch| batch.read(stored)).collect::<Result<_, _>>()?,
+            extra_params: self
+                .extra_params
+                .into_iter()
+                .map(|(name, value)| (name, value.read()))
+                .collect(),
+            batches: self
+                .batches
+                .into_iter()
+                .map(|batch| batch.read(stored))
+                .collect::<Result<_, _>>()?,
             backend: self.backend.map(|backend| PreparedBackend {
                 instance: Key::new(backend.instance),
                 instance_name: backend.instance_name,
@@ -117,7 +129,10 @@ impl BatchShape {
             composite: member.composite.clone(),
             haproxy_server: member.haproxy_server.clone(),
         });
-        Self { label: batch.label.as_str().to_owned(), members: members.collect() }
+        Self {
+            label: batch.label.as_str().to_owned(),
+            members: members.collect(),
+        }
     }
 
     fn read(self, stored: &Stored) -> Result<Batch, StoreError> {
@@ -126,7 +141,10 @@ impl BatchShape {
             composite: member.composite,
             haproxy_server: member.haproxy_server,
         });
-        Ok(Batch { label: stored.word("batch", &self.label, BatchLabel::parse)?, members: members.collect() })
+        Ok(Batch {
+            label: stored.word("batch", &self.label, BatchLabel::parse)?,
+            members: members.collect(),
+        })
     }
 }
 

@@ -9,8 +9,7 @@ use super::{Stored, time};
 use crate::session::Row;
 
 /// What a query for [`ServerRow`] selects.
-pub(crate) const COLUMNS: &str =
-    "id, name, address, port, status, is_haproxy_node, failures, last_check, inventory_at, last_error, suspect, created_at";
+pub(crate) const COLUMNS: &str = "id, name, address, port, status, is_haproxy_node, failures, last_check, inventory_at, last_error, suspect, created_at";
 
 /// A row of `servers`.
 #[derive(Debug, FromQueryResult)]

@@ -3,8 +3,8 @@
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::{JobEvent, JobEventKind};
 use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskEvent, TaskInstance, TaskRun, UpdateMode, UpdateRequest,
-    UpdateTask,
+    ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskEvent, TaskInstance, TaskRun, UpdateMode,
+    UpdateRequest, UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
@@ -56,9 +56,10 @@ impl TaskRow {
     pub(crate) fn read(self) -> Result<(i64, UpdateTask), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.id);
         let applications: Vec<i64> = stored.shape("list of applications", &self.application_ids)?;
-        let artifact = ArtifactUrl::parse(&self.artifact_url).map_err(|error| stored.corrupt(error.to_string()))?;
-        let drain_wait =
-            DrainWait::parse(self.drain_wait_minutes).map_err(|error| stored.corrupt(error.to_string()))?;
+        let artifact = ArtifactUrl::parse(&self.artifact_url)
+            .map_err(|error| stored.corrupt(error.to_string()))?;
+        let drain_wait = DrainWait::parse(self.drain_wait_minutes)
+            .map_err(|error| stored.corrupt(error.to_string()))?;
         let task = UpdateTask {
             id: stored.id("identifier", &self.id)?,
             request: UpdateRequest {
@@ -69,7 +70,10 @@ impl TaskRow {
                 drain_wait,
             },
             playbook_path: self.playbook_path,
-            origin: Origin { actor: self.actor, request_id: self.request_id },
+            origin: Origin {
+                actor: self.actor,
+                request_id: self.request_id,
+            },
             status: stored.word("status", &self.status, TaskStatus::parse)?,
             attempt: stored.number("attempt", self.attempt)?,
             created_at: Timestamp::from_micros(self.created_at),
@@ -194,8 +198,10 @@ impl TaskEventRow {
     /// The event.
     pub(crate) fn read(self) -> Result<TaskEvent, StoreError> {
         let stored = Stored::new(Self::WHAT, self.position);
-        let report: Option<ReportShape> =
-            self.report.map(|report| stored.shape("report", &report)).transpose()?;
+        let report: Option<ReportShape> = self
+            .report
+            .map(|report| stored.shape("report", &report))
+            .transpose()?;
         let stats: Vec<HostShape> = stored.shape("list of counts", &self.stats)?;
         Ok(TaskEvent {
             position: self.position,

@@ -1,6 +1,9 @@
 //! Migrated databases of their own, and a side door into them.
 #![allow(dead_code, reason = "each test program uses a part of this")]
-#![allow(clippy::allow_attributes, reason = "an expectation would not be fulfilled in every test program")]
+#![allow(
+    clippy::allow_attributes,
+    reason = "an expectation would not be fulfilled in every test program"
+)]
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -54,7 +57,12 @@ async fn scene(store: SeaOrmStore, url: String, keep: Box<dyn Any + Send + Sync>
     let mut options = sea_orm::ConnectOptions::new(&url);
     options.max_connections(1).sqlx_logging(false);
     let side = sea_orm::Database::connect(options).await.unwrap();
-    Scene { store, url, side, _keep: keep }
+    Scene {
+        store,
+        url,
+        side,
+        _keep: keep,
+    }
 }
 
 impl Scene {
@@ -65,7 +73,8 @@ impl Scene {
 
     /// Changes the database behind the store's back.
     pub(crate) async fn execute(&self, text: &str, values: Vec<Value>) {
-        let statement = Statement::from_sql_and_values(self.side.get_database_backend(), text, values);
+        let statement =
+            Statement::from_sql_and_values(self.side.get_database_backend(), text, values);
         self.side.execute_raw(statement).await.unwrap();
     }
 
@@ -75,7 +84,13 @@ impl Scene {
         self.side.query_all_raw(statement).await.unwrap()
     }
 
-    async fn set_settings(&self, table: &str, columns: [&str; 3], key: i64, settings: SettingsLayer) {
+    async fn set_settings(
+        &self,
+        table: &str,
+        columns: [&str; 3],
+        key: i64,
+        settings: SettingsLayer,
+    ) {
         let mut text = format!("UPDATE {table} SET ");
         for (place, column) in columns.iter().enumerate() {
             let comma = if place == 0 { "" } else { ", " };
@@ -95,24 +110,49 @@ impl Scene {
 #[async_trait]
 impl SideDoor for Scene {
     async fn set_application_settings(&self, application: ApplicationKey, settings: SettingsLayer) {
-        let columns = ["custom_playbook_path", "custom_artifact_url", "custom_artifact_extension"];
-        self.set_settings("application_instances", columns, application.get(), settings).await;
+        let columns = [
+            "custom_playbook_path",
+            "custom_artifact_url",
+            "custom_artifact_extension",
+        ];
+        self.set_settings(
+            "application_instances",
+            columns,
+            application.get(),
+            settings,
+        )
+        .await;
     }
 
     async fn set_group_settings(&self, group: GroupKey, settings: SettingsLayer, grouping: &str) {
-        let columns = ["update_playbook_path", "artifact_list_url", "artifact_extension"];
-        self.set_settings("application_groups", columns, group.get(), settings).await;
+        let columns = [
+            "update_playbook_path",
+            "artifact_list_url",
+            "artifact_extension",
+        ];
+        self.set_settings("application_groups", columns, group.get(), settings)
+            .await;
         let text = "UPDATE application_groups SET batch_grouping_strategy = $2 WHERE id = $1";
-        self.execute(text, vec![group.get().into(), grouping.into()]).await;
+        self.execute(text, vec![group.get().into(), grouping.into()])
+            .await;
     }
 
     async fn set_catalog_settings(&self, catalog: CatalogKey, settings: SettingsLayer) {
-        let columns = ["default_playbook_path", "default_artifact_url", "default_artifact_extension"];
-        self.set_settings("application_catalog", columns, catalog.get(), settings).await;
+        let columns = [
+            "default_playbook_path",
+            "default_artifact_url",
+            "default_artifact_extension",
+        ];
+        self.set_settings("application_catalog", columns, catalog.get(), settings)
+            .await;
     }
 
     async fn detach_group(&self, group: GroupKey) {
-        self.execute("UPDATE application_groups SET catalog_id = NULL WHERE id = $1", vec![group.get().into()]).await;
+        self.execute(
+            "UPDATE application_groups SET catalog_id = NULL WHERE id = $1",
+            vec![group.get().into()],
+        )
+        .await;
     }
 
     async fn retire_orchestrator(&self, file_path: &str) {
@@ -126,7 +166,11 @@ impl SideDoor for Scene {
         rows.iter()
             .map(|row| {
                 let key = Key::new(row.try_get("", "haproxy_server_id").unwrap());
-                (key, row.try_get("", "old_status").unwrap(), row.try_get("", "new_status").unwrap())
+                (
+                    key,
+                    row.try_get("", "old_status").unwrap(),
+                    row.try_get("", "new_status").unwrap(),
+                )
             })
             .collect()
     }
@@ -138,7 +182,11 @@ impl SideDoor for Scene {
         rows.iter()
             .map(|row| {
                 let server = Key::new(row.try_get("", "entity_id").unwrap());
-                (server, Key::new(row.try_get("", "application_id").unwrap()), row.try_get("", "action").unwrap())
+                (
+                    server,
+                    Key::new(row.try_get("", "application_id").unwrap()),
+                    row.try_get("", "action").unwrap(),
+                )
             })
             .collect()
     }

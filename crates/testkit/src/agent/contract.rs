@@ -27,12 +27,21 @@ pub fn application(kind: ApplicationKind, name: &str) -> ObservedApplication {
     };
     match kind {
         ApplicationKind::Docker => ObservedApplication {
-            version: VersionState { version: text("1.2"), tag: text("1.2"), image: text("shop"), distr_path: None },
+            version: VersionState {
+                version: text("1.2"),
+                tag: text("1.2"),
+                image: text("shop"),
+                distr_path: None,
+            },
             container_id: text("0123456789ab"),
             ..bare
         },
         ApplicationKind::Site | ApplicationKind::Service => ObservedApplication {
-            version: VersionState { version: text("1.2"), distr_path: text("/srv/shop-1.2.war"), ..VersionState::default() },
+            version: VersionState {
+                version: text("1.2"),
+                distr_path: text("/srv/shop-1.2.war"),
+                ..VersionState::default()
+            },
             log_path: text("/var/log/app"),
             ..bare
         },
@@ -57,8 +66,22 @@ pub fn server(name: &str, word: &str) -> ObservedServer {
 
 fn sight() -> Sight {
     let backends = BTreeMap::from([
-        ("be_jurws".to_owned(), vec![server("web1_jurws_1", "UP"), server("web2_jurws_1", "UP 1/3")]),
-        ("be_site".to_owned(), vec![ObservedServer { admin: None, sessions: None, queue: None, ..server("s", "no check") }]),
+        (
+            "be_jurws".to_owned(),
+            vec![
+                server("web1_jurws_1", "UP"),
+                server("web2_jurws_1", "UP 1/3"),
+            ],
+        ),
+        (
+            "be_site".to_owned(),
+            vec![ObservedServer {
+                admin: None,
+                sessions: None,
+                queue: None,
+                ..server("s", "no check")
+            }],
+        ),
     ]);
     Sight {
         applications: vec![
@@ -67,17 +90,36 @@ fn sight() -> Sight {
             application(ApplicationKind::Service, "jurws_2"),
         ],
         nameless: 0,
-        balancers: BTreeMap::from([("default".to_owned(), backends), ("second".to_owned(), BTreeMap::new())]),
+        balancers: BTreeMap::from([
+            ("default".to_owned(), backends),
+            ("second".to_owned(), BTreeMap::new()),
+        ]),
     }
 }
 
 /// The failure of each question, by name; ping is asked only `with_ping`.
-async fn failures(gateway: &dyn AgentGateway, agent: &AgentAddress, with_ping: bool) -> Vec<(&'static str, AgentError)> {
+async fn failures(
+    gateway: &dyn AgentGateway,
+    agent: &AgentAddress,
+    with_ping: bool,
+) -> Vec<(&'static str, AgentError)> {
     let mut failures = vec![
         ("inventory", gateway.inventory(agent).await.unwrap_err()),
-        ("balancer_instances", gateway.balancer_instances(agent).await.unwrap_err()),
-        ("backends", gateway.backends(agent, "default").await.unwrap_err()),
-        ("backend_servers", gateway.backend_servers(agent, "default", "be").await.unwrap_err()),
+        (
+            "balancer_instances",
+            gateway.balancer_instances(agent).await.unwrap_err(),
+        ),
+        (
+            "backends",
+            gateway.backends(agent, "default").await.unwrap_err(),
+        ),
+        (
+            "backend_servers",
+            gateway
+                .backend_servers(agent, "default", "be")
+                .await
+                .unwrap_err(),
+        ),
     ];
     if with_ping {
         failures.push(("ping", gateway.ping(agent).await.unwrap_err()));
@@ -87,7 +129,10 @@ async fn failures(gateway: &dyn AgentGateway, agent: &AgentAddress, with_ping: b
 
 fn assert_unreadable(failures: &[(&'static str, AgentError)], agent: &AgentAddress) {
     for (question, failure) in failures {
-        assert!(matches!(failure, AgentError::Unreadable { address, .. } if address == agent), "{question}: {failure:?}");
+        assert!(
+            matches!(failure, AgentError::Unreadable { address, .. } if address == agent),
+            "{question}: {failure:?}"
+        );
         assert_eq!(failure.fault(), Fault::Permanent, "{question}");
     }
 }

@@ -41,16 +41,26 @@ impl ScriptedAgents {
 
     fn agent(&self, address: &AgentAddress) -> Result<Agent, AgentError> {
         let agent = self.agents.lock().unwrap().get(address).cloned();
-        agent.ok_or_else(|| AgentError::Unreachable { address: address.clone(), source: "connection refused".into() })
+        agent.ok_or_else(|| AgentError::Unreachable {
+            address: address.clone(),
+            source: "connection refused".into(),
+        })
     }
 
     fn sight(&self, address: &AgentAddress) -> Result<Sight, AgentError> {
         let unreadable = |reason: &str| {
-            Err(AgentError::Unreadable { address: address.clone(), reason: reason.to_owned() })
+            Err(AgentError::Unreadable {
+                address: address.clone(),
+                reason: reason.to_owned(),
+            })
         };
         match self.agent(address)? {
             Agent::Answers(sight) => Ok(sight),
-            Agent::Refuses { status, message, shape: _ } => Err(refused(address, status, &message)),
+            Agent::Refuses {
+                status,
+                message,
+                shape: _,
+            } => Err(refused(address, status, &message)),
             Agent::Redirects => unreadable("it redirects"),
             Agent::SpeaksNonsense => unreadable("it is not JSON"),
             Agent::Babbles => unreadable("it does not end"),
@@ -66,24 +76,36 @@ impl AgentGateway for ScriptedAgents {
         match self.agent(agent)? {
             // A ping is answered by its status alone.
             Agent::Answers(_) | Agent::SpeaksNonsense | Agent::Babbles | Agent::BreaksOff => Ok(()),
-            Agent::Refuses { .. } | Agent::Redirects | Agent::Hangs | Agent::Drips => self.sight(agent).map(|_| ()),
+            Agent::Refuses { .. } | Agent::Redirects | Agent::Hangs | Agent::Drips => {
+                self.sight(agent).map(|_| ())
+            }
         }
     }
 
     async fn inventory(&self, agent: &AgentAddress) -> Result<InventoryReport, AgentError> {
         let sight = self.sight(agent)?;
         let complaints = vec!["an application has no name".to_owned(); sight.nameless];
-        Ok(InventoryReport { applications: sight.applications, complaints })
+        Ok(InventoryReport {
+            applications: sight.applications,
+            complaints,
+        })
     }
 
     async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError> {
         Ok(self.sight(agent)?.balancers.into_keys().collect())
     }
 
-    async fn backends(&self, agent: &AgentAddress, instance: &str) -> Result<Vec<String>, AgentError> {
+    async fn backends(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+    ) -> Result<Vec<String>, AgentError> {
         check(agent, instance)?;
         let backends = self.sight(agent)?.balancers.remove(instance);
-        Ok(backends.ok_or_else(|| refused(agent, 400, "no such instance"))?.into_keys().collect())
+        Ok(backends
+            .ok_or_else(|| refused(agent, 400, "no such instance"))?
+            .into_keys()
+            .collect())
     }
 
     async fn backend_servers(
@@ -98,24 +120,39 @@ impl AgentGateway for ScriptedAgents {
         let mut backends = backends.ok_or_else(|| refused(agent, 400, "no such instance"))?;
         // As the real agent: an unknown backend is an empty list.
         let servers: Vec<ObservedServer> = backends.remove(backend).unwrap_or_default();
-        Ok(BackendAnswer { servers, complaints: Vec::new() })
+        Ok(BackendAnswer {
+            servers,
+            complaints: Vec::new(),
+        })
     }
 }
 
 fn refused(address: &AgentAddress, status: u16, message: &str) -> AgentError {
-    AgentError::Refused { address: address.clone(), status, message: visible(message, 500) }
+    AgentError::Refused {
+        address: address.clone(),
+        status,
+        message: visible(message, 500),
+    }
 }
 
 fn silent(address: &AgentAddress) -> AgentError {
-    AgentError::Silent { address: address.clone(), after_ms: ScriptedAgents::DEADLINE_MS }
+    AgentError::Silent {
+        address: address.clone(),
+        after_ms: ScriptedAgents::DEADLINE_MS,
+    }
 }
 
 fn check(address: &AgentAddress, name: &str) -> Result<(), AgentError> {
     let is_dots = name == "." || name == "..";
-    let is_plain = name.chars().all(|found| found.is_ascii_alphanumeric() || "_.:-".contains(found));
+    let is_plain = name
+        .chars()
+        .all(|found| found.is_ascii_alphanumeric() || "_.:-".contains(found));
     if name.is_empty() || is_dots || !is_plain {
         let reason = format!("the name {name:?} cannot stand in a path, so nothing was asked");
-        return Err(AgentError::Unreadable { address: address.clone(), reason });
+        return Err(AgentError::Unreadable {
+            address: address.clone(),
+            reason,
+        });
     }
     Ok(())
 }
@@ -152,7 +189,10 @@ mod tests {
 
         async fn nobody(&self) -> AgentAddress {
             let number = self.arranged.fetch_add(1, Ordering::Relaxed);
-            AgentAddress { host: format!("192.0.2.{number}"), port: 11011 }
+            AgentAddress {
+                host: format!("192.0.2.{number}"),
+                port: 11011,
+            }
         }
     }
 

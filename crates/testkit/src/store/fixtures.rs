@@ -7,17 +7,22 @@ use drover_domain::balancer::sync::{self, ObservedBackends};
 use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::{self, InventoryReport, PollPolicy, Reconciled};
 use drover_domain::fleet::{
-    ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, EventKind, EventStatus, NewEvent,
-    NewServer, ObservedApplication, Server, ServerKey, VersionChange, VersionState,
+    ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, EventKind,
+    EventStatus, NewEvent, NewServer, ObservedApplication, Server, ServerKey, VersionChange,
+    VersionState,
 };
 use drover_domain::id::Uuid;
 use drover_domain::rollout::drain::DrainWait;
-use drover_domain::rollout::executor::{Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook};
-use drover_domain::rollout::job::{HostStats, InstanceReport, JobEvent, JobEventKind, JobId, Variable};
+use drover_domain::rollout::executor::{
+    Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook,
+};
+use drover_domain::rollout::job::{
+    HostStats, InstanceReport, JobEvent, JobEventKind, JobId, Variable,
+};
 use drover_domain::rollout::orchestrator::{OrchestratorMetadata, Parameter};
 use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskId, TaskInstance, TaskRun, UpdateMode, UpdateRequest,
-    UpdateTask,
+    ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskId, TaskInstance, TaskRun, UpdateMode,
+    UpdateRequest, UpdateTask,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::NewUpdates;
@@ -46,7 +51,10 @@ pub fn observed(name: &str, version: Option<&str>) -> ObservedApplication {
         name: name.to_owned(),
         kind: ApplicationKind::Service,
         status: ApplicationStatus::Online,
-        version: VersionState { version: version.map(str::to_owned), ..VersionState::default() },
+        version: VersionState {
+            version: version.map(str::to_owned),
+            ..VersionState::default()
+        },
         address: None,
         port: None,
         pid: None,
@@ -58,10 +66,21 @@ pub fn observed(name: &str, version: Option<&str>) -> ObservedApplication {
 }
 
 /// Stores what polling finds when the agent lists exactly `applications`, however many are gone.
-pub async fn poll(world: &World, server: ServerKey, applications: &[ObservedApplication], now: Timestamp) {
+pub async fn poll(
+    world: &World,
+    server: ServerKey,
+    applications: &[ObservedApplication],
+    now: Timestamp,
+) {
     let known = world.inventory().load(server).await.unwrap().unwrap();
-    let report = InventoryReport { applications: applications.to_vec(), complaints: Vec::new() };
-    let policy = PollPolicy { suspect_percent: 100, ..PollPolicy::default() };
+    let report = InventoryReport {
+        applications: applications.to_vec(),
+        complaints: Vec::new(),
+    };
+    let policy = PollPolicy {
+        suspect_percent: 100,
+        ..PollPolicy::default()
+    };
     match inventory::reconcile(&known, &report, policy, now) {
         Reconciled::Apply(change) => world.inventory().store(&change).await.unwrap(),
         Reconciled::Hold(_, reason) => panic!("held: {reason}"),
@@ -70,13 +89,23 @@ pub async fn poll(world: &World, server: ServerKey, applications: &[ObservedAppl
 
 /// A polled server with online services; their keys in the order of `names`.
 pub async fn fleet(world: &World, server: &str, names: &[&str]) -> (Server, Vec<ApplicationKey>) {
-    let server = world.servers().add(&new_server(server), at(0)).await.unwrap();
-    let applications: Vec<ObservedApplication> = names.iter().map(|name| observed(name, Some("1.0"))).collect();
+    let server = world
+        .servers()
+        .add(&new_server(server), at(0))
+        .await
+        .unwrap();
+    let applications: Vec<ObservedApplication> = names
+        .iter()
+        .map(|name| observed(name, Some("1.0")))
+        .collect();
     poll(world, server.key, &applications, at(1)).await;
     let known = world.inventory().load(server.key).await.unwrap().unwrap();
     let key = |name: &&str| {
         let mut applications = known.applications.iter();
-        applications.find(|application| application.observed.name == **name).unwrap().key
+        applications
+            .find(|application| application.observed.name == **name)
+            .unwrap()
+            .key
     };
     let keys = names.iter().map(key).collect();
     (known.server, keys)
@@ -99,18 +128,37 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
 }
 
 /// Stores what a sync finds when HAProxy shows exactly these backends.
-pub async fn sync(world: &World, instance: InstanceKey, backends: &[(&str, &[ObservedServer])], now: Timestamp) {
+pub async fn sync(
+    world: &World,
+    instance: InstanceKey,
+    backends: &[(&str, &[ObservedServer])],
+    now: Timestamp,
+) {
     let known = world.balancers().load(instance).await.unwrap().unwrap();
-    let shown: ObservedBackends =
-        backends.iter().map(|(name, servers)| ((*name).to_owned(), Ok(servers.to_vec()))).collect();
-    world.balancers().store(&sync::reconcile(&known, &shown, now)).await.unwrap();
+    let shown: ObservedBackends = backends
+        .iter()
+        .map(|(name, servers)| ((*name).to_owned(), Ok(servers.to_vec())))
+        .collect();
+    world
+        .balancers()
+        .store(&sync::reconcile(&known, &shown, now))
+        .await
+        .unwrap();
 }
 
 /// A server with an HAProxy called `default` behind its agent, synced.
-pub async fn balancer(world: &World, server: &str, backends: &[(&str, &[ObservedServer])]) -> InstanceKey {
+pub async fn balancer(
+    world: &World,
+    server: &str,
+    backends: &[(&str, &[ObservedServer])],
+) -> InstanceKey {
     let new = NewServer::new(server, "10.0.0.2", 5001, true).unwrap();
     let server = world.servers().add(&new, at(0)).await.unwrap();
-    let instances = world.balancers().discovered(server.key, &["default".to_owned()], at(1)).await.unwrap();
+    let instances = world
+        .balancers()
+        .discovered(server.key, &["default".to_owned()], at(1))
+        .await
+        .unwrap();
     let instance = instances.first().unwrap().key;
     sync(world, instance, backends, at(2)).await;
     instance
@@ -132,14 +180,28 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
         orchestrator: "orchestrator-50-50.yml".to_owned(),
         drain_wait: DrainWait::parse(Some(0.5)).unwrap(),
     };
-    let origin = Origin { actor: "tester".to_owned(), request_id: "request-1".to_owned() };
-    UpdateTask::queued(task_id(number), request, "update-app.yml".to_owned(), origin, at(10))
+    let origin = Origin {
+        actor: "tester".to_owned(),
+        request_id: "request-1".to_owned(),
+    };
+    UpdateTask::queued(
+        task_id(number),
+        request,
+        "update-app.yml".to_owned(),
+        origin,
+        at(10),
+    )
 }
 
 /// Those tasks without events and without an idempotency key.
 #[must_use]
 pub fn updates(tasks: Vec<UpdateTask>) -> NewUpdates {
-    NewUpdates { tasks, events: Vec::new(), idempotency: None, at: at(10) }
+    NewUpdates {
+        tasks,
+        events: Vec::new(),
+        idempotency: None,
+        at: at(10),
+    }
 }
 
 /// The pending run `index` of a task, as job `job`, of these applications.
@@ -150,10 +212,16 @@ pub fn run(index: u32, job: u128, applications: &[ApplicationKey]) -> TaskRun {
         composite: format!("app01::jurws_{application}::srv{application}"),
         haproxy_server: Some(format!("srv{application}")),
     };
-    let (even, odd): (Vec<_>, Vec<_>) = applications.iter().enumerate().partition(|(place, _)| place % 2 == 0);
+    let (even, odd): (Vec<_>, Vec<_>) = applications
+        .iter()
+        .enumerate()
+        .partition(|(place, _)| place % 2 == 0);
     let batch = |label, half: Vec<(usize, &ApplicationKey)>| Batch {
         label,
-        members: half.into_iter().map(|(_, application)| member(application)).collect(),
+        members: half
+            .into_iter()
+            .map(|(_, application)| member(application))
+            .collect(),
     };
     TaskRun {
         index,
@@ -257,7 +325,11 @@ pub fn version_change(old: &str, new: &str, task: TaskId) -> VersionChange {
 
 /// An event that tells of an update.
 #[must_use]
-pub fn event(server: Option<ServerKey>, application: Option<ApplicationKey>, description: &str) -> NewEvent {
+pub fn event(
+    server: Option<ServerKey>,
+    application: Option<ApplicationKey>,
+    description: &str,
+) -> NewEvent {
     NewEvent {
         at: at(15),
         kind: EventKind::Update,

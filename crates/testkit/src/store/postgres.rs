@@ -67,8 +67,14 @@ pub async fn database(prepare: impl AsyncFnOnce(&str)) -> Database {
 
 // Which build of the test asks: another build may prepare its databases differently.
 fn build() -> String {
-    let program = std::env::current_exe().and_then(fs::metadata).expect("the test program can be found");
-    let at = program.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let program = std::env::current_exe()
+        .and_then(fs::metadata)
+        .expect("the test program can be found");
+    let at = program
+        .modified()
+        .ok()
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
     format!("{}_{}", program.ino(), at.as_micros())
 }
 
@@ -81,46 +87,63 @@ impl Database {
 }
 
 fn url(socket: &Path, name: &str) -> String {
-    format!("postgres://postgres@localhost/{name}?host={}", socket.display())
+    format!(
+        "postgres://postgres@localhost/{name}?host={}",
+        socket.display()
+    )
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         // The server may have been stopped by the test; then its databases are gone with it.
-        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        drop_quietly(psql(&self.socket, &drop).output());
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        drop(psql(&self.socket, &statement).output());
     }
 }
-
-fn drop_quietly<T>(_: T) {}
 
 impl Cluster {
     /// A server for one test alone.
     #[must_use]
     pub fn private(durability: Durability) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self::join(&format!("private-{}-{number}", std::process::id()), durability, true)
+        Self::join(
+            &format!("private-{}-{number}", std::process::id()),
+            durability,
+            true,
+        )
     }
 
     fn shared() -> Self {
         // nextest tells which run this is; under `cargo test` the run is the parent process.
-        #[expect(clippy::disallowed_methods, reason = "no configuration: the name of the run that this process is a part of")]
-        let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| format!("run-{}", parent_id()));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no configuration: the name of the run that this process is a part of"
+        )]
+        let run =
+            std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| format!("run-{}", parent_id()));
         Self::join(&run, Durability::Fast, false)
     }
 
     // Joins the server called `name`, or starts it.
     fn join(name: &str, durability: Durability, is_private: bool) -> Self {
         let user = fs::metadata("/proc/self").expect("/proc is mounted").uid();
-        let directory = std::env::temp_dir().join(format!("drover-testkit-{user}")).join(name);
+        let directory = std::env::temp_dir()
+            .join(format!("drover-testkit-{user}"))
+            .join(name);
         let hold = hold(&directory);
-        let cluster = Self { directory, durability, is_private, _hold: hold };
+        let cluster = Self {
+            directory,
+            durability,
+            is_private,
+            _hold: hold,
+        };
         let lock = lock_file(&cluster.directory.join("start"));
         lock.lock().expect("the server's lock file can be locked");
         if !cluster.directory.join("ready").exists() {
             cluster.create();
             cluster.start();
-            fs::write(cluster.directory.join("ready"), []).expect("the server's directory can be written");
+            fs::write(cluster.directory.join("ready"), [])
+                .expect("the server's directory can be written");
         }
         cluster
     }
@@ -129,14 +152,22 @@ impl Cluster {
     #[must_use]
     pub fn database(&self, name: &str) -> Database {
         self.sql(&format!("CREATE DATABASE {name}"));
-        Database { socket: self.socket(), name: name.to_owned() }
+        Database {
+            socket: self.socket(),
+            name: name.to_owned(),
+        }
     }
 
     fn copy(&self, template: &str) -> Database {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
-        self.sql(&format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"));
-        Database { socket: self.socket(), name }
+        self.sql(&format!(
+            "CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
+        ));
+        Database {
+            socket: self.socket(),
+            name,
+        }
     }
 
     /// Starts the server again after [`Cluster::stop`]; returns when it takes connections.
@@ -150,13 +181,23 @@ impl Cluster {
         }
         let log = self.socket().join("log");
         let mut start = as_owner("pg_ctl");
-        start.arg("-D").arg(self.data()).arg("-l").arg(log).arg("-o").arg(options).args(["-w", "-t", "60", "start"]);
+        start
+            .arg("-D")
+            .arg(self.data())
+            .arg("-l")
+            .arg(log)
+            .arg("-o")
+            .arg(options)
+            .args(["-w", "-t", "60", "start"]);
         run(&mut start);
     }
 
     /// Stops the server; open connections are cut.
     pub fn stop(&self) {
-        run(as_owner("pg_ctl").arg("-D").arg(self.data()).args(["-w", "-m", "fast", "stop"]));
+        run(as_owner("pg_ctl")
+            .arg("-D")
+            .arg(self.data())
+            .args(["-w", "-m", "fast", "stop"]));
     }
 
     fn create(&self) {
@@ -169,7 +210,16 @@ impl Cluster {
             }
         }
         let mut create = as_owner("initdb");
-        create.arg("-D").arg(self.data()).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        create.arg("-D").arg(self.data()).args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
         run(&mut create);
     }
 
@@ -190,8 +240,13 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if self.is_private {
             let mut stop = as_owner("pg_ctl");
-            drop_quietly(stop.arg("-D").arg(self.data()).args(["-w", "-m", "immediate", "stop"]).output());
-            drop_quietly(fs::remove_dir_all(&self.directory));
+            drop(
+                stop.arg("-D")
+                    .arg(self.data())
+                    .args(["-w", "-m", "immediate", "stop"])
+                    .output(),
+            );
+            drop(fs::remove_dir_all(&self.directory));
         }
     }
 }
@@ -207,7 +262,8 @@ fn hold(directory: &Path) -> File {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => panic!("{} cannot be opened: {error}", path.display()),
         };
-        file.lock_shared().expect("the server's lock file can be locked");
+        file.lock_shared()
+            .expect("the server's lock file can be locked");
         let locked = file.metadata().map(|metadata| metadata.ino()).ok();
         if locked.is_some() && fs::metadata(&path).map(|metadata| metadata.ino()).ok() == locked {
             return file;
@@ -216,41 +272,61 @@ fn hold(directory: &Path) -> File {
 }
 
 fn lock_file(path: &Path) -> File {
-    File::options().create(true).append(true).open(path).expect("the server's directory can be written")
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("the server's directory can be written")
 }
 
 // Starts the watchdog of a server: a process of its own that outlives this one.
 fn watch(directory: &Path) {
     const SCRIPT: &str = r#"
         exec 9<"$1/users" || exit 1
-        idle=0
-        while sleep 1; do
-            if flock --exclusive --nonblock 9; then
-                idle=$((idle + 1))
-                [ "$idle" -lt 3 ] || break
-                flock --unlock 9
-            else
-                idle=0
-            fi
-        done
-        if server=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null); then
-            kill -QUIT "$server"
-            waited=0
-            while kill -0 "$server" 2>/dev/null && [ "$waited" -lt 100 ]; do
-                sleep 0.1
-                waited=$((waited + 1))
+        (
+            idle=0
+            while sleep 1; do
+                if flock --exclusive --nonblock 9; then
+                    idle=$((idle + 1))
+                    [ "$idle" -lt 3 ] || break
+                    flock --unlock 9
+                else
+                    idle=0
+                fi
             done
-        fi
-        rm -rf "$1"
+            if server=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null); then
+                kill -QUIT "$server"
+                waited=0
+                while kill -0 "$server" 2>/dev/null && [ "$waited" -lt 100 ]; do
+                    sleep 0.1
+                    waited=$((waited + 1))
+                done
+            fi
+            rm -rf "$1"
+        ) &
     "#;
-    let mut watchdog = command(Path::new("/bin/sh"));
-    watchdog.args(["-c", SCRIPT, "drover-testkit-watchdog"]).arg(directory).process_group(0);
-    watchdog.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("/bin/sh can be started");
+    let mut shell = command(Path::new("/bin/sh"));
+    shell
+        .args(["-c", SCRIPT, "drover-testkit-watchdog"])
+        .arg(directory)
+        .process_group(0);
+    run(&mut shell);
 }
 
 fn psql(socket: &Path, statement: &str) -> Command {
     let mut psql = command(&tool("psql"));
-    psql.arg("-h").arg(socket).args(["-U", "postgres", "-d", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement]);
+    psql.arg("-h").arg(socket).args([
+        "-U",
+        "postgres",
+        "-d",
+        "postgres",
+        "-X",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        statement,
+    ]);
     psql
 }
 
@@ -261,7 +337,15 @@ fn as_owner(name: &str) -> Command {
         return command(&program);
     }
     let mut command = command(Path::new("setpriv"));
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program).current_dir("/");
+    command
+        .args([
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--init-groups",
+            "--",
+        ])
+        .arg(program)
+        .current_dir("/");
     command
 }
 
@@ -281,15 +365,29 @@ fn tool(name: &str) -> PathBuf {
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.push("/usr/local/bin".into());
     let mut releases: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect())
+        .map(|entries| {
+            entries
+                .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+                .collect()
+        })
         .unwrap_or_default();
     releases.sort();
     folders.extend(releases.into_iter().rev());
-    let found = folders.into_iter().map(|folder| folder.join(name)).find(|program| program.is_file());
-    found.unwrap_or_else(|| panic!("`{name}` is not installed; the PostgreSQL tests need it: apt-get install postgresql"))
+    let found = folders
+        .into_iter()
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "`{name}` is not installed; the PostgreSQL tests need it: apt-get install postgresql"
+        )
+    })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the ephemeral server is a process")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the ephemeral server is a process"
+)]
 fn command(program: &Path) -> Command {
     Command::new(program)
 }
@@ -299,14 +397,25 @@ fn run(command: &mut Command) {
     let log = tempfile::tempfile().expect("the folder for temporary files can be written");
     let output = log.try_clone().expect("a file can be cloned");
     let errors = log.try_clone().expect("a file can be cloned");
-    let status = command.stdin(Stdio::null()).stdout(output).stderr(errors).status();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .status();
     let status = status.unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
-    assert!(status.success(), "{command:?} ended with {status}: {}", read_back(log));
+    assert!(
+        status.success(),
+        "{command:?} ended with {status}: {}",
+        read_back(log)
+    );
 }
 
 fn read_back(mut log: File) -> String {
     use std::io::{Read, Seek};
     let mut text = String::new();
     let read = log.rewind().and_then(|()| log.read_to_string(&mut text));
-    read.map(|_| text).unwrap_or_else(|error| format!("its output is not readable: {error}"))
+    read.map_or_else(
+        |error| format!("its output is not readable: {error}"),
+        |_| text,
+    )
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
-    AccessKeys, BalancerStore, BalancerView, FleetSnapshots, FleetView, InventoryStore, OrchestratorStore,
-    ServerRegistry, StoreHealth, TaskView, UpdateTasks,
+    AccessKeys, BalancerStore, BalancerView, FleetSnapshots, FleetView, InventoryStore,
+    OrchestratorStore, ServerRegistry, StoreHealth, TaskView, UpdateTasks,
 };
 
 /// Everything that serves every store port.
@@ -87,7 +87,10 @@ impl fmt::Debug for World {
 impl World {
     /// The world of `store`; whatever keeps its database alive belongs into `side_door`.
     pub fn new(store: impl AnyStore + 'static, side_door: impl SideDoor + 'static) -> Self {
-        Self { store: Arc::new(store), side_door: Arc::new(side_door) }
+        Self {
+            store: Arc::new(store),
+            side_door: Arc::new(side_door),
+        }
     }
 
     /// The side door.

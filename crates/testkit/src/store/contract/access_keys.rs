@@ -41,7 +41,7 @@ store_contract! { $ access_keys => access_keys_contract;
         let old = api_key("1111111111111111", Role::Viewer);
         let mut new = api_key("1111111111111111", Role::Admin);
         new.digest = KeyDigest::from_bytes([9; 32]);
-        new.name = "renamed".to_owned();
+        "renamed".clone_into(&mut new.name);
         world.keys().put(&old).await.unwrap();
         world.keys().put(&new).await.unwrap();
         assert_eq!(world.keys().find("1111111111111111").await.unwrap(), Some(new));

@@ -3,40 +3,76 @@
 use drover_domain::Key;
 use drover_domain::balancer::sync::{self, ServerUpsert, SyncChange};
 use drover_domain::balancer::{
-    BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis, MappingCandidate, ObservedServer,
+    BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis, MappingCandidate,
+    ObservedServer,
 };
 use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
 use drover_ports::NewMapping;
 
 use crate::store::World;
-use crate::store::fixtures::{HOSTILE, at, balancer, balancer_server, fleet, new_server, observed, poll, sync as synced};
+use crate::store::fixtures::{
+    HOSTILE, at, balancer, balancer_server, fleet, new_server, observed, poll, sync as synced,
+};
 
 async fn node(world: &World) -> ServerKey {
     let server = NewServer::new("lb01", "10.0.0.2", 5001, true).unwrap();
     world.servers().add(&server, at(0)).await.unwrap().key
 }
 
-async fn discovered(world: &World, server: ServerKey, names: &[&str]) -> Vec<(InstanceKey, String)> {
+async fn discovered(
+    world: &World,
+    server: ServerKey,
+    names: &[&str],
+) -> Vec<(InstanceKey, String)> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let instances = world.balancers().discovered(server, &names, at(1)).await.unwrap();
-    instances.into_iter().map(|instance| (instance.key, instance.name)).collect()
+    let instances = world
+        .balancers()
+        .discovered(server, &names, at(1))
+        .await
+        .unwrap();
+    instances
+        .into_iter()
+        .map(|instance| (instance.key, instance.name))
+        .collect()
 }
 
 async fn servers(world: &World, instance: InstanceKey) -> Vec<BalancerServer> {
-    world.balancers().load(instance).await.unwrap().unwrap().servers
+    world
+        .balancers()
+        .load(instance)
+        .await
+        .unwrap()
+        .unwrap()
+        .servers
 }
 
 async fn server(world: &World, instance: InstanceKey, name: &str) -> BalancerServer {
-    servers(world, instance).await.into_iter().find(|server| server.observed.name == name).unwrap()
+    servers(world, instance)
+        .await
+        .into_iter()
+        .find(|server| server.observed.name == name)
+        .unwrap()
 }
 
-fn mapping(server: BalancerServerKey, application: ApplicationKey, basis: MappingBasis) -> NewMapping {
-    NewMapping { server, application, basis, at: at(5) }
+fn mapping(
+    server: BalancerServerKey,
+    application: ApplicationKey,
+    basis: MappingBasis,
+) -> NewMapping {
+    NewMapping {
+        server,
+        application,
+        basis,
+        at: at(5),
+    }
 }
 
 async fn actions(world: &World) -> Vec<(ApplicationKey, String)> {
     let history = world.side_door().mapping_history().await;
-    history.into_iter().map(|(_, application, action)| (application, action)).collect()
+    history
+        .into_iter()
+        .map(|(_, application, action)| (application, action))
+        .collect()
 }
 
 store_contract! { $ balancer_store => balancer_store_contract;

@@ -3,7 +3,9 @@
 use drover_domain::Key;
 use drover_domain::balancer::{BalancerServerKey, InstanceKey, MappingBasis};
 use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
-use drover_domain::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer};
+use drover_domain::rollout::snapshot::{
+    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+};
 use drover_ports::NewMapping;
 
 use crate::store::World;
@@ -19,18 +21,32 @@ fn layer(name: &str) -> SettingsLayer {
 
 async fn server_key(world: &World, instance: InstanceKey, name: &str) -> BalancerServerKey {
     let known = world.balancers().load(instance).await.unwrap().unwrap();
-    known.servers.into_iter().find(|server| server.observed.name == name).unwrap().key
+    known
+        .servers
+        .into_iter()
+        .find(|server| server.observed.name == name)
+        .unwrap()
+        .key
 }
 
 async fn map(world: &World, server: BalancerServerKey, application: ApplicationKey) {
-    let mapping = NewMapping { server, application, basis: MappingBasis::Address, at: at(3) };
+    let mapping = NewMapping {
+        server,
+        application,
+        basis: MappingBasis::Address,
+        at: at(3),
+    };
     world.balancers().map(&[mapping]).await.unwrap();
 }
 
 async fn mapped(world: &World, application: ApplicationKey) -> Vec<String> {
     let mut snapshot = world.snapshots().snapshot(&[application]).await.unwrap();
     let target = snapshot.targets.remove(&application).unwrap();
-    target.balancer_servers.into_iter().map(|server| server.name).collect()
+    target
+        .balancer_servers
+        .into_iter()
+        .map(|server| server.name)
+        .collect()
 }
 
 store_contract! { $ fleet_snapshots => fleet_snapshots_contract;
@@ -115,14 +131,14 @@ store_contract! { $ fleet_snapshots => fleet_snapshots_contract;
     async fn a_removed_server_is_absent_until_it_returns(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let (srv1, srv2) = (balancer_server("srv1", "UP"), balancer_server("srv2", "UP"));
-        let one_backend: &[_] = &[srv1.clone()];
-        let instance = balancer(world, "lb01", &[("be", one_backend), ("other", &[srv2.clone()])]).await;
+        let (one, other) = ([srv1], [srv2]);
+        let instance = balancer(world, "lb01", &[("be", &one), ("other", &other)]).await;
         map(world, server_key(world, instance, "srv1").await, keys[0]).await;
-        sync(world, instance, &[("be", &[]), ("other", &[srv2.clone()])], at(10)).await;
+        sync(world, instance, &[("be", &[]), ("other", &other)], at(10)).await;
         assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
-        sync(world, instance, &[("be", one_backend), ("other", &[srv2.clone()])], at(20)).await;
+        sync(world, instance, &[("be", &one), ("other", &other)], at(20)).await;
         assert_eq!(mapped(world, keys[0]).await, ["srv1"]);
-        sync(world, instance, &[("other", &[srv2])], at(30)).await;
+        sync(world, instance, &[("other", &other)], at(30)).await;
         assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
     }
 

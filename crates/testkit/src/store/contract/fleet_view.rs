@@ -2,7 +2,9 @@
 
 use drover_domain::Key;
 use drover_domain::fleet::inventory::InventoryChange;
-use drover_domain::fleet::{ApplicationKey, ApplicationKind, ApplicationStatus, ObservedApplication, SettingsLayer};
+use drover_domain::fleet::{
+    ApplicationKey, ApplicationKind, ApplicationStatus, ObservedApplication, SettingsLayer,
+};
 use drover_ports::ApplicationFilter;
 
 use super::{ALL, two_after};
@@ -11,7 +13,10 @@ use crate::store::fixtures::{at, event, fleet, new_server, observed, poll};
 
 async fn keys(world: &World, filter: ApplicationFilter) -> Vec<ApplicationKey> {
     let page = world.fleet().applications(&filter, ALL).await.unwrap();
-    page.items.into_iter().map(|application| application.key).collect()
+    page.items
+        .into_iter()
+        .map(|application| application.key)
+        .collect()
 }
 
 store_contract! { $ fleet_view => fleet_view_contract;

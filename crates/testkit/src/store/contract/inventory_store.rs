@@ -3,21 +3,37 @@
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, StatusChange};
 use drover_domain::fleet::{
-    ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerStatus, VersionState,
+    ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerStatus,
+    VersionState,
 };
 
 use super::ALL;
-use crate::store::fixtures::{HOSTILE, at, event, fleet, new_server, observed, poll, version_change};
+use crate::store::fixtures::{
+    HOSTILE, at, event, fleet, new_server, observed, poll, version_change,
+};
 use crate::store::{World, fixtures};
 
 fn change(server: &Server) -> InventoryChange {
-    InventoryChange { server: server.clone(), upserts: Vec::new(), statuses: Vec::new(), events: Vec::new() }
+    InventoryChange {
+        server: server.clone(),
+        upserts: Vec::new(),
+        statuses: Vec::new(),
+        events: Vec::new(),
+    }
 }
 
 fn upsert(observed: ObservedApplication, resolution: Option<(&str, u32)>) -> ApplicationUpsert {
     let kind = observed.kind;
-    let resolution = resolution.map(|(base, number)| Resolution { base: base.to_owned(), kind, number });
-    ApplicationUpsert { observed, resolution, version: None }
+    let resolution = resolution.map(|(base, number)| Resolution {
+        base: base.to_owned(),
+        kind,
+        number,
+    });
+    ApplicationUpsert {
+        observed,
+        resolution,
+        version: None,
+    }
 }
 
 async fn only(world: &World, server: &Server) -> drover_domain::fleet::Application {

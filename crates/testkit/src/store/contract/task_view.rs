@@ -34,7 +34,7 @@ store_contract! { $ task_view => task_view_contract;
     /// The list has only tasks in the wanted statuses.
     async fn the_list_is_narrowed_by_status(world) {
         world.tasks().start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
-        world.tasks().claim("worker", Duration::from_secs(60)).await.unwrap();
+        world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap();
         let listed = async |statuses: &[TaskStatus]| {
             let page = world.task_view().list(statuses, ALL).await.unwrap();
             page.items.into_iter().map(|(_, task)| task.id).collect::<Vec<_>>()
@@ -49,7 +49,7 @@ store_contract! { $ task_view => task_view_contract;
     async fn events_go_from_old_to_new(world) {
         world.tasks().start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
         for number in [1, 2] {
-            let (held, _) = world.tasks().claim("worker", Duration::from_secs(60)).await.unwrap().unwrap();
+            let (held, _) = world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap().unwrap();
             let planned = run(0, number, &[]);
             world.tasks().plan(&held, std::slice::from_ref(&planned), &[]).await.unwrap();
             assert_eq!(world.task_view().events(held.task, ALL).await.unwrap().unwrap().items, []);

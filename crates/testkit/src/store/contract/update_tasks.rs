@@ -7,8 +7,8 @@ use drover_domain::Key;
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateMode,
-    UpdateTask,
+    ArtifactUrl, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskEnd, TaskId,
+    TaskInstance, TaskRun, UpdateMode, UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
 use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError};
@@ -16,26 +16,47 @@ use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError};
 use super::ALL;
 use crate::store::World;
 use crate::store::fixtures::{
-    HOSTILE, at, event, fleet, host_stats, instance, job_event, run, task, task_id, updates, version_change,
+    HOSTILE, at, event, fleet, host_stats, instance, job_event, run, task, task_id, updates,
+    version_change,
 };
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 async fn start(world: &World, tasks: Vec<UpdateTask>) {
-    assert_eq!(world.tasks().start(&updates(tasks)).await.unwrap(), Started::Created);
+    assert_eq!(
+        world.tasks().start(&updates(tasks)).await.unwrap(),
+        Started::Created
+    );
 }
 
 async fn claim(world: &World, worker: &str, lease: Duration) -> (Claim, TaskDetail) {
-    world.tasks().claim(worker, lease).await.unwrap().expect("there is a task to claim")
+    world
+        .tasks()
+        .claim(worker, lease)
+        .await
+        .unwrap()
+        .expect("there is a task to claim")
 }
 
 async fn detail(world: &World, task: TaskId) -> TaskDetail {
-    world.task_view().find(task).await.unwrap().expect("the task is stored")
+    world
+        .task_view()
+        .find(task)
+        .await
+        .unwrap()
+        .expect("the task is stored")
 }
 
 fn keyed(tasks: Vec<UpdateTask>, scope: &str, key: &str, digest: u8) -> NewUpdates {
-    let idempotency = Idempotency { scope: scope.to_owned(), key: key.to_owned(), digest: vec![digest; 32] };
-    NewUpdates { idempotency: Some(idempotency), ..updates(tasks) }
+    let idempotency = Idempotency {
+        scope: scope.to_owned(),
+        key: key.to_owned(),
+        digest: vec![digest; 32],
+    };
+    NewUpdates {
+        idempotency: Some(idempotency),
+        ..updates(tasks)
+    }
 }
 
 fn end(status: TaskStatus) -> TaskEnd {
@@ -50,7 +71,13 @@ fn end(status: TaskStatus) -> TaskEnd {
 }
 
 fn progress(run: TaskRun) -> RunProgress {
-    RunProgress { run, events: Vec::new(), instances: Vec::new(), progress: 50, current: Some("Drain".to_owned()) }
+    RunProgress {
+        run,
+        events: Vec::new(),
+        instances: Vec::new(),
+        progress: 50,
+        current: Some("Drain".to_owned()),
+    }
 }
 
 fn keys(count: i64) -> Vec<ApplicationKey> {
@@ -58,8 +85,11 @@ fn keys(count: i64) -> Vec<ApplicationKey> {
 }
 
 #[track_caller]
-fn is_stale(result: Result<(), StoreError>) {
-    assert!(matches!(result, Err(StoreError::Stale { .. })), "{result:?}");
+fn is_stale(result: &Result<(), StoreError>) {
+    assert!(
+        matches!(result, Err(StoreError::Stale { .. })),
+        "{result:?}"
+    );
 }
 
 /// Every write under `claim` is refused, and `task` stays as it is.
@@ -69,21 +99,52 @@ async fn every_write_is_stale(world: &World, claim: &Claim) {
     let run = run(0, 4711, applications);
     let changed: Vec<TaskInstance> = applications
         .iter()
-        .map(|application| TaskInstance { outcome: InstanceOutcome::Failed, ..instance(*application, 0) })
+        .map(|application| TaskInstance {
+            outcome: InstanceOutcome::Failed,
+            ..instance(*application, 0)
+        })
         .collect();
-    is_stale(world.tasks().heartbeat(claim, LEASE).await);
-    is_stale(world.tasks().plan(claim, std::slice::from_ref(&run), &changed).await);
-    let told = RunProgress { events: vec![job_event(77)], instances: changed.clone(), ..progress(run) };
-    is_stale(world.tasks().progress(claim, &told).await);
+    is_stale(&world.tasks().heartbeat(claim, LEASE).await);
+    is_stale(
+        &world
+            .tasks()
+            .plan(claim, std::slice::from_ref(&run), &changed)
+            .await,
+    );
+    let told = RunProgress {
+        events: vec![job_event(77)],
+        instances: changed.clone(),
+        ..progress(run)
+    };
+    is_stale(&world.tasks().progress(claim, &told).await);
     let versions = vec![(Key::new(1), version_change("1.0", "9.9", claim.task))];
-    let end = TaskEnd { instances: changed, versions, events: vec![event(None, None, "stale")], ..end(TaskStatus::Failed) };
-    is_stale(world.tasks().finish(claim, &end, at(99)).await);
-    is_stale(world.tasks().release(claim).await);
+    let end = TaskEnd {
+        instances: changed,
+        versions,
+        events: vec![event(None, None, "stale")],
+        ..end(TaskStatus::Failed)
+    };
+    is_stale(&world.tasks().finish(claim, &end, at(99)).await);
+    is_stale(&world.tasks().release(claim).await);
     assert_eq!(detail(world, claim.task).await, before);
     let events = world.fleet().events(None, ALL).await.unwrap().items;
-    assert!(events.iter().all(|event| event.event.description != "stale"), "{events:?}");
-    let told = world.task_view().events(claim.task, ALL).await.unwrap().unwrap().items;
-    assert!(told.iter().all(|told| told.event.sequence != 77), "{told:?}");
+    assert!(
+        events
+            .iter()
+            .all(|event| event.event.description != "stale"),
+        "{events:?}"
+    );
+    let told = world
+        .task_view()
+        .events(claim.task, ALL)
+        .await
+        .unwrap()
+        .unwrap()
+        .items;
+    assert!(
+        told.iter().all(|told| told.event.sequence != 77),
+        "{told:?}"
+    );
 }
 
 store_contract! { $ update_tasks => update_tasks_contract;
@@ -94,7 +155,7 @@ store_contract! { $ update_tasks => update_tasks_contract;
         tasks[0].request.mode = UpdateMode::Deliver;
         tasks[0].request.drain_wait = DrainWait::parse(Some(7.25)).unwrap();
         tasks[0].playbook_path = format!("p.yml{HOSTILE}");
-        tasks[0].origin.actor = HOSTILE.to_owned();
+        HOSTILE.clone_into(&mut tasks[0].origin.actor);
         tasks[1].request.drain_wait = DrainWait::parse(None).unwrap();
         start(world, tasks.clone()).await;
         for task in tasks {
@@ -234,7 +295,7 @@ store_contract! { $ update_tasks => update_tasks_contract;
         let (real, _) = claim(world, "worker", LEASE).await;
         every_write_is_stale(world, &Claim { worker: "another".to_owned(), ..real.clone() }).await;
         every_write_is_stale(world, &Claim { attempt: 2, ..real.clone() }).await;
-        is_stale(world.tasks().heartbeat(&Claim { task: task_id(404), ..real }, LEASE).await);
+        is_stale(&world.tasks().heartbeat(&Claim { task: task_id(404), ..real }, LEASE).await);
     }
 
     /// A heartbeat renews the lease from now on.

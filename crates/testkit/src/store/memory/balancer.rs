@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, InstanceKey, MappingBasis,
-    MappingCandidate,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, InstanceKey,
+    MappingBasis, MappingCandidate,
 };
 use drover_domain::fleet::ServerKey;
 use drover_domain::page::{Page, PageRequest};
@@ -17,18 +17,27 @@ use super::{Mapping, MemoryStore, State, ascending};
 
 impl State {
     fn instance(&self, stored: &BalancerInstance) -> BalancerInstance {
-        let backends = self.backends.values().filter(|backend| {
-            backend.instance == stored.key && backend.removed_at.is_none()
-        });
-        BalancerInstance { backends: u32::try_from(backends.count()).unwrap(), ..stored.clone() }
+        let backends = self
+            .backends
+            .values()
+            .filter(|backend| backend.instance == stored.key && backend.removed_at.is_none());
+        BalancerInstance {
+            backends: u32::try_from(backends.count()).unwrap(),
+            ..stored.clone()
+        }
     }
 
     fn backend(&self, stored: &BalancerBackend) -> BalancerBackend {
         let servers = || {
-            let of_backend = self.balancer_servers.values().filter(|server| server.backend == stored.key);
+            let of_backend = self
+                .balancer_servers
+                .values()
+                .filter(|server| server.backend == stored.key);
             of_backend.filter(|server| server.removed_at.is_none())
         };
-        let ready = servers().filter(|server| server.observed.word.takes_traffic()).count();
+        let ready = servers()
+            .filter(|server| server.observed.word.takes_traffic())
+            .count();
         BalancerBackend {
             servers: u32::try_from(servers().count()).unwrap(),
             ready: u32::try_from(ready).unwrap(),
@@ -37,25 +46,40 @@ impl State {
     }
 
     fn balancer_server(&self, stored: &BalancerServer) -> BalancerServer {
-        let active = self.mappings.iter().find(|mapping| mapping.is_active && mapping.server == stored.key);
-        BalancerServer { application: active.map(|mapping| mapping.application), ..stored.clone() }
+        let active = self
+            .mappings
+            .iter()
+            .find(|mapping| mapping.is_active && mapping.server == stored.key);
+        BalancerServer {
+            application: active.map(|mapping| mapping.application),
+            ..stored.clone()
+        }
     }
 
     fn active_instances(&self, server: ServerKey) -> Vec<BalancerInstance> {
-        let of_server = self.instances.values().filter(|instance| instance.server == server && instance.is_active);
-        let mut instances: Vec<BalancerInstance> = of_server.map(|instance| self.instance(instance)).collect();
+        let of_server = self
+            .instances
+            .values()
+            .filter(|instance| instance.server == server && instance.is_active);
+        let mut instances: Vec<BalancerInstance> =
+            of_server.map(|instance| self.instance(instance)).collect();
         instances.sort_by(|one, other| one.name.cmp(&other.name));
         instances
     }
 
     fn has_instance(&self, backend: BackendKey, instance: InstanceKey) -> bool {
-        self.backends.get(&backend.get()).is_some_and(|backend| backend.instance == instance)
+        self.backends
+            .get(&backend.get())
+            .is_some_and(|backend| backend.instance == instance)
     }
 
     fn apply(&mut self, change: &SyncChange) {
         let instance = change.instance.key;
         for upsert in &change.backends {
-            let known = self.backends.values_mut().find(|known| known.instance == instance && known.name == upsert.name);
+            let known = self
+                .backends
+                .values_mut()
+                .find(|known| known.instance == instance && known.name == upsert.name);
             if let Some(known) = known {
                 known.last_fetch_status = upsert.status;
                 known.last_fetch_error.clone_from(&upsert.error);
@@ -77,8 +101,11 @@ impl State {
         }
         for upsert in &change.servers {
             let mut backends = self.backends.values();
-            let backend = backends.find(|known| known.instance == instance && known.name == upsert.backend);
-            let Some(backend) = backend.map(|backend| backend.key) else { continue };
+            let backend =
+                backends.find(|known| known.instance == instance && known.name == upsert.backend);
+            let Some(backend) = backend.map(|backend| backend.key) else {
+                continue;
+            };
             let known = self.balancer_servers.values_mut().find(|known| {
                 known.backend == backend && known.observed.name == upsert.observed.name
             });
@@ -99,7 +126,11 @@ impl State {
             };
             self.balancer_servers.insert(key, server);
         }
-        for backend in self.backends.values_mut().filter(|backend| backend.instance == instance) {
+        for backend in self
+            .backends
+            .values_mut()
+            .filter(|backend| backend.instance == instance)
+        {
             if change.removed_backends.contains(&backend.key) {
                 backend.removed_at = backend.removed_at.or(Some(change.at));
             }
@@ -108,9 +139,12 @@ impl State {
             .balancer_servers
             .values()
             .filter(|server| {
-                change.removed_servers.contains(&server.key) || change.removed_backends.contains(&server.backend)
+                change.removed_servers.contains(&server.key)
+                    || change.removed_backends.contains(&server.backend)
             })
-            .filter(|server| server.removed_at.is_none() && self.has_instance(server.backend, instance))
+            .filter(|server| {
+                server.removed_at.is_none() && self.has_instance(server.backend, instance)
+            })
             .map(|server| server.key.get())
             .collect();
         for key in gone {
@@ -118,38 +152,60 @@ impl State {
         }
         for entry in &change.history {
             if self.balancer_servers.contains_key(&entry.server.get()) {
-                self.status_history.push((entry.server, entry.old.to_string(), entry.new.to_string()));
+                self.status_history.push((
+                    entry.server,
+                    entry.old.to_string(),
+                    entry.new.to_string(),
+                ));
             }
         }
     }
 
     fn make_mapping(&mut self, wanted: &NewMapping) {
-        let active = self.mappings.iter().find(|mapping| mapping.is_active && mapping.server == wanted.server);
+        let active = self
+            .mappings
+            .iter()
+            .find(|mapping| mapping.is_active && mapping.server == wanted.server);
         let active = active.map(|mapping| (mapping.application, mapping.basis));
         if let Some((application, basis)) = active {
-            if basis == MappingBasis::Manual || (application == wanted.application && basis == wanted.basis) {
+            if basis == MappingBasis::Manual
+                || (application == wanted.application && basis == wanted.basis)
+            {
                 return;
             }
             if application != wanted.application {
-                let ended = self.mappings.iter_mut().filter(|mapping| mapping.server == wanted.server);
+                let ended = self
+                    .mappings
+                    .iter_mut()
+                    .filter(|mapping| mapping.server == wanted.server);
                 ended.for_each(|mapping| mapping.is_active = false);
-                self.mapping_history.push((wanted.server, application, "deactivated".to_owned()));
+                self.mapping_history
+                    .push((wanted.server, application, "deactivated".to_owned()));
             }
         }
         let known = self.mappings.iter_mut().find(|mapping| {
             mapping.server == wanted.server && mapping.application == wanted.application
         });
         let action = if let Some(known) = known {
-            let action = if known.is_active { "updated" } else { "activated" };
+            let action = if known.is_active {
+                "updated"
+            } else {
+                "activated"
+            };
             (known.basis, known.is_active) = (wanted.basis, true);
             action
         } else {
-            let mapping =
-                Mapping { server: wanted.server, application: wanted.application, basis: wanted.basis, is_active: true };
+            let mapping = Mapping {
+                server: wanted.server,
+                application: wanted.application,
+                basis: wanted.basis,
+                is_active: true,
+            };
             self.mappings.push(mapping);
             "created"
         };
-        self.mapping_history.push((wanted.server, wanted.application, action.to_owned()));
+        self.mapping_history
+            .push((wanted.server, wanted.application, action.to_owned()));
     }
 }
 
@@ -162,13 +218,21 @@ impl BalancerStore for MemoryStore {
         _at: Timestamp,
     ) -> Result<Vec<BalancerInstance>, StoreError> {
         let mut state = self.state("store the HAProxy instances of a server")?;
-        let Some(server_name) = state.servers.get(&server.get()).map(|server| server.name.clone()) else {
+        let Some(server_name) = state
+            .servers
+            .get(&server.get())
+            .map(|server| server.name.clone())
+        else {
             return Ok(Vec::new());
         };
         let mut missing: Vec<&String> = names.iter().collect();
         missing.sort();
         missing.dedup();
-        for instance in state.instances.values_mut().filter(|instance| instance.server == server) {
+        for instance in state
+            .instances
+            .values_mut()
+            .filter(|instance| instance.server == server)
+        {
             instance.is_active = names.contains(&instance.name);
             missing.retain(|name| **name != instance.name);
         }
@@ -191,28 +255,47 @@ impl BalancerStore for MemoryStore {
         Ok(state.active_instances(server))
     }
 
-    async fn active_instances(&self, server: ServerKey) -> Result<Vec<BalancerInstance>, StoreError> {
-        Ok(self.state("list the HAProxy instances of a server")?.active_instances(server))
+    async fn active_instances(
+        &self,
+        server: ServerKey,
+    ) -> Result<Vec<BalancerInstance>, StoreError> {
+        Ok(self
+            .state("list the HAProxy instances of a server")?
+            .active_instances(server))
     }
 
     async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
         let state = self.state("load a HAProxy instance")?;
-        let Some(found) = state.instances.get(&instance.get()) else { return Ok(None) };
-        let backends = state.backends.values().filter(|backend| backend.instance == instance);
-        let servers = state.balancer_servers.values().filter(|server| state.has_instance(server.backend, instance));
+        let Some(found) = state.instances.get(&instance.get()) else {
+            return Ok(None);
+        };
+        let backends = state
+            .backends
+            .values()
+            .filter(|backend| backend.instance == instance);
+        let servers = state
+            .balancer_servers
+            .values()
+            .filter(|server| state.has_instance(server.backend, instance));
         Ok(Some(KnownBalancer {
             instance: state.instance(found),
             backends: backends.map(|backend| state.backend(backend)).collect(),
-            servers: servers.map(|server| state.balancer_server(server)).collect(),
+            servers: servers
+                .map(|server| state.balancer_server(server))
+                .collect(),
         }))
     }
 
     async fn store(&self, change: &SyncChange) -> Result<(), StoreError> {
         let mut state = self.state("store a HAProxy sync")?;
-        let Some(instance) = state.instances.get_mut(&change.instance.key.get()) else { return Ok(()) };
+        let Some(instance) = state.instances.get_mut(&change.instance.key.get()) else {
+            return Ok(());
+        };
         instance.last_sync = change.instance.last_sync;
         instance.last_sync_status = change.instance.last_sync_status;
-        instance.last_sync_error.clone_from(&change.instance.last_sync_error);
+        instance
+            .last_sync_error
+            .clone_from(&change.instance.last_sync_error);
         instance.empty_answers = change.instance.empty_answers;
         state.apply(change);
         Ok(())
@@ -222,11 +305,15 @@ impl BalancerStore for MemoryStore {
         let state = self.state("list HAProxy servers without a mapping")?;
         let present = state.balancer_servers.values().filter(|server| {
             let backend = state.backends.get(&server.backend.get());
-            let is_present = backend.is_some_and(|backend| backend.instance == instance && backend.removed_at.is_none());
+            let is_present = backend.is_some_and(|backend| {
+                backend.instance == instance && backend.removed_at.is_none()
+            });
             is_present && server.removed_at.is_none()
         });
         let servers = present.map(|server| state.balancer_server(server));
-        Ok(servers.filter(|server| server.application.is_none()).collect())
+        Ok(servers
+            .filter(|server| server.application.is_none())
+            .collect())
     }
 
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
@@ -237,7 +324,11 @@ impl BalancerStore for MemoryStore {
                 application: Key::new(*key),
                 name: application.observed.name.clone(),
                 server_name: server.name.clone(),
-                address: application.observed.address.clone().unwrap_or_else(|| server.address.clone()),
+                address: application
+                    .observed
+                    .address
+                    .clone()
+                    .unwrap_or_else(|| server.address.clone()),
                 port: application.observed.port,
             })
         });
@@ -246,7 +337,10 @@ impl BalancerStore for MemoryStore {
 
     async fn map(&self, mappings: &[NewMapping]) -> Result<(), StoreError> {
         let mut state = self.state("map HAProxy servers to applications")?;
-        let wanted: BTreeMap<i64, &NewMapping> = mappings.iter().map(|mapping| (mapping.server.get(), mapping)).collect();
+        let wanted: BTreeMap<i64, &NewMapping> = mappings
+            .iter()
+            .map(|mapping| (mapping.server.get(), mapping))
+            .collect();
         for mapping in wanted.into_values() {
             if state.balancer_servers.contains_key(&mapping.server.get())
                 && state.applications.contains_key(&mapping.application.get())
@@ -262,7 +356,10 @@ impl BalancerStore for MemoryStore {
 impl BalancerView for MemoryStore {
     async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
         let state = self.state("list HAProxy instances")?;
-        let all = state.instances.iter().map(|(key, instance)| (*key, state.instance(instance)));
+        let all = state
+            .instances
+            .iter()
+            .map(|(key, instance)| (*key, state.instance(instance)));
         Ok(ascending(all, page).map(|(_, instance)| instance))
     }
 
@@ -275,9 +372,10 @@ impl BalancerView for MemoryStore {
         if !state.instances.contains_key(&instance.get()) {
             return Ok(None);
         }
-        let present = state.backends.iter().filter(|(_, backend)| {
-            backend.instance == instance && backend.removed_at.is_none()
-        });
+        let present = state
+            .backends
+            .iter()
+            .filter(|(_, backend)| backend.instance == instance && backend.removed_at.is_none());
         let present = present.map(|(key, backend)| (*key, state.backend(backend)));
         Ok(Some(ascending(present, page).map(|(_, backend)| backend)))
     }
@@ -288,12 +386,17 @@ impl BalancerView for MemoryStore {
         page: PageRequest,
     ) -> Result<Option<Page<BalancerServer>>, StoreError> {
         let state = self.state("list the servers of a HAProxy backend")?;
-        if state.backends.get(&backend.get()).is_none_or(|backend| backend.removed_at.is_some()) {
+        if state
+            .backends
+            .get(&backend.get())
+            .is_none_or(|backend| backend.removed_at.is_some())
+        {
             return Ok(None);
         }
-        let present = state.balancer_servers.iter().filter(|(_, server)| {
-            server.backend == backend && server.removed_at.is_none()
-        });
+        let present = state
+            .balancer_servers
+            .iter()
+            .filter(|(_, server)| server.backend == backend && server.removed_at.is_none());
         let present = present.map(|(key, server)| (*key, state.balancer_server(server)));
         Ok(Some(ascending(present, page).map(|(_, server)| server)))
     }

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory};
 use drover_domain::fleet::{
-    Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group, GroupKey, NewServer,
-    ObservedApplication, Resolution, Server, ServerKey, ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
+    Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group,
+    GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey, ServerStatus,
+    SettingsLayer, VersionChange, VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer};
+use drover_domain::rollout::snapshot::{
+    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+};
 use drover_domain::{Key, Timestamp};
-use drover_ports::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry, StoreError};
+use drover_ports::{
+    ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry, StoreError,
+};
 
 use super::{MemoryStore, State, ascending, descending};
 
@@ -36,7 +41,9 @@ pub(super) struct StoredApplication {
 
 impl State {
     fn application(&self, key: i64, stored: &StoredApplication) -> Application {
-        let server = stored.server.and_then(|server| self.servers.get(&server.get()));
+        let server = stored
+            .server
+            .and_then(|server| self.servers.get(&server.get()));
         let group = stored.group.and_then(|group| self.groups.get(&group.get()));
         Application {
             key: Key::new(key),
@@ -55,15 +62,31 @@ impl State {
             if self.catalog_of(resolution).is_none() {
                 let key = self.draw_key();
                 let (name, kind) = (resolution.base.clone(), resolution.kind);
-                self.catalog.insert(key, Catalog { name, kind, settings: SettingsLayer::default() });
+                self.catalog.insert(
+                    key,
+                    Catalog {
+                        name,
+                        kind,
+                        settings: SettingsLayer::default(),
+                    },
+                );
             }
         }
         for resolution in resolutions.values() {
             let asked = |entry: &Catalog| {
-                entry.name == resolution.base && resolutions.contains_key(&(entry.name.clone(), entry.kind.as_str()))
+                entry.name == resolution.base
+                    && resolutions.contains_key(&(entry.name.clone(), entry.kind.as_str()))
             };
-            let catalog = self.catalog.iter().find(|(_, entry)| asked(entry)).map(|(key, _)| Key::new(*key));
-            if let Some(group) = self.groups.values_mut().find(|group| group.name == resolution.base) {
+            let catalog = self
+                .catalog
+                .iter()
+                .find(|(_, entry)| asked(entry))
+                .map(|(key, _)| Key::new(*key));
+            if let Some(group) = self
+                .groups
+                .values_mut()
+                .find(|group| group.name == resolution.base)
+            {
                 group.catalog = group.catalog.or(catalog);
                 continue;
             }
@@ -83,7 +106,8 @@ impl State {
 
     fn catalog_of(&self, resolution: &Resolution) -> Option<CatalogKey> {
         let mut entries = self.catalog.iter();
-        let found = entries.find(|(_, entry)| entry.name == resolution.base && entry.kind == resolution.kind);
+        let found = entries
+            .find(|(_, entry)| entry.name == resolution.base && entry.kind == resolution.kind);
         found.map(|(key, _)| Key::new(*key))
     }
 
@@ -92,11 +116,16 @@ impl State {
         let resolution = upsert.resolution.as_ref();
         let catalog = resolution.and_then(|resolution| self.catalog_of(resolution));
         let group = resolution.and_then(|resolution| {
-            self.groups.values().find(|group| group.name == resolution.base).map(|group| group.key)
+            self.groups
+                .values()
+                .find(|group| group.name == resolution.base)
+                .map(|group| group.key)
         });
         let number = resolution.map_or(0, |resolution| resolution.number);
         let known = self.applications.iter_mut().find(|(_, known)| {
-            known.server == Some(server) && known.observed.kind == observed.kind && known.observed.name == observed.name
+            known.server == Some(server)
+                && known.observed.kind == observed.kind
+                && known.observed.name == observed.name
         });
         let key = if let Some((key, known)) = known {
             known.observed = observed.clone();
@@ -135,8 +164,15 @@ impl State {
 impl ServerRegistry for MemoryStore {
     async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError> {
         let mut state = self.state("add a server")?;
-        if state.servers.values().any(|known| known.name == server.name()) {
-            return Err(StoreError::AlreadyExists { what: "server", name: server.name().to_owned() });
+        if state
+            .servers
+            .values()
+            .any(|known| known.name == server.name())
+        {
+            return Err(StoreError::AlreadyExists {
+                what: "server",
+                name: server.name().to_owned(),
+            });
         }
         let key = state.draw_key();
         let server = Server {
@@ -158,12 +194,23 @@ impl ServerRegistry for MemoryStore {
     }
 
     async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError> {
-        Ok(self.state("find a server")?.servers.get(&server.get()).cloned())
+        Ok(self
+            .state("find a server")?
+            .servers
+            .get(&server.get())
+            .cloned())
     }
 
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError> {
         let state = self.state("list servers")?;
-        Ok(ascending(state.servers.iter().map(|(key, server)| (*key, server.clone())), page).map(|(_, server)| server))
+        Ok(ascending(
+            state
+                .servers
+                .iter()
+                .map(|(key, server)| (*key, server.clone())),
+            page,
+        )
+        .map(|(_, server)| server))
     }
 }
 
@@ -171,17 +218,26 @@ impl ServerRegistry for MemoryStore {
 impl InventoryStore for MemoryStore {
     async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError> {
         let state = self.state("load the inventory of a server")?;
-        let Some(found) = state.servers.get(&server.get()) else { return Ok(None) };
-        let applications = state.applications.iter().filter(|(_, stored)| stored.server == Some(server));
+        let Some(found) = state.servers.get(&server.get()) else {
+            return Ok(None);
+        };
+        let applications = state
+            .applications
+            .iter()
+            .filter(|(_, stored)| stored.server == Some(server));
         Ok(Some(KnownInventory {
             server: found.clone(),
-            applications: applications.map(|(key, stored)| state.application(*key, stored)).collect(),
+            applications: applications
+                .map(|(key, stored)| state.application(*key, stored))
+                .collect(),
         }))
     }
 
     async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
         let mut state = self.state("store the inventory of a server")?;
-        let Some(server) = state.servers.get_mut(&change.server.key.get()) else { return Ok(()) };
+        let Some(server) = state.servers.get_mut(&change.server.key.get()) else {
+            return Ok(());
+        };
         *server = Server {
             name: server.name.clone(),
             address: server.address.clone(),
@@ -193,10 +249,22 @@ impl InventoryStore for MemoryStore {
         let upserts: BTreeMap<(ApplicationKind, &str), &ApplicationUpsert> = change
             .upserts
             .iter()
-            .map(|upsert| ((upsert.observed.kind, upsert.observed.name.as_str()), upsert))
+            .map(|upsert| {
+                (
+                    (upsert.observed.kind, upsert.observed.name.as_str()),
+                    upsert,
+                )
+            })
             .collect();
-        let resolutions = upserts.values().filter_map(|upsert| upsert.resolution.clone());
-        let resolutions = resolutions.map(|resolution| ((resolution.base.clone(), resolution.kind.as_str()), resolution));
+        let resolutions = upserts
+            .values()
+            .filter_map(|upsert| upsert.resolution.clone());
+        let resolutions = resolutions.map(|resolution| {
+            (
+                (resolution.base.clone(), resolution.kind.as_str()),
+                resolution,
+            )
+        });
         state.resolve(&resolutions.collect());
         for upsert in upserts.values() {
             state.upsert(change.server.key, upsert);
@@ -216,9 +284,15 @@ impl InventoryStore for MemoryStore {
 
 #[async_trait]
 impl FleetView for MemoryStore {
-    async fn application(&self, application: ApplicationKey) -> Result<Option<Application>, StoreError> {
+    async fn application(
+        &self,
+        application: ApplicationKey,
+    ) -> Result<Option<Application>, StoreError> {
         let state = self.state("find an application")?;
-        Ok(state.applications.get(&application.get()).map(|stored| state.application(application.get(), stored)))
+        Ok(state
+            .applications
+            .get(&application.get())
+            .map(|stored| state.application(application.get(), stored)))
     }
 
     async fn applications(
@@ -227,13 +301,25 @@ impl FleetView for MemoryStore {
         page: PageRequest,
     ) -> Result<Page<Application>, StoreError> {
         let state = self.state("list applications")?;
-        let all = state.applications.iter().map(|(key, stored)| (*key, state.application(*key, stored)));
+        let all = state
+            .applications
+            .iter()
+            .map(|(key, stored)| (*key, state.application(*key, stored)));
         let wanted = all.filter(|(_, application)| {
             let group = application.group.as_ref().map(|(_, name)| name);
-            filter.server.is_none_or(|server| application.server.as_ref().is_some_and(|(key, _)| *key == server))
-                && filter.group.as_ref().is_none_or(|name| group == Some(name))
-                && filter.kind.is_none_or(|kind| application.observed.kind == kind)
-                && filter.name.as_ref().is_none_or(|name| application.observed.name == *name)
+            filter.server.is_none_or(|server| {
+                application
+                    .server
+                    .as_ref()
+                    .is_some_and(|(key, _)| *key == server)
+            }) && filter.group.as_ref().is_none_or(|name| group == Some(name))
+                && filter
+                    .kind
+                    .is_none_or(|kind| application.observed.kind == kind)
+                && filter
+                    .name
+                    .as_ref()
+                    .is_none_or(|name| application.observed.name == *name)
         });
         Ok(ascending(wanted, page).map(|(_, application)| application))
     }
@@ -247,32 +333,56 @@ impl FleetView for MemoryStore {
         if !state.applications.contains_key(&application.get()) {
             return Ok(None);
         }
-        let changes = state.versions.iter().filter(|(_, (of, _))| *of == application);
+        let changes = state
+            .versions
+            .iter()
+            .filter(|(_, (of, _))| *of == application);
         let changes = changes.map(|(key, (_, change))| (*key, change.clone()));
-        Ok(Some(descending(changes, page).map(|(key, change)| (Key::new(key), change))))
+        Ok(Some(
+            descending(changes, page).map(|(key, change)| (Key::new(key), change)),
+        ))
     }
 
     async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
         let state = self.state("list application groups")?;
         let counted = state.groups.iter().map(|(key, group)| {
-            let members = || state.applications.values().filter(|application| application.group == Some(group.key));
-            let online = members().filter(|member| member.observed.status == ApplicationStatus::Online).count();
+            let members = || {
+                state
+                    .applications
+                    .values()
+                    .filter(|application| application.group == Some(group.key))
+            };
+            let online = members()
+                .filter(|member| member.observed.status == ApplicationStatus::Online)
+                .count();
             let group = Group {
                 applications: u32::try_from(members().count()).unwrap(),
                 online: u32::try_from(online).unwrap(),
                 ..group.clone()
             };
-            let catalog = group.catalog.and_then(|catalog| state.catalog.get(&catalog.get()));
+            let catalog = group
+                .catalog
+                .and_then(|catalog| state.catalog.get(&catalog.get()));
             let catalog = catalog.map(|entry| entry.name.clone());
             (*key, (group, catalog))
         });
         Ok(ascending(counted, page).map(|(_, group)| group))
     }
 
-    async fn events(&self, server: Option<ServerKey>, page: PageRequest) -> Result<Page<Event>, StoreError> {
+    async fn events(
+        &self,
+        server: Option<ServerKey>,
+        page: PageRequest,
+    ) -> Result<Page<Event>, StoreError> {
         let state = self.state("list events")?;
-        let events = state.events.iter().filter(|(_, event)| server.is_none_or(|key| event.event.server == Some(key)));
-        Ok(descending(events.map(|(key, event)| (*key, event.clone())), page).map(|(_, event)| event))
+        let events = state
+            .events
+            .iter()
+            .filter(|(_, event)| server.is_none_or(|key| event.event.server == Some(key)));
+        Ok(
+            descending(events.map(|(key, event)| (*key, event.clone())), page)
+                .map(|(_, event)| event),
+        )
     }
 }
 
@@ -280,19 +390,33 @@ impl FleetView for MemoryStore {
 impl FleetSnapshots for MemoryStore {
     async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError> {
         let state = self.state("load a snapshot of the fleet")?;
-        let found = applications.iter().filter_map(|key| Some((*key, state.applications.get(&key.get())?)));
-        Ok(FleetSnapshot { targets: found.map(|(key, stored)| (key, state.target(key, stored))).collect() })
+        let found = applications
+            .iter()
+            .filter_map(|key| Some((*key, state.applications.get(&key.get())?)));
+        Ok(FleetSnapshot {
+            targets: found
+                .map(|(key, stored)| (key, state.target(key, stored)))
+                .collect(),
+        })
     }
 }
 
 impl State {
     fn target(&self, key: ApplicationKey, stored: &StoredApplication) -> Target {
-        let server = stored.server.and_then(|server| self.servers.get(&server.get()));
+        let server = stored
+            .server
+            .and_then(|server| self.servers.get(&server.get()));
         let group = stored.group.and_then(|group| self.groups.get(&group.get()));
-        let catalog = stored.catalog.and_then(|catalog| self.catalog.get(&catalog.get()));
-        let active = self.mappings.iter().filter(|mapping| mapping.is_active && mapping.application == key);
-        let mut balancer_servers: Vec<TargetBalancerServer> =
-            active.filter_map(|mapping| self.target_server(mapping.server.get())).collect();
+        let catalog = stored
+            .catalog
+            .and_then(|catalog| self.catalog.get(&catalog.get()));
+        let active = self
+            .mappings
+            .iter()
+            .filter(|mapping| mapping.is_active && mapping.application == key);
+        let mut balancer_servers: Vec<TargetBalancerServer> = active
+            .filter_map(|mapping| self.target_server(mapping.server.get()))
+            .collect();
         balancer_servers.sort_by_key(|server| server.key);
         Target {
             application: key,
@@ -311,14 +435,22 @@ impl State {
                 grouping: group.grouping.clone(),
             }),
             own_settings: stored.settings.clone(),
-            catalog_settings: catalog.map(|catalog| catalog.settings.clone()).unwrap_or_default(),
+            catalog_settings: catalog
+                .map(|catalog| catalog.settings.clone())
+                .unwrap_or_default(),
             balancer_servers,
         }
     }
 
     fn target_server(&self, key: i64) -> Option<TargetBalancerServer> {
-        let server = self.balancer_servers.get(&key).filter(|server| server.removed_at.is_none())?;
-        let backend = self.backends.get(&server.backend.get()).filter(|backend| backend.removed_at.is_none())?;
+        let server = self
+            .balancer_servers
+            .get(&key)
+            .filter(|server| server.removed_at.is_none())?;
+        let backend = self
+            .backends
+            .get(&server.backend.get())
+            .filter(|backend| backend.removed_at.is_none())?;
         let instance = self.instances.get(&backend.instance.get())?;
         let agent = self.servers.get(&instance.server.get())?;
         Some(TargetBalancerServer {

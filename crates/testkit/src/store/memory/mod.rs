@@ -9,17 +9,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use drover_domain::Key;
 use drover_domain::access::ApiKey;
 use drover_domain::balancer::{
     BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, MappingBasis,
 };
 use drover_domain::fleet::{
-    ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, SettingsLayer, VersionChange,
+    ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, SettingsLayer,
+    VersionChange,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::rollout::task::TaskId;
-use drover_domain::Key;
 use drover_ports::StoreError;
 
 use self::fleet::{Catalog, StoredApplication};
@@ -76,13 +77,18 @@ impl MemoryStore {
     fn state(&self, action: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.unguarded();
         if state.is_cut {
-            return Err(StoreError::Unavailable { action, source: "the memory was cut off".into() });
+            return Err(StoreError::Unavailable {
+                action,
+                source: "the memory was cut off".into(),
+            });
         }
         Ok(state)
     }
 
     fn unguarded(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while using the store")
+        self.state
+            .lock()
+            .expect("nobody panics while using the store")
     }
 }
 
@@ -96,9 +102,19 @@ impl State {
         for event in events {
             let key = self.draw_key();
             let mut event = event.clone();
-            event.server = event.server.filter(|server| self.servers.contains_key(&server.get()));
-            event.application = event.application.filter(|key| self.applications.contains_key(&key.get()));
-            self.events.insert(key, Event { key: Key::new(key), event });
+            event.server = event
+                .server
+                .filter(|server| self.servers.contains_key(&server.get()));
+            event.application = event
+                .application
+                .filter(|key| self.applications.contains_key(&key.get()));
+            self.events.insert(
+                key,
+                Event {
+                    key: Key::new(key),
+                    event,
+                },
+            );
         }
     }
 }
@@ -110,41 +126,69 @@ fn limit(page: PageRequest) -> u16 {
 /// The page of `items` (by position) that comes after its position, going up.
 fn ascending<T>(items: impl Iterator<Item = (i64, T)>, page: PageRequest) -> Page<(i64, T)> {
     let after = page.after.unwrap_or(0);
-    let items = items.filter(|(position, _)| *position > after).take(usize::from(limit(page)) + 1).collect();
+    let items = items
+        .filter(|(position, _)| *position > after)
+        .take(usize::from(limit(page)) + 1)
+        .collect();
     Page::from_lookahead(items, limit(page), |(position, _)| *position)
 }
 
 /// The page of `items` (by position, upwards) that comes after its position, going down.
-fn descending<T>(items: impl DoubleEndedIterator<Item = (i64, T)>, page: PageRequest) -> Page<(i64, T)> {
+fn descending<T>(
+    items: impl DoubleEndedIterator<Item = (i64, T)>,
+    page: PageRequest,
+) -> Page<(i64, T)> {
     let before = page.after.unwrap_or(i64::MAX);
-    let items = items.rev().filter(|(position, _)| *position < before).take(usize::from(limit(page)) + 1).collect();
+    let items = items
+        .rev()
+        .filter(|(position, _)| *position < before)
+        .take(usize::from(limit(page)) + 1)
+        .collect();
     Page::from_lookahead(items, limit(page), |(position, _)| *position)
 }
 
 #[async_trait]
 impl SideDoor for MemoryStore {
     async fn set_application_settings(&self, application: ApplicationKey, settings: SettingsLayer) {
-        self.unguarded().applications.get_mut(&application.get()).expect("the application is stored").settings = settings;
+        self.unguarded()
+            .applications
+            .get_mut(&application.get())
+            .expect("the application is stored")
+            .settings = settings;
     }
 
     async fn set_group_settings(&self, group: GroupKey, settings: SettingsLayer, grouping: &str) {
         let mut state = self.unguarded();
-        let group = state.groups.get_mut(&group.get()).expect("the group is stored");
+        let group = state
+            .groups
+            .get_mut(&group.get())
+            .expect("the group is stored");
         group.settings = settings;
         grouping.clone_into(&mut group.grouping);
     }
 
     async fn set_catalog_settings(&self, catalog: CatalogKey, settings: SettingsLayer) {
-        self.unguarded().catalog.get_mut(&catalog.get()).expect("the catalog entry is stored").settings = settings;
+        self.unguarded()
+            .catalog
+            .get_mut(&catalog.get())
+            .expect("the catalog entry is stored")
+            .settings = settings;
     }
 
     async fn detach_group(&self, group: GroupKey) {
-        self.unguarded().groups.get_mut(&group.get()).expect("the group is stored").catalog = None;
+        self.unguarded()
+            .groups
+            .get_mut(&group.get())
+            .expect("the group is stored")
+            .catalog = None;
     }
 
     async fn retire_orchestrator(&self, file_path: &str) {
         let mut state = self.unguarded();
-        let found = state.orchestrators.values_mut().find(|playbook| playbook.metadata.file_path == file_path);
+        let found = state
+            .orchestrators
+            .values_mut()
+            .find(|playbook| playbook.metadata.file_path == file_path);
         found.expect("the playbook is stored").is_active = false;
     }
 

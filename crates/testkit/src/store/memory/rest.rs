@@ -13,13 +13,22 @@ use super::{MemoryStore, ascending};
 
 #[async_trait]
 impl OrchestratorStore for MemoryStore {
-    async fn scanned(&self, found: &[OrchestratorMetadata], at: Timestamp) -> Result<ScanOutcome, StoreError> {
+    async fn scanned(
+        &self,
+        found: &[OrchestratorMetadata],
+        at: Timestamp,
+    ) -> Result<ScanOutcome, StoreError> {
         let mut state = self.state("store the orchestrator playbooks that a scan found")?;
-        let found: BTreeMap<&str, &OrchestratorMetadata> =
-            found.iter().map(|found| (found.file_path.as_str(), found)).collect();
+        let found: BTreeMap<&str, &OrchestratorMetadata> = found
+            .iter()
+            .map(|found| (found.file_path.as_str(), found))
+            .collect();
         let mut outcome = ScanOutcome::default();
         for (file_path, metadata) in found {
-            let known = state.orchestrators.values_mut().find(|known| known.metadata.file_path == file_path);
+            let known = state
+                .orchestrators
+                .values_mut()
+                .find(|known| known.metadata.file_path == file_path);
             if let Some(known) = known {
                 (known.metadata, known.last_scanned) = (metadata.clone(), at);
                 outcome.updated += 1;
@@ -40,12 +49,19 @@ impl OrchestratorStore for MemoryStore {
 
     async fn find(&self, file_path: &str) -> Result<Option<OrchestratorPlaybook>, StoreError> {
         let state = self.state("find an orchestrator playbook")?;
-        Ok(state.orchestrators.values().find(|playbook| playbook.metadata.file_path == file_path).cloned())
+        Ok(state
+            .orchestrators
+            .values()
+            .find(|playbook| playbook.metadata.file_path == file_path)
+            .cloned())
     }
 
     async fn list(&self, page: PageRequest) -> Result<Page<OrchestratorPlaybook>, StoreError> {
         let state = self.state("list orchestrator playbooks")?;
-        let all = state.orchestrators.iter().map(|(key, playbook)| (*key, playbook.clone()));
+        let all = state
+            .orchestrators
+            .iter()
+            .map(|(key, playbook)| (*key, playbook.clone()));
         Ok(ascending(all, page).map(|(_, playbook)| playbook))
     }
 }
@@ -66,7 +82,9 @@ impl AccessKeys for MemoryStore {
     }
 
     async fn put(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.state("store an API key")?.keys.insert(key.public_id.clone(), key.clone());
+        self.state("store an API key")?
+            .keys
+            .insert(key.public_id.clone(), key.clone());
         Ok(())
     }
 }

@@ -41,7 +41,11 @@ impl StoredTask {
 
     fn change_instances(&mut self, changed: &[TaskInstance]) {
         for change in changed {
-            let known = self.detail.instances.iter_mut().find(|known| known.application == change.application);
+            let known = self
+                .detail
+                .instances
+                .iter_mut()
+                .find(|known| known.application == change.application);
             if let Some(known) = known {
                 known.outcome = change.outcome;
                 known.detail.clone_from(&change.detail);
@@ -69,7 +73,9 @@ impl State {
     }
 
     fn task(&self, task: TaskId) -> Option<&StoredTask> {
-        self.tasks.values().find(|stored| stored.detail.task.id == task)
+        self.tasks
+            .values()
+            .find(|stored| stored.detail.task.id == task)
     }
 }
 
@@ -78,42 +84,78 @@ impl UpdateTasks for MemoryStore {
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
         let mut state = self.state("queue update tasks")?;
         let ids: Vec<TaskId> = updates.tasks.iter().map(|task| task.id).collect();
-        let key = updates.idempotency.as_ref().map(|used| (used.scope.clone(), used.key.clone()));
+        let key = updates
+            .idempotency
+            .as_ref()
+            .map(|used| (used.scope.clone(), used.key.clone()));
         if let Some((idempotency, key)) = updates.idempotency.as_ref().zip(key.as_ref())
             && let Some((digest, tasks)) = state.idempotency.get(key)
         {
             if *digest != idempotency.digest {
-                return Err(StoreError::KeyReused { key: idempotency.key.clone() });
+                return Err(StoreError::KeyReused {
+                    key: idempotency.key.clone(),
+                });
             }
             return Ok(Started::Replayed(tasks.clone()));
         }
         if ids.iter().any(|id| state.task(*id).is_some()) {
             let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            return Err(StoreError::AlreadyExists { what: "update task", name: names.join(", ") });
+            return Err(StoreError::AlreadyExists {
+                what: "update task",
+                name: names.join(", "),
+            });
         }
         if let Some((idempotency, key)) = updates.idempotency.as_ref().zip(key) {
-            state.idempotency.insert(key, (idempotency.digest.clone(), ids));
+            state
+                .idempotency
+                .insert(key, (idempotency.digest.clone(), ids));
         }
         for task in &updates.tasks {
             let position = state.draw_key();
-            let detail = TaskDetail { task: task.clone(), runs: Vec::new(), instances: Vec::new() };
-            state.tasks.insert(position, StoredTask { detail, worker: None, lease_until: None, events: Vec::new() });
+            let detail = TaskDetail {
+                task: task.clone(),
+                runs: Vec::new(),
+                instances: Vec::new(),
+            };
+            state.tasks.insert(
+                position,
+                StoredTask {
+                    detail,
+                    worker: None,
+                    lease_until: None,
+                    events: Vec::new(),
+                },
+            );
         }
         state.record(&updates.events);
         Ok(Started::Created)
     }
 
-    async fn claim(&self, worker: &str, lease: Duration) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
+    async fn claim(
+        &self,
+        worker: &str,
+        lease: Duration,
+    ) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
         let mut state = self.state("claim an update task")?;
         let now = Instant::now();
-        let Some(stored) = state.tasks.values_mut().find(|stored| stored.is_claimable(now)) else { return Ok(None) };
+        let Some(stored) = state
+            .tasks
+            .values_mut()
+            .find(|stored| stored.is_claimable(now))
+        else {
+            return Ok(None);
+        };
         let task = &mut stored.detail.task;
         task.status = TaskStatus::Running;
         task.attempt += 1;
         task.started_at = task.started_at.or(Some(task.created_at));
         stored.worker = Some(worker.to_owned());
         stored.lease_until = Some(now + lease);
-        let claim = Claim { task: task.id, attempt: task.attempt, worker: worker.to_owned() };
+        let claim = Claim {
+            task: task.id,
+            attempt: task.attempt,
+            worker: worker.to_owned(),
+        };
         Ok(Some((claim, stored.detail.clone())))
     }
 
@@ -123,7 +165,12 @@ impl UpdateTasks for MemoryStore {
         Ok(())
     }
 
-    async fn plan(&self, claim: &Claim, runs: &[TaskRun], instances: &[TaskInstance]) -> Result<(), StoreError> {
+    async fn plan(
+        &self,
+        claim: &Claim,
+        runs: &[TaskRun],
+        instances: &[TaskInstance],
+    ) -> Result<(), StoreError> {
         let mut state = self.state("store the plan of an update task")?;
         let stored = state.held(claim)?;
         if stored.detail.runs.is_empty() {
@@ -140,13 +187,28 @@ impl UpdateTasks for MemoryStore {
         let stored = state.held(claim)?;
         stored.detail.task.progress = progress.progress;
         stored.detail.task.current.clone_from(&progress.current);
-        if let Some(run) = stored.detail.runs.iter_mut().find(|run| run.index == progress.run.index) {
-            *run = TaskRun { job: run.job, prepared: run.prepared.clone(), ..progress.run.clone() };
+        if let Some(run) = stored
+            .detail
+            .runs
+            .iter_mut()
+            .find(|run| run.index == progress.run.index)
+        {
+            *run = TaskRun {
+                job: run.job,
+                prepared: run.prepared.clone(),
+                ..progress.run.clone()
+            };
             for event in &progress.events {
-                let is_stored = |known: &TaskEvent| known.run == run.index && known.event.sequence == event.sequence;
+                let is_stored = |known: &TaskEvent| {
+                    known.run == run.index && known.event.sequence == event.sequence
+                };
                 if !stored.events.iter().any(is_stored) {
                     position += 1;
-                    stored.events.push(TaskEvent { position, run: run.index, event: event.clone() });
+                    stored.events.push(TaskEvent {
+                        position,
+                        run: run.index,
+                        event: event.clone(),
+                    });
                 }
             }
         }
@@ -189,21 +251,40 @@ impl UpdateTasks for MemoryStore {
 #[async_trait]
 impl TaskView for MemoryStore {
     async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
-        Ok(self.state("find an update task")?.task(task).map(|stored| stored.detail.clone()))
+        Ok(self
+            .state("find an update task")?
+            .task(task)
+            .map(|stored| stored.detail.clone()))
     }
 
-    async fn list(&self, statuses: &[TaskStatus], page: PageRequest) -> Result<Page<(i64, UpdateTask)>, StoreError> {
+    async fn list(
+        &self,
+        statuses: &[TaskStatus],
+        page: PageRequest,
+    ) -> Result<Page<(i64, UpdateTask)>, StoreError> {
         let state = self.state("list update tasks")?;
         let wanted = state.tasks.iter().filter(|(_, stored)| {
             statuses.is_empty() || statuses.contains(&stored.detail.task.status)
         });
-        Ok(descending(wanted.map(|(position, stored)| (*position, stored.detail.task.clone())), page))
+        Ok(descending(
+            wanted.map(|(position, stored)| (*position, stored.detail.task.clone())),
+            page,
+        ))
     }
 
-    async fn events(&self, task: TaskId, page: PageRequest) -> Result<Option<Page<TaskEvent>>, StoreError> {
+    async fn events(
+        &self,
+        task: TaskId,
+        page: PageRequest,
+    ) -> Result<Option<Page<TaskEvent>>, StoreError> {
         let state = self.state("list the events of an update task")?;
-        let Some(stored) = state.task(task) else { return Ok(None) };
-        let events = stored.events.iter().map(|event| (event.position, event.clone()));
+        let Some(stored) = state.task(task) else {
+            return Ok(None);
+        };
+        let events = stored
+            .events
+            .iter()
+            .map(|event| (event.position, event.clone()));
         Ok(Some(ascending(events, page).map(|(_, event)| event)))
     }
 }
