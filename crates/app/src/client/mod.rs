@@ -1,21 +1,109 @@
-//! Speaking to a running service.
+//! Speaking to a running service: the verbs of the command line.
+//!
+//! What was asked for goes to standard output, everything else to standard error; the exit codes
+//! are those of `docs/reference/cli.md`. Start reading at [`run`], then `update` and `watch`.
 
+mod apps;
+mod failure;
+mod orchestrators;
+mod output;
+mod screen;
+mod servers;
+mod service;
+mod tasks;
+mod update;
+mod watch;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-/// Placeholder until the verbs land.
+use output::Output;
+use service::Service;
+
+/// What can be asked of a running service.
 #[derive(Debug, Subcommand)]
-pub(crate) enum ClientCommand {}
+pub(crate) enum ClientCommand {
+    /// Servers: list, add, refresh.
+    #[command(subcommand)]
+    Servers(servers::Command),
+    /// Applications: list.
+    #[command(subcommand)]
+    Apps(apps::Command),
+    /// Update tasks: list, show.
+    #[command(subcommand)]
+    Tasks(tasks::Command),
+    /// Orchestrator playbooks: list, scan.
+    #[command(subcommand)]
+    Orchestrators(orchestrators::Command),
+    /// Update applications to a new version, without dropping a request.
+    Update(update::Update),
+}
 
-/// Where the service is.
+/// Where the service is, and how answers are printed.
 #[derive(Debug, Args)]
-pub(crate) struct ClientOptions {}
+pub(crate) struct ClientOptions {
+    /// The service to speak to.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "DROVER_URL",
+        default_value = "http://127.0.0.1:8080",
+        help_heading = "Client"
+    )]
+    server: String,
+    /// A file with the API key, readable by its owner only; without it, the variable DROVER_API_KEY counts.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Client")]
+    key_file: Option<PathBuf>,
+    /// How answers are printed; JSON has the shapes of the API.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "table",
+        help_heading = "Client"
+    )]
+    output: Format,
+}
 
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Does what `command` says. `variables` are those of the process; `DROVER_API_KEY` is among them.
 pub(crate) async fn run(
     command: ClientCommand,
-    _options: &ClientOptions,
-    _variables: &[(String, String)],
+    options: &ClientOptions,
+    variables: &[(String, String)],
 ) -> ExitCode {
-    match command {}
+    let wants_json = matches!(&command, ClientCommand::Update(update) if update.wants_json());
+    let output = Output::new(options.output == Format::Json || wants_json, variables);
+    let done = async {
+        let service = Service::new(&options.server, options.key_file.as_deref(), variables)?;
+        match command {
+            ClientCommand::Servers(command) => servers::run(command, &service, &output).await,
+            ClientCommand::Apps(command) => apps::run(command, &service, &output).await,
+            ClientCommand::Tasks(command) => tasks::run(command, &service, &output).await,
+            ClientCommand::Orchestrators(command) => {
+                orchestrators::run(command, &service, &output).await
+            }
+            ClientCommand::Update(update) => update::run(update, &service, &output).await,
+        }
+    };
+    match done.await {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            output.fail(&failure);
+            failure.code.into()
+        }
+    }
 }

@@ -1,0 +1,70 @@
+//! `drover orchestrators`.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::failure::{Code, Failure};
+use super::output::{Column, Output, cell};
+use super::service::Service;
+
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("FILE", "file_path"),
+    ("NAME", "name"),
+    ("VERSION", "version"),
+    ("ACTIVE", "is_active"),
+    ("LAST SCANNED", "last_scanned"),
+];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the orchestrator playbooks.
+    List,
+    /// Read the playbook folder again.
+    Scan,
+}
+
+pub(crate) async fn run(
+    command: Command,
+    service: &Service,
+    output: &Output,
+) -> Result<Code, Failure> {
+    match command {
+        Command::List => {
+            output.list(service.all("orchestrators", &[]).await?, COLUMNS);
+            Ok(Code::Success)
+        }
+        Command::Scan => {
+            let scan = service.post("orchestrators/scan", &json!({})).await?;
+            let errors = scan
+                .get("errors")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            if output.is_json() {
+                output.json(&scan);
+            } else {
+                output.table(
+                    &[scan],
+                    &[
+                        ("SCANNED", "scanned"),
+                        ("NEW", "new"),
+                        ("UPDATED", "updated"),
+                    ],
+                );
+                for error in &errors {
+                    output.note(&format!(
+                        "{}: {}",
+                        cell(error, "file"),
+                        cell(error, "error")
+                    ));
+                }
+            }
+            Ok(if errors.is_empty() {
+                Code::Success
+            } else {
+                Code::Failed
+            })
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The service as a client calls it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use drover_egress::{BodyError, Options, Proxy, Redacted, client, read_capped};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
+use url::Url;
+
+use super::failure::{Code, Failure, causes};
+
+/// The variable with the API key.
+const KEY_VARIABLE: &str = "DROVER_API_KEY";
+
+/// The most time for one call.
+const DEADLINE: Duration = Duration::from_secs(35);
+
+/// The largest answer, bytes.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The longest API key, bytes.
+const KEY_BYTES_MAX: u64 = 4_096;
+
+/// The most pages of one list: 200,000 items.
+const PAGES_MAX: usize = 1_000;
+
+/// The items of a page.
+const PAGE_LIMIT: &str = "200";
+
+/// A running service, and who asks.
+#[derive(Debug)]
+pub(crate) struct Service {
+    client: Client,
+    base: Url,
+    key: HeaderValue,
+}
+
+impl Service {
+    pub(crate) fn new(
+        server: &str,
+        key_file: Option<&Path>,
+        variables: &[(String, String)],
+    ) -> Result<Self, Failure> {
+        let base = base(server)?;
+        let key = key(key_file, variables)?;
+        let client = client(Options {
+            connect_timeout: Duration::from_secs(5),
+            total_timeout: DEADLINE,
+            proxy: Proxy::Direct,
+        })
+        .map_err(|error| Failure::new(Code::Defect, causes(&error)))?;
+        Ok(Self { client, base, key })
+    }
+
+    /// The answer to a question.
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.call(self.client.get(self.url(path)).query(query))
+            .await
+    }
+
+    /// The answer to a wish. A connection that breaks leaves open whether it was heard.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(self.client.post(self.url(path)).json(body)).await
+    }
+
+    /// The answer to a wish that is granted once, however often it is made with this key.
+    pub(crate) async fn post_once(
+        &self,
+        path: &str,
+        body: &Value,
+        key: &str,
+    ) -> Result<Value, Failure> {
+        let request = self
+            .client
+            .post(self.url(path))
+            .header("Idempotency-Key", key);
+        self.call(request.json(body)).await
+    }
+
+    /// All items of a list, page by page.
+    pub(crate) async fn all(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let mut query = query.to_vec();
+            query.push(("limit", PAGE_LIMIT));
+            if let Some(cursor) = &cursor {
+                query.push(("cursor", cursor));
+            }
+            let (page, next) = page(self.get(path, &query).await?)?;
+            items.extend(page);
+            match next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(items),
+            }
+        }
+        Err(Failure::new(
+            Code::Failed,
+            format!(
+                "the list has more than {} items; ask for fewer",
+                items.len()
+            ),
+        ))
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!(
+            "{}/api/v1/{path}",
+            self.base.path().trim_end_matches('/')
+        ));
+        url
+    }
+
+    async fn call(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let shown = Redacted(&self.base);
+        let response = request.header(AUTHORIZATION, self.key.clone()).send().await.map_err(|error| {
+            let error = error.without_url();
+            let message = if error.is_connect() {
+                format!("no Drover service can be reached at {shown}: {}; is it running? --server URL or DROVER_URL names another", causes(&error))
+            } else if error.is_timeout() {
+                format!("the service at {shown} did not answer within {} s", DEADLINE.as_secs())
+            } else {
+                format!("the connection to {shown} broke off: {}", causes(&error))
+            };
+            Failure::new(Code::Unavailable, message)
+        })?;
+        let status = response.status();
+        if status.is_redirection() {
+            let message = format!(
+                "{shown} sends elsewhere (status {}), which is not followed",
+                status.as_u16()
+            );
+            return Err(Failure::new(Code::Failed, message));
+        }
+        let body = read_capped(response, BODY_BYTES_MAX).await;
+        if !status.is_success() {
+            let problem = body
+                .ok()
+                .and_then(|body| serde_json::from_slice(&body).ok());
+            return Err(Failure::from_problem(status.as_u16(), problem));
+        }
+        let body = body.map_err(|error| {
+            let code = match &error {
+                BodyError::Late { .. } | BodyError::BrokenOff { .. } => Code::Unavailable,
+                BodyError::TooLarge { .. } | BodyError::Encoded => Code::Failed,
+            };
+            Failure::new(
+                code,
+                format!("the answer of {shown} cannot be read: {error}"),
+            )
+        })?;
+        serde_json::from_slice(&body).map_err(|_| {
+            Failure::new(
+                Code::Failed,
+                format!("{shown} does not answer like a Drover service: its answer is not JSON"),
+            )
+        })
+    }
+}
+
+/// The items of a page, and where to go on.
+pub(crate) fn page(mut answer: Value) -> Result<(Vec<Value>, Option<String>), Failure> {
+    let next = answer
+        .get("next_cursor")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    match answer.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Ok((items, next)),
+        Some(_) | None => Err(Failure::new(
+            Code::Failed,
+            "the service does not answer as agreed: a list has no `items`",
+        )),
+    }
+}
+
+fn base(server: &str) -> Result<Url, Failure> {
+    let unusable = |why: &str| {
+        Failure::new(
+            Code::Usage,
+            format!("--server (or DROVER_URL) {why}; http://HOST:PORT is expected"),
+        )
+    };
+    let url = Url::parse(server).map_err(|error| unusable(&format!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(unusable("is neither http:// nor https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err(unusable("has a user, a password or a query"));
+    }
+    Ok(url)
+}
+
+fn key(file: Option<&Path>, variables: &[(String, String)]) -> Result<HeaderValue, Failure> {
+    let text = match file {
+        Some(file) => read_key(file)?,
+        None => variables
+            .iter()
+            .find(|(name, _)| name == KEY_VARIABLE)
+            .map(|(_, value)| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| {
+                let message = format!(
+                    "no API key is given: set {KEY_VARIABLE}, or name a file with --key-file"
+                );
+                Failure::new(Code::NotAllowed, message)
+            })?,
+    };
+    let mut value = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| {
+        Failure::new(
+            Code::Config,
+            "the API key has characters that no API key has",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn read_key(path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    let unusable = |why: String| Failure::new(Code::Config, format!("the key file {shown} {why}"));
+    let unreadable = |error: std::io::Error| unusable(format!("cannot be read: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(unusable(format!(
+            "can be read by others; run `chmod 600 {shown}`"
+        )));
+    }
+    let mut text = String::new();
+    file.take(KEY_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(unusable("is empty".to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_http_url_names_a_service() {
+        for server in ["http://127.0.0.1:8080", "https://drover.example/prefix/"] {
+            assert!(base(server).is_ok(), "{server}");
+        }
+        for server in [
+            "127.0.0.1:8080",
+            "drover",
+            "ftp://x",
+            "http://",
+            "http://u:p@x",
+            "http://x/?q=1",
+            "unix:/run/x",
+        ] {
+            let failure = base(server).unwrap_err();
+            assert_eq!(failure.code, Code::Usage, "{server}");
+            assert!(!failure.message.contains("u:p"), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_key_never_shows() {
+        let key = key(None, &[(KEY_VARIABLE.to_owned(), "canary".to_owned())]).unwrap();
+        assert!(!format!("{key:?}").contains("canary"));
+    }
+}

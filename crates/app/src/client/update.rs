@@ -1,0 +1,186 @@
+//! `drover update`.
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::failure::{Code, Failure};
+use super::output::Output;
+use super::service::Service;
+use super::watch;
+
+/// The longest drain that can be asked for, minutes.
+const DRAIN_MINUTES_MAX: f64 = 60.0;
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("applications").required(true).args(["group", "app"])))]
+pub(crate) struct Update {
+    /// All instances of this group.
+    #[arg(long)]
+    group: Option<String>,
+    /// These instances, by their numbers (`drover apps list`).
+    #[arg(long, value_name = "ID", num_args = 1.., value_parser = clap::value_parser!(i64).range(1..))]
+    app: Vec<i64>,
+    /// Where the new version comes from.
+    #[arg(long, value_name = "URL")]
+    distr_url: String,
+    /// What to do; without it the service decides.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// The orchestrator playbook; without it the service's default.
+    #[arg(long, value_name = "FILE")]
+    orchestrator: Option<String>,
+    /// How long a drained server is waited for, 0 to 60 minutes; without it 5.
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    drain_minutes: Option<f64>,
+    /// Follow the update to its end; the exit code tells how it ended.
+    #[arg(long)]
+    watch: bool,
+    /// The most time to watch; then exit code 7, and the update goes on.
+    #[arg(long, value_name = "SECONDS", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    /// The same as --output json.
+    #[arg(long)]
+    json: bool,
+    /// Makes a repeated command safe: the same key starts one update. Made up when not given.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Bring the new version and switch to it.
+    Update,
+    /// Bring the new version only.
+    Deliver,
+    /// The same as update.
+    Immediate,
+}
+
+impl Mode {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Deliver => "deliver",
+            Self::Immediate => "immediate",
+        }
+    }
+}
+
+impl Update {
+    pub(crate) const fn wants_json(&self) -> bool {
+        self.json
+    }
+}
+
+pub(crate) async fn run(
+    update: Update,
+    service: &Service,
+    output: &Output,
+) -> Result<Code, Failure> {
+    let applications = match &update.group {
+        Some(group) => members(group, service).await?,
+        None => update.app.clone(),
+    };
+    let mut body = json!({"app_ids": applications, "distr_url": update.distr_url});
+    for (name, value) in [
+        ("mode", update.mode.map(|mode| Value::from(mode.word()))),
+        (
+            "orchestrator_playbook",
+            update.orchestrator.map(Value::from),
+        ),
+        ("drain_wait_time", update.drain_minutes.map(Value::from)),
+    ] {
+        if let (Some(value), Some(members)) = (value, body.as_object_mut()) {
+            members.insert(name.to_owned(), value);
+        }
+    }
+    let key = match update.idempotency_key {
+        Some(key) => key,
+        None => fresh_key()?,
+    };
+    let accepted = service
+        .post_once("applications/batch_update", &body, &key)
+        .await
+        .map_err(|mut failure| {
+            // Whether it was heard is open; the same key makes it safe to say it again.
+            if failure.code == Code::Unavailable {
+                failure.message = format!(
+                    "{}; it is safe to repeat the command with --idempotency-key {key}",
+                    failure.message
+                );
+            }
+            failure
+        })?;
+    let tasks: Vec<String> = accepted
+        .get("task_ids")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect();
+    if tasks.is_empty() {
+        return Err(Failure::new(
+            Code::Failed,
+            "the service does not answer as agreed: an accepted update has no task",
+        ));
+    }
+    if update.watch {
+        let count = applications.len();
+        output.note(&format!(
+            "update of {count} applications accepted as {}",
+            tasks.join(", ")
+        ));
+        return watch::watch(
+            tasks,
+            update.timeout.map(Duration::from_secs),
+            service,
+            output,
+        )
+        .await;
+    }
+    if output.is_json() {
+        output.json(&accepted);
+    } else {
+        for task in &tasks {
+            output.line(task);
+        }
+        output.note("accepted; follow it with `drover tasks show ID --watch`");
+    }
+    Ok(Code::Success)
+}
+
+async fn members(group: &str, service: &Service) -> Result<Vec<i64>, Failure> {
+    let items = service.all("applications", &[("group", group)]).await?;
+    let ids: Vec<i64> = items
+        .iter()
+        .filter_map(|item| item.get("id")?.as_i64())
+        .collect();
+    if ids.is_empty() {
+        let message = format!(
+            "the group `{}` has no applications; `drover apps list` shows what there is",
+            group.escape_debug()
+        );
+        return Err(Failure::new(Code::NotFound, message));
+    }
+    Ok(ids)
+}
+
+fn fresh_key() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new(
+            Code::Defect,
+            format!("this machine gives no random numbers: {error}"),
+        )
+    })?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|minutes| (0.0..=DRAIN_MINUTES_MAX).contains(minutes))
+        .ok_or_else(|| format!("a number from 0 to {DRAIN_MINUTES_MAX} is expected"))
+}
