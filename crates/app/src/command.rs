@@ -1,5 +1,6 @@
 //! What can be typed, and what is done for it.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use drover_config::{Settings, Source};
 use drover_store_sea_orm::MigrateError;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::application::{Application, StartError, connect};
 use crate::client::{self, ClientCommand, ClientOptions};
@@ -55,10 +57,7 @@ struct File {
 }
 
 /// Does what the arguments say. `variables` are those of the process: settings are among them.
-pub async fn run(
-    arguments: impl IntoIterator<Item = OsString>,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> ExitCode {
+pub async fn run(arguments: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> ExitCode {
     let variables: Vec<(String, String)> = variables
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -76,7 +75,9 @@ pub async fn run(
         }
     };
     match arguments.command {
-        Command::Serve(file) => with_settings(&file, variables, serve).await.into(),
+        Command::Serve(file) => Box::pin(with_settings(&file, variables, serve))
+            .await
+            .into(),
         Command::Migrate(file) => with_settings(&file, variables, migrate).await.into(),
         Command::Config(ConfigCommand::Check(file)) => {
             with_settings(&file, variables, check).await.into()
@@ -120,7 +121,7 @@ async fn serve(settings: Settings) -> Exit {
         Ok(application) => application,
         Err(error) => return refused(&error),
     };
-    let (mut terminate, mut interrupt) = match (
+    let (terminate, interrupt) = match (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) {
@@ -130,34 +131,41 @@ async fn serve(settings: Settings) -> Exit {
             return Exit::Failed;
         }
     };
-    let (told, mut tell) = tokio::sync::mpsc::channel::<()>(1);
-    let served = application.serve(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        // The second signal means: now.
-        let told = told;
-        tokio::task::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            drop(told.send(()).await);
-        });
-    });
+    let (count, signals) = watch::channel(0);
     tokio::select! {
-        ended = served => match ended {
+        ended = application.serve(until(signals.clone(), 1)) => match ended {
             Ok(()) => Exit::Success,
             Err(error) => {
                 complain(&format!("the service broke off: {error}"));
                 Exit::Failed
             }
         },
-        Some(()) = tell.recv() => {
+        () = until(signals, 2) => {
             tracing::warn!("stopped at once by a second signal");
             Exit::Success
         }
+        never = count_signals(terminate, interrupt, count) => match never {},
+    }
+}
+
+async fn count_signals(
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    count: watch::Sender<u32>,
+) -> Infallible {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        count.send_modify(|count| *count += 1);
+    }
+}
+
+async fn until(mut signals: watch::Receiver<u32>, wanted: u32) {
+    if signals.wait_for(|count| *count >= wanted).await.is_err() {
+        // Nobody counts any more: there will be no signal.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -179,10 +187,6 @@ async fn migrate(settings: Settings) -> Exit {
     }
 }
 
-#[expect(
-    clippy::unused_async,
-    reason = "one shape for everything that needs settings"
-)]
 async fn check(_settings: Settings) -> Exit {
     say("the settings can be used");
     Exit::Success
@@ -229,9 +233,10 @@ fn refused(error: &StartError) -> Exit {
         StartError::Database { .. } | StartError::Listen { .. } | StartError::Client { .. } => {
             Exit::Unavailable
         }
-        StartError::Migrate(MigrateError::NewerSchema { .. }) => Exit::Config,
+        StartError::Migrate(MigrateError::NewerSchema { .. })
+        | StartError::Settings { .. }
+        | StartError::Key(_) => Exit::Config,
         StartError::Migrate(_) => Exit::MigrationBusy,
-        StartError::Settings { .. } | StartError::Key(_) => Exit::Config,
     }
 }
 

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 #[tokio::main]
 async fn main() -> ExitCode {
     // The one place where the process environment is read; everything below is handed what it needs.
-    drover_app::run(std::env::args_os(), std::env::vars_os()).await
+    drover_app::run(std::env::args_os().collect(), std::env::vars_os().collect()).await
 }

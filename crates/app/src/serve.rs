@@ -5,11 +5,15 @@ use std::time::Duration;
 use axum::Router;
 use drover_http_api::{Options, admin_router, router};
 use drover_usecases::{Service, Stop};
+use hyper_util::rt::TokioTimer;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+
+/// How long the headers of a request may take to arrive.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The sockets of one service.
 #[derive(Debug)]
@@ -45,8 +49,8 @@ pub(crate) async fn serve(
         listeners.admin.local_addr()?
     );
     let admin = admin_router(handle, service.clone(), http.clone());
-    let api = listen(listeners.api, router(service, http), stopped.clone());
-    let admin = listen(listeners.admin, admin, stopped);
+    let api = listen(listeners.api, router(service, http), stopped.clone(), grace);
+    let admin = listen(listeners.admin, admin, stopped, grace);
     let both = async { tokio::try_join!(api, admin).map(|_| ()) };
     tokio::pin!(both);
 
@@ -58,19 +62,15 @@ pub(crate) async fn serve(
     let _receivers_are_gone = stopping.send(true).is_err();
     tasks.close();
     let all = async { tokio::join!(both, tasks.wait()).0 };
-    match timeout(grace, all).await {
-        Ok(ended) => {
-            tracing::info!("stopped");
-            ended
-        }
-        Err(_) => {
-            tracing::warn!(
-                "not everything came to an end within {} s; stopped all the same",
-                grace.as_secs()
-            );
-            Ok(())
-        }
-    }
+    let Ok(ended) = timeout(grace, all).await else {
+        tracing::warn!(
+            "not everything came to an end within {} s; stopped all the same",
+            grace.as_secs()
+        );
+        return Ok(());
+    };
+    tracing::info!("stopped");
+    ended
 }
 
 fn spawn_background(tasks: &TaskTracker, service: &Service, workers: usize, stopped: &Stop) {
@@ -97,17 +97,39 @@ fn spawn_background(tasks: &TaskTracker, service: &Service, workers: usize, stop
                     tracing::warn!(error = &error as &(dyn std::error::Error + 'static), "no orchestrator playbook was read");
                 }
             }
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = until_told(&mut stop) => {}
         }
     });
 }
 
-async fn listen(listener: TcpListener, routes: Router, mut stop: Stop) -> std::io::Result<()> {
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(async move {
-            let _sender_is_gone = stop.wait_for(|stop| *stop).await.is_err();
-        })
-        .await
+/// Serves one listener until `stop`, then lets its connections finish within `grace`.
+async fn listen(
+    listener: TcpListener,
+    routes: Router,
+    mut stop: Stop,
+    grace: Duration,
+) -> std::io::Result<()> {
+    let handle = axum_server::Handle::new();
+    let mut server = axum_server::from_tcp(listener.into_std()?)?.handle(handle.clone());
+    // A client that never finishes its headers must not hold a connection for ever.
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    let serving = server.serve(routes.into_make_service());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended,
+        () = until_told(&mut stop) => {
+            handle.graceful_shutdown(Some(grace));
+            serving.await
+        }
+    }
+}
+
+async fn until_told(stop: &mut Stop) {
+    let _sender_is_gone = stop.wait_for(|stop| *stop).await.is_err();
 }
 
 fn hostname() -> String {

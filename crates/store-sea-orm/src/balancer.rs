@@ -1,6 +1,6 @@
 //! HAProxy as the sync and the mapping read and write it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
@@ -18,7 +18,7 @@ use crate::row::balancer::{
     SELECT_SERVER,
 };
 use crate::row::{Stored, integer};
-use crate::session::{Row, Session};
+use crate::session::{KeyRow, Row, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
 
@@ -72,6 +72,7 @@ rows! {
 
 #[async_trait]
 impl BalancerStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.balancer.discovered", level = "debug", skip_all)]
     async fn discovered(
         &self,
         server: ServerKey,
@@ -82,6 +83,13 @@ impl BalancerStore for SeaOrmStore {
             .write("store the HAProxy instances of a server")
             .await?;
         let names_in = session.dialect.texts(1);
+        let lock = format!(
+            "SELECT i.id FROM haproxy_instances i WHERE i.server_id = $1 ORDER BY i.id{}",
+            session.dialect.locking("i"),
+        );
+        session
+            .rows::<KeyRow>(Sql::new(lock).bind(server.get()))
+            .await?;
         let add = format!(
             "INSERT INTO haproxy_instances (server_id, name, is_active, created_at)
              SELECT s.id, n.name, true, $3
@@ -111,6 +119,7 @@ impl BalancerStore for SeaOrmStore {
         Ok(instances)
     }
 
+    #[tracing::instrument(name = "db.balancer.active_instances", level = "debug", skip_all)]
     async fn active_instances(
         &self,
         server: ServerKey,
@@ -118,6 +127,7 @@ impl BalancerStore for SeaOrmStore {
         active(&self.read("list the HAProxy instances of a server"), server).await
     }
 
+    #[tracing::instrument(name = "db.balancer.load", level = "debug", skip_all)]
     async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
         let session = self.read_together("load a HAProxy instance").await?;
         let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
@@ -148,6 +158,7 @@ impl BalancerStore for SeaOrmStore {
         }))
     }
 
+    #[tracing::instrument(name = "db.balancer.store", level = "debug", skip_all)]
     async fn store(&self, change: &SyncChange) -> Result<(), StoreError> {
         let action = "store a HAProxy sync";
         if change.is_quiet() {
@@ -167,6 +178,7 @@ impl BalancerStore for SeaOrmStore {
         session.commit().await
     }
 
+    #[tracing::instrument(name = "db.balancer.unmapped", level = "debug", skip_all)]
     async fn unmapped(&self, instance: InstanceKey) -> Result<Vec<BalancerServer>, StoreError> {
         let sql = Sql::new(format!(
             "{SELECT_SERVER} WHERE b.instance_id = $1 AND b.removed_at IS NULL AND h.removed_at IS NULL AND m.id IS NULL
@@ -180,6 +192,7 @@ impl BalancerStore for SeaOrmStore {
         rows.into_iter().map(BalancerServerRow::read).collect()
     }
 
+    #[tracing::instrument(name = "db.balancer.candidates", level = "debug", skip_all)]
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
         let sql = Sql::new(
             "SELECT a.id, a.name, s.name AS server_name, COALESCE(a.address, s.address) AS address, a.port
@@ -192,16 +205,17 @@ impl BalancerStore for SeaOrmStore {
         rows.into_iter().map(CandidateRow::read).collect()
     }
 
+    #[tracing::instrument(name = "db.balancer.map", level = "debug", skip_all)]
     async fn map(&self, mappings: &[NewMapping]) -> Result<(), StoreError> {
         if mappings.is_empty() {
             return Ok(());
         }
         let session = self.write("map HAProxy servers to applications").await?;
-        let wanted: BTreeMap<i64, &NewMapping> = mappings
+        let mut wanted: BTreeMap<i64, &NewMapping> = mappings
             .iter()
             .map(|mapping| (mapping.server.get(), mapping))
             .collect();
-        let stored = lock_mappings(&session, &wanted).await?;
+        let stored = lock_mappings(&session, &mut wanted).await?;
         let (ended, made) = decide(&wanted, &stored)?;
         end_mappings(&session, &ended).await?;
         make_mappings(&session, &made).await?;
@@ -392,16 +406,6 @@ async fn record_history(session: &Session, change: &SyncChange) -> Result<(), St
 }
 
 #[derive(Debug, FromQueryResult)]
-struct Locked {
-    #[expect(dead_code, reason = "the row is read for its lock")]
-    id: i64,
-}
-
-impl Row for Locked {
-    const WHAT: &'static str = "HAProxy server";
-}
-
-#[derive(Debug, FromQueryResult)]
 struct StoredMapping {
     id: i64,
     application_id: i64,
@@ -414,39 +418,61 @@ impl Row for StoredMapping {
     const WHAT: &'static str = "mapping";
 }
 
-// Locked first, read second: on PostgreSQL a row that was waited for is read as it is now, but
-// rows joined to it as they were before the wait.
+// The instances of the servers are locked, as a sync does it: so the two do not wait for each
+// other in a circle. Locked first, read second: on PostgreSQL a row that was waited for is read as it
+// is now, but rows joined to it as they were before the wait.
 async fn lock_mappings(
     session: &Session,
-    wanted: &BTreeMap<i64, &NewMapping>,
-) -> Result<Vec<StoredMapping>, StoreError> {
+    wanted: &mut BTreeMap<i64, &NewMapping>,
+) -> Result<BTreeMap<i64, Vec<StoredMapping>>, StoreError> {
     let keys: Vec<i64> = wanted.keys().copied().collect();
+    let servers = session.dialect.integers(1);
     let text = format!(
-        "SELECT h.id FROM haproxy_servers h WHERE h.id IN {} ORDER BY h.id{}",
-        session.dialect.integers(1),
-        session.dialect.locking("h"),
+        "SELECT i.id FROM haproxy_instances i
+         WHERE i.id IN (
+             SELECT b.instance_id FROM haproxy_backends b JOIN haproxy_servers h ON h.backend_id = b.id
+             WHERE h.id IN {servers})
+         ORDER BY i.id{}",
+        session.dialect.locking("i"),
     );
-    session.rows::<Locked>(Sql::new(text).json(&keys)).await?;
+    session.rows::<KeyRow>(Sql::new(text).json(&keys)).await?;
+    let applications: Vec<i64> = wanted
+        .values()
+        .map(|mapping| mapping.application.get())
+        .collect();
+    let text = format!(
+        "SELECT id FROM application_instances WHERE id IN {}",
+        session.dialect.integers(1)
+    );
+    let known = session
+        .rows::<KeyRow>(Sql::new(text).json(&applications))
+        .await?;
+    let known: BTreeSet<i64> = known.into_iter().map(|row| row.id).collect();
+    wanted.retain(|_, mapping| known.contains(&mapping.application.get()));
     let text = format!(
         "SELECT id, application_id, entity_id, basis, is_active FROM application_mappings
-         WHERE entity_type = 'haproxy_server' AND entity_id IN {} ORDER BY id",
-        session.dialect.integers(1),
+         WHERE entity_type = 'haproxy_server' AND entity_id IN {servers} ORDER BY id"
     );
-    session
+    let mut by_server: BTreeMap<i64, Vec<StoredMapping>> = BTreeMap::new();
+    for stored in session
         .rows::<StoredMapping>(Sql::new(text).json(&keys))
-        .await
+        .await?
+    {
+        by_server.entry(stored.entity_id).or_default().push(stored);
+    }
+    Ok(by_server)
 }
 
 // What ends and what becomes active, with the word for the history of each.
 fn decide(
     wanted: &BTreeMap<i64, &NewMapping>,
-    stored: &[StoredMapping],
+    stored: &BTreeMap<i64, Vec<StoredMapping>>,
 ) -> Result<(Vec<MappingRow>, Vec<MappingRow>), StoreError> {
     let (mut ended, mut made) = (Vec::new(), Vec::new());
     for (server, mapping) in wanted {
         let mut action = "created";
         let mut active = None;
-        for known in stored.iter().filter(|known| known.entity_id == *server) {
+        for known in stored.get(server).into_iter().flatten() {
             let row = Stored::new("mapping", known.id);
             let basis = row.word("basis", &known.basis, MappingBasis::parse)?;
             if known.is_active {

@@ -15,6 +15,7 @@ use crate::store::SeaOrmStore;
 
 #[async_trait]
 impl BalancerView for SeaOrmStore {
+    #[tracing::instrument(name = "db.balancer_view.instances", level = "debug", skip_all)]
     async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
         let sql = Sql::new(format!(
             "{SELECT_INSTANCE} WHERE i.id > $1 ORDER BY i.id LIMIT $2"
@@ -35,6 +36,7 @@ impl BalancerView for SeaOrmStore {
         ))
     }
 
+    #[tracing::instrument(name = "db.balancer_view.backends", level = "debug", skip_all)]
     async fn backends(
         &self,
         instance: InstanceKey,
@@ -64,6 +66,7 @@ impl BalancerView for SeaOrmStore {
         )))
     }
 
+    #[tracing::instrument(name = "db.balancer_view.servers", level = "debug", skip_all)]
     async fn servers(
         &self,
         backend: BackendKey,

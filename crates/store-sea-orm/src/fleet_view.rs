@@ -34,6 +34,7 @@ ORDER BY g.id LIMIT $2
 
 #[async_trait]
 impl FleetView for SeaOrmStore {
+    #[tracing::instrument(name = "db.fleet.application", level = "debug", skip_all)]
     async fn application(
         &self,
         application: ApplicationKey,
@@ -41,6 +42,7 @@ impl FleetView for SeaOrmStore {
         find(&self.read("find an application"), application).await
     }
 
+    #[tracing::instrument(name = "db.fleet.applications", level = "debug", skip_all)]
     async fn applications(
         &self,
         filter: &ApplicationFilter,
@@ -86,6 +88,7 @@ impl FleetView for SeaOrmStore {
         ))
     }
 
+    #[tracing::instrument(name = "db.fleet.versions", level = "debug", skip_all)]
     async fn versions(
         &self,
         application: ApplicationKey,
@@ -108,6 +111,7 @@ impl FleetView for SeaOrmStore {
         )))
     }
 
+    #[tracing::instrument(name = "db.fleet.groups", level = "debug", skip_all)]
     async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
         let rows = self
             .read("list application groups")
@@ -124,6 +128,7 @@ impl FleetView for SeaOrmStore {
         ))
     }
 
+    #[tracing::instrument(name = "db.fleet.events", level = "debug", skip_all)]
     async fn events(
         &self,
         server: Option<ServerKey>,

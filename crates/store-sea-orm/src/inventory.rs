@@ -106,6 +106,7 @@ rows! {
 
 #[async_trait]
 impl InventoryStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.inventory.load", level = "debug", skip_all)]
     async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError> {
         let session = self.read_together("load the inventory of a server").await?;
         let sql =
@@ -127,6 +128,7 @@ impl InventoryStore for SeaOrmStore {
         }))
     }
 
+    #[tracing::instrument(name = "db.inventory.store", level = "debug", skip_all)]
     async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
         let action = "store the inventory of a server";
         if change.is_quiet() {

@@ -44,6 +44,7 @@ impl KeyRow {
 
 #[async_trait]
 impl AccessKeys for SeaOrmStore {
+    #[tracing::instrument(name = "db.keys.find", level = "debug", skip_all)]
     async fn find(&self, public_id: &str) -> Result<Option<ApiKey>, StoreError> {
         let text =
             "SELECT public_id, digest, role, name, created_at FROM api_keys WHERE public_id = $1";
@@ -54,6 +55,7 @@ impl AccessKeys for SeaOrmStore {
         row.map(KeyRow::read).transpose()
     }
 
+    #[tracing::instrument(name = "db.keys.insert_first", level = "debug", skip_all)]
     async fn insert_first(&self, key: &ApiKey) -> Result<bool, StoreError> {
         let session = self.write("store the first API key").await?;
         if session.dialect == Dialect::Postgres {
@@ -69,6 +71,7 @@ impl AccessKeys for SeaOrmStore {
         Ok(stored == 1)
     }
 
+    #[tracing::instrument(name = "db.keys.put", level = "debug", skip_all)]
     async fn put(&self, key: &ApiKey) -> Result<(), StoreError> {
         let text = "INSERT INTO api_keys (public_id, digest, role, name, created_at) VALUES ($1, $2, $3, $4, $5)
                     ON CONFLICT (public_id) DO UPDATE SET digest = excluded.digest, role = excluded.role,

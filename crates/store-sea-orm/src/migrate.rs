@@ -79,9 +79,11 @@ impl SeaOrmStore {
             .await
             .map_err(MigrateError::Store)?;
         if self.dialect() == Dialect::Postgres {
-            // Waiting for another process, or building an index, may take longer than a query may.
+            // Waiting for another process, or building an index, may take longer than a query may;
+            // waiting for a lock still has an end.
             for statement in [
                 "SET LOCAL statement_timeout = 0".to_owned(),
+                "SET LOCAL lock_timeout = '5min'".to_owned(),
                 format!("SELECT pg_advisory_xact_lock({LOCK})"),
             ] {
                 session

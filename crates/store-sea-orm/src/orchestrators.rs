@@ -28,6 +28,7 @@ rows! {
 
 #[async_trait]
 impl OrchestratorStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.orchestrators.scanned", level = "debug", skip_all)]
     async fn scanned(
         &self,
         found: &[OrchestratorMetadata],
@@ -74,6 +75,7 @@ impl OrchestratorStore for SeaOrmStore {
         })
     }
 
+    #[tracing::instrument(name = "db.orchestrators.find", level = "debug", skip_all)]
     async fn find(&self, file_path: &str) -> Result<Option<OrchestratorPlaybook>, StoreError> {
         let sql = Sql::new(format!("{SELECT} WHERE file_path = $1")).text(file_path);
         let row = self
@@ -83,6 +85,7 @@ impl OrchestratorStore for SeaOrmStore {
         row.map(OrchestratorRow::read).transpose()
     }
 
+    #[tracing::instrument(name = "db.orchestrators.list", level = "debug", skip_all)]
     async fn list(&self, page: PageRequest) -> Result<Page<OrchestratorPlaybook>, StoreError> {
         let sql = Sql::new(format!("{SELECT} WHERE id > $1 ORDER BY id LIMIT $2")).ascending(page);
         let rows = self

@@ -13,6 +13,7 @@ use crate::store::{SeaOrmStore, is_duplicate};
 
 #[async_trait]
 impl ServerRegistry for SeaOrmStore {
+    #[tracing::instrument(name = "db.servers.add", level = "debug", skip_all)]
     async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError> {
         let session = self.write_once("add a server").await?;
         let text = format!(
@@ -40,6 +41,7 @@ impl ServerRegistry for SeaOrmStore {
         .read()
     }
 
+    #[tracing::instrument(name = "db.servers.find", level = "debug", skip_all)]
     async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError> {
         let sql =
             Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
@@ -50,6 +52,7 @@ impl ServerRegistry for SeaOrmStore {
             .transpose()
     }
 
+    #[tracing::instrument(name = "db.servers.list", level = "debug", skip_all)]
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError> {
         let sql = Sql::new(format!(
             "SELECT {COLUMNS} FROM servers WHERE id > $1 ORDER BY id LIMIT $2"

@@ -19,6 +19,16 @@ pub(crate) trait Row: FromQueryResult {
     const WHAT: &'static str;
 }
 
+/// A row of which only the key is wanted, or only the lock.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct KeyRow {
+    pub(crate) id: i64,
+}
+
+impl Row for KeyRow {
+    const WHAT: &'static str = "row";
+}
+
 /// One conversation with the database, on behalf of one port method.
 pub(crate) struct Session {
     pub(crate) link: Link,

@@ -53,6 +53,7 @@ impl Row for TargetRow {
 
 #[async_trait]
 impl FleetSnapshots for SeaOrmStore {
+    #[tracing::instrument(name = "db.fleet.snapshot", level = "debug", skip_all)]
     async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError> {
         let text = format!(
             "SELECT a.id, a.name, a.kind, a.version, s.id AS server_id, s.name AS server_name,

@@ -170,7 +170,8 @@ impl SeaOrmStore {
 }
 
 fn connect_options(options: &Options, dialect: Dialect) -> ConnectOptions {
-    let in_memory = dialect == Dialect::Sqlite && options.url.contains(":memory:");
+    let in_memory = dialect == Dialect::Sqlite
+        && (options.url.contains(":memory:") || options.url.contains("mode=memory"));
     let mut connect = ConnectOptions::new(options.url.clone());
     connect
         .connect_timeout(options.acquire_timeout)
@@ -223,6 +224,7 @@ impl Row for Answer {
 
 #[async_trait]
 impl StoreHealth for SeaOrmStore {
+    #[tracing::instrument(name = "db.health.check", level = "debug", skip_all)]
     async fn check(&self) -> Result<(), StoreError> {
         self.read("answer")
             .row::<Answer>(Sql::new("SELECT 1 AS answer"))

@@ -13,6 +13,7 @@ use crate::tasks::detail;
 
 #[async_trait]
 impl TaskView for SeaOrmStore {
+    #[tracing::instrument(name = "db.task_view.find", level = "debug", skip_all)]
     async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
         let session = self.read_together("find an update task").await?;
         let detail = detail(&session, task).await?;
@@ -20,6 +21,7 @@ impl TaskView for SeaOrmStore {
         Ok(detail)
     }
 
+    #[tracing::instrument(name = "db.task_view.list", level = "debug", skip_all)]
     async fn list(
         &self,
         statuses: &[TaskStatus],
@@ -49,6 +51,7 @@ impl TaskView for SeaOrmStore {
         ))
     }
 
+    #[tracing::instrument(name = "db.task_view.events", level = "debug", skip_all)]
     async fn events(
         &self,
         task: TaskId,

@@ -21,7 +21,7 @@ use crate::inventory::{VersionChangeRow, insert_versions};
 use crate::row::prepared::{HostShape, PreparedShape, ReportShape};
 use crate::row::task::{INSTANCE_COLUMNS, InstanceRow, RUN_COLUMNS, RunRow, SELECT_TASK, TaskRow};
 use crate::row::{Stored, integer};
-use crate::session::{Row, Session};
+use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, to_json};
 use crate::store::{SeaOrmStore, is_duplicate};
 
@@ -128,6 +128,7 @@ impl Row for UsedKey {
 
 #[async_trait]
 impl UpdateTasks for SeaOrmStore {
+    #[tracing::instrument(name = "db.tasks.start", level = "debug", skip_all)]
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
         let session = self.write("queue update tasks").await?;
         if let Some(idempotency) = &updates.idempotency
@@ -141,6 +142,7 @@ impl UpdateTasks for SeaOrmStore {
         Ok(Started::Created)
     }
 
+    #[tracing::instrument(name = "db.tasks.claim", level = "debug", skip_all)]
     async fn claim(
         &self,
         worker: &str,
@@ -185,12 +187,14 @@ impl UpdateTasks for SeaOrmStore {
         )))
     }
 
+    #[tracing::instrument(name = "db.tasks.heartbeat", level = "debug", skip_all)]
     async fn heartbeat(&self, claim: &Claim, lease: Duration) -> Result<(), StoreError> {
         let session = self.write_once("renew the lease of an update task").await?;
         let change = format!("lease_until = {} + $4", session.dialect.now());
         change_held(&session, claim, &change, |sql| sql.bind(micros(lease))).await
     }
 
+    #[tracing::instrument(name = "db.tasks.plan", level = "debug", skip_all)]
     async fn plan(
         &self,
         claim: &Claim,
@@ -206,6 +210,7 @@ impl UpdateTasks for SeaOrmStore {
         session.commit().await
     }
 
+    #[tracing::instrument(name = "db.tasks.progress", level = "debug", skip_all)]
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
         let session = self.write("store the progress of an update task").await?;
         change_held(&session, claim, "progress = $4, current_step = $5", |sql| {
@@ -219,6 +224,7 @@ impl UpdateTasks for SeaOrmStore {
         session.commit().await
     }
 
+    #[tracing::instrument(name = "db.tasks.finish", level = "debug", skip_all)]
     async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
         let session = self.write("end an update task").await?;
         let change = "status = $4, result = $5, error = $6, finished_at = $7, worker = NULL, lease_until = NULL, \
@@ -236,6 +242,7 @@ impl UpdateTasks for SeaOrmStore {
         session.commit().await
     }
 
+    #[tracing::instrument(name = "db.tasks.release", level = "debug", skip_all)]
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
         let session = self.write_once("give an update task back").await?;
         change_held(&session, claim, "worker = NULL, lease_until = 0", |sql| sql).await
@@ -603,16 +610,6 @@ async fn insert_job_events(
         .map(|_| ())
 }
 
-#[derive(Debug, FromQueryResult)]
-struct LockedServer {
-    #[expect(dead_code, reason = "the row is read for its lock")]
-    id: i64,
-}
-
-impl Row for LockedServer {
-    const WHAT: &'static str = "server";
-}
-
 async fn change_versions(session: &Session, end: &TaskEnd) -> Result<(), StoreError> {
     if end.versions.is_empty() {
         return Ok(());
@@ -635,7 +632,7 @@ async fn change_versions(session: &Session, end: &TaskEnd) -> Result<(), StoreEr
         session.dialect.locking("s"),
     );
     session
-        .rows::<LockedServer>(Sql::new(lock).rows(&history))
+        .rows::<KeyRow>(Sql::new(lock).rows(&history))
         .await?;
     // The last of several changes of one application holds.
     let text = format!(

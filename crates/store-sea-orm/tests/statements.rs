@@ -202,14 +202,14 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
         let change = shown(&store, instance, 0, "").await;
         gone.push(cost(&store, BalancerStore::store(&store, &change)).await.0);
     }
-    all_equal("a discovery", &discoveries, 3);
+    all_equal("a discovery", &discoveries, 4);
     all_equal("a first sync", &first, 3);
     all_equal("a sync with changes", &changed, 3);
     all_equal("a quiet sync", &quiet, 1);
     all_equal("a sync without backends", &gone, 3);
     all_equal("loading an instance", &loads, 3);
-    all_equal("mapping", &maps, 4);
-    all_equal("mapping again", &moves, 5);
+    all_equal("mapping", &maps, 5);
+    all_equal("mapping again", &moves, 6);
 }
 
 async fn tasks_cost_the_same(store: SeaOrmStore) {

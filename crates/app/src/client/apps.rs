@@ -83,6 +83,6 @@ pub(crate) async fn run(
     .into_iter()
     .filter_map(|(key, value)| Some((key, value?)))
     .collect();
-    output.list(service.all("applications", &query).await?, COLUMNS);
+    output.list(&service.all("applications", &query).await?, COLUMNS);
     Ok(Code::Success)
 }

@@ -54,7 +54,7 @@ pub(crate) struct ClientOptions {
         help_heading = "Client"
     )]
     server: String,
-    /// A file with the API key, readable by its owner only; without it, the variable DROVER_API_KEY counts.
+    /// A file with the API key, readable by its owner only; without it, the variable `DROVER_API_KEY` counts.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Client")]
     key_file: Option<PathBuf>,
     /// How answers are printed; JSON has the shapes of the API.

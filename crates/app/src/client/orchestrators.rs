@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::{Column, Output, cell};
+use super::output::{Column, Output, cell, note, table};
 use super::service::Service;
 
 const COLUMNS: &[Column] = &[
@@ -14,6 +14,12 @@ const COLUMNS: &[Column] = &[
     ("VERSION", "version"),
     ("ACTIVE", "is_active"),
     ("LAST SCANNED", "last_scanned"),
+];
+
+const SCAN: &[Column] = &[
+    ("SCANNED", "scanned"),
+    ("NEW", "new"),
+    ("UPDATED", "updated"),
 ];
 
 #[derive(Debug, Subcommand)]
@@ -31,7 +37,7 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     match command {
         Command::List => {
-            output.list(service.all("orchestrators", &[]).await?, COLUMNS);
+            output.list(&service.all("orchestrators", &[]).await?, COLUMNS);
             Ok(Code::Success)
         }
         Command::Scan => {
@@ -41,25 +47,16 @@ pub(crate) async fn run(
                 .and_then(Value::as_array)
                 .cloned()
                 .unwrap_or_default();
-            if output.is_json() {
-                output.json(&scan);
-            } else {
-                output.table(
-                    &[scan],
-                    &[
-                        ("SCANNED", "scanned"),
-                        ("NEW", "new"),
-                        ("UPDATED", "updated"),
-                    ],
-                );
+            output.document(&scan, || {
+                table(std::slice::from_ref(&scan), SCAN);
                 for error in &errors {
-                    output.note(&format!(
+                    note(&format!(
                         "{}: {}",
                         cell(error, "file"),
                         cell(error, "error")
                     ));
                 }
-            }
+            });
             Ok(if errors.is_empty() {
                 Code::Success
             } else {

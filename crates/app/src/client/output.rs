@@ -42,52 +42,70 @@ impl Output {
     }
 
     /// A list: a table of these columns, or `{"items":[…]}`.
-    pub(crate) fn list(&self, items: Vec<Value>, columns: &[Column]) {
+    pub(crate) fn list(&self, items: &[Value], columns: &[Column]) {
         if self.is_json {
-            self.json(&serde_json::json!({"items": items, "next_cursor": null}));
+            Self::json(&serde_json::json!({"items": items, "next_cursor": null}));
         } else {
-            self.table(&items, columns);
+            table(items, columns);
         }
-    }
-
-    /// A table of these columns, whatever the format.
-    pub(crate) fn table(&self, items: &[Value], columns: &[Column]) {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(columns.iter().map(|(heading, _)| *heading));
-        for item in items {
-            table.add_row(columns.iter().map(|(_, member)| cell(item, member)));
-        }
-        for line in table.lines() {
-            self.line(line.trim());
-        }
-    }
-
-    /// One line.
-    pub(crate) fn line(&self, text: &str) {
-        print(&mut io::stdout().lock(), text);
     }
 
     /// A JSON document.
-    pub(crate) fn json(&self, value: &Value) {
+    fn json(value: &Value) {
         // Printing a value never fails: its keys are texts.
-        self.line(&serde_json::to_string_pretty(value).unwrap_or_default());
+        line(&serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
-    /// A sentence beside the answer.
-    pub(crate) fn note(&self, sentence: &str) {
-        print(&mut io::stderr().lock(), sentence);
+    /// One answer: the document itself, or a table of one row.
+    pub(crate) fn one(&self, item: &Value, columns: &[Column]) {
+        if self.is_json {
+            Self::json(item);
+        } else {
+            table(std::slice::from_ref(item), columns);
+        }
+    }
+
+    /// One answer: the document itself, or what `for_people` prints.
+    pub(crate) fn document(&self, item: &Value, for_people: impl FnOnce()) {
+        if self.is_json {
+            Self::json(item);
+        } else {
+            for_people();
+        }
     }
 
     /// Why there is no answer.
     pub(crate) fn fail(&self, failure: &Failure) {
         if self.is_json {
-            self.note(&serde_json::to_string(&failure.document()).unwrap_or_default());
+            note(&serde_json::to_string(&failure.document()).unwrap_or_default());
         } else {
-            self.note(&format!("drover: {}", failure.message));
+            note(&format!("drover: {}", failure.message));
         }
     }
+}
+
+/// A table of these columns.
+pub(crate) fn table(items: &[Value], columns: &[Column]) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    for item in items {
+        table.add_row(columns.iter().map(|(_, member)| cell(item, member)));
+    }
+    for text in table.lines() {
+        line(text.trim());
+    }
+}
+
+/// One line of the answer.
+pub(crate) fn line(text: &str) {
+    print(&mut io::stdout().lock(), text);
+}
+
+/// A sentence beside the answer.
+pub(crate) fn note(sentence: &str) {
+    print(&mut io::stderr().lock(), sentence);
 }
 
 // A reader that went away is no failure of ours: there is nobody to tell.

@@ -61,7 +61,7 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     match command {
         Command::List => {
-            output.list(service.all("servers", &[]).await?, COLUMNS);
+            output.list(&service.all("servers", &[]).await?, COLUMNS);
             Ok(Code::Success)
         }
         Command::Add(Add {
@@ -73,11 +73,7 @@ pub(crate) async fn run(
             let body =
                 json!({"name": name, "address": address, "port": port, "is_haproxy_node": haproxy});
             let server = service.post("servers", &body).await?;
-            if output.is_json() {
-                output.json(&server);
-            } else {
-                output.table(&[server], COLUMNS);
-            }
+            output.one(&server, COLUMNS);
             Ok(Code::Success)
         }
         Command::Refresh { server } => refresh(&server, service, output).await,
@@ -90,11 +86,7 @@ async fn refresh(server: &str, service: &Service, output: &Output) -> Result<Cod
         .post(&format!("servers/{id}/refresh"), &json!({}))
         .await?;
     let is_answered = !matches!(text(&report, "outcome"), "unreachable" | "unreadable");
-    if output.is_json() {
-        output.json(&report);
-    } else {
-        output.table(&[report], REFRESHED);
-    }
+    output.one(&report, REFRESHED);
     Ok(if is_answered {
         Code::Success
     } else {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::failure::{Code, Failure};
-use super::output::{Column, Output, cell, text};
+use super::output::{Column, Output, cell, line, table, text};
 use super::service::Service;
 use super::watch;
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(
                 .map(|status| ("status", status.word()))
                 .into_iter()
                 .collect();
-            output.list(service.all("tasks", &query).await?, COLUMNS);
+            output.list(&service.all("tasks", &query).await?, COLUMNS);
             Ok(Code::Success)
         }
         Command::Show { id, watch: true } => {
@@ -99,18 +99,14 @@ pub(crate) async fn run(
         }
         Command::Show { id, watch: false } => {
             let task = service.get(&format!("tasks/{id}"), &[]).await?;
-            if output.is_json() {
-                output.json(&task);
-            } else {
-                show(&task, output);
-            }
+            output.document(&task, || show(&task));
             Ok(Code::Success)
         }
     }
 }
 
 /// A task for people: what, how far, and what became of every instance.
-pub(crate) fn show(task: &Value, output: &Output) {
+pub(crate) fn show(task: &Value) {
     for (label, member) in [
         ("task", "id"),
         ("status", "status"),
@@ -129,7 +125,7 @@ pub(crate) fn show(task: &Value, output: &Output) {
     ] {
         let value = cell(task, member);
         if !matches!(value.as_str(), "-" | "") {
-            output.line(&format!("{label:<13} {value}"));
+            line(&format!("{label:<13} {value}"));
         }
     }
     for (member, columns) in [("instances", INSTANCES), ("runs", RUNS)] {
@@ -139,8 +135,8 @@ pub(crate) fn show(task: &Value, output: &Output) {
             .map(Vec::as_slice)
             .unwrap_or_default();
         if !items.is_empty() {
-            output.line("");
-            output.table(items, columns);
+            line("");
+            table(items, columns);
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::Output;
+use super::output::{Output, line, note};
 use super::service::Service;
 use super::watch;
 
@@ -128,7 +128,7 @@ pub(crate) async fn run(
     }
     if update.watch {
         let count = applications.len();
-        output.note(&format!(
+        note(&format!(
             "update of {count} applications accepted as {}",
             tasks.join(", ")
         ));
@@ -140,14 +140,12 @@ pub(crate) async fn run(
         )
         .await;
     }
-    if output.is_json() {
-        output.json(&accepted);
-    } else {
+    output.document(&accepted, || {
         for task in &tasks {
-            output.line(task);
+            line(task);
         }
-        output.note("accepted; follow it with `drover tasks show ID --watch`");
-    }
+        note("accepted; follow it with `drover tasks show ID --watch`");
+    });
     Ok(Code::Success)
 }
 

@@ -7,7 +7,7 @@ use tokio::signal::ctrl_c;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::failure::{Code, Failure};
-use super::output::Output;
+use super::output::{Output, note};
 use super::screen::Screen;
 use super::service::{Service, page};
 use super::tasks::{ending, show};
@@ -16,7 +16,7 @@ use super::tasks::{ending, show};
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a service that is away is waited for: long enough for a restart.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Follows tasks until all have ended, somebody interrupts, or `limit` is over. The tasks
 /// themselves are never touched.
@@ -49,7 +49,7 @@ pub(crate) async fn watch(
     match left {
         Ok(None) => {}
         Ok(Some((code, why))) => {
-            output.note(&format!("{why}; {hint}"));
+            note(&format!("{why}; {hint}"));
             return Ok(code);
         }
         Err(mut failure) => {
@@ -60,13 +60,11 @@ pub(crate) async fn watch(
         }
     }
     let ended: Vec<Value> = tracks.iter().map(|track| track.task.clone()).collect();
-    if output.is_json() {
-        output.json(&json!({"items": ended, "next_cursor": null}));
-    } else {
+    output.document(&json!({"items": ended, "next_cursor": null}), || {
         for task in &ended {
-            show(task, output);
+            show(task);
         }
-    }
+    });
     Ok(worst(tracks.iter().filter_map(Track::ending)))
 }
 
