@@ -1,5 +1,6 @@
 //! The service put together.
 
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,7 +211,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartErr
 fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
     let ansible = &settings.ansible;
     let (playbooks, spool) = (absolute(&ansible.playbooks)?, absolute(&ansible.spool)?);
-    let mut options = drover_runner_ansible::Options::local(spool.clone(), playbooks);
+    let mut options = drover_runner_ansible::Options::local(spool, playbooks);
     options.inventory = ansible.inventory.as_deref().map(absolute).transpose()?;
     options.python.clone_from(&ansible.python);
     options
@@ -223,6 +224,7 @@ fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
         user,
         identity_file,
         known_hosts_file,
+        control_folder,
     } = &ansible.target
     {
         options.transport = Transport::Ssh {
@@ -231,7 +233,7 @@ fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
             user: user.clone(),
             identity_file: absolute(identity_file)?,
             known_hosts_file: absolute(known_hosts_file)?,
-            control_folder: spool,
+            control_folder: private(&absolute(control_folder)?)?,
         };
     }
     AnsibleRunner::new(options).map_err(|error| StartError::Settings {
@@ -244,6 +246,31 @@ fn absolute(path: &Path) -> Result<PathBuf, StartError> {
     std::path::absolute(path).map_err(|error| StartError::Settings {
         reason: format!("`{}` is no path: {error}", path.display()),
     })
+}
+
+// A folder that is this user's alone: whoever may enter it may use the shared connection.
+fn private(folder: &Path) -> Result<PathBuf, StartError> {
+    let refuse = |reason: String| StartError::Settings {
+        reason: format!(
+            "setting `ansible.ssh_control_folder` names `{}`, {reason}",
+            folder.display()
+        ),
+    };
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
+    made.map_err(|error| refuse(format!("which cannot be made: {error}")))?;
+    let found = std::fs::symlink_metadata(folder)
+        .map_err(|error| refuse(format!("which cannot be read: {error}")))?;
+    let own = std::fs::metadata("/proc/self")
+        .map_err(|error| refuse(format!("whose owner cannot be told: {error}")))?;
+    if !found.is_dir() || found.uid() != own.uid() || found.mode() & 0o077 != 0 {
+        return Err(refuse(
+            "which others may enter; it must be a folder of this user with mode 0700".to_owned(),
+        ));
+    }
+    Ok(folder.to_owned())
 }
 
 fn policy(settings: &Settings) -> Policy {

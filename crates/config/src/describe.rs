@@ -3,7 +3,7 @@
 use figment::value::{Dict, Value};
 use url::Url;
 
-use crate::settings::{SettingsError, Source, layers};
+use crate::settings::{SECRETS, SettingsError, Source, layers, sentence};
 
 /// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,6 @@ pub struct Shown {
     pub origin: &'static str,
 }
 
-const SECRETS: [&str; 1] = ["access.admin_key"];
-
 /// All effective settings by key. What [`crate::load`] would refuse is shown all the same.
 ///
 /// # Errors
@@ -27,11 +25,11 @@ pub fn describe(
     file: Option<Source<'_>>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Vec<Shown>, SettingsError> {
-    let figment = layers(file, variables);
+    let figment = layers(file, variables)?;
     let values: Dict = figment
         .extract()
         .map_err(|error| SettingsError::Unreadable {
-            reason: error.to_string(),
+            reason: sentence(file, error),
         })?;
     let mut shown = Vec::new();
     walk("", &values, &mut |key, value| {
@@ -86,17 +84,18 @@ fn masked(key: &str, value: &Value) -> String {
         Value::Char(_, letter) => letter.to_string(),
         Value::Empty(..) | Value::Dict(..) | Value::Array(..) => String::new(),
     };
-    if SECRETS.contains(&key) {
+    if !SECRETS.contains(&key) {
+        return text;
+    }
+    // Of a database's URL the place is worth seeing; what follows it may hold a password.
+    let Ok(mut url) = Url::parse(&text) else {
+        return "[REDACTED]".to_owned();
+    };
+    if url.query_pairs().any(|(name, _)| name != "mode") {
+        url.set_query(Some("REDACTED"));
+    }
+    if url.password().is_some() && url.set_password(Some("REDACTED")).is_err() {
         return "[REDACTED]".to_owned();
     }
-    let Ok(mut url) = Url::parse(&text) else {
-        return text;
-    };
-    if url.password().is_none() {
-        return text;
-    }
-    match url.set_password(Some("REDACTED")) {
-        Ok(()) => url.to_string(),
-        Err(()) => "[REDACTED]".to_owned(),
-    }
+    url.to_string()
 }

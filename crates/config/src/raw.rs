@@ -67,6 +67,7 @@ pub(crate) struct Ansible {
     pub(crate) ssh_user: String,
     pub(crate) ssh_identity_file: Option<String>,
     pub(crate) ssh_known_hosts_file: Option<String>,
+    pub(crate) ssh_control_folder: String,
     pub(crate) max_runtime_ms: u64,
 }
 

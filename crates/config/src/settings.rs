@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::raw;
-use crate::variables::Variables;
+use crate::variables::{Variables, name_of};
 
 const DEFAULTS: &str = include_str!("../defaults.toml");
 
@@ -114,6 +114,8 @@ pub enum AnsibleTarget {
         identity_file: PathBuf,
         /// The host keys that are believed.
         known_hosts_file: PathBuf,
+        /// The folder of this host for the shared connection's socket.
+        control_folder: PathBuf,
     },
 }
 
@@ -203,7 +205,7 @@ pub fn load(
     file: Option<Source<'_>>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Settings, SettingsError> {
-    let figment = layers(file, variables);
+    let figment = layers(file, variables)?;
     let raw: raw::Raw = figment
         .extract()
         .map_err(|error| SettingsError::Unreadable {
@@ -216,30 +218,58 @@ pub fn load(
 pub(crate) fn layers(
     file: Option<Source<'_>>,
     variables: impl IntoIterator<Item = (String, String)>,
-) -> Figment {
-    let mut figment = Figment::new().merge(Toml::string(DEFAULTS));
+) -> Result<Figment, SettingsError> {
+    let defaults = Figment::new().merge(Toml::string(DEFAULTS));
+    let variables = Variables::new(variables, &defaults).map_err(|name| SettingsError::Unreadable {
+        reason: format!(
+            "the variable `{name}` is no setting; settings are called DROVER_SECTION__KEY, with two underscores"
+        ),
+    })?;
+    let mut figment = defaults;
     if let Some(file) = file {
         figment = figment.merge(Toml::string(file.text));
     }
-    figment.merge(Variables::new(variables))
+    Ok(figment.merge(variables))
 }
 
-fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
+/// Settings whose values are never shown.
+pub(crate) const SECRETS: [&str; 2] = ["access.admin_key", "database.url"];
+
+pub(crate) fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
     let mut sentences = Vec::new();
     for error in error {
+        let key = error.path.join(".");
         let origin = match (&error.metadata, file) {
-            (Some(metadata), _) if metadata.name == "variable" => "a variable".to_owned(),
+            (Some(metadata), _) if metadata.name == "variable" => {
+                format!("the variable `{}`", name_of(&key))
+            }
             (_, Some(file)) => format!("`{}`", file.name),
             (_, None) => "the settings".to_owned(),
         };
-        let key = error.path.join(".");
-        sentences.push(if key.is_empty() {
-            format!("in {origin}: {}", error.kind)
+        // The kind of an error repeats the value.
+        let reason = if SECRETS.contains(&key.as_str()) {
+            "it is not a text".to_owned()
         } else {
-            format!("setting `{key}` in {origin}: {}", error.kind)
+            without_source(&error.kind.to_string())
+        };
+        sentences.push(if key.is_empty() {
+            format!("in {origin}: {reason}")
+        } else {
+            format!("setting `{key}` in {origin}: {reason}")
         });
     }
     sentences.join("; ")
+}
+
+// A syntax error shows the line it is about, and that line may hold a secret: what remains is
+// where it is, and what is wrong.
+fn without_source(message: &str) -> String {
+    let mut lines = message.lines().filter(|line| !line.trim().is_empty());
+    match (lines.next(), lines.next_back()) {
+        (Some(place), Some(reason)) => format!("{place}: {reason}"),
+        (Some(only), None) => only.to_owned(),
+        (None, _) => String::new(),
+    }
 }
 
 impl TryFrom<raw::Raw> for Settings {
@@ -355,6 +385,7 @@ fn ansible(raw: raw::Ansible) -> Result<Ansible, SettingsError> {
             identity_file: needed("ansible.ssh_identity_file", raw.ssh_identity_file)?.into(),
             known_hosts_file: needed("ansible.ssh_known_hosts_file", raw.ssh_known_hosts_file)?
                 .into(),
+            control_folder: filled("ansible.ssh_control_folder", raw.ssh_control_folder)?.into(),
         },
         other => {
             return Err(impossible(

@@ -1,45 +1,64 @@
 //! Settings from variables such as `DROVER_SERVER__LISTEN`.
 
 use figment::value::{Dict, Map, Value};
-use figment::{Error, Metadata, Profile, Provider};
+use figment::{Error, Figment, Metadata, Profile, Provider};
 
 /// What every variable of ours begins with.
-pub(crate) const PREFIX: &str = "DROVER_";
+const PREFIX: &str = "DROVER_";
 
-/// The variables of one process; those that are not ours are left out.
+/// Variables of the client and of the command line; they are no settings.
+const OTHERS: [&str; 3] = ["DROVER_URL", "DROVER_API_KEY", "DROVER_CONFIG"];
+
+/// The settings among the variables of a process, by dotted key.
 #[derive(Debug, Clone)]
-pub(crate) struct Variables(Vec<(String, String)>);
+pub(crate) struct Variables(Vec<(String, Value)>);
 
 impl Variables {
-    /// Keeps `DROVER_SECTION__KEY` as `section.key`. Names without `__` are not settings: the
-    /// client has some of its own, such as `DROVER_URL`.
-    pub(crate) fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = variables.into_iter().filter_map(|(name, value)| {
-            let name = name.strip_prefix(PREFIX)?;
-            name.contains("__")
-                .then(|| (name.to_lowercase().replace("__", "."), value))
-        });
-        Self(ours.collect())
+    /// Takes `DROVER_SECTION__KEY` as `section.key`; it is a number where the default is one, and
+    /// text everywhere else.
+    ///
+    /// A variable that only looks like one of ours is an error: its name.
+    pub(crate) fn new(
+        variables: impl IntoIterator<Item = (String, String)>,
+        defaults: &Figment,
+    ) -> Result<Self, String> {
+        let mut ours = Vec::new();
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if OTHERS.contains(&name.as_str()) {
+                continue;
+            }
+            if !rest.contains("__") {
+                return Err(name);
+            }
+            let key = rest.to_lowercase().replace("__", ".");
+            let is_number = matches!(defaults.find_value(&key), Ok(Value::Num(..)));
+            let value = match text.parse::<i64>() {
+                Ok(number) if is_number => Value::from(number),
+                Ok(_) | Err(_) => Value::from(text),
+            };
+            ours.push((key, value));
+        }
+        Ok(Self(ours))
     }
+}
+
+/// The variable of a dotted key.
+pub(crate) fn name_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
 impl Provider for Variables {
     fn metadata(&self) -> Metadata {
         Metadata::named("variable")
-            .interpolater(|_, keys| format!("{PREFIX}{}", keys.join("__").to_uppercase()))
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {
         let mut all = Dict::new();
         for (key, value) in &self.0 {
-            // Numbers and truth values are read as such; everything else is text as it is.
-            let value = match (value.parse::<i64>(), value.parse::<bool>()) {
-                (Ok(number), _) => Value::from(number),
-                (_, Ok(truth)) => Value::from(truth),
-                _ => Value::from(value.as_str()),
-            };
-            let nested = figment::util::nest(key, value);
-            if let Some(dict) = nested.into_dict() {
+            if let Some(dict) = figment::util::nest(key, value.clone()).into_dict() {
                 merge(&mut all, dict);
             }
         }

@@ -115,6 +115,43 @@ fn a_secret_comes_from_a_file_and_is_never_printed() {
 }
 
 #[test]
+fn no_error_repeats_a_secret() {
+    let canary = "drv_canary";
+    for (text, pairs) in [
+        ("[access]\nadmin_key = \"drv_canary\" oops\n", vec![]),
+        ("[access]\nadmin_key = [\"drv_canary\"]\n", vec![]),
+        ("", vec![("DROVER_DATABASE__URL", "mysql://drv_canary")]),
+        ("", vec![("DROVER_DATABASE__URL", "drv_canary")]),
+    ] {
+        let refusal = refusal(text, &pairs);
+        assert!(!refusal.contains(canary), "{refusal}");
+    }
+    let digits = [("DROVER_ACCESS__ADMIN_KEY", "123456")];
+    assert!(
+        load(None, variables(&digits))
+            .unwrap()
+            .access
+            .admin_key
+            .is_some()
+    );
+    let query = [(
+        "DROVER_DATABASE__URL",
+        "postgres://db/drover?user=x&password=canary",
+    )];
+    let shown = describe(None, variables(&query)).unwrap();
+    assert!(
+        shown.iter().all(|shown| !shown.value.contains("canary")),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn a_variable_that_only_looks_like_a_setting_is_named() {
+    let refusal = refusal("", &[("DROVER_DATABASE_URL", "sqlite://x")]);
+    assert!(refusal.contains("`DROVER_DATABASE_URL`"), "{refusal}");
+}
+
+#[test]
 fn a_secret_given_twice_or_in_a_missing_file_is_refused() {
     let both = [
         ("DROVER_ACCESS__ADMIN_KEY", "a"),

@@ -156,7 +156,7 @@ impl UpdateTasks for SeaOrmStore {
                  started_at = COALESCE(started_at, {now})
              WHERE position = (
                  SELECT q.position FROM update_tasks q
-                 WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= {now})
+                 WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= {now} + 999999999)
                  ORDER BY q.position LIMIT 1{})
              RETURNING CAST(id AS text) AS id, attempt",
             dialect.skipping_locked(),

@@ -11,6 +11,9 @@ use super::failure::Failure;
 /// The most characters of one cell.
 const CELL_MAX: usize = 200;
 
+/// What stands where nothing is known.
+pub(crate) const NOTHING: &str = "-";
+
 /// A column: its heading, and the member it shows; dots lead into objects.
 pub(crate) type Column = (&'static str, &'static str);
 
@@ -30,10 +33,6 @@ impl Output {
             is_json,
             is_live: !is_dumb && io::stderr().is_terminal(),
         }
-    }
-
-    pub(crate) fn is_json(&self) -> bool {
-        self.is_json
     }
 
     /// Whether standard error is a terminal that lines can be redrawn on.
@@ -115,20 +114,25 @@ fn print(to: &mut impl io::Write, text: &str) {
 
 /// A member of an object as text that is safe to print.
 pub(crate) fn cell(item: &Value, member: &str) -> String {
-    let found = member
+    member
         .split('.')
-        .try_fold(item, |value, name| value.get(name));
-    match found {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::Bool(true)) => "yes".to_owned(),
-        Some(Value::Bool(false)) => "no".to_owned(),
-        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
-        Some(Value::String(text)) => visible(text, CELL_MAX),
-        Some(Value::Array(items)) => {
-            let items: Vec<String> = items.iter().map(|item| cell(item, "")).collect();
+        .try_fold(item, |value, name| value.get(name))
+        .map_or_else(|| NOTHING.to_owned(), shown)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => NOTHING.to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) if text.is_empty() => NOTHING.to_owned(),
+        Value::String(text) => visible(text, CELL_MAX),
+        Value::Array(items) if items.is_empty() => NOTHING.to_owned(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
             visible(&items.join(","), CELL_MAX)
         }
-        Some(other) => visible(&other.to_string(), CELL_MAX),
+        Value::Number(_) | Value::Object(_) => visible(&value.to_string(), CELL_MAX),
     }
 }
 
@@ -147,7 +151,7 @@ mod tests {
     fn cells_are_short_and_safe() {
         let item = json!({
             "name": "a\u{1b}]0;x\u{7}", "up": true, "none": null, "empty": "", "count": 3,
-            "deep": {"list": [1, 2]}, "long": "x".repeat(500),
+            "deep": {"list": [1, 2], "none": []}, "long": "x".repeat(500),
         });
         for (member, shown) in [
             ("name", "a\\u{1b}]0;x\\u{7}"),
@@ -156,6 +160,8 @@ mod tests {
             ("empty", "-"),
             ("count", "3"),
             ("absent.deeper", "-"),
+            ("deep.list", "1,2"),
+            ("deep.none", "-"),
         ] {
             assert_eq!(cell(&item, member), shown, "{member}");
         }

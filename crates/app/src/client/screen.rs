@@ -8,7 +8,7 @@ use drover_domain::text::visible;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::output::{cell, text};
+use super::output::{NOTHING, cell, text};
 
 /// The most characters of one line.
 const LINE_MAX: usize = 300;
@@ -49,7 +49,7 @@ impl Screen {
             let parts: Vec<String> = EVENT
                 .iter()
                 .map(|member| cell(event, member))
-                .filter(|part| part != "-")
+                .filter(|part| part != NOTHING)
                 .collect();
             line(&parts.join("  "));
         }

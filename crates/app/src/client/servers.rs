@@ -35,7 +35,8 @@ pub(crate) enum Command {
     /// Ask the agent of a server now.
     Refresh {
         /// The server's name or number.
-        server: String,
+        #[arg(value_name = "SERVER")]
+        wanted: String,
     },
 }
 
@@ -76,7 +77,7 @@ pub(crate) async fn run(
             output.one(&server, COLUMNS);
             Ok(Code::Success)
         }
-        Command::Refresh { server } => refresh(&server, service, output).await,
+        Command::Refresh { wanted } => refresh(&wanted, service, output).await,
     }
 }
 

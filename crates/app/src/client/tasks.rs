@@ -5,7 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::failure::{Code, Failure};
-use super::output::{Column, Output, cell, line, table, text};
+use super::output::{Column, NOTHING, Output, cell, line, table, text};
 use super::service::Service;
 use super::watch;
 
@@ -124,7 +124,7 @@ pub(crate) fn show(task: &Value) {
         ("left drained", "left_drained"),
     ] {
         let value = cell(task, member);
-        if !matches!(value.as_str(), "-" | "") {
+        if value != NOTHING {
             line(&format!("{label:<13} {value}"));
         }
     }

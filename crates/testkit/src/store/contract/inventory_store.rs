@@ -1,11 +1,15 @@
 //! What [`InventoryStore`](drover_ports::InventoryStore) promises.
 
+use std::time::Duration;
+
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, StatusChange};
 use drover_domain::fleet::{
     ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerStatus,
     VersionState,
 };
+use drover_domain::rollout::task::TaskEnd;
+use drover_domain::workflow::TaskStatus;
 
 use super::ALL;
 use crate::store::fixtures::{
@@ -246,6 +250,32 @@ store_contract! { $ inventory_store => inventory_store_contract;
         let stored = world.fleet().events(None, ALL).await.unwrap().items;
         let stored: Vec<_> = stored.into_iter().rev().map(|stored| stored.event).collect();
         assert_eq!(stored, events);
+    }
+
+    /// Polling a server and ending a task that changed its applications do not stop each other.
+    async fn polling_and_updating_at_once_both_succeed(world) {
+        let names: Vec<String> = (0..40).map(|number| format!("a{number}_1")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (server, keys) = fleet(world, "app01", &names).await;
+        for round in 1..=5_u128 {
+            let task = fixtures::task(round, &keys);
+            world.tasks().start(&fixtures::updates(vec![task.clone()])).await.unwrap();
+            let (claim, _) = world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap().unwrap();
+            let changed = keys.iter().rev().map(|key| (*key, version_change("1.0", &round.to_string(), task.id)));
+            let end = TaskEnd {
+                status: TaskStatus::Succeeded,
+                result: None,
+                error: None,
+                instances: Vec::new(),
+                versions: changed.collect(),
+                events: vec![event(Some(server.key), Some(keys[0]), "updated")],
+            };
+            let upserts = names.iter().map(|name| upsert(observed(name, Some("seen")), None)).collect();
+            let polled = InventoryChange { upserts, ..change(&server) };
+            let (polled, ended) = tokio::join!(world.inventory().store(&polled), world.tasks().finish(&claim, &end, at(9)));
+            polled.and(ended).unwrap();
+        }
+        assert_eq!(world.fleet().versions(keys[0], ALL).await.unwrap().unwrap().items.len(), 6);
     }
 
     /// A thousand applications are stored and loaded like one.

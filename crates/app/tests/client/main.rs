@@ -1,0 +1,11 @@
+//! The client verbs as somebody types them: the built binary against a stub service.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a broken test setup should stop the test"
+)]
+
+mod errors;
+mod lists;
+mod stub;
+mod update;

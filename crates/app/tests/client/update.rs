@@ -1,0 +1,285 @@
+//! Starting an update and watching it.
+
+use std::io::Read as _;
+use std::process::Child;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::stub::{Asked, Done, Stub};
+
+const TASK: &str = "0190b3a4-7c00-7000-8000-000000000001";
+
+fn task(status: &str, outcome: &str) -> Value {
+    json!({
+        "id": TASK, "task_type": "update", "status": status, "progress": 50, "current_task": null,
+        "params": {"app_ids": [1, 2], "distr_url": "http://x/a-1.1.0.zip", "mode": "update"},
+        "created_at": "2026-11-21T08:00:00.000Z", "started_at": null, "completed_at": null,
+        "result": null, "error": (status == "failed").then_some("the artifact is \u{1b}[31mbroken"),
+        "attempt": 1, "requested_by": "admin",
+        "instances": [{
+            "application_id": 1, "name": "jurws_1", "server": "web1", "batch": "even", "haproxy_server": "s1",
+            "outcome": outcome, "detail": null, "version_before": "1.0.0", "version_after": "1.1.0",
+        }],
+        "runs": [], "left_drained": [],
+    })
+}
+
+fn event(sequence: i64, message: &str) -> Value {
+    json!({"sequence": sequence, "at": "2026-11-21T08:00:01.000Z", "kind": "ok", "play": "Even", "task": "drain",
+        "host": "web1", "status": null, "message": message})
+}
+
+/// A service whose task is processing twice and then ends as `ending`.
+fn ends(ending: &'static str) -> impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static {
+    let looks = AtomicUsize::new(0);
+    move |asked| {
+        let path = asked.line.split(['?']).next().unwrap();
+        match path {
+            "GET /api/v1/applications" => (
+                200,
+                json!({"items": [{"id": 1}, {"id": 2}], "next_cursor": null}),
+            ),
+            "POST /api/v1/applications/batch_update" => (
+                202,
+                json!({"success": true, "message": "ok", "task_ids": [TASK], "groups_count": 1}),
+            ),
+            _ if path.ends_with("/events") => {
+                let events = if asked.line.contains("cursor=two") {
+                    json!({"items": [event(2, "second")], "next_cursor": "three"})
+                } else if asked.line.contains("cursor=three") {
+                    json!({"items": [], "next_cursor": null})
+                } else {
+                    json!({"items": [event(1, "first\u{1b}")], "next_cursor": "two"})
+                };
+                (200, events)
+            }
+            _ => match looks.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => (200, task("processing", "draining")),
+                _ => (200, task(ending, "done")),
+            },
+        }
+    }
+}
+
+const UPDATE: [&str; 5] = [
+    "update",
+    "--group",
+    "jurws",
+    "--distr-url",
+    "http://x/a-1.1.0.zip",
+];
+
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    UPDATE.iter().copied().chain(more.iter().copied()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_becomes_the_numbers_of_its_applications() {
+    let stub = Stub::start(ends("completed")).await;
+    let more = [
+        "--mode",
+        "deliver",
+        "--orchestrator",
+        "o.yml",
+        "--drain-minutes",
+        "0.5",
+        "--idempotency-key",
+        "k1",
+    ];
+    let done = stub.drover(&with(&more));
+    assert_eq!(
+        (done.code, done.out.trim()),
+        (Some(0), TASK),
+        "{}",
+        done.err
+    );
+    let asked = stub.asked();
+    assert_eq!(
+        asked[0].line,
+        "GET /api/v1/applications?group=jurws&limit=200"
+    );
+    assert_eq!(
+        asked[1].body,
+        json!({"app_ids": [1, 2], "distr_url": "http://x/a-1.1.0.zip", "mode": "deliver",
+            "orchestrator_playbook": "o.yml", "drain_wait_time": 0.5})
+    );
+    assert_eq!(asked[1].idempotency_key.as_deref(), Some("k1"));
+
+    let done = stub.drover(&["update", "--app", "3", "4", "--distr-url", "u", "--json"]);
+    assert_eq!(done.json()["task_ids"], json!([TASK]));
+    let last = stub.asked().pop().unwrap();
+    assert_eq!(last.body, json!({"app_ids": [3, 4], "distr_url": "u"}));
+    assert_eq!(last.idempotency_key.unwrap().len(), 32);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_group_starts_nothing() {
+    let stub = Stub::start(|_| (200, json!({"items": [], "next_cursor": null}))).await;
+    let done = stub.drover(&UPDATE);
+    assert_eq!(
+        (done.code, done.out.as_str(), stub.asked().len()),
+        (Some(5), "", 1)
+    );
+    assert!(
+        done.err.contains("the group `jurws` has no applications"),
+        "{}",
+        done.err
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_tells_how_a_watched_update_ended() {
+    for (ending, code) in [
+        ("completed", 0),
+        ("failed", 1),
+        ("cancelled", 3),
+        ("unknown", 9),
+    ] {
+        let stub = Stub::start(ends(ending)).await;
+        let done = stub.drover(&with(&["--watch"]));
+        assert_eq!(done.code, Some(code), "{ending}: {}", done.err);
+        let lines = done.lines();
+        assert_eq!(lines[1], format!("status {ending}"));
+        assert!(
+            lines.contains(&"jurws_1 web1 even s1 done 1.0.0 1.1.0 -".to_owned()),
+            "{}",
+            done.out
+        );
+        if ending == "failed" {
+            assert!(
+                done.out.contains("the artifact is \\u{1b}[31mbroken"),
+                "{}",
+                done.out
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_terminal_each_event_is_one_line_told_once() {
+    let stub = Stub::start(ends("completed")).await;
+    let done = stub.drover(&with(&["--watch"]));
+    let lines: Vec<&str> = done.err.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            format!("update of 2 applications accepted as {TASK}").as_str(),
+            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  first\\u{1b}",
+            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  second",
+            &format!("task {TASK}  processing"),
+            &format!("task {TASK}  completed"),
+        ]
+    );
+    assert!(!done.err.contains('\u{1b}') && !done.out.contains('\u{1b}'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_update_is_json_for_programs() {
+    let stub = Stub::start(ends("failed")).await;
+    let done = stub.drover(&with(&["--watch", "--json"]));
+    assert_eq!(done.code, Some(1), "{}", done.err);
+    assert_eq!(
+        done.json(),
+        json!({"items": [task("failed", "done")], "next_cursor": null})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_runs_out_is_7_and_says_that_the_update_goes_on() {
+    let stub = Stub::start(ends("processing")).await;
+    let done = stub.drover(&with(&["--watch", "--timeout", "1"]));
+    assert_eq!(
+        (done.code, done.out.as_str()),
+        (Some(7), ""),
+        "{}",
+        done.err
+    );
+    assert!(
+        done.err.contains(&format!(
+            "the update goes on: `drover tasks show {TASK} --watch`"
+        )),
+        "{}",
+        done.err
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_detaches_and_leaves_the_update_alone() {
+    let stub = Stub::start(ends("processing")).await;
+    let mut child = stub.start_drover(&["tasks", "show", TASK, "--watch"]);
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    // The first line says that watching has begun, so the interrupt is waited for.
+    while !said.contains("processing") {
+        let mut piece = [0; 256];
+        let length = stderr.read(&mut piece).unwrap();
+        assert!(length > 0, "{said}");
+        said.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    interrupt(&child);
+    stderr.read_to_string(&mut said).unwrap();
+    let done = Done::from(child.wait_with_output().unwrap());
+    assert_eq!((done.code, done.out.as_str()), (Some(130), ""), "{said}");
+    assert!(said.contains("detached; the update goes on"), "{said}");
+    assert!(
+        stub.asked()
+            .iter()
+            .all(|asked| asked.line.starts_with("GET "))
+    );
+}
+
+fn interrupt(child: &Child) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the standard library sends no signals"
+    )]
+    let sent = std::process::Command::new("kill")
+        .arg("-INT")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_restarts_is_waited_for() {
+    let looks = AtomicUsize::new(0);
+    let inner = ends("completed");
+    let stub = Stub::start(move |asked| match looks.fetch_add(1, Ordering::Relaxed) {
+        3 | 4 => (
+            503,
+            json!({"title": "Unavailable", "detail": "the database does not answer"}),
+        ),
+        _ => inner(asked),
+    })
+    .await;
+    let done = stub.drover(&["tasks", "show", TASK, "--watch"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert_eq!(
+        done.err
+            .matches("the database does not answer; trying again")
+            .count(),
+        1,
+        "{}",
+        done.err
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_shown_with_its_parts() {
+    let stub = Stub::start(|_| (200, task("failed", "rolled_back"))).await;
+    let done = stub.drover(&["tasks", "show", TASK]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    let lines = done.lines();
+    assert_eq!(lines[0], format!("task {TASK}"));
+    assert!(
+        lines.contains(&"error the artifact is \\u{1b}[31mbroken".to_owned()),
+        "{}",
+        done.out
+    );
+    assert_eq!(
+        stub.drover(&["tasks", "show", TASK, "-o", "json"]).json(),
+        task("failed", "rolled_back")
+    );
+}
