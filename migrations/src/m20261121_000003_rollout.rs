@@ -39,6 +39,7 @@ CREATE TABLE update_tasks (
         'pending', 'queued', 'running', 'retrying', 'waiting', 'succeeded', 'failed', 'timed_out', 'cancelled',
         'skipped', 'unknown')),
     application_ids {json} NOT NULL,
+    concurrency_keys {json} NOT NULL DEFAULT '[]',
     artifact_url TEXT NOT NULL CHECK (length(artifact_url) BETWEEN 1 AND 2048),
     mode TEXT NOT NULL CHECK (mode IN ('update', 'deliver')),
     orchestrator TEXT NOT NULL CHECK (length(orchestrator) <= 4096),

@@ -73,7 +73,8 @@ pub trait UpdateTasks: Send + Sync {
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError>;
 
     /// Takes the oldest task that is queued, or running under a lease that ran out, and counts its
-    /// attempt up. Two workers never get one task.
+    /// attempt up. Two workers never get one task, and no task is taken while another one that
+    /// shares a concurrency key with it is running.
     ///
     /// # Errors
     ///
@@ -112,7 +113,8 @@ pub trait UpdateTasks: Send + Sync {
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError>;
 
     /// Ends the task and gives up the claim: status, instances, versions of applications with their
-    /// history, events, in one transaction.
+    /// history, events, in one transaction. A change that polling saw first, while the task ran, is
+    /// the task's: it is in the history once.
     ///
     /// # Errors
     ///

@@ -150,6 +150,26 @@ impl Dialect {
         }
     }
 
+    /// Waits until no other transaction claims, until this one ends; SQLite has one writer anyway.
+    pub(crate) const fn claiming_turn(self) -> Option<&'static str> {
+        match self {
+            // "claim" in ASCII; no other program uses it for its advisory locks.
+            Self::Postgres => Some("SELECT pg_advisory_xact_lock(427153811821)"),
+            Self::Sqlite => None,
+        }
+    }
+
+    /// Whether two columns with JSON lists of texts have an element in common.
+    pub(crate) fn shares_an_element(self, one: &str, other: &str) -> String {
+        let elements = match self {
+            Self::Postgres => "jsonb_array_elements_text",
+            Self::Sqlite => "json_each",
+        };
+        format!(
+            "EXISTS (SELECT 1 FROM {elements}({one}) x JOIN {elements}({other}) y ON x.value = y.value)"
+        )
+    }
+
     /// Passes over rows that somebody else has locked.
     pub(crate) const fn skipping_locked(self) -> &'static str {
         match self {

@@ -32,6 +32,7 @@ rows! {
         id: String => Uuid,
         status: &'static str => Text,
         application_ids: Vec<i64> => Json,
+        concurrency_keys: &'a [String] => Json,
         artifact_url: &'a str => Text,
         mode: &'static str => Text,
         orchestrator: &'a str => Text,
@@ -150,13 +151,21 @@ impl UpdateTasks for SeaOrmStore {
     ) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
         let session = self.write("claim an update task").await?;
         let (dialect, now) = (session.dialect, session.dialect.now());
+        // Two workers that claim at the same time must see each other's task: one after the other.
+        if let Some(turn) = dialect.claiming_turn() {
+            session.execute(Sql::new(turn)).await?;
+        }
+        let shared = dialect.shares_an_element("q.concurrency_keys", "o.concurrency_keys");
         let text = format!(
             "UPDATE update_tasks SET
                  status = 'running', attempt = attempt + 1, worker = $1, lease_until = {now} + $2,
                  started_at = COALESCE(started_at, {now})
              WHERE position = (
                  SELECT q.position FROM update_tasks q
-                 WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= {now} + 999999999)
+                 WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= {now})
+                   AND NOT EXISTS (
+                       SELECT 1 FROM update_tasks o
+                       WHERE o.status = 'running' AND o.position <> q.position AND {shared})
                  ORDER BY q.position LIMIT 1{})
              RETURNING CAST(id AS text) AS id, attempt",
             dialect.skipping_locked(),
@@ -228,16 +237,17 @@ impl UpdateTasks for SeaOrmStore {
     async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
         let session = self.write("end an update task").await?;
         let change = "status = $4, result = $5, error = $6, finished_at = $7, worker = NULL, lease_until = NULL, \
-                      current_step = NULL";
+                      current_step = NULL, progress = $8";
         change_held(&session, claim, change, |sql| {
             sql.bind(end.status.as_str())
                 .optional_text(end.result.as_deref())
                 .optional_text(end.error.as_deref())
                 .bind(at.as_micros())
+                .bind(i64::from(end.progress))
         })
         .await?;
         update_instances(&session, claim.task, &end.instances).await?;
-        change_versions(&session, end).await?;
+        change_versions(&session, claim.task, end).await?;
         insert_events(&session, &end.events).await?;
         session.commit().await
     }
@@ -364,7 +374,7 @@ async fn insert_tasks(session: &Session, tasks: &[UpdateTask]) -> Result<(), Sto
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = "id, status, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
+    let columns = "id, status, application_ids, concurrency_keys, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
                    actor, request_id, attempt, created_at, started_at, finished_at, progress, current_step, result, error";
     let text = format!(
         "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
@@ -397,6 +407,7 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
             .iter()
             .map(|key| key.get())
             .collect(),
+        concurrency_keys: &task.concurrency_keys,
         artifact_url: task.request.artifact.as_str(),
         mode: task.request.mode.as_str(),
         orchestrator: &task.request.orchestrator,
@@ -610,7 +621,7 @@ async fn insert_job_events(
         .map(|_| ())
 }
 
-async fn change_versions(session: &Session, end: &TaskEnd) -> Result<(), StoreError> {
+async fn change_versions(session: &Session, task: TaskId, end: &TaskEnd) -> Result<(), StoreError> {
     if end.versions.is_empty() {
         return Ok(());
     }
@@ -644,5 +655,18 @@ async fn change_versions(session: &Session, end: &TaskEnd) -> Result<(), StoreEr
         session.dialect.rows::<VersionChangeRow<'_>>(1, "l"),
     );
     session.execute(Sql::new(text).rows(&history)).await?;
+    // What polling saw first is told again with its cause, not twice.
+    let text = format!(
+        "DELETE FROM application_version_history
+         WHERE change_source = 'polling'
+           AND changed_at >= (SELECT t.started_at FROM update_tasks t WHERE t.id = {})
+           AND EXISTS (SELECT 1 FROM {} WHERE r.application_id = application_version_history.application_id
+                       AND r.new_version = application_version_history.new_version)",
+        session.dialect.uuid(2),
+        session.dialect.rows::<VersionChangeRow<'_>>(1, "r"),
+    );
+    session
+        .execute(Sql::new(text).rows(&history).id(task))
+        .await?;
     insert_versions(session, &history, "a.id = r.application_id", None).await
 }

@@ -1,6 +1,6 @@
 //! What the executor template needs to know of the fleet, loaded once per update.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::balancer::{BackendKey, BalancerServerKey, InstanceKey};
 use crate::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, SettingsLayer};
@@ -12,6 +12,26 @@ use crate::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, Setting
 pub struct FleetSnapshot {
     /// By application; an application that does not exist is absent.
     pub targets: BTreeMap<ApplicationKey, Target>,
+}
+
+impl FleetSnapshot {
+    /// What an update of these applications has to itself while it runs: their groups, and the
+    /// HAProxy backends they stand in. Two updates of one backend at a time could together drain
+    /// all of it.
+    #[must_use]
+    pub fn concurrency_keys(&self, applications: &[ApplicationKey]) -> Vec<String> {
+        let targets = || applications.iter().filter_map(|key| self.targets.get(key));
+        let groups =
+            targets().filter_map(|target| Some(format!("group:{}", target.group.as_ref()?.key)));
+        let backends = targets()
+            .flat_map(|target| &target.balancer_servers)
+            .map(|server| format!("backend:{}", server.backend));
+        groups
+            .chain(backends)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
 }
 
 /// One application and what surrounds it.

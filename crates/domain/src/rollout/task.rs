@@ -125,6 +125,8 @@ pub struct UpdateTask {
     pub playbook_path: String,
     /// Who asked.
     pub origin: Origin,
+    /// What it has to itself while it runs: no two running tasks share one of these.
+    pub concurrency_keys: Vec<String>,
     /// Where it stands.
     pub status: TaskStatus,
     /// How often it was claimed; the fencing token of every write about it.
@@ -153,6 +155,7 @@ impl UpdateTask {
         request: UpdateRequest,
         playbook_path: String,
         origin: Origin,
+        concurrency_keys: Vec<String>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -160,6 +163,7 @@ impl UpdateTask {
             request,
             playbook_path,
             origin,
+            concurrency_keys,
             status: TaskStatus::Queued,
             attempt: 0,
             created_at: now,
@@ -404,6 +408,8 @@ pub struct RunProgress {
 pub struct TaskEnd {
     /// Its final status.
     pub status: TaskStatus,
+    /// How far it came, 0 to 100.
+    pub progress: u8,
     /// How it ended, in a sentence.
     pub result: Option<String>,
     /// Why it failed, in a sentence.

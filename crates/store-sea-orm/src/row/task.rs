@@ -17,7 +17,8 @@ use crate::session::Row;
 
 /// What a query for [`TaskRow`] starts with.
 pub(crate) const SELECT_TASK: &str = "
-SELECT position, CAST(id AS text) AS id, status, CAST(application_ids AS text) AS application_ids, artifact_url, mode,
+SELECT position, CAST(id AS text) AS id, status, CAST(application_ids AS text) AS application_ids,
+       CAST(concurrency_keys AS text) AS concurrency_keys, artifact_url, mode,
        orchestrator, drain_wait_minutes, playbook_path, actor, request_id, attempt, created_at, started_at, finished_at,
        progress, current_step, result, error
 FROM update_tasks
@@ -30,6 +31,7 @@ pub(crate) struct TaskRow {
     id: String,
     status: String,
     application_ids: String,
+    concurrency_keys: String,
     artifact_url: String,
     mode: String,
     orchestrator: String,
@@ -56,12 +58,14 @@ impl TaskRow {
     pub(crate) fn read(self) -> Result<(i64, UpdateTask), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.id);
         let applications: Vec<i64> = stored.shape("list of applications", &self.application_ids)?;
+        let concurrency_keys = stored.shape("list of concurrency keys", &self.concurrency_keys)?;
         let artifact = ArtifactUrl::parse(&self.artifact_url)
             .map_err(|error| stored.corrupt(error.to_string()))?;
         let drain_wait = DrainWait::parse(self.drain_wait_minutes)
             .map_err(|error| stored.corrupt(error.to_string()))?;
         let task = UpdateTask {
             id: stored.id("identifier", &self.id)?,
+            concurrency_keys,
             request: UpdateRequest {
                 applications: applications.into_iter().map(Key::new).collect(),
                 artifact,

@@ -189,6 +189,7 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
         request,
         "update-app.yml".to_owned(),
         origin,
+        Vec::new(),
         at(10),
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! [`database`] hands out a database of its own on one server that every test of a run shares, also
 //! between processes (nextest starts one per test). Each process holds a shared lock on a file of the
-//! server for as long as it lives; a watchdog stops the server once nobody has held it for three
+//! server for as long as it lives; a watchdog stops the server once nobody has held it for five
 //! seconds, however the last process ended. [`Cluster::private`] is a server for one test alone.
 //!
 //! PostgreSQL must be installed; that it is missing is a failure, not a reason to skip.
@@ -251,7 +251,7 @@ impl Drop for Cluster {
     }
 }
 
-// Takes the shared lock that keeps the server alive. The watchdog removes the directory while it
+// Takes the shared lock that keeps the server alive. The watchdog moves the directory away while it
 // holds the lock alone: a lock on a file that is no longer there is worth nothing.
 fn hold(directory: &Path) -> File {
     loop {
@@ -288,7 +288,7 @@ fn watch(directory: &Path) {
             while sleep 1; do
                 if flock --exclusive --nonblock 9; then
                     idle=$((idle + 1))
-                    [ "$idle" -lt 3 ] || break
+                    [ "$idle" -lt 5 ] || break
                     flock --unlock 9
                 else
                     idle=0
@@ -302,7 +302,8 @@ fn watch(directory: &Path) {
                     waited=$((waited + 1))
                 done
             fi
-            rm -rf "$1"
+            # Out of the way first: the next server may use the name while this one is removed.
+            mv "$1" "$1.gone" && rm -rf "$1.gone"
         ) &
     "#;
     let mut shell = command(Path::new("/bin/sh"));

@@ -16,6 +16,7 @@ use drover_domain::workflow::TaskStatus;
 use drover_ports::Claim;
 
 use super::patience::{Interrupted, patiently};
+use super::track::progress;
 use super::worker::UpdateWorker;
 
 /// How the runs of a task ended.
@@ -72,6 +73,10 @@ impl UpdateWorker {
         let result = (!instances.is_empty()).then(|| summary(&instances));
         let end = TaskEnd {
             status: outcome.status,
+            progress: match outcome.status {
+                TaskStatus::Succeeded => 100,
+                _ => progress(&instances).min(99),
+            },
             result,
             error: outcome.error,
             instances,

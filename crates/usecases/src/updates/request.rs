@@ -212,11 +212,13 @@ impl Updates {
             };
             prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
                 .map_err(RequestError::from_unprepared)?;
+            let keys = snapshot.concurrency_keys(&request.applications);
             tasks.push(UpdateTask::queued(
                 id,
                 request,
                 group.playbook_path,
                 order.origin.clone(),
+                keys,
                 now,
             ));
         }

@@ -140,6 +140,15 @@ impl Harness {
             .collect()
     }
 
+    /// Lets the agents of `s1` and `s2` tell this version from now on.
+    pub(crate) async fn tell_version(&self, version: &str) {
+        for number in 1..=2 {
+            let server = self.server(&format!("s{number}")).await;
+            self.agents
+                .arrange(address(&server), Agent::Answers(sight(number, version)));
+        }
+    }
+
     /// Asks for an update of everything and returns its only task.
     pub(crate) async fn update(&self) -> TaskId {
         let accepted = self

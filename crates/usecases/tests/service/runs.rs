@@ -16,6 +16,7 @@ async fn a_play_that_goes_well_completes_the_task() {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, successful());
     let task = harness.update().await;
+    harness.tell_version("1.1.0").await;
     let workers = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(

@@ -353,6 +353,26 @@ fn a_context_without_a_part_names_it() {
 }
 
 #[test]
+fn an_update_has_its_groups_and_backends_to_itself() {
+    let fleet = snapshot(vec![
+        target(1, "a_1", "s1", Some(7)),
+        target(2, "a_1", "s2", Some(7)),
+        target(3, "b_1", "s3", None),
+    ]);
+    let keys = |applications: &[i64]| {
+        fleet.concurrency_keys(
+            &applications
+                .iter()
+                .copied()
+                .map(Key::new)
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(keys(&[1, 2, 3]), ["backend:7"]);
+    assert_eq!(keys(&[3]), Vec::<String>::new());
+}
+
+#[test]
 fn a_thousand_applications_are_prepared_in_one_run() {
     let targets = (0..1_000).map(|key| {
         target(

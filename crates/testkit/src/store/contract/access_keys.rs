@@ -23,6 +23,10 @@ store_contract! { $ access_keys => access_keys_contract;
     /// Of several nodes that start at once, one stores its first key.
     async fn one_of_many_stores_the_first_key(world) {
         let keys: Vec<_> = (0..4).map(|number| api_key(&format!("{number:016x}"), Role::Admin)).collect();
+        // So that each has a connection of its own when it matters.
+        let asked = |key| world.keys().find(key);
+        let (a, b, c, d) = tokio::join!(asked("a"), asked("b"), asked("c"), asked("d"));
+        a.and(b).and(c).and(d).unwrap();
         let (a, b, c, d) = tokio::join!(
             world.keys().insert_first(&keys[0]),
             world.keys().insert_first(&keys[1]),

@@ -263,6 +263,7 @@ store_contract! { $ inventory_store => inventory_store_contract;
             let (claim, _) = world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap().unwrap();
             let changed = keys.iter().rev().map(|key| (*key, version_change("1.0", &round.to_string(), task.id)));
             let end = TaskEnd {
+                progress: 100,
                 status: TaskStatus::Succeeded,
                 result: None,
                 error: None,

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use drover_domain::Key;
-use drover_domain::fleet::ApplicationKey;
+use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
+use drover_domain::fleet::{
+    ApplicationKey, ChangeSource, ChangedBy, ObservedApplication, VersionChange,
+};
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::task::{
     ArtifactUrl, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskEnd, TaskId,
     TaskInstance, TaskRun, UpdateMode, UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
+use drover_domain::{Key, Timestamp};
 use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError};
 
 use super::ALL;
@@ -62,6 +65,7 @@ fn keyed(tasks: Vec<UpdateTask>, scope: &str, key: &str, digest: u8) -> NewUpdat
 fn end(status: TaskStatus) -> TaskEnd {
     TaskEnd {
         status,
+        progress: 88,
         result: Some(format!("2 instances done {HOSTILE}")),
         error: None,
         instances: Vec::new(),
@@ -407,6 +411,7 @@ store_contract! { $ update_tasks => update_tasks_contract;
         let stored = detail(world, held.task).await;
         assert_eq!((stored.task.status, stored.task.finished_at), (TaskStatus::Failed, Some(at(40))));
         assert_eq!((stored.task.result, stored.task.error, stored.task.current), (end.result, end.error, None));
+        assert_eq!(stored.task.progress, end.progress);
         assert_eq!(stored.instances, [done, instances[1].clone()]);
         let updated = world.fleet().application(applications[0]).await.unwrap().unwrap();
         assert_eq!(updated.observed.version, change.new);
@@ -417,6 +422,60 @@ store_contract! { $ update_tasks => update_tasks_contract;
         assert_eq!(world.fleet().events(None, ALL).await.unwrap().items[0].event, told);
         every_write_is_stale(world, &held).await;
         assert_eq!(world.tasks().claim("worker", LEASE).await.unwrap(), None);
+    }
+
+    /// While a task runs, no other with one of its concurrency keys is taken; the next one is.
+    async fn tasks_that_share_a_concurrency_key_run_one_after_the_other(world) {
+        let keyed = |number, names: &[&str]| UpdateTask {
+            concurrency_keys: names.iter().map(|key| (*key).to_owned()).collect(),
+            ..task(number, &keys(1))
+        };
+        let first = keyed(1, &["backend:1", "group:1"]);
+        let blocked = keyed(2, &["group:2", "backend:1"]);
+        let free = keyed(3, &["group:3"]);
+        start(world, vec![first.clone(), blocked.clone(), free.clone()]).await;
+        let (held, detail) = claim(world, "one", LEASE).await;
+        assert_eq!(detail.task.concurrency_keys, first.concurrency_keys);
+        let (other, _) = claim(world, "two", LEASE).await;
+        assert_eq!((held.task, other.task), (first.id, free.id));
+        assert_eq!(world.tasks().claim("three", LEASE).await.unwrap(), None);
+        world.tasks().finish(&held, &end(TaskStatus::Succeeded), at(40)).await.unwrap();
+        assert_eq!(claim(world, "three", LEASE).await.0.task, blocked.id);
+    }
+
+    /// A change that polling saw while the task ran is the task's, and told once.
+    async fn a_change_that_polling_saw_first_is_the_tasks(world) {
+        let (server, applications) = fleet(world, "app01", &["jurws_1"]).await;
+        start(world, vec![task(1, &applications)]).await;
+        let (held, _) = claim(world, "worker", LEASE).await;
+        // Later than any claim by the database's clock.
+        let seen_at = Timestamp::from_micros(i64::MAX / 2);
+        let change = VersionChange {
+            changed_at: seen_at,
+            changed_by: ChangedBy::Agent,
+            source: ChangeSource::Polling,
+            task: None,
+            ..version_change("1.0", "2.0", held.task)
+        };
+        let known = world.inventory().load(server.key).await.unwrap().unwrap();
+        let observed = ObservedApplication {
+            version: change.new.clone(),
+            ..known.applications[0].observed.clone()
+        };
+        let upsert = ApplicationUpsert { observed, resolution: None, version: Some(change) };
+        let polled = InventoryChange {
+            server: known.server,
+            upserts: vec![upsert],
+            statuses: Vec::new(),
+            events: Vec::new(),
+        };
+        world.inventory().store(&polled).await.unwrap();
+        let before = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items.len();
+        let mine = version_change("1.0", "2.0", held.task);
+        let end = TaskEnd { versions: vec![(applications[0], mine.clone())], ..end(TaskStatus::Succeeded) };
+        world.tasks().finish(&held, &end, at(40)).await.unwrap();
+        let after = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items;
+        assert_eq!((after.len(), &after[0].1), (before, &mine));
     }
 
     /// A task that ended is never claimed again, whatever its end was.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
+use drover_domain::fleet::ChangeSource;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::{
     RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun, UpdateTask,
@@ -23,6 +24,17 @@ pub(super) struct StoredTask {
 }
 
 impl StoredTask {
+    fn blocks(&self, other: &Self) -> bool {
+        let keys = &other.detail.task.concurrency_keys;
+        self.detail.task.status == TaskStatus::Running
+            && self
+                .detail
+                .task
+                .concurrency_keys
+                .iter()
+                .any(|key| keys.contains(key))
+    }
+
     fn is_claimable(&self, now: Instant) -> bool {
         match self.detail.task.status {
             TaskStatus::Queued => true,
@@ -138,11 +150,18 @@ impl UpdateTasks for MemoryStore {
     ) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
         let mut state = self.state("claim an update task")?;
         let now = Instant::now();
-        let Some(stored) = state
+        let claimable = state
             .tasks
-            .values_mut()
-            .find(|stored| stored.is_claimable(now))
-        else {
+            .iter()
+            .filter(|(_, stored)| stored.is_claimable(now))
+            .find(|(position, stored)| {
+                !state
+                    .tasks
+                    .iter()
+                    .any(|(other, running)| other != *position && running.blocks(stored))
+            })
+            .map(|(position, _)| *position);
+        let Some(stored) = claimable.and_then(|position| state.tasks.get_mut(&position)) else {
             return Ok(None);
         };
         let task = &mut stored.detail.task;
@@ -225,6 +244,8 @@ impl UpdateTasks for MemoryStore {
         task.result.clone_from(&end.result);
         task.error.clone_from(&end.error);
         task.finished_at = Some(at);
+        task.progress = end.progress;
+        let started_at = task.started_at;
         task.current = None;
         stored.worker = None;
         stored.lease_until = None;
@@ -232,6 +253,12 @@ impl UpdateTasks for MemoryStore {
         for (application, change) in &end.versions {
             if let Some(stored) = state.applications.get_mut(&application.get()) {
                 stored.observed.version = change.new.clone();
+                state.versions.retain(|_, (of, known)| {
+                    *of != *application
+                        || known.source != ChangeSource::Polling
+                        || Some(known.changed_at) < started_at
+                        || known.new.version != change.new.version
+                });
                 state.record_version(*application, change);
             }
         }
