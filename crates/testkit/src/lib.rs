@@ -18,3 +18,10 @@ pub mod clock;
 pub mod eventually;
 pub mod runner;
 pub mod store;
+
+/// The suites by name; the macros they export look their cases up here.
+pub mod suites {
+    pub use crate::agent;
+    pub use crate::runner;
+    pub use crate::store::contract::*;
+}

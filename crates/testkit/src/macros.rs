@@ -2,9 +2,10 @@
 
 /// Defines the cases of a port's contract and a macro that makes one `#[tokio::test]` of each.
 ///
-/// `contract! { $ name => name_contract in path for Type; /// promise\n async fn case(world) { … } … }`
+/// The `$` is handed in so that the inner macro can use it. The module is the suite's name in
+/// `suites`, where the exported macro finds the cases; the type is the world a case is given.
 macro_rules! contract {
-    ($d:tt $export:ident in $path:path, for $world:ty;
+    ($d:tt $module:ident => $export:ident for $world:ty;
      $( $(#[doc = $doc:literal])* async fn $case:ident($arg:ident) $body:block )+) => {
         $( $(#[doc = $doc])*
            ///
@@ -20,7 +21,7 @@ macro_rules! contract {
                 #[tokio::test]
                 async fn $case() {
                     let world = $d fresh().await;
-                    $path::$case(&world).await;
+                    $crate::suites::$module::$case(&world).await;
                 }
             )+ };
         }

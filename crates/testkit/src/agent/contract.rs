@@ -137,32 +137,7 @@ fn assert_unreadable(failures: &[(&'static str, AgentError)], agent: &AgentAddre
     }
 }
 
-// As `contract!` of the crate, with a module name in place of a path, to which nothing can be joined.
-macro_rules! cases {
-    ($d:tt $export:ident in $module:ident, for $world:ty;
-     $( $(#[doc = $doc:literal])* async fn $case:ident($arg:ident) $body:block )+) => {
-        $( $(#[doc = $doc])*
-           ///
-           /// # Panics
-           ///
-           /// If the promise is broken.
-           pub async fn $case($arg: &$world) $body )+
-
-        /// One `#[tokio::test]` per case; the argument is an `async fn` that sets up an empty world.
-        #[macro_export]
-        macro_rules! $export {
-            ($d fresh:path) => { $(
-                #[tokio::test]
-                async fn $case() {
-                    let world = $d fresh().await;
-                    $d crate::$module::$case(&world).await;
-                }
-            )+ };
-        }
-    };
-}
-
-cases! { $ agent_gateway_contract in agent, for dyn AgentWorld;
+contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
     /// An agent that answers is there.
     async fn an_answering_agent_is_there(world) {
         let agent = world.arrange(Agent::Answers(sight())).await;

@@ -56,36 +56,11 @@ pub async fn until_waiting(world: &dyn RunnerWorld, count: u32) {
     .await;
 }
 
-// A path in a macro argument cannot be continued, so the module's name is handed in.
-macro_rules! cases {
-    ($d:tt $export:ident in $module:ident, for $world:ty;
-     $( $(#[doc = $doc:literal])* async fn $case:ident($arg:ident) $body:block )+) => {
-        $( $(#[doc = $doc])*
-           ///
-           /// # Panics
-           ///
-           /// If the promise is broken.
-           pub async fn $case($arg: &$world) $body )+
-
-        /// One `#[tokio::test]` per case; the argument is an `async fn` that sets up an empty world.
-        #[macro_export]
-        macro_rules! $export {
-            ($d fresh:path) => { $(
-                #[tokio::test]
-                async fn $case() {
-                    let world = $d fresh().await;
-                    $d crate::$module::$case(&world).await;
-                }
-            )+ };
-        }
-    };
-}
-
 fn of_kind(events: &[JobEvent], kind: JobEventKind) -> Vec<&JobEvent> {
     events.iter().filter(|event| event.kind == kind).collect()
 }
 
-cases! { $ playbook_runner_contract in runner, for dyn RunnerWorld;
+contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
     /// A play's events come in order and without gaps, its variables reach it literally, and what was
     /// said can be read again from any place with the same numbers.
     async fn a_play_tells_its_story(world) {

@@ -1,32 +1,4 @@
-//! The macro that defines a suite over a [`World`](super::World).
-
-/// Defines the cases of a port's contract and a macro that makes one `#[tokio::test]` of each.
-///
-/// The `$` is handed in so that the inner macro can use it; the module is the one the suite stands in.
-macro_rules! store_contract {
-    ($d:tt $module:ident => $export:ident;
-     $( $(#[doc = $doc:literal])* async fn $case:ident($world:ident) $body:block )+) => {
-        $( $(#[doc = $doc])*
-           ///
-           /// # Panics
-           ///
-           /// If the promise is broken.
-           pub async fn $case($world: &$crate::store::World) $body )+
-
-        /// One `#[tokio::test]` per case; the argument is an `async fn() -> World` that sets up an
-        /// empty store.
-        #[macro_export]
-        macro_rules! $export {
-            ($d fresh:path) => { $(
-                #[tokio::test]
-                async fn $case() {
-                    let world = $d fresh().await;
-                    $crate::store::contract::$module::$case(&world).await;
-                }
-            )+ };
-        }
-    };
-}
+//! All store suites at once.
 
 /// Makes every case of every store suite a test, one module per port; the argument is an
 /// `async fn() -> World` that sets up an empty store.

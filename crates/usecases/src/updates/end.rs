@@ -73,9 +73,10 @@ impl UpdateWorker {
         let result = (!instances.is_empty()).then(|| summary(&instances));
         let end = TaskEnd {
             status: outcome.status,
-            progress: match outcome.status {
-                TaskStatus::Succeeded => 100,
-                _ => progress(&instances).min(99),
+            progress: if outcome.status == TaskStatus::Succeeded {
+                100
+            } else {
+                progress(&instances).min(99)
             },
             result,
             error: outcome.error,

@@ -176,7 +176,7 @@ impl Harness {
 
     /// Waits until the task is over.
     pub(crate) async fn until_over(&self, task: TaskId) -> TaskDetail {
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_mins(1), || async {
             let detail = self.task(task).await;
             if detail.task.finished_at.is_some() {
                 Ok(detail)
@@ -189,7 +189,7 @@ impl Harness {
 
     /// Waits until the task is claimed for the `attempt`th time.
     pub(crate) async fn until_attempt(&self, task: TaskId, attempt: u32) {
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_mins(1), || async {
             let found = self.task(task).await.task.attempt;
             if found == attempt {
                 Ok(())
@@ -202,7 +202,7 @@ impl Harness {
 
     /// Waits until a play waits for its release.
     pub(crate) async fn until_held(&self) {
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_mins(1), || async {
             if self.runner.holds() > 0 {
                 Ok(())
             } else {

@@ -4,7 +4,7 @@ use drover_domain::access::{KeyDigest, Role};
 
 use crate::store::fixtures::api_key;
 
-store_contract! { $ access_keys => access_keys_contract;
+contract! { $ access_keys => access_keys_contract for crate::store::World;
     /// The first key is stored and read equal.
     async fn the_first_key_is_read_equal(world) {
         let key = api_key("0123456789abcdef", Role::Admin);

@@ -75,7 +75,7 @@ async fn actions(world: &World) -> Vec<(ApplicationKey, String)> {
         .collect()
 }
 
-store_contract! { $ balancer_store => balancer_store_contract;
+contract! { $ balancer_store => balancer_store_contract for World;
     /// Discovered instances are active, new, and in the order of their names.
     async fn discovered_instances_are_active(world) {
         let node = node(world).await;

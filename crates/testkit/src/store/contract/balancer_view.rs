@@ -5,7 +5,7 @@ use drover_domain::Key;
 use super::{ALL, two_after};
 use crate::store::fixtures::{at, balancer, balancer_server, sync};
 
-store_contract! { $ balancer_view => balancer_view_contract;
+contract! { $ balancer_view => balancer_view_contract for crate::store::World;
     /// Instances go by key, page by page, inactive ones included.
     async fn instances_go_by_key(world) {
         let mut keys = Vec::new();

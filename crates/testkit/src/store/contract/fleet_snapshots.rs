@@ -49,7 +49,7 @@ async fn mapped(world: &World, application: ApplicationKey) -> Vec<String> {
         .collect()
 }
 
-store_contract! { $ fleet_snapshots => fleet_snapshots_contract;
+contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
     /// A snapshot of nothing is empty; unknown applications are absent.
     async fn unknown_applications_are_absent(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "other_1"]).await;

@@ -19,7 +19,7 @@ async fn keys(world: &World, filter: ApplicationFilter) -> Vec<ApplicationKey> {
         .collect()
 }
 
-store_contract! { $ fleet_view => fleet_view_contract;
+contract! { $ fleet_view => fleet_view_contract for World;
     /// An application that is not there is absent, and has no history.
     async fn an_unknown_application_is_absent(world) {
         assert_eq!(world.fleet().application(Key::new(404)).await.unwrap(), None);

@@ -46,7 +46,7 @@ async fn only(world: &World, server: &Server) -> drover_domain::fleet::Applicati
     known.applications.into_iter().next().unwrap()
 }
 
-store_contract! { $ inventory_store => inventory_store_contract;
+contract! { $ inventory_store => inventory_store_contract for World;
     /// A server that is not there has no inventory.
     async fn an_unknown_server_has_no_inventory(world) {
         assert_eq!(world.inventory().load(Key::new(404)).await.unwrap(), None);

@@ -5,7 +5,7 @@ use drover_ports::ScanOutcome;
 use super::{ALL, two_after};
 use crate::store::fixtures::{at, orchestrator};
 
-store_contract! { $ orchestrator_store => orchestrator_store_contract;
+contract! { $ orchestrator_store => orchestrator_store_contract for crate::store::World;
     /// A playbook that a scan found is read equal, and active.
     async fn a_found_playbook_is_read_equal(world) {
         let found = [orchestrator("a.yml", "1.0"), orchestrator("b.yml", "1.0")];

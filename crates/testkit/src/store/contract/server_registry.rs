@@ -8,7 +8,7 @@ use drover_ports::StoreError;
 use super::{ALL, two_after};
 use crate::store::fixtures::{at, new_server};
 
-store_contract! { $ server_registry => server_registry_contract;
+contract! { $ server_registry => server_registry_contract for crate::store::World;
     /// A server that was added is found as it was given, and nobody has polled it yet.
     async fn an_added_server_is_found_and_not_polled_yet(world) {
         let new = NewServer::new("lb01.example", "fe80::1", 65535, true).unwrap();

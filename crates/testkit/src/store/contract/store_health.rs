@@ -9,7 +9,7 @@ use drover_ports::{ApplicationFilter, Fault, StoreError};
 use super::ALL;
 use crate::store::fixtures::{api_key, at, new_server, orchestrator, task, task_id, updates};
 
-store_contract! { $ store_health => store_health_contract;
+contract! { $ store_health => store_health_contract for crate::store::World;
     /// A database that is there answers.
     async fn a_database_that_is_there_answers(world) {
         world.health().check().await.unwrap();

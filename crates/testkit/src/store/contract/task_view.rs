@@ -8,7 +8,7 @@ use drover_domain::workflow::TaskStatus;
 use super::{ALL, two_after};
 use crate::store::fixtures::{job_event, run, task, task_id, updates};
 
-store_contract! { $ task_view => task_view_contract;
+contract! { $ task_view => task_view_contract for crate::store::World;
     /// A task that is not there is absent, and has no events.
     async fn an_unknown_task_is_absent(world) {
         assert_eq!(world.task_view().find(task_id(404)).await.unwrap(), None);

@@ -151,7 +151,7 @@ async fn every_write_is_stale(world: &World, claim: &Claim) {
     );
 }
 
-store_contract! { $ update_tasks => update_tasks_contract;
+contract! { $ update_tasks => update_tasks_contract for World;
     /// A queued task is read equal.
     async fn a_queued_task_is_read_equal(world) {
         let mut tasks = vec![task(1, &keys(3)), task(2, &keys(1))];
