@@ -1,6 +1,6 @@
 //! From what an agent reports to what changes: the rules of polling, as one pure function each.
 //!
-//! Start at [`reconcile`] (the agent answered) and [`unreachable`] (it did not).
+//! Start at [`reconcile`] (the agent answered) and [`unreachable()`] (it did not).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -478,6 +478,20 @@ contract! { $ update_tasks => update_tasks_contract for World;
         assert_eq!((after.len(), &after[0].1), (before, &mine));
     }
 
+    /// Of two version changes of one application the last holds; the history has both.
+    async fn the_last_of_two_version_changes_holds(world) {
+        let (_, applications) = fleet(world, "app01", &["jurws_1"]).await;
+        start(world, vec![task(1, &applications)]).await;
+        let (held, _) = claim(world, "worker", LEASE).await;
+        let change = |old, new| (applications[0], version_change(old, new, held.task));
+        let versions = vec![change("1.0", "2.0"), change("2.0", "3.0")];
+        world.tasks().finish(&held, &TaskEnd { versions, ..end(TaskStatus::Succeeded) }, at(40)).await.unwrap();
+        let updated = world.fleet().application(applications[0]).await.unwrap().unwrap();
+        assert_eq!(updated.observed.version.version.as_deref(), Some("3.0"));
+        let history = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items;
+        assert_eq!([&history[0].1, &history[1].1], [&change("2.0", "3.0").1, &change("1.0", "2.0").1]);
+    }
+
     /// A task that ended is never claimed again, whatever its end was.
     async fn an_end_is_for_good(world) {
         let ends = [TaskStatus::Succeeded, TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Unknown];
