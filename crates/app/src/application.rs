@@ -95,23 +95,13 @@ impl Application {
         .map_err(|source| StartError::Client {
             source: Box::new(source),
         })?;
-        let ports = Ports {
-            servers: store.clone(),
-            inventory: store.clone(),
-            fleet: store.clone(),
-            snapshots: store.clone(),
-            balancers: store.clone(),
-            balancer_view: store.clone(),
-            tasks: store.clone(),
-            task_view: store.clone(),
-            orchestrators: store.clone(),
-            keys: store.clone(),
-            health: store,
-            agents: Arc::new(agents),
-            runner: Arc::new(runner(settings)?),
-            clock: Arc::new(SystemClock::default()),
-            ids: Arc::new(UuidV7),
-        };
+        let ports = Ports::over(
+            store,
+            Arc::new(agents),
+            Arc::new(runner(settings)?),
+            Arc::new(SystemClock::default()),
+            Arc::new(UuidV7),
+        );
         Self::with_ports(settings, ports).await
     }
 

@@ -37,6 +37,50 @@ pub struct Ports {
     pub ids: Arc<dyn IdSource>,
 }
 
+impl Ports {
+    /// Ports over one store that serves all of its ports.
+    #[must_use]
+    pub fn over<S>(
+        store: Arc<S>,
+        agents: Arc<dyn AgentGateway>,
+        runner: Arc<dyn PlaybookRunner>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Self
+    where
+        S: ServerRegistry
+            + InventoryStore
+            + FleetView
+            + FleetSnapshots
+            + BalancerStore
+            + BalancerView
+            + UpdateTasks
+            + TaskView
+            + OrchestratorStore
+            + AccessKeys
+            + StoreHealth
+            + 'static,
+    {
+        Self {
+            servers: Arc::<S>::clone(&store),
+            inventory: Arc::<S>::clone(&store),
+            fleet: Arc::<S>::clone(&store),
+            snapshots: Arc::<S>::clone(&store),
+            balancers: Arc::<S>::clone(&store),
+            balancer_view: Arc::<S>::clone(&store),
+            tasks: Arc::<S>::clone(&store),
+            task_view: Arc::<S>::clone(&store),
+            orchestrators: Arc::<S>::clone(&store),
+            keys: Arc::<S>::clone(&store),
+            health: store,
+            agents,
+            runner,
+            clock,
+            ids,
+        }
+    }
+}
+
 impl fmt::Debug for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ports")

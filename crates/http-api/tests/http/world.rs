@@ -120,24 +120,18 @@ impl World {
         let (keys_mood, health_mood) = (Moody::default(), Moody::default());
         let ids = Arc::new(SequentialIds::default());
         let ports = Ports {
-            servers: store.clone(),
-            inventory: store.clone(),
-            fleet: store.clone(),
-            snapshots: store.clone(),
-            balancers: store.clone(),
-            balancer_view: store.clone(),
-            tasks: store.clone(),
-            task_view: store.clone(),
-            orchestrators: store.clone(),
             keys: Arc::new(MoodyKeys {
                 mood: keys_mood.clone(),
-                keys: store,
+                keys: store.clone(),
             }),
             health: Arc::new(health_mood.clone()),
-            agents: agents.clone(),
-            runner: runner.clone(),
-            clock: Arc::new(FixedClock::default()),
-            ids: ids.clone(),
+            ..Ports::over(
+                store,
+                agents.clone(),
+                runner.clone(),
+                Arc::new(FixedClock::default()),
+                ids.clone(),
+            )
         };
         let service = Service::new(ports, Policy::default());
         let mut keys = BTreeMap::new();

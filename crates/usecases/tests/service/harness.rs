@@ -224,24 +224,13 @@ impl Harness {
 }
 
 fn ports(store: &MemoryStore, agents: &Arc<ScriptedAgents>, runner: &Arc<ScriptedRunner>) -> Ports {
-    let one = Arc::new(store.clone());
-    Ports {
-        servers: one.clone(),
-        inventory: one.clone(),
-        fleet: one.clone(),
-        snapshots: one.clone(),
-        balancers: one.clone(),
-        balancer_view: one.clone(),
-        tasks: one.clone(),
-        task_view: one.clone(),
-        orchestrators: one.clone(),
-        keys: one.clone(),
-        health: one,
-        agents: Arc::<ScriptedAgents>::clone(agents),
-        runner: Arc::<ScriptedRunner>::clone(runner),
-        clock: Arc::new(FixedClock::default()),
-        ids: Arc::new(SequentialIds::default()),
-    }
+    Ports::over(
+        Arc::new(store.clone()),
+        Arc::<ScriptedAgents>::clone(agents),
+        Arc::<ScriptedRunner>::clone(runner),
+        Arc::new(FixedClock::default()),
+        Arc::new(SequentialIds::default()),
+    )
 }
 
 pub(crate) fn address(server: &Server) -> AgentAddress {
