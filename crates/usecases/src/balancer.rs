@@ -85,9 +85,19 @@ impl BalancerSync {
         };
         let change = reconcile(&known, &observed, self.ports.clock.now());
         for row in &change.history {
+            let name = known
+                .servers
+                .iter()
+                .find(|server| server.key == row.server)
+                .map_or("?", |server| server.observed.name.as_str());
             tracing::info!(
-                haproxy.instance = %instance.name, haproxy.server.id = %row.server,
-                "a server of HAProxy {} on {} went from {} to {}", instance.name, instance.server_name, row.old, row.new
+                haproxy.instance = %instance.name,
+                haproxy.server = name,
+                "{name} in HAProxy {} on {} went from {} to {}",
+                instance.name,
+                instance.server_name,
+                row.old,
+                row.new
             );
         }
         self.ports.balancers.store(&change).await?;
