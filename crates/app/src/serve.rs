@@ -15,6 +15,11 @@ use tokio_util::task::TaskTracker;
 /// How long the headers of a request may take to arrive.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The bounds of duration histograms, seconds: buckets of several nodes add up, quantiles do not.
+const DURATION_BUCKETS: [f64; 11] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
 /// The sockets of one service.
 #[derive(Debug)]
 pub(crate) struct Listeners {
@@ -38,7 +43,10 @@ pub(crate) async fn serve(
     spawn_background(&tasks, &service, workers, &stopped);
 
     // A second service in one process keeps the first one's recorder: tests start many.
-    let metrics = PrometheusBuilder::new().build_recorder();
+    let metrics = PrometheusBuilder::new()
+        .set_buckets(&DURATION_BUCKETS)
+        .map_err(std::io::Error::other)?
+        .build_recorder();
     let handle = metrics.handle();
     if metrics::set_global_recorder(metrics).is_err() {
         tracing::debug!("metrics are already recorded by another service of this process");
