@@ -13,6 +13,7 @@
 
 mod api;
 mod database;
+mod demo;
 mod process;
 mod restart;
 mod world;
