@@ -120,31 +120,28 @@ pub fn reconcile(
     for observed in &report.applications {
         seen.insert((&observed.name, observed.kind), observed);
     }
-    let is_present =
-        |application: &&Application| application.observed.status != ApplicationStatus::Offline;
+    // The last believed inventory had it; whether it ran is another matter.
+    let is_listed = |application: &&Application| application.last_seen == known.server.inventory_at;
     let is_seen = |application: &&Application| {
         seen.contains_key(&(
             application.observed.name.as_str(),
             application.observed.kind,
         ))
     };
-    let present = known.applications.iter().filter(is_present).count();
-    let vanished: Vec<&Application> = known
+    let listed = known.applications.iter().filter(is_listed).count();
+    let vanished = known
         .applications
         .iter()
-        .filter(is_present)
+        .filter(is_listed)
         .filter(|application| !is_seen(application))
-        .collect();
+        .count();
 
     let print = fingerprint(seen.keys());
     let answered = answered(&known.server, report, now);
-    if exceeds(vanished.len(), present, policy.suspect_percent)
-        && known.server.suspect != Some(print)
-    {
+    if exceeds(vanished, listed, policy.suspect_percent) && known.server.suspect != Some(print) {
         let reason = format!(
-            "the agent of {} no longer lists {} of {present} applications; held until the next poll says the same",
+            "the agent of {} no longer lists {vanished} of {listed} applications; held until the next poll says the same",
             known.server.name,
-            vanished.len(),
         );
         let server = Server {
             suspect: Some(print),
@@ -183,10 +180,20 @@ pub fn reconcile(
         .collect();
     let upserts = seen
         .iter()
-        .filter_map(|(key, observed)| upsert(by_name.get(key).copied(), observed, now))
+        .filter_map(|(key, observed)| {
+            let known = by_name.get(key).copied();
+            let is_listed = known.is_some_and(|application| is_listed(&application));
+            upsert(known, is_listed, observed, now)
+        })
         .collect();
-    let statuses = vanished
-        .into_iter()
+    // What vanished earlier is offline already, unless its server was away in between.
+    let statuses = known
+        .applications
+        .iter()
+        .filter(|application| !is_seen(application))
+        .filter(|application| {
+            is_listed(application) || application.observed.status != ApplicationStatus::Offline
+        })
         .map(|application| StatusChange {
             application: application.key,
             status: ApplicationStatus::Offline,
@@ -280,6 +287,7 @@ fn answered(server: &Server, report: &InventoryReport, now: Timestamp) -> Server
 
 fn upsert(
     known: Option<&Application>,
+    is_listed: bool,
     observed: &ObservedApplication,
     now: Timestamp,
 ) -> Option<ApplicationUpsert> {
@@ -297,8 +305,10 @@ fn upsert(
         version: keep_known(&old, &observed.version),
         ..observed.clone()
     };
-    let unchanged =
-        known.is_some_and(|application| application.observed == observed) && resolution.is_none();
+    // One that comes back as it left is written all the same: it is seen again.
+    let unchanged = is_listed
+        && known.is_some_and(|application| application.observed == observed)
+        && resolution.is_none();
     if unchanged {
         return None;
     }
@@ -395,7 +405,7 @@ mod tests {
             is_haproxy_node: false,
             failures: 0,
             last_check: None,
-            inventory_at: None,
+            inventory_at: Some(BEFORE),
             last_error: None,
             suspect: None,
             created_at: Timestamp::EPOCH,
@@ -533,6 +543,45 @@ mod tests {
     }
 
     #[test]
+    fn an_application_that_was_listed_as_stopped_vanishes_like_any_other_and_only_once() {
+        let mut known = known(
+            (0..10)
+                .map(|number| application(number, &format!("a_{number}"), None))
+                .collect(),
+        );
+        known.applications[0].observed.status = ApplicationStatus::Offline;
+        let rest = || {
+            report(
+                (1..10)
+                    .map(|number| observed(&format!("a_{number}"), None))
+                    .collect(),
+            )
+        };
+        let change = applied(reconcile(&known, &rest(), PollPolicy::default(), NOW));
+        assert_eq!(change.statuses.len(), 1);
+        known.server = change.server;
+        for application in &mut known.applications[1..] {
+            application.last_seen = Some(NOW);
+        }
+        let again = applied(reconcile(
+            &known,
+            &rest(),
+            PollPolicy::default(),
+            NOW.after(std::time::Duration::from_secs(1)),
+        ));
+        assert!(again.is_quiet(), "{again:?}");
+    }
+
+    #[test]
+    fn an_application_that_comes_back_as_it_left_is_seen_again() {
+        let mut known = known(vec![application(1, "a_1", None)]);
+        known.applications[0].last_seen = Some(Timestamp::EPOCH);
+        let report = report(vec![observed("a_1", None)]);
+        let change = applied(reconcile(&known, &report, PollPolicy::default(), NOW));
+        assert_eq!(change.upserts.len(), 1);
+    }
+
+    #[test]
     fn an_answer_that_takes_too_much_away_is_held_once() {
         let mut known = known(
             (0..4)
@@ -612,7 +661,7 @@ mod tests {
         let change = unreadable(&known(vec![application(1, "a_1", None)]), "not JSON", NOW);
         assert!(change.is_quiet());
         assert_eq!(change.server.last_error.as_deref(), Some("not JSON"));
-        assert_eq!(change.server.inventory_at, None);
+        assert_eq!(change.server.inventory_at, Some(BEFORE));
     }
 
     proptest! {
@@ -624,6 +673,7 @@ mod tests {
             let change = applied(reconcile(&empty, &report, PollPolicy::default(), NOW));
             let applications = change.upserts.iter().enumerate().map(|(index, upsert)| Application {
                 observed: upsert.observed.clone(),
+                last_seen: change.server.inventory_at,
                 ..application(i64::try_from(index).unwrap(), "", None)
             }).collect();
             let known = KnownInventory { server: change.server, applications };

@@ -246,6 +246,9 @@ impl World {
             }
         })
         .await;
+        // Nothing happened in between, and the real stores say so.
+        let again = self.api.post(&refresh, &json!({})).await;
+        assert_eq!(again.body["outcome"], "unchanged", "{again:?}");
         let scan = self.api.post("/api/orchestrators/scan", &json!({})).await;
         assert_eq!(scan.status, 200, "{scan:?}");
     }
