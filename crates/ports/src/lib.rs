@@ -15,6 +15,7 @@ mod orchestrators;
 mod runner;
 mod store;
 mod tasks;
+mod workflow;
 
 pub use access::AccessKeys;
 pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
@@ -26,3 +27,10 @@ pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use runner::{EventBatch, PlaybookRunner, RunnerError};
 pub use store::{StoreError, StoreHealth};
 pub use tasks::{Claim, Idempotency, NewUpdates, Started, TaskView, UpdateTasks};
+pub use workflow::{
+    Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,
+    DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, NewWorkflow, Progress,
+    QueueStats, QueueStore, Report, ReportVerdict, ScheduleStore, StartedWorkflow, StopReason,
+    TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps, WorkflowFilter, WorkflowRecord,
+    WorkflowStore, WorkflowUpkeep, WorkflowView,
+};

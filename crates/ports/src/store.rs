@@ -33,6 +33,12 @@ pub enum StoreError {
         /// The key.
         key: String,
     },
+    /// The state of the thing does not allow it; nothing changed.
+    #[error("{reason}")]
+    Refused {
+        /// A sentence for the user.
+        reason: String,
+    },
     /// A stored row cannot be read.
     #[error("stored {what} {name} is not readable: {reason}")]
     Corrupt {
@@ -59,9 +65,10 @@ impl StoreError {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Unavailable { .. } => Fault::Transient,
-            Self::AlreadyExists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => {
-                Fault::Permanent
-            }
+            Self::AlreadyExists { .. }
+            | Self::Stale { .. }
+            | Self::KeyReused { .. }
+            | Self::Refused { .. } => Fault::Permanent,
             Self::Corrupt { .. } => Fault::Defect,
         }
     }

@@ -112,7 +112,8 @@ impl TaskStatus {
 
     const fn next(self) -> &'static [Self] {
         match self {
-            Self::Pending => &[Self::Queued, Self::Skipped, Self::Cancelled],
+            // Timers and waits for signals need no worker.
+            Self::Pending => &[Self::Queued, Self::Waiting, Self::Skipped, Self::Cancelled],
             Self::Queued => &[
                 Self::Running,
                 Self::TimedOut,
@@ -122,6 +123,8 @@ impl TaskStatus {
             Self::Running => &[
                 Self::Succeeded,
                 Self::Retrying,
+                // Its worker went away or gave it back.
+                Self::Queued,
                 Self::Waiting,
                 Self::Failed,
                 Self::TimedOut,
@@ -129,15 +132,22 @@ impl TaskStatus {
                 Self::Unknown,
             ],
             // The deadline over all attempts can pass between two of them.
-            Self::Retrying => &[Self::Queued, Self::TimedOut, Self::Cancelled],
+            Self::Retrying => &[Self::Queued, Self::TimedOut, Self::Skipped, Self::Cancelled],
             Self::Waiting => &[
                 Self::Succeeded,
                 Self::Failed,
                 Self::TimedOut,
+                Self::Skipped,
                 Self::Cancelled,
             ],
             // What a person or a check may decide: it worked, it did not, do it again, drop it.
-            Self::Unknown => &[Self::Succeeded, Self::Failed, Self::Queued, Self::Cancelled],
+            Self::Unknown => &[
+                Self::Succeeded,
+                Self::Failed,
+                Self::Queued,
+                Self::Skipped,
+                Self::Cancelled,
+            ],
             Self::Succeeded | Self::Failed | Self::TimedOut | Self::Cancelled | Self::Skipped => {
                 &[]
             }

@@ -1,0 +1,372 @@
+//! What people do to a run: start, pause, resume, cancel, signal, decide about a task.
+
+use std::collections::BTreeSet;
+
+use super::super::{Action, EventKind, Json, SignalName, TaskNo, TaskStatus, WorkflowStatus};
+use super::ends::may_have_happened;
+use super::step::Turn;
+use super::{Control, Decision, QueueMove, Refusal, Task, Wake, WakeKind};
+
+impl Turn<'_> {
+    pub(super) fn control(&mut self, control: &Control) -> Result<(), Refusal> {
+        let status = self.run.head.status;
+        match (control, status) {
+            (Control::Start, WorkflowStatus::Draft | WorkflowStatus::Pending) => self.start(),
+            (Control::Pause, WorkflowStatus::Running) => {
+                self.move_workflow(WorkflowStatus::Paused)?;
+                self.changes.parked = Some(true);
+                self.tell(EventKind::WorkflowPaused, None);
+                Ok(())
+            }
+            (Control::Resume, WorkflowStatus::Paused) => {
+                self.move_workflow(WorkflowStatus::Running)?;
+                self.changes.parked = Some(false);
+                self.tell(EventKind::WorkflowResumed, None);
+                self.settle()
+            }
+            (Control::Cancel { reason }, _) if !status.is_terminal() => self.cancel(reason),
+            _ if status.is_terminal() => Err(Refusal::Finished { status }),
+            _ => Err(Refusal::WorkflowState {
+                status,
+                wish: wish(control),
+            }),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Refusal> {
+        if self.run.head.status == WorkflowStatus::Draft {
+            self.move_workflow(WorkflowStatus::Pending)?;
+        }
+        self.move_workflow(WorkflowStatus::Running)?;
+        self.tell(EventKind::WorkflowStarted, None);
+        let roots: Vec<TaskNo> = self
+            .run
+            .tasks
+            .values()
+            .filter(|task| {
+                task.undoes.is_none() && task.pending == 0 && task.status == TaskStatus::Pending
+            })
+            .map(|task| task.no)
+            .collect();
+        for no in roots {
+            self.release(no)?;
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, reason: &str) -> Result<(), Refusal> {
+        match self.run.head.status {
+            // Asking twice is no error; what is being undone is undone to the end.
+            WorkflowStatus::Cancelling => return Ok(()),
+            WorkflowStatus::Compensating => {
+                return Err(Refusal::WorkflowState {
+                    status: WorkflowStatus::Compensating,
+                    wish: "cancelled",
+                });
+            }
+            WorkflowStatus::Draft | WorkflowStatus::Pending => {
+                self.move_workflow(WorkflowStatus::Cancelled)?;
+                self.call_off_all()?;
+                self.run.head.error = Some(reason.to_owned());
+                self.tell(EventKind::WorkflowCancelled, Some(reason));
+                self.changes.tell_parent = Some(WorkflowStatus::Cancelled);
+                return Ok(());
+            }
+            WorkflowStatus::Running
+            | WorkflowStatus::Paused
+            | WorkflowStatus::Succeeded
+            | WorkflowStatus::Failed
+            | WorkflowStatus::Cancelled
+            | WorkflowStatus::Compensated
+            | WorkflowStatus::NeedsHuman => {}
+        }
+        if self.run.head.status == WorkflowStatus::Paused {
+            self.changes.parked = Some(false);
+        }
+        self.move_workflow(WorkflowStatus::Cancelling)?;
+        self.run.head.error = Some(reason.to_owned());
+        self.tell(EventKind::WorkflowCancelling, Some(reason));
+        self.call_off_all()?;
+        self.settle()
+    }
+
+    fn call_off_all(&mut self) -> Result<(), Refusal> {
+        let open: Vec<TaskNo> = self
+            .run
+            .tasks
+            .values()
+            .filter(|task| task.undoes.is_none() && !task.status.is_terminal())
+            .map(|task| task.no)
+            .collect();
+        for no in open {
+            self.call_off(no)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a task that nobody works on; asks the worker of one that runs to stop. What is unknown
+    /// stays until somebody decides.
+    pub(super) fn call_off(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        match self.task(no)?.status {
+            TaskStatus::Running => {
+                self.changes.queue.push(QueueMove::Stop { no });
+                Ok(())
+            }
+            TaskStatus::Queued => {
+                self.changes.queue.push(QueueMove::Leave { no });
+                self.end(no, TaskStatus::Cancelled, None)
+            }
+            TaskStatus::Waiting => {
+                self.cancel_child(no)?;
+                self.end(no, TaskStatus::Cancelled, None)
+            }
+            TaskStatus::Pending | TaskStatus::Retrying => self.end(no, TaskStatus::Cancelled, None),
+            TaskStatus::Unknown
+            | TaskStatus::Succeeded
+            | TaskStatus::Failed
+            | TaskStatus::TimedOut
+            | TaskStatus::Cancelled
+            | TaskStatus::Skipped => Ok(()),
+        }
+    }
+
+    pub(super) fn cancel_child(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        let task = self.task(no)?;
+        if task.status == TaskStatus::Waiting && matches!(task.action, Action::Child { .. }) {
+            let kind = WakeKind::CancelChild { no };
+            let at = self.now;
+            self.changes.wakes.push(Wake { at, kind });
+        }
+        Ok(())
+    }
+
+    pub(super) fn signal(&mut self, name: SignalName, payload: Json) -> Result<(), Refusal> {
+        let status = self.run.head.status;
+        if status.is_terminal() {
+            return Err(Refusal::Finished { status });
+        }
+        self.tell(EventKind::SignalReceived, Some(name.as_str()));
+        let waits = |task: &&Task| {
+            task.status == TaskStatus::Waiting
+                && matches!(&task.action, Action::Signal { name: wanted, .. } if *wanted == name)
+        };
+        let waiting = self.run.tasks.values().find(waits).map(|task| task.no);
+        if let Some(no) = waiting {
+            self.changes.results.insert(no, payload);
+            return self.finish(no, TaskStatus::Succeeded, None);
+        }
+        self.changes.kept_signal = Some((name, payload));
+        Ok(())
+    }
+
+    pub(super) fn decide(&mut self, no: TaskNo, decision: Decision) -> Result<(), Refusal> {
+        let status = self.task(no)?.status;
+        match decision {
+            Decision::Retry => self.redo(no),
+            Decision::Skip => self.skip(no),
+            Decision::Succeeded { result } if status == TaskStatus::Unknown => {
+                self.changes.results.insert(no, result);
+                self.change(no)?.error = None;
+                self.finish(no, TaskStatus::Succeeded, Some("a person said so"))
+            }
+            Decision::Failed { error } if status == TaskStatus::Unknown => {
+                let detail = format!("{}: {}", error.code, error.message);
+                self.change(no)?.error = Some(error);
+                self.finish(no, TaskStatus::Failed, Some(&detail))
+            }
+            Decision::Succeeded { .. } | Decision::Failed { .. } => {
+                Err(self.task_refusal(no, "decided about")?)
+            }
+        }
+    }
+
+    fn task_refusal(&self, no: TaskNo, wish: &'static str) -> Result<Refusal, Refusal> {
+        let task = self.task(no)?;
+        Ok(Refusal::TaskState {
+            key: task.key.clone(),
+            status: task.status,
+            workflow: self.run.head.status,
+            wish,
+        })
+    }
+
+    // What has ended is reopened only here, because a person asks for it.
+    fn redo(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        let task = self.task(no)?;
+        let (status, is_undoing) = (task.status, task.undoes.is_some());
+        let workflow = self.run.head.status;
+        match (status, workflow) {
+            (TaskStatus::Unknown, _) if !workflow.is_terminal() && !self.is_called_off() => {
+                self.fresh_start(no)?;
+                self.tell_of(no, EventKind::TaskReopened, None);
+                self.enter_queue(no)
+            }
+            (
+                TaskStatus::Failed | TaskStatus::TimedOut,
+                WorkflowStatus::Running | WorkflowStatus::Paused | WorkflowStatus::Failed,
+            ) if !is_undoing => {
+                self.reopen_workflow(WorkflowStatus::Failed, WorkflowStatus::Running);
+                self.reopen(no)?;
+                self.reopen_skipped(no)?;
+                self.recount();
+                self.release(no)
+            }
+            (TaskStatus::Failed | TaskStatus::TimedOut, WorkflowStatus::NeedsHuman)
+                if is_undoing =>
+            {
+                self.reopen_workflow(WorkflowStatus::NeedsHuman, WorkflowStatus::Compensating);
+                self.reopen(no)?;
+                self.release(no)
+            }
+            _ => Err(self.task_refusal(no, "retried")?),
+        }
+    }
+
+    fn fresh_start(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        let task = self.change(no)?;
+        task.retries = 0;
+        task.lost = 0;
+        task.error = None;
+        Ok(())
+    }
+
+    fn reopen(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        self.fresh_start(no)?;
+        let task = self.change(no)?;
+        task.status = TaskStatus::Pending;
+        task.rank = None;
+        self.tell_of(no, EventKind::TaskReopened, None);
+        Ok(())
+    }
+
+    fn reopen_workflow(&mut self, from: WorkflowStatus, to: WorkflowStatus) {
+        if self.run.head.status == from {
+            self.changes.head = true;
+            self.run.head.status = to;
+            self.tell(EventKind::WorkflowReopened, None);
+        }
+    }
+
+    // Everything behind the reopened task that was skipped because of it waits again.
+    fn reopen_skipped(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        let mut behind = BTreeSet::new();
+        let mut front = vec![no];
+        while let Some(no) = front.pop() {
+            for (next, _) in self.task(no)?.dependants.clone() {
+                if self.task(next)?.status == TaskStatus::Skipped && behind.insert(next) {
+                    front.push(next);
+                }
+            }
+        }
+        for no in &behind {
+            self.reopen(*no)?;
+        }
+        // What also waits for another task that did not succeed stays skipped, and so does what
+        // waits for that.
+        let mut blocked = true;
+        while blocked {
+            blocked = false;
+            for no in behind.clone() {
+                if self.is_blocked(no) {
+                    behind.remove(&no);
+                    self.end(
+                        no,
+                        TaskStatus::Skipped,
+                        Some("another task did not succeed"),
+                    )?;
+                    blocked = true;
+                }
+            }
+        }
+        for no in behind {
+            let pending = self.open_dependencies(no);
+            self.change(no)?.pending = pending;
+        }
+        Ok(())
+    }
+
+    fn dependencies(&self, no: TaskNo) -> impl Iterator<Item = (TaskStatus, bool)> {
+        self.run.tasks.values().filter_map(move |task| {
+            let (_, skipped) = task.dependants.iter().find(|(next, _)| *next == no)?;
+            Some((task.status, *skipped))
+        })
+    }
+
+    fn is_blocked(&self, no: TaskNo) -> bool {
+        self.dependencies(no)
+            .any(|(status, skipped)| status.is_terminal() && !status.releases_dependants(skipped))
+    }
+
+    fn open_dependencies(&self, no: TaskNo) -> u32 {
+        let open = self
+            .dependencies(no)
+            .filter(|(status, skipped)| !status.releases_dependants(*skipped));
+        u32::try_from(open.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Counts the whole run anew.
+    fn recount(&mut self) {
+        self.changes.head = true;
+        let head = &mut self.run.head;
+        (head.open, head.failed, head.undoable) = (0, 0, 0);
+        for task in self.run.tasks.values().filter(|task| task.undoes.is_none()) {
+            if !task.status.is_terminal() {
+                head.open += 1;
+                continue;
+            }
+            if !matches!(task.status, TaskStatus::Succeeded | TaskStatus::Skipped) {
+                head.failed += 1;
+            }
+            if task.undone_by.is_some() && may_have_happened(task.status) {
+                head.undoable += 1;
+            }
+        }
+        if head.failed == 0 {
+            head.error = None;
+        }
+    }
+
+    fn skip(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        let task = self.task(no)?;
+        let (status, is_undoing) = (task.status, task.undoes.is_some());
+        let workflow = self.run.head.status;
+        let reason = Some("a person skipped it");
+        match (status, workflow) {
+            (
+                TaskStatus::Pending
+                | TaskStatus::Queued
+                | TaskStatus::Retrying
+                | TaskStatus::Waiting
+                | TaskStatus::Unknown,
+                _,
+            ) if !workflow.is_terminal() && !is_undoing => {
+                if status == TaskStatus::Queued {
+                    self.changes.queue.push(QueueMove::Leave { no });
+                }
+                self.cancel_child(no)?;
+                self.finish(no, TaskStatus::Skipped, reason)
+            }
+            (TaskStatus::Unknown, WorkflowStatus::Compensating) if is_undoing => {
+                self.finish(no, TaskStatus::Skipped, reason)
+            }
+            (TaskStatus::Failed | TaskStatus::TimedOut, WorkflowStatus::NeedsHuman)
+                if is_undoing =>
+            {
+                self.reopen_workflow(WorkflowStatus::NeedsHuman, WorkflowStatus::Compensating);
+                self.reopen(no)?;
+                self.end(no, TaskStatus::Skipped, reason)?;
+                self.settle()
+            }
+            _ => Err(self.task_refusal(no, "skipped")?),
+        }
+    }
+}
+
+const fn wish(control: &Control) -> &'static str {
+    match control {
+        Control::Start => "started",
+        Control::Pause => "paused",
+        Control::Resume => "resumed",
+        Control::Cancel { .. } => "cancelled",
+    }
+}

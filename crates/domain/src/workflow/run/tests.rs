@@ -1,0 +1,1 @@
+//! Steps of small runs, one rule each.

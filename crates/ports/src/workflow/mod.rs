@@ -1,0 +1,17 @@
+//! The durable engine's needs: one store, seen by those who start, work, watch and keep house.
+
+mod events;
+mod handler;
+mod queue;
+mod registry;
+mod runs;
+mod upkeep;
+mod view;
+
+pub use events::{EventFilter, EventLog, EventPage, Topic, WakeUps};
+pub use handler::{Assigned, Progress, StopReason, TaskHandler};
+pub use queue::{Assignment, Beat, ClaimRequest, Report, ReportVerdict, TaskQueue};
+pub use registry::{DefinitionRecord, DefinitionStore, QueueStats, QueueStore, ScheduleStore};
+pub use runs::{DeadLetterFilter, DefinitionRef, NewWorkflow, StartedWorkflow, WorkflowStore};
+pub use upkeep::{Upkeep, WorkflowUpkeep};
+pub use view::{DeadLetter, TaskRecord, WorkflowFilter, WorkflowRecord, WorkflowView};

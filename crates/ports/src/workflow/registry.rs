@@ -1,0 +1,147 @@
+//! What is kept about the engine besides runs: definitions, queues, schedules.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::workflow::queue::QueueLimits;
+use drover_domain::workflow::{Definition, DefinitionName, QueueName, Schedule, ScheduleName};
+
+use super::runs::{DefinitionRef, NewWorkflow};
+use crate::StoreError;
+
+/// A stored definition.
+#[derive(Debug, Clone)]
+pub struct DefinitionRecord {
+    /// Its place in the list.
+    pub position: i64,
+    /// Its name and version.
+    pub reference: DefinitionRef,
+    /// What it consists of.
+    pub definition: Arc<Definition>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+/// Definitions: a name has versions, and a version never changes.
+#[async_trait]
+pub trait DefinitionStore: Send + Sync {
+    /// Stores the next version of a definition, or finds the newest one when it is the same. Its version,
+    /// from 1.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn put(
+        &self,
+        name: &DefinitionName,
+        definition: &Definition,
+        at: Timestamp,
+    ) -> Result<u32, StoreError>;
+
+    /// A version of a definition, or its newest one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn find(
+        &self,
+        name: &DefinitionName,
+        version: Option<u32>,
+    ) -> Result<Option<DefinitionRecord>, StoreError>;
+
+    /// All versions of all definitions, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn list(&self, page: PageRequest) -> Result<Page<DefinitionRecord>, StoreError>;
+}
+
+/// How full a queue is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueStats {
+    /// The queue.
+    pub name: QueueName,
+    /// Its limits.
+    pub limits: QueueLimits,
+    /// How many tasks wait for a worker.
+    pub waiting: u64,
+    /// How many of these belong to paused workflows.
+    pub parked: u64,
+    /// How many tasks workers hold.
+    pub running: u64,
+    /// Since when the one waits that has waited longest.
+    pub oldest: Option<Timestamp>,
+}
+
+impl QueueStats {
+    /// The most queues that are listed.
+    pub const LISTED_MAX: usize = 1_000;
+}
+
+/// Queues and their limits.
+#[async_trait]
+pub trait QueueStore: Send + Sync {
+    /// Every queue that has tasks or limits, by name; at most [`QueueStats::LISTED_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn stats(&self) -> Result<Vec<QueueStats>, StoreError>;
+
+    /// Sets the limits of a queue; a queue nobody has used yet may have limits too. They hold from the
+    /// next claim on.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn limit(&self, queue: &QueueName, limits: QueueLimits) -> Result<(), StoreError>;
+}
+
+/// Definitions that are started again and again.
+#[async_trait]
+pub trait ScheduleStore: Send + Sync {
+    /// Stores a schedule in place of the one with its name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn put(&self, schedule: &Schedule) -> Result<(), StoreError>;
+
+    /// Removes a schedule; whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn remove(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Schedules, oldest first; each item comes with its position.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError>;
+
+    /// Schedules that are not paused and whose next moment is not after `now`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, StoreError>;
+
+    /// Moves a schedule on from the moment `schedule.next_at` to `next`, and starts `workflow`, together;
+    /// without a next moment the schedule is paused. Whether it was still at that moment: otherwise
+    /// somebody else was quicker, and nothing changed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn fire(
+        &self,
+        schedule: &Schedule,
+        next: Option<Timestamp>,
+        workflow: Option<&NewWorkflow>,
+    ) -> Result<bool, StoreError>;
+}

@@ -1,0 +1,44 @@
+//! What happens because time passes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::StoreError;
+
+/// What a round of upkeep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Upkeep {
+    /// How many moments, leases or attempts were seen to. As many as the limit: there may be more.
+    pub handled: u32,
+    /// How long until the next known moment, by the database's clock; `None` if there is none.
+    pub next: Option<Duration>,
+}
+
+/// Sees to what is due. Any number of nodes may call it at once; each thing is seen to once.
+#[async_trait]
+pub trait WorkflowUpkeep: Send + Sync {
+    /// Lets due moments happen: retries, timers, expiries, deadlines, ends of children, delayed starts.
+    /// At most `limit`, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn wake_due(&self, limit: u32) -> Result<Upkeep, StoreError>;
+
+    /// Takes tasks away from leases that ran out, and attempts that have taken longer than their
+    /// timeout plus `grace` from their workers. At most `limit` tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn take_over(&self, grace: Duration, limit: u32) -> Result<Upkeep, StoreError>;
+
+    /// Removes workflows that ended longer than `age` ago, with everything about them; oldest first, at
+    /// most `limit`. How many were removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn prune(&self, age: Duration, limit: u32) -> Result<u32, StoreError>;
+}
