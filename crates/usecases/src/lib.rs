@@ -8,6 +8,7 @@
 mod access;
 mod background;
 mod balancer;
+mod engine_ports;
 mod fleet;
 mod orchestrators;
 mod polling;
@@ -21,6 +22,7 @@ pub use drover_ports::{
     ApplicationFilter, BalancerView, Fault, FleetView, Idempotency, OrchestratorStore,
     ServerRegistry, StoreError, StoreHealth, TaskView,
 };
+pub use engine_ports::EnginePorts;
 pub use fleet::{ApplicationDetail, Fleet};
 pub use orchestrators::{Orchestrators, Scan, ScanError};
 pub use polling::{PollOutcome, Refreshed};
