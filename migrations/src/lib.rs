@@ -12,6 +12,7 @@ mod m20261121_000001_fleet;
 mod m20261121_000002_balancer;
 mod m20261121_000003_rollout;
 mod m20261121_000004_access;
+mod m20261125_000005_workflows;
 
 use sea_orm_migration::prelude::*;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_balancer::Migration),
             Box::new(m20261121_000003_rollout::Migration),
             Box::new(m20261121_000004_access::Migration),
+            Box::new(m20261125_000005_workflows::Migration),
         ]
     }
 }

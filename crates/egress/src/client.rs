@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Client, redirect, retry};
+use reqwest::{Client, ClientBuilder, redirect, retry};
 
 /// How Drover names itself to others.
 pub const USER_AGENT: &str = concat!("drover/", env!("CARGO_PKG_VERSION"));
@@ -46,6 +46,14 @@ pub struct ClientError {
     source: reqwest::Error,
 }
 
+impl ClientError {
+    pub(crate) fn from_build(error: reqwest::Error) -> Self {
+        Self {
+            source: error.without_url(),
+        }
+    }
+}
+
 /// A client within these bounds: TLS by rustls with AWS-LC and the roots of this machine, redirects
 /// returned and not followed, nothing sent twice, answers taken as they are (no compression).
 ///
@@ -53,15 +61,25 @@ pub struct ClientError {
 ///
 /// [`ClientError`] when the roots of this machine cannot be read.
 pub fn client(options: Options) -> Result<Client, ClientError> {
+    let builder = builder(options.connect_timeout, options.total_timeout);
+    let builder = match options.proxy {
+        Proxy::Direct => builder.no_proxy(),
+        Proxy::FromEnvironment => builder,
+    };
+    builder.build().map_err(ClientError::from_build)
+}
+
+/// What every client has in common.
+pub(crate) fn builder(connect_timeout: Duration, total_timeout: Duration) -> ClientBuilder {
     // Another library may have chosen before; then both speak with the one that is there.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let builder = Client::builder()
+    Client::builder()
         .user_agent(USER_AGENT)
         .default_headers(headers)
-        .connect_timeout(options.connect_timeout)
-        .timeout(options.total_timeout)
+        .connect_timeout(connect_timeout)
+        .timeout(total_timeout)
         .redirect(redirect::Policy::none())
         .referer(false)
         .retry(retry::never())
@@ -74,12 +92,5 @@ pub fn client(options: Options) -> Result<Client, ClientError> {
         .tcp_nodelay(true)
         .tcp_keepalive(KEEPALIVE)
         .pool_idle_timeout(IDLE_MAX)
-        .pool_max_idle_per_host(IDLE_PER_HOST_MAX);
-    let builder = match options.proxy {
-        Proxy::Direct => builder.no_proxy(),
-        Proxy::FromEnvironment => builder,
-    };
-    builder.build().map_err(|source| ClientError {
-        source: source.without_url(),
-    })
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
 }

@@ -1,14 +1,22 @@
-//! The one place that builds an HTTP client: timeouts, TLS, caps, redaction.
+//! The one place that builds an HTTP client: timeouts, TLS, caps, redaction, address policy.
 //!
 //! No system surprises: no redirects, no proxy from the environment unless asked, no hidden
 //! retries, no compression, no endless waits, no endless bodies. It must not know who is called.
 //!
-//! Start reading at [`client`].
+//! Start reading at [`client`] (for addresses we are configured with) and [`GuardedClient`] (for addresses
+//! that somebody else names).
 
 mod body;
+mod cidr;
 mod client;
+mod guarded;
+mod policy;
+mod range;
 mod redacted;
 
 pub use body::{BodyError, read_capped};
+pub use cidr::{Cidr, CidrError};
 pub use client::{ClientError, Options, Proxy, USER_AGENT, client};
+pub use guarded::{GuardedClient, GuardedOptions, refusal};
+pub use policy::{AddressPolicy, AddressRefused, Closed};
 pub use redacted::Redacted;

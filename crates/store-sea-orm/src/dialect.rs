@@ -2,6 +2,14 @@
 
 use sea_orm::DbBackend;
 
+/// The first 16 bits of the advisory locks of writers of events ("DV" in ASCII); the other 48 are a number.
+const EVENT_TAG: i64 = 17_494;
+const EVENT_MASK: i64 = (1 << 48) - 1;
+/// The common table expression that takes such a lock.
+pub(crate) const EVENT_TURN: &str = "event_turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock_shared((CAST(17494 AS bigint) << 48) | n.number)
+    FROM (SELECT nextval('workflow_event_order') AS number OFFSET 0) n)";
+
 /// Which of the two databases is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -147,6 +155,121 @@ impl Dialect {
         match self {
             Self::Postgres => format!(" FOR NO KEY UPDATE OF {table}"),
             Self::Sqlite => String::new(),
+        }
+    }
+
+    /// Locks the rows of `table` that a `SELECT` finds, against everybody else who locks or changes them;
+    /// nothing where a writing transaction is alone anyway.
+    pub(crate) fn locking_all(self, table: &str) -> Option<String> {
+        match self {
+            Self::Postgres => Some(format!(" FOR UPDATE OF {table}")),
+            Self::Sqlite => None,
+        }
+    }
+
+    /// Keeps the rows that a `SELECT` finds from being removed.
+    pub(crate) const fn keeping(self) -> &'static str {
+        match self {
+            Self::Postgres => " FOR KEY SHARE",
+            Self::Sqlite => "",
+        }
+    }
+
+    /// Deletes the rows of `table` that have the `columns` of a row of a table called `r`.
+    pub(crate) fn delete_by(self, table: &str, columns: &[&str], rows: String) -> String {
+        match self {
+            Self::Postgres => {
+                let same: Vec<String> = columns
+                    .iter()
+                    .map(|column| format!("d.{column} = r.{column}"))
+                    .collect();
+                format!("DELETE FROM {table} AS d USING {rows} WHERE {}", same.join(" AND "))
+            }
+            Self::Sqlite => {
+                let theirs: Vec<String> = columns.iter().map(|column| format!("r.{column}")).collect();
+                format!(
+                    "DELETE FROM {table} WHERE ({}) IN (SELECT {} FROM {rows})",
+                    columns.join(", "),
+                    theirs.join(", "),
+                )
+            }
+        }
+    }
+
+    /// Writes batches of events; `rows` is a query for workflow, time, count and list.
+    ///
+    /// Readers must not pass a position that is still to come. On PostgreSQL a writer therefore first draws a
+    /// number and holds a lock that shows it, and then draws the positions, which are higher: whoever sees no
+    /// lock below a position that has been drawn knows that it is there or never will be. SQLite has one writer.
+    pub(crate) fn tell(self, rows: &str) -> String {
+        match self {
+            Self::Postgres => format!(
+                "WITH {EVENT_TURN} INSERT INTO workflow_events (position, workflow_id, at, event_count, events)
+                 SELECT nextval('workflow_event_order'), x.* FROM event_turn CROSS JOIN ({rows}) x"
+            ),
+            Self::Sqlite => format!(
+                "INSERT INTO workflow_events (workflow_id, at, event_count, events) {rows}"
+            ),
+        }
+    }
+
+    /// The position that no event below it is still to come; to be asked for before the events are read.
+    pub(crate) fn events_settled(self) -> String {
+        match self {
+            Self::Postgres => format!(
+                "WITH drawn AS MATERIALIZED (
+                     SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END AS position FROM workflow_event_order)
+                 SELECT LEAST(d.position + 1, (
+                     SELECT min((CAST(l.classid AS bigint) << 32 | CAST(l.objid AS bigint)) & {EVENT_MASK})
+                     FROM pg_locks l
+                     WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND d.position IS NOT NULL
+                       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                       AND CAST(l.classid AS bigint) >> 16 = {EVENT_TAG}))
+                 FROM drawn d"
+            ),
+            Self::Sqlite => format!("SELECT {}", i64::MAX),
+        }
+    }
+
+    /// Has a table for this transaction alone, as far as writers are concerned.
+    pub(crate) fn alone_in(self, table: &str) -> Option<String> {
+        match self {
+            Self::Postgres => Some(format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")),
+            Self::Sqlite => None,
+        }
+    }
+
+    /// Whether the JSON object in `column` has the text of parameter `value` under the name of parameter `name`.
+    pub(crate) fn has_text(self, column: &str, name: u8, value: u8) -> String {
+        match self {
+            Self::Postgres => format!("{column} ->> ${name} = ${value}"),
+            Self::Sqlite => format!(
+                "EXISTS (SELECT 1 FROM json_each({column}) j WHERE j.key = ${name} AND j.value = ${value})"
+            ),
+        }
+    }
+
+    /// The functions that make a JSON list of rows and of values.
+    pub(crate) const fn json_list(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Postgres => ("json_agg", "json_build_array"),
+            Self::Sqlite => ("json_group_array", "json_array"),
+        }
+    }
+
+    /// Hexadecimal text parameter or column `what` as bytes.
+    pub(crate) fn bytes(self, what: &str) -> String {
+        match self {
+            Self::Postgres => format!("decode({what}, 'hex')"),
+            Self::Sqlite => format!("unhex({what})"),
+        }
+    }
+
+    /// Text column `what` as JSON.
+    pub(crate) fn json_of(self, what: &str) -> String {
+        match self {
+            Self::Postgres => format!("CAST({what} AS jsonb)"),
+            Self::Sqlite => what.to_owned(),
         }
     }
 

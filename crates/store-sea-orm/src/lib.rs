@@ -7,7 +7,9 @@
 
 mod balancer;
 mod balancer_view;
+mod batch;
 mod dialect;
+mod engine;
 mod events;
 mod fleet_view;
 mod inventory;

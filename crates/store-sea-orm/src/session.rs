@@ -91,6 +91,17 @@ impl Session {
         }
     }
 
+    /// Undoes the transaction, and gives up its locks, before it returns: one that is only dropped holds
+    /// them a moment longer, and a claim would pass over what it has locked.
+    pub(crate) async fn undo(self) -> Result<(), StoreError> {
+        match self.link {
+            Link::Pool(_) => Ok(()),
+            Link::Transaction(transaction) => {
+                transaction.rollback().await.map_err(unavailable(self.action))
+            }
+        }
+    }
+
     fn statement(&self, sql: Sql) -> Statement {
         self.statements.fetch_add(1, Ordering::Relaxed);
         Statement::from_sql_and_values(self.dialect.backend(), sql.text, sql.values)

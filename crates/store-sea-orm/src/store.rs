@@ -14,6 +14,7 @@ use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::dialect::Dialect;
+use crate::engine::Hints;
 use crate::options::{OpenError, Options};
 use crate::session::{Link, Row, Session, unavailable};
 use crate::sql::Sql;
@@ -34,6 +35,7 @@ pub struct SeaOrmStore {
     // SQLite has one writer at a time. Waiting here is fair and wakes at once; SQLite's own
     // waiting is neither. Other processes are waited for by `busy_timeout`.
     turn: Arc<Mutex<()>>,
+    hints: Arc<Hints>,
 }
 
 impl SeaOrmStore {
@@ -69,6 +71,7 @@ impl SeaOrmStore {
             acquire_timeout: options.acquire_timeout,
             statements: Arc::default(),
             turn: Arc::default(),
+            hints: Arc::default(),
         })
     }
 
@@ -86,6 +89,16 @@ impl SeaOrmStore {
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    /// What this process has to tell others, and is told.
+    pub(crate) const fn hints(&self) -> &Arc<Hints> {
+        &self.hints
+    }
+
+    /// The connections.
+    pub(crate) const fn connection(&self) -> &DatabaseConnection {
+        &self.connection
     }
 
     /// Which database is spoken to.

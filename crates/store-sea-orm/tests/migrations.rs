@@ -182,6 +182,14 @@ async fn names_from_outside_are_bounded() {
         "update_tasks.current_step",
         "update_tasks.error",
         "update_tasks.result",
+        "workflow_definitions.definition",
+        "workflow_events.events",
+        "workflow_tasks.action",
+        "workflow_tasks.concurrency_keys",
+        "workflow_tasks.dependants",
+        "workflow_tasks.depends_on",
+        "workflow_tasks.policy",
+        "workflows.error",
     ];
     assert_eq!(free, ours);
 }

@@ -9,6 +9,7 @@ mod support;
 use drover_domain::access::Role;
 use drover_ports::AccessKeys;
 use drover_store_sea_orm::{Options, SeaOrmStore};
+use drover_testkit::engine::EngineWorld;
 use drover_testkit::store::World;
 use drover_testkit::store::fixtures::api_key;
 
@@ -16,7 +17,15 @@ async fn fresh() -> World {
     support::postgres().await.world()
 }
 
+async fn fresh_engine() -> EngineWorld {
+    support::postgres().await.engine_world()
+}
+
 drover_testkit::every_store_contract!(super::fresh);
+
+mod engine {
+    drover_testkit::every_engine_contract!(super::super::fresh_engine);
+}
 
 #[tokio::test]
 async fn nodes_that_start_at_once_make_one_first_key() {

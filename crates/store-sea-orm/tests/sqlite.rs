@@ -10,13 +10,22 @@ use std::time::Duration;
 
 use drover_ports::{ServerRegistry, UpdateTasks};
 use drover_store_sea_orm::{Options, SeaOrmStore};
+use drover_testkit::engine::EngineWorld;
 use drover_testkit::store::{World, fixtures};
 
 async fn fresh() -> World {
     support::sqlite().await.world()
 }
 
+async fn fresh_engine() -> EngineWorld {
+    support::sqlite().await.engine_world()
+}
+
 drover_testkit::every_store_contract!(super::fresh);
+
+mod engine {
+    drover_testkit::every_engine_contract!(super::super::fresh_engine);
+}
 
 #[tokio::test]
 async fn a_database_in_memory_lives_as_long_as_its_store() {

@@ -15,6 +15,7 @@ mod macros;
 
 pub mod agent;
 pub mod clock;
+pub mod engine;
 pub mod eventually;
 pub mod runner;
 pub mod store;
@@ -22,6 +23,7 @@ pub mod store;
 /// The suites by name; the macros they export look their cases up here.
 pub mod suites {
     pub use crate::agent;
+    pub use crate::engine::contract::*;
     pub use crate::runner;
     pub use crate::store::contract::*;
 }

@@ -6,6 +6,7 @@
     reason = "a command line tool talks to its user there"
 )]
 
+mod engine;
 mod fleet;
 mod naive;
 mod prepare;
@@ -16,11 +17,15 @@ use std::process::ExitCode;
 #[tokio::main]
 async fn main() -> ExitCode {
     let subject: Vec<String> = std::env::args().skip(1).collect();
-    if subject != ["prepare"] {
-        eprintln!("bench: there is one measurement: prepare");
-        return ExitCode::from(64);
-    }
-    match prepare::measure().await {
+    let measured = match subject.first().map(String::as_str) {
+        Some("prepare") => prepare::measure().await,
+        Some("engine") => engine::measure().await,
+        Some(_) | None => {
+            eprintln!("bench: there are two measurements: prepare, engine");
+            return ExitCode::from(64);
+        }
+    };
+    match measured {
         Ok(report) => {
             println!("{report:#}");
             ExitCode::SUCCESS

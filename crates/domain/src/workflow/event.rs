@@ -110,13 +110,11 @@ pub const DETAIL_MAX: usize = 1_000;
 
 /// Where an event stands in the order of all commits.
 ///
-/// Positions ascend in the order in which transactions became visible, so whoever has read up to a
-/// position never misses an earlier one. They are opaque outside: three numbers joined by `-`.
+/// Whoever has read up to a position never misses an earlier one: readers are shown a position only when
+/// nothing before it can appear any more. Positions are opaque outside: two numbers joined by `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventPosition {
-    /// The transaction that wrote it, by its number in the database.
-    pub transaction: i64,
-    /// Its batch within the transaction.
+    /// Its batch: what one transaction tells of one workflow.
     pub batch: i64,
     /// Its place within the batch, from 0.
     pub index: u32,
@@ -125,7 +123,6 @@ pub struct EventPosition {
 impl EventPosition {
     /// Before every event.
     pub const START: Self = Self {
-        transaction: 0,
         batch: 0,
         index: 0,
     };
@@ -133,7 +130,7 @@ impl EventPosition {
 
 impl fmt::Display for EventPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.transaction, self.batch, self.index)
+        write!(f, "{}-{}", self.batch, self.index)
     }
 }
 
@@ -154,16 +151,12 @@ impl FromStr for EventPosition {
                 .next()
                 .filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
         };
-        let position = next()
-            .zip(next())
-            .zip(next())
-            .and_then(|((transaction, batch), index)| {
-                Some(Self {
-                    transaction: transaction.parse().ok()?,
-                    batch: batch.parse().ok()?,
-                    index: index.parse().ok()?,
-                })
-            });
+        let position = next().zip(next()).and_then(|(batch, index)| {
+            Some(Self {
+                batch: batch.parse().ok()?,
+                index: index.parse().ok()?,
+            })
+        });
         position
             .filter(|_| parts.next().is_none())
             .ok_or_else(|| ParsePositionError {
@@ -202,12 +195,11 @@ mod tests {
     #[test]
     fn a_position_reads_what_it_prints_and_nothing_else() {
         let position = EventPosition {
-            transaction: 7,
             batch: 12,
             index: 3,
         };
         assert_eq!(position.to_string().parse(), Ok(position));
-        for text in ["", "1-2", "1-2-3-4", "-1-2-3", "+1-2-3", "1-2-x", "1--3"] {
+        for text in ["", "1", "1-2-3", "-1-2", "+1-2", "1-x", "1--3"] {
             assert!(text.parse::<EventPosition>().is_err(), "{text}");
         }
     }

@@ -120,6 +120,30 @@ impl RetryPolicy {
         Self { jitter, ..self }.checked()
     }
 
+    /// A policy from all of its parts, as they were stored.
+    ///
+    /// # Errors
+    ///
+    /// [`RetryPolicyError`], naming the value and what is allowed.
+    pub fn restore(
+        strategy: RetryStrategy,
+        initial: Duration,
+        base: f64,
+        max_interval: Duration,
+        max_attempts: u32,
+        jitter: f64,
+    ) -> Result<Self, RetryPolicyError> {
+        Self {
+            strategy,
+            initial,
+            base,
+            max_interval,
+            max_attempts,
+            jitter,
+        }
+        .checked()
+    }
+
     fn checked(self) -> Result<Self, RetryPolicyError> {
         if self.max_interval.is_zero() || self.max_interval > Self::MAX_INTERVAL_LIMIT {
             return Err(RetryPolicyError::MaxInterval {
@@ -144,6 +168,42 @@ impl RetryPolicy {
             return Err(RetryPolicyError::Jitter { given: self.jitter });
         }
         Ok(self)
+    }
+
+    /// How the waits grow.
+    #[must_use]
+    pub const fn strategy(&self) -> RetryStrategy {
+        self.strategy
+    }
+
+    /// The first wait.
+    #[must_use]
+    pub const fn initial(&self) -> Duration {
+        self.initial
+    }
+
+    /// What each wait is multiplied with where they grow exponentially.
+    #[must_use]
+    pub const fn base(&self) -> f64 {
+        self.base
+    }
+
+    /// The longest wait.
+    #[must_use]
+    pub const fn max_interval(&self) -> Duration {
+        self.max_interval
+    }
+
+    /// The most retries.
+    #[must_use]
+    pub const fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// The part of a wait that chance may take away.
+    #[must_use]
+    pub const fn jitter(&self) -> f64 {
+        self.jitter
     }
 
     /// The wait before the retry with this number, counted from 0; `None` when there is no such

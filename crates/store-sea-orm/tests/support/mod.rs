@@ -5,6 +5,8 @@
     reason = "an expectation would not be fulfilled in every test program"
 )]
 
+mod engine;
+
 use std::any::Any;
 use std::fmt::Write as _;
 

@@ -64,6 +64,11 @@ const LAYERS: &[Layer] = &[
         &["drover-testkit"],
     ),
     ships(
+        "drover-peer-http",
+        &["drover-domain", "drover-egress", "drover-ports"],
+        &[],
+    ),
+    ships(
         "drover-runner-ansible",
         &["drover-domain", "drover-ports"],
         &["drover-testkit"],
@@ -108,7 +113,7 @@ const LAYERS: &[Layer] = &[
 
 /// Crates whose third-party dependencies are an allow-list as well. These have no I/O of their own.
 const PURE: &[(&str, &[&str])] = &[
-    ("drover-domain", &["chrono", "thiserror", "uuid"]),
+    ("drover-domain", &["chrono", "chrono-tz", "croner", "thiserror", "uuid"]),
     ("drover-ports", &["async-trait", "thiserror"]),
     ("drover-usecases", &["thiserror", "tokio", "tracing"]),
 ];
@@ -138,6 +143,7 @@ const MARKS: &[(&str, &[&str])] = &[
         &[
             "drover-egress",
             "drover-fagent-http",
+            "drover-peer-http",
             "drover-app",
             "drover-demo",
         ],

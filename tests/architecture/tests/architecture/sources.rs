@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261121_000002_balancer",
     "m20261121_000003_rollout",
     "m20261121_000004_access",
+    "m20261125_000005_workflows",
 ];
 
 fn all_files() -> Vec<PathBuf> {

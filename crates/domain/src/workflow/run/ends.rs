@@ -1,9 +1,9 @@
 //! The end of a task and what follows: who runs next, how the workflow ends, what is undone.
 
 use super::super::mutant::{Mutant, is_on};
-use super::super::{EventKind, TaskNo, TaskStatus, WorkflowStatus};
+use super::super::{Action, EventKind, TaskNo, TaskStatus, WorkflowStatus};
 use super::step::Turn;
-use super::{Refusal, Task};
+use super::{Refusal, Task, Wake, WakeKind};
 
 impl Turn<'_> {
     /// Ends a task for good and lets follow what follows.
@@ -14,8 +14,8 @@ impl Turn<'_> {
         detail: Option<&str>,
     ) -> Result<(), Refusal> {
         self.end(no, to, detail)?;
-        self.follow(no)?;
-        self.settle()
+        self.ended.push(no);
+        self.follow()
     }
 
     /// Ends a task: status, event, counts.
@@ -25,6 +25,7 @@ impl Turn<'_> {
         to: TaskStatus,
         detail: Option<&str>,
     ) -> Result<(), Refusal> {
+        self.call_off_child(no, to)?;
         self.move_task(no, to)?;
         let kind = match to {
             TaskStatus::Succeeded => EventKind::TaskCompleted,
@@ -43,6 +44,31 @@ impl Turn<'_> {
         self.count(no, to, detail)
     }
 
+    // A child that was started, or may have been, is called off with the task that nobody goes on
+    // with; not where the task ends because the child did.
+    fn call_off_child(&mut self, no: TaskNo, to: TaskStatus) -> Result<(), Refusal> {
+        let task = self.task(no)?;
+        let has_ended = match to {
+            TaskStatus::Succeeded => true,
+            TaskStatus::Failed => task.status == TaskStatus::Waiting,
+            TaskStatus::TimedOut
+            | TaskStatus::Cancelled
+            | TaskStatus::Skipped
+            | TaskStatus::Pending
+            | TaskStatus::Queued
+            | TaskStatus::Running
+            | TaskStatus::Retrying
+            | TaskStatus::Waiting
+            | TaskStatus::Unknown => false,
+        };
+        if matches!(task.action, Action::Child { .. }) && task.attempt > 0 && !has_ended {
+            let kind = WakeKind::CancelChild { no };
+            let at = self.now;
+            self.changes.wakes.push(Wake { at, kind });
+        }
+        Ok(())
+    }
+
     fn count(&mut self, no: TaskNo, to: TaskStatus, detail: Option<&str>) -> Result<(), Refusal> {
         self.changes.head = true;
         let rank = self.run.head.ended;
@@ -53,7 +79,7 @@ impl Turn<'_> {
             return Ok(());
         }
         let key = task.key.clone();
-        let is_undoable = task.undone_by.is_some() && may_have_happened(to);
+        let is_undoable = task.undone_by.is_some() && may_have_happened(task);
         let head = &mut self.run.head;
         head.open = head.open.saturating_sub(1);
         head.undoable += u32::from(is_undoable);
@@ -70,10 +96,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Releases or skips who waited for an ended task.
-    pub(super) fn follow(&mut self, no: TaskNo) -> Result<(), Refusal> {
-        let mut ended = vec![no];
-        while let Some(no) = ended.pop() {
+    /// Releases or skips who waited for ended tasks, and settles. A list, not a recursion: a thousand
+    /// tasks may end in one step, each because of the one before.
+    pub(super) fn follow(&mut self) -> Result<(), Refusal> {
+        while let Some(no) = self.ended.pop() {
             let task = self.task(no)?;
             let status = task.status;
             for (next, skipped_releases) in task.dependants.clone() {
@@ -86,17 +112,17 @@ impl Turn<'_> {
                     let task = self.change(next)?;
                     task.pending = task.pending.saturating_sub(1);
                     let is_free = task.pending == 0 || is_on(Mutant::FirstDependencyReleases);
-                    if is_free && !self.is_called_off() {
+                    if is_free && self.is_under_way() {
                         self.release(next)?;
                     }
                 } else {
                     let reason = format!("the task `{}` did not succeed", self.task(no)?.key);
                     self.end(next, TaskStatus::Skipped, Some(&reason))?;
-                    ended.push(next);
+                    self.ended.push(next);
                 }
             }
         }
-        Ok(())
+        self.settle()
     }
 
     /// Ends the workflow, or goes on with undoing it, when nothing of it is open.
@@ -188,7 +214,7 @@ impl Turn<'_> {
     // The rank of the task that `task` undoes, if there is something to undo.
     fn rank_to_undo(&self, task: &Task) -> Option<u32> {
         let undone = self.run.tasks.get(&task.undoes?)?;
-        let did = may_have_happened(undone.status) || is_on(Mutant::UndoesWhatNeverRan);
+        let did = may_have_happened(undone) || is_on(Mutant::UndoesWhatNeverRan);
         undone.rank.filter(|_| did)
     }
 
@@ -214,7 +240,20 @@ impl Turn<'_> {
     }
 }
 
-/// Whether a task that ended like this may have had its effect, so that there is something to undo.
-pub(super) const fn may_have_happened(status: TaskStatus) -> bool {
-    matches!(status, TaskStatus::Succeeded | TaskStatus::TimedOut)
+/// Whether an ended task may have had its effect, so that there is something to undo: not if its time
+/// ran out before anybody had started it.
+pub(super) const fn may_have_happened(task: &Task) -> bool {
+    match task.status {
+        TaskStatus::Succeeded => true,
+        TaskStatus::TimedOut => task.attempt > 0,
+        TaskStatus::Failed
+        | TaskStatus::Cancelled
+        | TaskStatus::Skipped
+        | TaskStatus::Pending
+        | TaskStatus::Queued
+        | TaskStatus::Running
+        | TaskStatus::Retrying
+        | TaskStatus::Waiting
+        | TaskStatus::Unknown => false,
+    }
 }

@@ -192,7 +192,7 @@ impl Input {
     }
 }
 
-/// Why an input changed nothing.
+/// Why an input changed nothing. All but the last two are found before anything is changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The writer's attempt is over.
@@ -236,4 +236,18 @@ pub enum Refusal {
     /// The rules of moves were broken: a defect of ours.
     #[error(transparent)]
     Illegal(#[from] super::super::IllegalMove),
+}
+
+impl Refusal {
+    /// Whether somebody broke a promise: the run may then be half changed, and is to be thrown away.
+    #[must_use]
+    pub const fn is_defect(&self) -> bool {
+        match self {
+            Self::NoSuchTask { .. } | Self::Illegal(_) => true,
+            Self::Stale { .. }
+            | Self::Finished { .. }
+            | Self::WorkflowState { .. }
+            | Self::TaskState { .. } => false,
+        }
+    }
 }

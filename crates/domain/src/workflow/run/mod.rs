@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 pub use changes::{Changes, QueueMove, Wake, WakeKind};
 pub use create::NewRun;
+pub use people::may_be_redone;
 pub use input::{Control, Decision, Input, Outcome, Refusal, TaskError};
 
 use super::{

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::{Action, EventKind, Json, SignalName, TaskNo, TaskStatus, WorkflowStatus};
 use super::ends::may_have_happened;
 use super::step::Turn;
-use super::{Control, Decision, QueueMove, Refusal, Task, Wake, WakeKind};
+use super::{Control, Decision, QueueMove, Refusal, Task};
 
 impl Turn<'_> {
     pub(super) fn control(&mut self, control: &Control) -> Result<(), Refusal> {
@@ -51,7 +51,8 @@ impl Turn<'_> {
         for no in roots {
             self.release(no)?;
         }
-        Ok(())
+        // There is nothing to do where people have skipped everything.
+        self.follow()
     }
 
     fn cancel(&mut self, reason: &str) -> Result<(), Refusal> {
@@ -116,11 +117,9 @@ impl Turn<'_> {
                 self.changes.queue.push(QueueMove::Leave { no });
                 self.end(no, TaskStatus::Cancelled, None)
             }
-            TaskStatus::Waiting => {
-                self.cancel_child(no)?;
+            TaskStatus::Pending | TaskStatus::Retrying | TaskStatus::Waiting => {
                 self.end(no, TaskStatus::Cancelled, None)
             }
-            TaskStatus::Pending | TaskStatus::Retrying => self.end(no, TaskStatus::Cancelled, None),
             TaskStatus::Unknown
             | TaskStatus::Succeeded
             | TaskStatus::Failed
@@ -128,16 +127,6 @@ impl Turn<'_> {
             | TaskStatus::Cancelled
             | TaskStatus::Skipped => Ok(()),
         }
-    }
-
-    pub(super) fn cancel_child(&mut self, no: TaskNo) -> Result<(), Refusal> {
-        let task = self.task(no)?;
-        if task.status == TaskStatus::Waiting && matches!(task.action, Action::Child { .. }) {
-            let kind = WakeKind::CancelChild { no };
-            let at = self.now;
-            self.changes.wakes.push(Wake { at, kind });
-        }
-        Ok(())
     }
 
     pub(super) fn signal(&mut self, name: SignalName, payload: Json) -> Result<(), Refusal> {
@@ -195,25 +184,35 @@ impl Turn<'_> {
         let task = self.task(no)?;
         let (status, is_undoing) = (task.status, task.undoes.is_some());
         let workflow = self.run.head.status;
+        if !may_be_redone(status, is_undoing, workflow) {
+            return Err(self.task_refusal(no, "retried")?);
+        }
         match (status, workflow) {
-            (TaskStatus::Unknown, _) if !workflow.is_terminal() && !self.is_called_off() => {
+            (TaskStatus::Unknown, _) => {
                 self.fresh_start(no)?;
                 self.tell_of(no, EventKind::TaskReopened, None);
-                self.enter_queue(no)
-            }
-            (
-                TaskStatus::Failed | TaskStatus::TimedOut,
-                WorkflowStatus::Running | WorkflowStatus::Paused | WorkflowStatus::Failed,
-            ) if !is_undoing => {
-                self.reopen_workflow(WorkflowStatus::Failed, WorkflowStatus::Running);
-                self.reopen(no)?;
-                self.reopen_skipped(no)?;
-                self.recount();
                 self.release(no)
             }
-            (TaskStatus::Failed | TaskStatus::TimedOut, WorkflowStatus::NeedsHuman)
-                if is_undoing =>
-            {
+            // A task is cancelled in a workflow that is not, where its worker stopped unasked.
+            (
+                TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled,
+                WorkflowStatus::Running | WorkflowStatus::Paused | WorkflowStatus::Failed,
+            ) if !is_undoing && !self.is_blocked(no) => {
+                let rank = task.rank;
+                self.reopen_workflow(WorkflowStatus::Failed, WorkflowStatus::Running);
+                self.reopen(no)?;
+                self.reopen_skipped(no, rank)?;
+                self.recount_pending()?;
+                self.recount();
+                if self.task(no)?.pending == 0 {
+                    self.release(no)?;
+                }
+                self.follow()
+            }
+            (
+                TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled,
+                WorkflowStatus::NeedsHuman,
+            ) if is_undoing => {
                 self.reopen_workflow(WorkflowStatus::NeedsHuman, WorkflowStatus::Compensating);
                 self.reopen(no)?;
                 self.release(no)
@@ -247,13 +246,17 @@ impl Turn<'_> {
         }
     }
 
-    // Everything behind the reopened task that was skipped because of it waits again.
-    fn reopen_skipped(&mut self, no: TaskNo) -> Result<(), Refusal> {
+    // Everything behind the reopened task that was skipped because of it waits again. What a person
+    // had skipped before the task ended, at `rank`, stays skipped.
+    fn reopen_skipped(&mut self, root: TaskNo, rank: Option<u32>) -> Result<(), Refusal> {
         let mut behind = BTreeSet::new();
-        let mut front = vec![no];
+        let mut front = vec![root];
         while let Some(no) = front.pop() {
-            for (next, _) in self.task(no)?.dependants.clone() {
-                if self.task(next)?.status == TaskStatus::Skipped && behind.insert(next) {
+            for (next, skipped_releases) in self.task(no)?.dependants.clone() {
+                let task = self.task(next)?;
+                let is_because = no == root || !skipped_releases;
+                let is_skipped = task.status == TaskStatus::Skipped && task.rank > rank;
+                if is_skipped && is_because && behind.insert(next) {
                     front.push(next);
                 }
             }
@@ -263,24 +266,35 @@ impl Turn<'_> {
         }
         // What also waits for another task that did not succeed stays skipped, and so does what
         // waits for that.
-        let mut blocked = true;
-        while blocked {
-            blocked = false;
-            for no in behind.clone() {
-                if self.is_blocked(no) {
-                    behind.remove(&no);
-                    self.end(
-                        no,
-                        TaskStatus::Skipped,
-                        Some("another task did not succeed"),
-                    )?;
-                    blocked = true;
-                }
+        let mut blocked: Vec<TaskNo> = behind.iter().copied().collect();
+        blocked.retain(|no| self.is_blocked(*no));
+        while let Some(no) = blocked.pop() {
+            if behind.remove(&no) {
+                let reason = "another task did not succeed";
+                self.end(no, TaskStatus::Skipped, Some(reason))?;
+                let next = self.task(no)?.dependants.iter();
+                blocked.extend(next.filter(|(_, skipped)| !skipped).map(|(next, _)| *next));
             }
         }
-        for no in behind {
+        Ok(())
+    }
+
+    // A task that has not begun waits for everything before it that is open, also for what has been
+    // reopened after it was done without.
+    fn recount_pending(&mut self) -> Result<(), Refusal> {
+        let waits = |task: &&Task| task.undoes.is_none() && task.status == TaskStatus::Pending;
+        let waiting: Vec<TaskNo> = self
+            .run
+            .tasks
+            .values()
+            .filter(waits)
+            .map(|task| task.no)
+            .collect();
+        for no in waiting {
             let pending = self.open_dependencies(no);
-            self.change(no)?.pending = pending;
+            if self.task(no)?.pending != pending {
+                self.change(no)?.pending = pending;
+            }
         }
         Ok(())
     }
@@ -317,7 +331,7 @@ impl Turn<'_> {
             if !matches!(task.status, TaskStatus::Succeeded | TaskStatus::Skipped) {
                 head.failed += 1;
             }
-            if task.undone_by.is_some() && may_have_happened(task.status) {
+            if task.undone_by.is_some() && may_have_happened(task) {
                 head.undoable += 1;
             }
         }
@@ -343,15 +357,15 @@ impl Turn<'_> {
                 if status == TaskStatus::Queued {
                     self.changes.queue.push(QueueMove::Leave { no });
                 }
-                self.cancel_child(no)?;
                 self.finish(no, TaskStatus::Skipped, reason)
             }
             (TaskStatus::Unknown, WorkflowStatus::Compensating) if is_undoing => {
                 self.finish(no, TaskStatus::Skipped, reason)
             }
-            (TaskStatus::Failed | TaskStatus::TimedOut, WorkflowStatus::NeedsHuman)
-                if is_undoing =>
-            {
+            (
+                TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled,
+                WorkflowStatus::NeedsHuman,
+            ) if is_undoing => {
                 self.reopen_workflow(WorkflowStatus::NeedsHuman, WorkflowStatus::Compensating);
                 self.reopen(no)?;
                 self.end(no, TaskStatus::Skipped, reason)?;
@@ -368,5 +382,30 @@ const fn wish(control: &Control) -> &'static str {
         Control::Pause => "paused",
         Control::Resume => "resumed",
         Control::Cancel { .. } => "cancelled",
+    }
+}
+
+/// Whether a person may have a task done again, as far as these states say. A task that also waits for
+/// another one that did not succeed may not.
+#[must_use]
+pub const fn may_be_redone(task: TaskStatus, is_undoing: bool, workflow: WorkflowStatus) -> bool {
+    match task {
+        TaskStatus::Unknown => {
+            !workflow.is_terminal() && !matches!(workflow, WorkflowStatus::Cancelling)
+        }
+        TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled if is_undoing => {
+            matches!(workflow, WorkflowStatus::NeedsHuman)
+        }
+        TaskStatus::Failed | TaskStatus::TimedOut | TaskStatus::Cancelled => matches!(
+            workflow,
+            WorkflowStatus::Running | WorkflowStatus::Paused | WorkflowStatus::Failed
+        ),
+        TaskStatus::Pending
+        | TaskStatus::Queued
+        | TaskStatus::Running
+        | TaskStatus::Retrying
+        | TaskStatus::Waiting
+        | TaskStatus::Succeeded
+        | TaskStatus::Skipped => false,
     }
 }

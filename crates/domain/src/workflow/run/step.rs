@@ -21,13 +21,14 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Refusal`], and then the run may be half changed: it is to be thrown away, and nothing of it
-    /// written.
+    /// [`Refusal`], and then nothing changed; unless it [is a defect](Refusal::is_defect): the run may then
+    /// be half changed, and nothing of it is to be written.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Result<Changes, Refusal> {
         let mut turn = Turn {
             run: self,
             now,
             changes: Changes::default(),
+            ended: Vec::new(),
         };
         turn.take(input)?;
         Ok(turn.changes)
@@ -39,6 +40,8 @@ pub(super) struct Turn<'a> {
     pub(super) run: &'a mut Run,
     pub(super) now: Timestamp,
     pub(super) changes: Changes,
+    /// Tasks that ended and whose dependants have not been looked at yet.
+    pub(super) ended: Vec<TaskNo>,
 }
 
 impl Turn<'_> {
@@ -234,7 +237,8 @@ impl Turn<'_> {
     fn queue_again(&mut self, no: TaskNo, told: EventKind) -> Result<(), Refusal> {
         self.tell_of(no, told, None);
         let task = self.task(no)?;
-        let goes_on = task.policy.guarantee == Guarantee::G4;
+        let policy = &task.policy;
+        let goes_on = policy.guarantee == Guarantee::G4 && policy.takeover == Takeover::Requeue;
         if self.is_called_off() && task.undoes.is_none() && !goes_on {
             return self.finish(no, TaskStatus::Cancelled, None);
         }
@@ -253,6 +257,14 @@ impl Turn<'_> {
         matches!(self.run.head.status, WorkflowStatus::Cancelling)
     }
 
+    /// Whether tasks that wait for no other one any more may begin.
+    pub(super) const fn is_under_way(&self) -> bool {
+        matches!(
+            self.run.head.status,
+            WorkflowStatus::Running | WorkflowStatus::Paused
+        )
+    }
+
     const fn may_run(&self) -> bool {
         matches!(
             self.run.head.status,
@@ -268,7 +280,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Starts the wait or the queueing of a task that waits for no other one any more.
+    /// Starts the wait or the queueing of a task that waits for no other one any more. One that takes a
+    /// signal ends with it: whoever calls this lets [`Self::follow`] see to what follows.
     pub(super) fn release(&mut self, no: TaskNo) -> Result<(), Refusal> {
         let now = self.now;
         let task = self.change(no)?;
@@ -294,7 +307,10 @@ impl Turn<'_> {
                 let Some(at) = taken else { return Ok(()) };
                 let signal = self.run.signals.remove(at);
                 self.changes.taken_signals.push(signal.position);
-                self.succeed_waiting(no, signal.payload)
+                self.changes.results.insert(no, signal.payload);
+                self.end(no, TaskStatus::Succeeded, None)?;
+                self.ended.push(no);
+                Ok(())
             }
         }
     }
@@ -358,8 +374,9 @@ impl Turn<'_> {
             }
             WakeKind::ChildEnded { no, status: ended } => match status {
                 Some(TaskStatus::Waiting) => self.child_ended(no, ended),
-                // The child was quicker than the report that its parent waits for it.
-                Some(TaskStatus::Running) => {
+                // The child was quicker than the report that its parent waits for it, also where the
+                // worker that started it went away.
+                Some(TaskStatus::Running | TaskStatus::Queued | TaskStatus::Retrying) => {
                     let at = self.now.after(CHILD_AGAIN);
                     self.changes.wakes.push(Wake { at, kind });
                     Ok(())
@@ -410,7 +427,6 @@ impl Turn<'_> {
             return self.unknown(no, error);
         }
         let detail = error.message.clone();
-        self.cancel_child(no)?;
         self.change(no)?.error = Some(error);
         self.finish(no, TaskStatus::TimedOut, Some(&detail))
     }

@@ -1,6 +1,7 @@
 //! A store that keeps everything in memory and every promise of the store ports.
 
 mod balancer;
+mod engine;
 mod fleet;
 mod rest;
 mod tasks;
@@ -23,6 +24,7 @@ use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::rollout::task::TaskId;
 use drover_ports::StoreError;
 
+use self::engine::Engine;
 use self::fleet::{Catalog, StoredApplication};
 use self::tasks::StoredTask;
 use super::{SideDoor, World};
@@ -30,7 +32,7 @@ use super::{SideDoor, World};
 /// A store that keeps everything in memory. Clones share it.
 ///
 /// Leases follow tokio's clock, so that a test with paused time decides when they run out. A task
-/// counts as first claimed when it was asked for.
+/// counts as first claimed when it was asked for. The engine's database time is the same clock.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
@@ -56,6 +58,7 @@ struct State {
     tasks: BTreeMap<i64, StoredTask>,
     idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
     keys: BTreeMap<String, ApiKey>,
+    engine: Engine,
 }
 
 #[derive(Debug)]

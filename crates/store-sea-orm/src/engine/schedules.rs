@@ -1,0 +1,149 @@
+//! Definitions that are started again and again.
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::workflow::{Cron, DefinitionName, MissedRuns, Schedule, ScheduleName};
+use drover_ports::{NewWorkflow, ScheduleStore, StoreError};
+use sea_orm::FromQueryResult;
+
+use super::shape::json;
+use super::start::start_all;
+use super::write::Told;
+use crate::row::Stored;
+use crate::session::Row;
+use crate::sql::{Sql, limit};
+use crate::store::SeaOrmStore;
+
+#[derive(Debug, FromQueryResult)]
+struct ScheduleRow {
+    position: i64,
+    name: String,
+    definition_name: String,
+    definition_version: Option<i64>,
+    input: String,
+    cron: String,
+    time_zone: String,
+    missed_runs: String,
+    is_paused: bool,
+    next_at: i64,
+}
+
+impl Row for ScheduleRow {
+    const WHAT: &'static str = "schedule";
+}
+
+const COLUMNS: &str = "position, name, definition_name, definition_version, input, cron, time_zone, missed_runs, \
+                       is_paused, next_at";
+
+impl ScheduleRow {
+    fn read(self) -> Result<(i64, Schedule), StoreError> {
+        let stored = Stored::new(Self::WHAT, &self.name);
+        let corrupt = |error: drover_domain::text::TextError| stored.corrupt(error.to_string());
+        let schedule = Schedule {
+            name: ScheduleName::parse(&self.name).map_err(corrupt)?,
+            definition: DefinitionName::parse(&self.definition_name).map_err(corrupt)?,
+            version: stored.optional("version", self.definition_version)?,
+            input: json(&stored, self.input)?,
+            cron: Cron::parse(&self.cron, &self.time_zone)
+                .map_err(|error| stored.corrupt(error.to_string()))?,
+            missed: stored.word("policy", &self.missed_runs, MissedRuns::parse)?,
+            is_paused: self.is_paused,
+            next_at: Timestamp::from_micros(self.next_at),
+        };
+        Ok((self.position, schedule))
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.engine.put_schedule", level = "debug", skip_all)]
+    async fn put(&self, schedule: &Schedule) -> Result<(), StoreError> {
+        let session = self.write_once("store a schedule").await?;
+        let sql = Sql::new(
+            "INSERT INTO workflow_schedules (
+                 name, definition_name, definition_version, input, cron, time_zone, missed_runs, is_paused, next_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             ON CONFLICT (name) DO UPDATE SET
+                 definition_name = excluded.definition_name, definition_version = excluded.definition_version,
+                 input = excluded.input, cron = excluded.cron, time_zone = excluded.time_zone,
+                 missed_runs = excluded.missed_runs, is_paused = excluded.is_paused, next_at = excluded.next_at",
+        );
+        let sql = sql
+            .text(schedule.name.as_str())
+            .text(schedule.definition.as_str())
+            .bind(schedule.version.map(i64::from))
+            .text(schedule.input.as_str())
+            .text(schedule.cron.line())
+            .text(schedule.cron.zone())
+            .bind(schedule.missed.as_str())
+            .bind(schedule.is_paused)
+            .bind(schedule.next_at.as_micros());
+        session.execute(sql).await.map(|_| ())
+    }
+
+    #[tracing::instrument(name = "db.engine.remove_schedule", level = "debug", skip_all)]
+    async fn remove(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        let session = self.write_once("remove a schedule").await?;
+        let sql = Sql::new("DELETE FROM workflow_schedules WHERE name = $1").text(name.as_str());
+        session.execute(sql).await.map(|removed| removed > 0)
+    }
+
+    #[tracing::instrument(name = "db.engine.list_schedules", level = "debug", skip_all)]
+    async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError> {
+        let session = self.read("list schedules");
+        let sql = Sql::new(format!(
+            "SELECT {COLUMNS} FROM workflow_schedules WHERE position > $1 ORDER BY position LIMIT $2"
+        ));
+        let rows = session.rows::<ScheduleRow>(sql.ascending(page)).await?;
+        let items = rows
+            .into_iter()
+            .map(ScheduleRow::read)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::from_lookahead(items, limit(page), |(position, _)| {
+            *position
+        }))
+    }
+
+    #[tracing::instrument(name = "db.engine.due_schedules", level = "debug", skip_all)]
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+        let session = self.read("look for schedules that are due");
+        let sql = Sql::new(format!(
+            "SELECT {COLUMNS} FROM workflow_schedules WHERE NOT is_paused AND next_at <= $1 ORDER BY next_at LIMIT $2"
+        ));
+        let rows = session
+            .rows::<ScheduleRow>(sql.bind(now.as_micros()).bind(i64::from(limit)))
+            .await?;
+        rows.into_iter()
+            .map(|row| row.read().map(|(_, schedule)| schedule))
+            .collect()
+    }
+
+    #[tracing::instrument(name = "db.engine.fire_schedule", level = "debug", skip_all)]
+    async fn fire(
+        &self,
+        schedule: &Schedule,
+        next: Option<Timestamp>,
+        workflow: Option<&NewWorkflow>,
+    ) -> Result<bool, StoreError> {
+        let session = self.write("start a scheduled workflow").await?;
+        let sql = Sql::new(
+            "UPDATE workflow_schedules SET next_at = COALESCE($1, next_at), is_paused = CAST($1 AS bigint) IS NULL
+             WHERE name = $2 AND next_at = $3 AND NOT is_paused",
+        );
+        let sql = sql
+            .time(next)
+            .text(schedule.name.as_str())
+            .bind(schedule.next_at.as_micros());
+        if session.execute(sql).await? == 0 {
+            return Ok(false);
+        }
+        let told = match workflow {
+            Some(workflow) => start_all(&session, std::slice::from_ref(workflow)).await?.1,
+            None => Told::default(),
+        };
+        session.commit().await?;
+        self.hints().tell(told);
+        Ok(true)
+    }
+}
