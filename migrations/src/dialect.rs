@@ -18,7 +18,7 @@ const POSTGRES: [(&str, &str); 8] = [
     ("{uuid}", "UUID"),
     ("{json}", "JSONB"),
     ("{bytes}", "BYTEA"),
-    ("{roomy}", " WITH (fillfactor = 60)"),
+    ("{roomy}", " WITH (fillfactor = 50)"),
     (
         "{busy}",
         " WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)",

@@ -13,6 +13,7 @@ mod m20261121_000002_balancer;
 mod m20261121_000003_rollout;
 mod m20261121_000004_access;
 mod m20261125_000005_workflows;
+mod m20261125_000006_updates_on_the_engine;
 
 use sea_orm_migration::prelude::*;
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000003_rollout::Migration),
             Box::new(m20261121_000004_access::Migration),
             Box::new(m20261125_000005_workflows::Migration),
+            Box::new(m20261125_000006_updates_on_the_engine::Migration),
         ]
     }
 }

@@ -7,27 +7,30 @@ use std::time::Duration;
 
 use drover_config::{AnsibleTarget, Settings};
 use drover_domain::fleet::inventory::PollPolicy;
+use drover_domain::workflow::QueueName;
 use drover_fagent_http::FagentHttp;
 use drover_ports::IdSource;
 use drover_runner_ansible::{AnsibleRunner, Transport};
 use drover_store_sea_orm::{MigrateError, OpenError, SeaOrmStore};
-use drover_usecases::{Policy, Ports, Service};
+use drover_usecases::{Engine, EngineOptionsError, KindTaken, Kinds, Policy, Ports, Service};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::{SystemClock, UuidV7};
+use crate::engine;
 use crate::keys::{self, KeyError};
-use crate::serve::{self, Listeners};
+use crate::serve::{self, Listeners, Work};
 
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
 /// Drover, ready to serve.
 pub struct Application {
     service: Service,
+    engine: Engine,
+    queues: Vec<QueueName>,
     ids: Arc<dyn IdSource>,
     listeners: Listeners,
-    workers: usize,
     grace: Duration,
     request_timeout: Duration,
 }
@@ -60,6 +63,12 @@ pub enum StartError {
         /// What is wrong.
         reason: String,
     },
+    /// A setting of the engine makes no sense.
+    #[error("the engine cannot be started: {0}")]
+    Engine(#[from] EngineOptionsError),
+    /// Two handlers for one kind: a defect.
+    #[error(transparent)]
+    Kind(#[from] KindTaken),
     /// There is no usable key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -112,7 +121,18 @@ impl Application {
     /// [`StartError`], naming the step.
     pub async fn with_ports(settings: &Settings, ports: Ports) -> Result<Self, StartError> {
         let (clock, ids) = (Arc::clone(&ports.clock), Arc::clone(&ports.ids));
-        let service = Service::new(ports, policy(settings));
+        let engine_ports = ports.engine.clone();
+        let service = Service::new(ports, policy(settings, engine::kinds()?));
+        let options = engine::options(settings)?;
+        let queues = options.queues.iter().map(|queue| queue.name.clone());
+        let queues = queues.collect();
+        let engine = Engine::new(
+            engine_ports,
+            Arc::clone(&clock),
+            Arc::clone(&ids),
+            engine::handlers(settings, &service)?,
+            options,
+        )?;
         keys::ensure(
             &service.access,
             settings.access.admin_key.as_ref(),
@@ -125,9 +145,10 @@ impl Application {
         };
         Ok(Self {
             service,
+            engine,
+            queues,
             ids,
             listeners,
-            workers: settings.rollout.workers.get(),
             grace: settings.server.shutdown_grace,
             request_timeout: settings.server.request_timeout,
         })
@@ -154,16 +175,23 @@ impl Application {
             Arc::new(move || ids.draw())
         });
         http.request_timeout = self.request_timeout;
-        serve::serve(
-            self.service,
-            self.listeners,
-            http,
-            self.workers,
-            self.grace,
-            stop,
-        )
-        .await
+        let work = Work {
+            service: self.service,
+            engine: self.engine,
+            queues: self.queues,
+        };
+        serve::serve(work, self.listeners, http, self.grace, stop).await
     }
+}
+
+/// Whether every setting can be used, as far as that can be said without starting anything.
+///
+/// # Errors
+///
+/// [`StartError::Settings`].
+pub(crate) fn check(settings: &Settings) -> Result<(), StartError> {
+    engine::options(settings)?;
+    engine::requests(settings).map(drop)
 }
 
 /// Opens the database, waiting for it as long as the start window lasts.
@@ -263,7 +291,7 @@ fn private(folder: &Path) -> Result<PathBuf, StartError> {
     Ok(folder.to_owned())
 }
 
-fn policy(settings: &Settings) -> Policy {
+fn policy(settings: &Settings, kinds: Kinds) -> Policy {
     Policy {
         default_playbook: settings.rollout.default_playbook.clone(),
         default_orchestrator: settings.rollout.default_orchestrator.clone(),
@@ -274,7 +302,7 @@ fn policy(settings: &Settings) -> Policy {
         polling_interval: settings.fleet.polling_interval,
         sync_interval: settings.balancer.sync_interval,
         poll_concurrency: settings.fleet.poll_concurrency.get(),
-        lease: settings.rollout.lease,
+        kinds,
         ..Policy::default()
     }
 }

@@ -12,7 +12,7 @@ use drover_store_sea_orm::MigrateError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::application::{Application, StartError, connect};
+use crate::application::{self, Application, StartError, connect};
 use crate::client::{self, ClientCommand, ClientOptions};
 use crate::exit::Exit;
 use crate::telemetry;
@@ -188,9 +188,14 @@ async fn migrate(settings: Settings) -> Exit {
     }
 }
 
-async fn check(_settings: Settings) -> Exit {
-    say("the settings can be used");
-    Exit::Success
+async fn check(settings: Settings) -> Exit {
+    match application::check(&settings) {
+        Ok(()) => {
+            say("the settings can be used");
+            Exit::Success
+        }
+        Err(error) => refused(&error),
+    }
 }
 
 fn show(file: &File, variables: Vec<(String, String)>) -> Exit {
@@ -236,6 +241,8 @@ fn refused(error: &StartError) -> Exit {
         }
         StartError::Migrate(MigrateError::NewerSchema { .. })
         | StartError::Settings { .. }
+        | StartError::Engine(_)
+        | StartError::Kind(_)
         | StartError::Key(_) => Exit::Config,
         StartError::Migrate(_) => Exit::MigrationBusy,
     }

@@ -8,8 +8,11 @@ mod application;
 mod client;
 mod clock;
 mod command;
+pub mod embedded;
+mod engine;
 mod exit;
 mod keys;
+mod meter;
 mod serve;
 mod telemetry;
 

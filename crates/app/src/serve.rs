@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use axum::Router;
+use drover_domain::workflow::QueueName;
 use drover_http_api::{Options, admin_router, router};
-use drover_usecases::{Service, Stop};
+use drover_usecases::{Engine, Service, Stop};
 use hyper_util::rt::TokioTimer;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -29,18 +30,29 @@ pub(crate) struct Listeners {
     pub(crate) admin: TcpListener,
 }
 
+/// What one service does.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// What can be asked of it.
+    pub(crate) service: Service,
+    /// What works on tasks of workflows.
+    pub(crate) engine: Engine,
+    /// The queues it takes them from.
+    pub(crate) queues: Vec<QueueName>,
+}
+
 /// Serves until `stop` completes, then at most `grace` longer.
 pub(crate) async fn serve(
-    service: Service,
+    work: Work,
     listeners: Listeners,
-    http: Options,
-    workers: usize,
+    mut http: Options,
     grace: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let (stopping, stopped) = watch::channel(false);
     let tasks = TaskTracker::new();
-    spawn_background(&tasks, &service, workers, &stopped);
+    // Streams of events have no end of their own.
+    http.stop = Some(stopped.clone());
 
     // A second service in one process keeps the first one's recorder: tests start many.
     let metrics = PrometheusBuilder::new()
@@ -51,6 +63,8 @@ pub(crate) async fn serve(
     if metrics::set_global_recorder(metrics).is_err() {
         tracing::debug!("metrics are already recorded by another service of this process");
     }
+    spawn_background(&tasks, &work, &stopped);
+    let service = work.service;
     tracing::info!("the API listens on http://{}", listeners.api.local_addr()?);
     tracing::info!(
         "metrics are on http://{}/metrics",
@@ -81,7 +95,24 @@ pub(crate) async fn serve(
     ended
 }
 
-fn spawn_background(tasks: &TaskTracker, service: &Service, workers: usize, stopped: &Stop) {
+fn spawn_background(tasks: &TaskTracker, work: &Work, stopped: &Stop) {
+    let Work {
+        service, engine, ..
+    } = work;
+    tasks.spawn({
+        let (engine, stop) = (engine.clone(), stopped.clone());
+        async move { engine.run(stop).await }
+    });
+    tasks.spawn({
+        let told = crate::meter::tell(engine.clone(), service.queues.clone(), work.queues.clone());
+        let mut stop = stopped.clone();
+        async move {
+            tokio::select! {
+                () = told => {}
+                () = until_told(&mut stop) => {}
+            }
+        }
+    });
     let background = service.background();
     tasks.spawn({
         let (background, stop) = (background.clone(), stopped.clone());
@@ -91,11 +122,6 @@ fn spawn_background(tasks: &TaskTracker, service: &Service, workers: usize, stop
         let (background, stop) = (background.clone(), stopped.clone());
         async move { background.sync_loop(stop).await }
     });
-    for number in 0..workers {
-        let (background, stop) = (background.clone(), stopped.clone());
-        let worker = format!("{}-{}-{number}", hostname(), std::process::id());
-        tasks.spawn(async move { background.worker_loop(worker, stop).await });
-    }
     // A playbook folder that cannot be read is no reason not to serve.
     let (orchestrators, mut stop) = (service.orchestrators.clone(), stopped.clone());
     tasks.spawn(async move {
@@ -138,9 +164,4 @@ async fn listen(
 
 async fn until_told(stop: &mut Stop) {
     let _sender_is_gone = stop.wait_for(|stop| *stop).await.is_err();
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "drover".to_owned(), |name| name.trim().to_owned())
 }

@@ -1,9 +1,12 @@
 //! Effective settings with their origin, for people.
 
+use figment::Figment;
+use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 use url::Url;
 
 use crate::settings::{SECRETS, SettingsError, Source, layers, sentence};
+use crate::variables::Variables;
 
 /// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,11 @@ pub fn describe(
     file: Option<Source<'_>>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Vec<Shown>, SettingsError> {
-    let figment = layers(file, variables)?;
+    let variables: Vec<(String, String)> = variables.into_iter().collect();
+    let figment = layers(file, variables.clone())?;
+    let from_variables = Variables::new(variables, &figment)
+        .map(Figment::from)
+        .unwrap_or_default();
     let values: Dict = figment
         .extract()
         .map_err(|error| SettingsError::Unreadable {
@@ -33,10 +40,12 @@ pub fn describe(
         })?;
     let mut shown = Vec::new();
     walk("", &values, &mut |key, value| {
-        let origin = match figment.find_metadata(&key) {
-            Some(metadata) if metadata.name == "variable" => "variable",
-            // The defaults are the first TOML text, the file the second; both are called alike.
-            Some(_) | None => origin_in_file(file, &key),
+        // What the layers remember of a value's origin is not enough: a list keeps that of the default, and
+        // the defaults and the file are called alike.
+        let origin = if from_variables.find_value(&key).is_ok() {
+            "variable"
+        } else {
+            origin_in_file(file, &key)
         };
         shown.push(Shown {
             value: masked(&key, value),
@@ -63,8 +72,7 @@ fn walk(prefix: &str, values: &Dict, visit: &mut impl FnMut(String, &Value)) {
 
 fn origin_in_file(file: Option<Source<'_>>, key: &str) -> &'static str {
     let in_file = file.is_some_and(|file| {
-        use figment::providers::{Format, Toml};
-        figment::Figment::from(Toml::string(file.text))
+        Figment::from(Toml::string(file.text))
             .find_value(key)
             .is_ok()
     });
@@ -72,18 +80,8 @@ fn origin_in_file(file: Option<Source<'_>>, key: &str) -> &'static str {
 }
 
 fn masked(key: &str, value: &Value) -> String {
-    let text = match value {
-        Value::String(_, text) => text.clone(),
-        Value::Bool(_, truth) => truth.to_string(),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map(|number| number.to_string())
-            .or_else(|| number.to_u128().map(|number| number.to_string()))
-            .or_else(|| number.to_f64().map(|number| number.to_string()))
-            .unwrap_or_default(),
-        Value::Char(_, letter) => letter.to_string(),
-        Value::Empty(..) | Value::Dict(..) | Value::Array(..) => String::new(),
-    };
+    let text = shown(value);
+
     if !SECRETS.contains(&key) {
         return text;
     }
@@ -98,4 +96,23 @@ fn masked(key: &str, value: &Value) -> String {
         return "[REDACTED]".to_owned();
     }
     url.to_string()
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => text.clone(),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map(|number| number.to_string())
+            .or_else(|| number.to_u128().map(|number| number.to_string()))
+            .or_else(|| number.to_f64().map(|number| number.to_string()))
+            .unwrap_or_default(),
+        Value::Char(_, letter) => letter.to_string(),
+        Value::Array(_, items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Empty(..) | Value::Dict(..) => String::new(),
+    }
 }

@@ -1,5 +1,7 @@
 //! Settings as they are written; nothing is believed yet.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -11,6 +13,8 @@ pub(crate) struct Raw {
     pub(crate) fleet: Fleet,
     pub(crate) balancer: Balancer,
     pub(crate) ansible: Ansible,
+    pub(crate) engine: Engine,
+    pub(crate) http_request: HttpRequest,
     pub(crate) rollout: Rollout,
     #[serde(default)]
     pub(crate) access: Access,
@@ -73,11 +77,30 @@ pub(crate) struct Ansible {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct Engine {
+    pub(crate) lease_ms: u64,
+    pub(crate) poll_interval_ms: u64,
+    pub(crate) retention_days: u32,
+    pub(crate) queues: BTreeMap<String, u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpRequest {
+    pub(crate) plain_http: bool,
+    pub(crate) public: bool,
+    pub(crate) allow: Vec<String>,
+    pub(crate) deny: Vec<String>,
+    pub(crate) connect_timeout_ms: u64,
+    pub(crate) deadline_max_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Rollout {
     pub(crate) default_playbook: String,
     pub(crate) default_orchestrator: String,
     pub(crate) workers: usize,
-    pub(crate) lease_ms: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]

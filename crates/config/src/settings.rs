@@ -1,5 +1,6 @@
 //! Settings as they are believed: an impossible combination does not exist.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -15,6 +16,14 @@ use crate::variables::{Variables, name_of};
 
 const DEFAULTS: &str = include_str!("../defaults.toml");
 
+/// The queue of updates; how much of it runs at once is said elsewhere.
+const ROLLOUTS: &str = "rollouts";
+
+/// The shortest lease; a shorter one could not be renewed in time.
+const LEASE_MIN_MS: u64 = 1_000;
+
+const DAY: Duration = Duration::from_hours(24);
+
 /// All settings.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each field is the section its type names")]
@@ -24,6 +33,8 @@ pub struct Settings {
     pub fleet: Fleet,
     pub balancer: Balancer,
     pub ansible: Ansible,
+    pub engine: Engine,
+    pub http_request: HttpRequest,
     pub rollout: Rollout,
     pub access: Access,
     pub log: Log,
@@ -119,6 +130,36 @@ pub enum AnsibleTarget {
     },
 }
 
+/// Workflows.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// How long this node holds tasks without a sign of life.
+    pub lease: Duration,
+    /// How often an idle node looks for work that nobody told it about.
+    pub poll_interval: Duration,
+    /// How long ended workflows are kept.
+    pub retention: Duration,
+    /// How many tasks of each queue this node works on at once.
+    pub queues: BTreeMap<String, NonZeroU32>,
+}
+
+/// Requests that workflows make.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// Whether http is spoken besides https.
+    pub plain_http: bool,
+    /// Whether public addresses may be called.
+    pub public: bool,
+    /// Ranges of addresses that may be called besides, as they were written.
+    pub allow: Vec<String>,
+    /// Ranges of addresses that may not be called in any case, as they were written.
+    pub deny: Vec<String>,
+    /// The longest a connection is waited for.
+    pub connect_timeout: Duration,
+    /// The longest one request may take.
+    pub deadline_max: Duration,
+}
+
 /// Updates.
 #[derive(Debug, Clone)]
 pub struct Rollout {
@@ -128,8 +169,6 @@ pub struct Rollout {
     pub default_orchestrator: String,
     /// How many updates run at once on this node.
     pub workers: NonZeroUsize,
-    /// How long a worker holds a task without a sign of life.
-    pub lease: Duration,
 }
 
 /// Who may use the service.
@@ -309,6 +348,21 @@ impl TryFrom<raw::Raw> for Settings {
                 )?,
             },
             ansible: ansible(raw.ansible)?,
+            engine: engine(raw.engine)?,
+            http_request: HttpRequest {
+                plain_http: raw.http_request.plain_http,
+                public: raw.http_request.public,
+                allow: raw.http_request.allow,
+                deny: raw.http_request.deny,
+                connect_timeout: millis(
+                    "http_request.connect_timeout_ms",
+                    raw.http_request.connect_timeout_ms,
+                )?,
+                deadline_max: millis(
+                    "http_request.deadline_max_ms",
+                    raw.http_request.deadline_max_ms,
+                )?,
+            },
             rollout: Rollout {
                 default_playbook: filled("rollout.default_playbook", raw.rollout.default_playbook)?,
                 default_orchestrator: filled(
@@ -317,7 +371,6 @@ impl TryFrom<raw::Raw> for Settings {
                 )?,
                 workers: NonZeroUsize::new(raw.rollout.workers)
                     .ok_or_else(|| positive("rollout.workers"))?,
-                lease: millis("rollout.lease_ms", raw.rollout.lease_ms)?,
             },
             access: Access {
                 admin_key: secret(
@@ -405,6 +458,28 @@ fn ansible(raw: raw::Ansible) -> Result<Ansible, SettingsError> {
     })
 }
 
+fn engine(raw: raw::Engine) -> Result<Engine, SettingsError> {
+    if raw.queues.contains_key(ROLLOUTS) {
+        return Err(impossible(
+            "engine.queues.rollouts",
+            "is not given here; `rollout.workers` says how many updates run at once".to_owned(),
+        ));
+    }
+    if raw.retention_days == 0 {
+        return Err(positive("engine.retention_days"));
+    }
+    Ok(Engine {
+        lease: at_least(LEASE_MIN_MS, "engine.lease_ms", raw.lease_ms)?,
+        poll_interval: millis("engine.poll_interval_ms", raw.poll_interval_ms)?,
+        retention: DAY * raw.retention_days,
+        queues: raw
+            .queues
+            .into_iter()
+            .filter_map(|(name, most)| Some((name, NonZeroU32::new(most)?)))
+            .collect(),
+    })
+}
+
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, SettingsError> {
     text.parse().map_err(|_| {
         impossible(
@@ -420,6 +495,13 @@ fn millis(key: &'static str, value: u64) -> Result<Duration, SettingsError> {
     } else {
         Ok(Duration::from_millis(value))
     }
+}
+
+fn at_least(least: u64, key: &'static str, value: u64) -> Result<Duration, SettingsError> {
+    if value < least {
+        return Err(impossible(key, format!("must be at least {least}")));
+    }
+    Ok(Duration::from_millis(value))
 }
 
 fn filled(key: &'static str, text: String) -> Result<String, SettingsError> {

@@ -6,6 +6,9 @@ use figment::{Error, Figment, Metadata, Profile, Provider};
 /// What every variable of ours begins with.
 const PREFIX: &str = "DROVER_";
 
+/// What the key of every queue begins with.
+const QUEUES: &str = "engine.queues.";
+
 /// Variables of the client and of the command line; they are no settings.
 const OTHERS: [&str; 3] = ["DROVER_URL", "DROVER_API_KEY", "DROVER_CONFIG"];
 
@@ -14,8 +17,8 @@ const OTHERS: [&str; 3] = ["DROVER_URL", "DROVER_API_KEY", "DROVER_CONFIG"];
 pub(crate) struct Variables(Vec<(String, Value)>);
 
 impl Variables {
-    /// Takes `DROVER_SECTION__KEY` as `section.key`; it is a number where the default is one, and
-    /// text everywhere else.
+    /// Takes `DROVER_SECTION__KEY` as `section.key`; it is a number, a truth or a list (its items
+    /// between commas) where the default is one, and text everywhere else.
     ///
     /// A variable that only looks like one of ours is an error: its name.
     pub(crate) fn new(
@@ -34,15 +37,34 @@ impl Variables {
                 return Err(name);
             }
             let key = rest.to_lowercase().replace("__", ".");
-            let is_number = matches!(defaults.find_value(&key), Ok(Value::Num(..)));
-            let value = match text.parse::<i64>() {
-                Ok(number) if is_number => Value::from(number),
-                Ok(_) | Err(_) => Value::from(text),
-            };
+            let value = value(&key, text, defaults);
             ours.push((key, value));
         }
         Ok(Self(ours))
     }
+}
+
+fn value(key: &str, text: String, defaults: &Figment) -> Value {
+    match defaults.find_value(key) {
+        Ok(Value::Num(..)) => number(text),
+        Ok(Value::Bool(..)) => text
+            .parse()
+            .map_or_else(|_| Value::from(text), |truth: bool| Value::from(truth)),
+        Ok(Value::Array(..)) => {
+            let items = text.split(',').map(str::trim);
+            Value::from(items.filter(|item| !item.is_empty()).collect::<Vec<_>>())
+        }
+        // The queues that have no default are numbers like the others.
+        Err(_) if key.starts_with(QUEUES) => number(text),
+        Ok(Value::String(..) | Value::Char(..) | Value::Dict(..) | Value::Empty(..)) | Err(_) => {
+            Value::from(text)
+        }
+    }
+}
+
+fn number(text: String) -> Value {
+    text.parse::<i64>()
+        .map_or_else(|_| Value::from(text), Value::from)
 }
 
 /// The variable of a dotted key.

@@ -53,6 +53,49 @@ fn a_variable_beats_the_file_and_the_file_the_default() {
 }
 
 #[test]
+fn queues_add_up_and_zero_takes_one_away() {
+    let text = "[engine.queues]\nhttp = 0\nbatch = 4\n";
+    let pairs = [
+        ("DROVER_ENGINE__QUEUES__BATCH", "5"),
+        ("DROVER_ENGINE__QUEUES__MEDIA", "2"),
+    ];
+    let file = Source {
+        name: "drover.toml",
+        text,
+    };
+    let settings = load(Some(file), variables(&pairs)).unwrap();
+    let queues: Vec<(&str, u32)> = settings
+        .engine
+        .queues
+        .iter()
+        .map(|(name, most)| (name.as_str(), most.get()))
+        .collect();
+    assert_eq!(queues, [("batch", 5), ("default", 64), ("media", 2)]);
+}
+
+#[test]
+fn truths_and_lists_can_be_variables() {
+    let pairs = [
+        ("DROVER_HTTP_REQUEST__PUBLIC", "false"),
+        ("DROVER_HTTP_REQUEST__ALLOW", "10.0.0.0/8, fd12::/16"),
+        ("DROVER_HTTP_REQUEST__DENY", ""),
+    ];
+    let settings = load(None, variables(&pairs)).unwrap().http_request;
+    assert!(!settings.public && settings.plain_http);
+    assert_eq!(settings.allow, ["10.0.0.0/8", "fd12::/16"]);
+    assert!(settings.deny.is_empty());
+    let shown = describe(None, variables(&pairs)).unwrap();
+    let allow = shown
+        .iter()
+        .find(|shown| shown.key == "http_request.allow")
+        .unwrap();
+    assert_eq!(
+        (allow.value.as_str(), allow.origin),
+        ("[10.0.0.0/8, fd12::/16]", "variable")
+    );
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_place() {
     let in_file = refusal("[fleet]\npolling_intervall_ms = 5\n", &[]);
     assert!(
@@ -81,6 +124,20 @@ fn impossible_values_name_the_key() {
         ),
         ("[log]\nformat = \"xml\"", "`log.format`"),
         ("[rollout]\nworkers = \"two\"", "rollout.workers"),
+        (
+            "[engine]\nlease_ms = 999",
+            "`engine.lease_ms` must be at least 1000",
+        ),
+        (
+            "[engine]\nretention_days = 0",
+            "`engine.retention_days` must be at least 1",
+        ),
+        (
+            "[engine.queues]\nrollouts = 3",
+            "`rollout.workers` says how many",
+        ),
+        ("[engine.queues]\nhttp = -1", "engine.queues.http"),
+        ("[http_request]\npublic = \"no\"", "http_request.public"),
     ] {
         let refusal = refusal(text, &[]);
         assert!(refusal.contains(part), "{text}: {refusal}");

@@ -1,20 +1,32 @@
 //! JSON bodies, read field by field: every complaint at once, each with its place.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use drover_domain::text::visible;
+use drover_domain::workflow::{Json, TaskPolicy};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::code::Code;
 use crate::problem::{ApiError, FieldError};
 use crate::state::Api;
 use crate::wire::ID_MAX;
 
+/// The longest span a body may name; what a field allows is mostly less.
+const SECONDS_MAX: Duration = TaskPolicy::DEADLINE_MAX;
+
 /// A request body of the type `T`.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
+
+/// A request body of the type `T` that may be left out: then none of its fields is there.
+#[derive(Debug)]
+pub(crate) struct MaybeBody<T>(pub(crate) T);
 
 /// A body that can be read from the fields of a JSON object.
 ///
@@ -29,28 +41,44 @@ impl<T: ReadBody> FromRequest<Api> for Body<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         check_type(request.headers())?;
-        let bytes =
-            tokio::time::timeout(api.options.body_timeout, Bytes::from_request(request, api))
-                .await
-                .map_err(|_| {
-                    ApiError::new(
-                        Code::BodyTimeout,
-                        "the body did not arrive in time; send it again",
-                    )
-                })?
-                .map_err(|rejection| {
-                    if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                        let most = api.options.body_limit;
-                        ApiError::new(
-                            Code::BodyTooLarge,
-                            format!("the body may have at most {most} bytes"),
-                        )
-                    } else {
-                        ApiError::new(Code::MalformedBody, "the body did not arrive whole")
-                    }
-                })?;
+        parse(&arrive(request, api).await?).map(Self)
+    }
+}
+
+impl<T: ReadBody> FromRequest<Api> for MaybeBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let checked = check_type(request.headers());
+        let bytes = arrive(request, api).await?;
+        if bytes.is_empty() {
+            return parse(b"{}").map(Self);
+        }
+        checked?;
         parse(&bytes).map(Self)
     }
+}
+
+async fn arrive(request: Request, api: &Api) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(api.options.body_timeout, Bytes::from_request(request, api))
+        .await
+        .map_err(|_| {
+            ApiError::new(
+                Code::BodyTimeout,
+                "the body did not arrive in time; send it again",
+            )
+        })?
+        .map_err(|rejection| {
+            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let most = api.options.body_limit;
+                ApiError::new(
+                    Code::BodyTooLarge,
+                    format!("the body may have at most {most} bytes"),
+                )
+            } else {
+                ApiError::new(Code::MalformedBody, "the body did not arrive whole")
+            }
+        })
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -92,13 +120,19 @@ fn parse<T: ReadBody>(bytes: &[u8]) -> Result<T, ApiError> {
             detail,
         }]));
     };
+    read_object(map)
+        .map_err(|flaws| ApiError::invalid_body(flaws.into_iter().map(Flaw::told).collect()))?
+        .ok_or_else(|| ApiError::defect("a body was refused without a complaint"))
+}
+
+fn read_object<T: ReadBody>(map: Map<String, Value>) -> Result<Option<T>, Vec<Flaw>> {
     let mut fields = Fields {
         map,
-        errors: Vec::new(),
+        flaws: Vec::new(),
     };
-    let body = T::read(&mut fields);
+    let read = T::read(&mut fields);
     fields.finish()?;
-    body.ok_or_else(|| ApiError::defect("a body was refused without a complaint"))
+    Ok(read)
 }
 
 /// What is wrong with a value.
@@ -108,6 +142,8 @@ pub(crate) struct Flaw {
     at: String,
     code: &'static str,
     detail: String,
+    /// Whether the detail says by itself what it is about.
+    is_whole: bool,
 }
 
 impl Flaw {
@@ -116,6 +152,7 @@ impl Flaw {
             at: String::new(),
             code,
             detail: detail.into(),
+            is_whole: false,
         }
     }
 
@@ -131,10 +168,25 @@ impl Flaw {
         )
     }
 
-    fn below(self, index: usize) -> Self {
+    /// The same flaw, of a part of the value with this name or place.
+    pub(crate) fn below(self, part: impl std::fmt::Display) -> Self {
         Self {
-            at: format!("/{index}{}", self.at),
+            at: format!("/{part}{}", self.at),
             ..self
+        }
+    }
+
+    fn told(self) -> FieldError {
+        let place = self.at.strip_prefix('/').unwrap_or_default();
+        let detail = if self.is_whole {
+            self.detail
+        } else {
+            format!("`{place}`: {}", self.detail)
+        };
+        FieldError {
+            pointer: self.at,
+            code: self.code,
+            detail,
         }
     }
 }
@@ -143,7 +195,7 @@ impl Flaw {
 #[derive(Debug)]
 pub(crate) struct Fields {
     map: Map<String, Value>,
-    errors: Vec<FieldError>,
+    flaws: Vec<Flaw>,
 }
 
 impl Fields {
@@ -178,13 +230,18 @@ impl Fields {
 
     /// Complains about the field `name`.
     pub(crate) fn complain(&mut self, name: &str, flaw: Flaw) {
-        let Flaw { at, code, detail } = flaw;
-        let pointer = format!("/{}{at}", name.replace('~', "~0").replace('/', "~1"));
-        self.errors.push(FieldError {
-            pointer,
-            code,
-            detail,
+        let flaw = flaw.below(escaped(name));
+        self.flaws.push(Flaw {
+            is_whole: true,
+            ..flaw
         });
+    }
+
+    /// A digest of all fields nobody has taken yet, whatever their order and spelling.
+    pub(crate) fn digest(&self) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        feed_object(&mut digest, &self.map);
+        digest.finalize().to_vec()
     }
 
     fn take<T>(
@@ -196,17 +253,15 @@ impl Fields {
         match read(value) {
             Ok(taken) => Some(taken),
             Err(flaws) => {
-                for flaw in flaws {
-                    let detail = format!("`{name}{}`: {}", flaw.at, flaw.detail);
-                    self.complain(name, Flaw { detail, ..flaw });
-                }
+                self.flaws
+                    .extend(flaws.into_iter().map(|flaw| flaw.below(escaped(name))));
                 None
             }
         }
     }
 
     /// Refuses what is left: a field that is ignored is a surprise later.
-    fn finish(mut self) -> Result<(), ApiError> {
+    fn finish(mut self) -> Result<(), Vec<Flaw>> {
         for name in std::mem::take(&mut self.map).keys() {
             let name = visible(name, 64);
             self.complain(
@@ -214,12 +269,56 @@ impl Fields {
                 Flaw::new("unknown_field", format!("there is no field `{name}`")),
             );
         }
-        if self.errors.is_empty() {
+        if self.flaws.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::invalid_body(self.errors))
+            Err(self.flaws)
         }
     }
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn feed_object(digest: &mut Sha256, map: &Map<String, Value>) {
+    // The order of a map is a matter of how the JSON library was built.
+    let mut fields: Vec<_> = map.iter().collect();
+    fields.sort_by_key(|(name, _)| *name);
+    digest.update(b"{");
+    digest.update(fields.len().to_be_bytes());
+    for (name, value) in fields {
+        feed_text(digest, name);
+        feed(digest, value);
+    }
+}
+
+fn feed(digest: &mut Sha256, value: &Value) {
+    match value {
+        Value::Null => digest.update(b"n"),
+        Value::Bool(value) => digest.update(if *value { b"t" } else { b"f" }),
+        Value::Number(number) => {
+            digest.update(b"#");
+            feed_text(digest, &number.to_string());
+        }
+        Value::String(text) => {
+            digest.update(b"s");
+            feed_text(digest, text);
+        }
+        Value::Array(values) => {
+            digest.update(b"[");
+            digest.update(values.len().to_be_bytes());
+            for value in values {
+                feed(digest, value);
+            }
+        }
+        Value::Object(map) => feed_object(digest, map),
+    }
+}
+
+fn feed_text(digest: &mut Sha256, text: &str) {
+    digest.update(text.len().to_be_bytes());
+    digest.update(text);
 }
 
 /// A text; bounds and characters are checked by the domain type it becomes.
@@ -250,6 +349,106 @@ pub(crate) fn number<T>(
     move |value| match value.as_f64() {
         Some(number) => read(number).map_err(|flaw| vec![flaw]),
         None => Err(vec![Flaw::wrong_type("a number", &value)]),
+    }
+}
+
+/// Seconds, fractions included.
+pub(crate) fn seconds(value: Value) -> Result<Duration, Vec<Flaw>> {
+    number(|number| {
+        Duration::try_from_secs_f64(number)
+            .ok()
+            .filter(|wait| *wait <= SECONDS_MAX)
+            .ok_or_else(|| {
+                let most = SECONDS_MAX.as_secs();
+                Flaw::new("out_of_range", format!("must be 0 to {most} seconds"))
+            })
+    })(value)
+}
+
+/// A JSON document of the domain's size.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "has the shape of all readers"
+)]
+pub(crate) fn document(value: Value) -> Result<Json, Vec<Flaw>> {
+    Json::from_parsed("it", value.to_string())
+        .map_err(|error| vec![Flaw::new("too_large", error.to_string())])
+}
+
+/// An object with fields of its own.
+pub(crate) fn object<T: ReadBody>(value: Value) -> Result<T, Vec<Flaw>> {
+    let Value::Object(map) = value else {
+        return Err(vec![Flaw::wrong_type("an object", &value)]);
+    };
+    read_object(map)?.ok_or_else(|| vec![Flaw::new("invalid", "is not valid")])
+}
+
+/// At most `most` values.
+pub(crate) fn list<T>(
+    most: usize,
+    read: impl Fn(Value) -> Result<T, Vec<Flaw>>,
+) -> impl FnOnce(Value) -> Result<Vec<T>, Vec<Flaw>> {
+    move |value| {
+        let Value::Array(values) = value else {
+            return Err(vec![Flaw::wrong_type("a list", &value)]);
+        };
+        if values.len() > most {
+            let detail = format!("{} are given; at most {most} are allowed", values.len());
+            return Err(vec![Flaw::new("too_many", detail)]);
+        }
+        let mut taken = Vec::with_capacity(values.len());
+        let mut flaws = Vec::new();
+        for (index, value) in values.into_iter().enumerate() {
+            match read(value) {
+                Ok(value) => taken.push(value),
+                Err(found) => flaws.extend(found.into_iter().map(|flaw| flaw.below(index))),
+            }
+        }
+        if flaws.is_empty() {
+            Ok(taken)
+        } else {
+            Err(flaws)
+        }
+    }
+}
+
+/// Texts by name, at most `most` of them.
+pub(crate) fn texts_by_name(
+    most: usize,
+    check: impl Fn(&str, &str) -> Result<(), Flaw>,
+) -> impl FnOnce(Value) -> Result<BTreeMap<String, String>, Vec<Flaw>> {
+    move |value| {
+        let Value::Object(map) = value else {
+            return Err(vec![Flaw::wrong_type("an object", &value)]);
+        };
+        if map.len() > most {
+            let detail = format!("{} are given; at most {most} are allowed", map.len());
+            return Err(vec![Flaw::new("too_many", detail)]);
+        }
+        let mut taken = BTreeMap::new();
+        let mut flaws = Vec::new();
+        for (name, value) in map {
+            let place = escaped(&visible(&name, 64));
+            let read = match &value {
+                Value::String(text) => check(&name, text).map(|()| text.clone()),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::Array(_)
+                | Value::Object(_) => Err(Flaw::wrong_type("a text", &value)),
+            };
+            match read {
+                Ok(text) => {
+                    taken.insert(name, text);
+                }
+                Err(flaw) => flaws.push(flaw.below(place)),
+            }
+        }
+        if flaws.is_empty() {
+            Ok(taken)
+        } else {
+            Err(flaws)
+        }
     }
 }
 
@@ -414,6 +613,88 @@ mod tests {
                 .map(|(pointer, code)| (pointer.to_owned(), code))
                 .collect();
             assert_eq!(complaints(text), expected, "{text}");
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Nested(Vec<Sample>, BTreeMap<String, String>);
+
+    impl ReadBody for Nested {
+        fn read(fields: &mut Fields) -> Option<Self> {
+            let items = fields.required("items", list(2, object::<Sample>));
+            let words = fields.optional(
+                "words",
+                texts_by_name(2, |_, text| match text {
+                    "" => Err(Flaw::new("empty", "is empty")),
+                    _ => Ok(()),
+                }),
+            );
+            Some(Self(items?, words?.unwrap_or_default()))
+        }
+    }
+
+    #[test]
+    fn a_complaint_inside_has_its_whole_place_and_says_it_once() {
+        let text = r#"{"items":[{"ids":[1]},{"ids":[0],"x/y":1}],"words":{"a/b":"","c":1}}"#;
+        let refusal = parse::<Nested>(text.as_bytes()).unwrap_err();
+        let said: Vec<_> = refusal
+            .errors()
+            .iter()
+            .map(|error| (error.pointer.as_str(), error.detail.as_str()))
+            .collect();
+        let expected = [
+            (
+                "/items/1/ids/0",
+                "`items/1/ids/0`: must be 1 to 9007199254740991",
+            ),
+            ("/items/1/x~1y", "there is no field `x/y`"),
+            ("/words/a~1b", "`words/a~1b`: is empty"),
+            ("/words/c", "`words/c`: expected a text, found a number"),
+        ];
+        assert_eq!(said, expected);
+        for (text, place, code) in [
+            (r#"{"items":{}}"#, "/items", "wrong_type"),
+            (r#"{"items":[1,2,3]}"#, "/items", "too_many"),
+            (r#"{"items":[1]}"#, "/items/0", "wrong_type"),
+            (r#"{"items":[],"words":[]}"#, "/words", "wrong_type"),
+        ] {
+            let refusal = parse::<Nested>(text.as_bytes()).unwrap_err();
+            let [only] = refusal.errors() else {
+                panic!("{text}: {refusal:?}");
+            };
+            assert_eq!((only.pointer.as_str(), only.code), (place, code), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_have_bounds_and_documents_a_size() {
+        let wait = |value: f64| seconds(value.into()).map_err(|flaws| flaws.len());
+        assert_eq!(wait(0.25), Ok(Duration::from_millis(250)));
+        for wrong in [-0.1, 1e9, 1e300] {
+            assert_eq!(wait(wrong), Err(1), "{wrong}");
+        }
+        assert!(document(Value::String("x".repeat(Json::BYTES_MAX - 2))).is_ok());
+        assert!(document(Value::String("x".repeat(Json::BYTES_MAX - 1))).is_err());
+    }
+
+    #[test]
+    fn a_digest_is_of_what_is_asked_and_not_of_how_it_is_written() {
+        let digest = |text: &str| {
+            let map = serde_json::from_str(text).unwrap();
+            let flaws = Vec::new();
+            Fields { map, flaws }.digest()
+        };
+        let base = digest(r#"{"a":[1,{"b":null,"c":"x"}],"d":true}"#);
+        let same = r#" { "d" : true, "a" : [1, {"c":"\u0078","b":null}] } "#;
+        assert_eq!(digest(same), base);
+        for other in [
+            r#"{"a":[1,{"b":null,"c":"x"}],"d":false}"#,
+            r#"{"a":[1,{"b":null,"c":"xd"}],"":true}"#,
+            r#"{"a":[1],"b":null,"c":"x","d":true}"#,
+            r#"{"a":["1",{"b":null,"c":"x"}],"d":true}"#,
+            "{}",
+        ] {
+            assert_ne!(digest(other), base, "{other}");
         }
     }
 

@@ -15,15 +15,18 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
-    RefOr, Required, Response,
+    Components, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi,
+    OpenApiBuilder, Ref, RefOr, Required, Response,
 };
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
-use crate::routes::{applications, haproxy, orchestrators, servers, tasks};
+use crate::routes::{
+    applications, definitions, haproxy, orchestrators, queues, schedules, servers, streams, tasks,
+    workers, workflow_tasks, workflows,
+};
 use crate::state::Api;
 use crate::{auth, health, wire};
 
@@ -37,7 +40,7 @@ Every route under `/api/v1` is there under `/api` too. Errors are `application/p
 else made, and always returned. Lists are pages: pass `next_cursor` as `cursor`, or follow `Link: rel=\"next\"`. \
 Unknown query parameters are refused with 400, unknown fields of bodies with 422.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 14] = [
     ("servers", "Servers with an agent"),
     ("applications", "What runs where, and updating it"),
     ("events", "What happened to the fleet"),
@@ -50,6 +53,25 @@ const TAGS: [(&str, &str); 7] = [
         "orchestrators",
         "Playbooks that update in batches behind HAProxy",
     ),
+    (
+        "workflows",
+        "Long work in steps: starting and steering it, and how far it is",
+    ),
+    (
+        "workflow definitions",
+        "Workflows that are kept by name, in versions",
+    ),
+    ("schedules", "Definitions that are started again and again"),
+    (
+        "queues",
+        "Lines in which tasks wait, and what holds them back",
+    ),
+    (
+        "dead letters",
+        "Tasks that failed, timed out or are unknown, and doing them again",
+    ),
+    ("workers", "Working off queues from outside"),
+    ("streams", "What happens to workflows, as it happens"),
     ("health", "Whether Drover lives and can work"),
 ];
 
@@ -73,6 +95,48 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::events))
         .routes(routes!(orchestrators::list))
         .routes(routes!(orchestrators::scan))
+        .routes(routes!(workflows::list, workflows::start))
+        .routes(routes!(workflows::get))
+        .routes(routes!(workflows::run))
+        .routes(routes!(workflows::pause))
+        .routes(routes!(workflows::resume))
+        .routes(routes!(workflows::cancel))
+        .routes(routes!(workflows::tasks))
+        .routes(routes!(workflows::history))
+        .routes(routes!(workflows::signal))
+        .routes(routes!(workflow_tasks::get))
+        .routes(routes!(workflow_tasks::retry))
+        .routes(routes!(workflow_tasks::skip))
+        .routes(routes!(workflow_tasks::resolve))
+        .routes(routes!(workflow_tasks::dead_letters))
+        .routes(routes!(workflow_tasks::redrive))
+        .routes(routes!(definitions::list, definitions::define))
+        .routes(routes!(definitions::get))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::get, schedules::put, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::put))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
+        .routes(routes!(workers::heartbeat))
+        .routes(routes!(workers::complete))
+        .routes(routes!(workers::fail))
+}
+
+/// The routes of the API whose requests may last.
+pub(crate) fn lasting_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(workers::claim))
+        .routes(routes!(streams::events))
+}
+
+/// The sockets of the API; they are at the root too.
+pub(crate) fn socket_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(streams::workflow))
+        .routes(routes!(streams::tasks))
 }
 
 /// The routes that need no key.
@@ -87,9 +151,11 @@ pub(crate) fn open_routes() -> OpenApiRouter<Api> {
 #[must_use]
 pub fn openapi() -> OpenApi {
     let [canonical, _] = PREFIXES;
-    let mut document = open_routes().nest(canonical, api_routes()).into_openapi();
+    let routes = api_routes().merge(lasting_routes()).merge(socket_routes());
+    let mut document = open_routes().nest(canonical, routes).into_openapi();
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
+            settle_body(operation);
             complete(operation, method, path);
         }
     }
@@ -100,6 +166,7 @@ pub fn openapi() -> OpenApi {
         .flat_map(request_schemas)
         .collect();
     let components = document.components.get_or_insert_default();
+    let bodies = with_parts(bodies, components);
     for (name, schema) in &mut components.schemas {
         if let RefOr::T(schema) = schema {
             settle(schema, bodies.contains(name));
@@ -179,12 +246,15 @@ fn complete(operation: &mut Operation, method: &str, path: &str) {
     });
     if let Some(rule) = rule {
         guard(operation, *rule);
-        if path.contains("{id}") {
+        for (place, name) in path_parameters(path).enumerate() {
             operation
                 .parameters
                 .get_or_insert_default()
-                .insert(0, RefOr::T(path_parameter(path)));
-            add_response(operation, 404, "There is no such thing");
+                .insert(place, RefOr::T(path_parameter(path, name)));
+            // What is put comes into being.
+            if method != "PUT" {
+                add_response(operation, 404, "There is no such thing");
+            }
         }
         if operation.request_body.is_some() {
             add_response(operation, 408, "The body took too long to arrive");
@@ -266,18 +336,46 @@ fn add_response(operation: &mut Operation, status: u16, description: &str) {
         .or_insert_with(response);
 }
 
-fn path_parameter(path: &str) -> Parameter {
-    let schema = if path.contains("/tasks/") {
-        wire::schema::uuid()
-    } else {
-        wire::schema::id().build()
+/// The names of the parameters of a path, in their order.
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split('}').next())
+}
+
+fn path_parameter(path: &str, name: &str) -> Parameter {
+    let schema = match name {
+        "name" => wire::schema::path_name(),
+        "task_id" => wire::schema::uuid(),
+        _ if path.contains("/tasks/") || path.contains("/workflows/") => wire::schema::uuid(),
+        _ => wire::schema::id().build(),
     };
     ParameterBuilder::new()
-        .name("id")
+        .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .schema(Some(schema))
         .build()
+}
+
+/// A body that may be left out is not null when it is there.
+fn settle_body(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = operation.request_body.as_mut() else {
+        return;
+    };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else {
+            continue;
+        };
+        if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
+            let link = either.items.iter().find_map(|item| match item {
+                RefOr::Ref(link) => Some(link.clone()),
+                RefOr::T(_) => None,
+            });
+            content.schema = link.map(RefOr::Ref);
+            body.required = Some(Required::False);
+        }
+    }
 }
 
 /// The names of the schemas that bodies of requests have.
@@ -301,6 +399,30 @@ fn request_schemas(item: &mut PathItem) -> Vec<String> {
         .collect()
 }
 
+/// These schemas and all that they refer to.
+fn with_parts(mut names: BTreeSet<String>, components: &Components) -> BTreeSet<String> {
+    let mut open: Vec<String> = names.iter().cloned().collect();
+    while let Some(name) = open.pop() {
+        let schema = components.schemas.get(&name);
+        let text = schema.and_then(|schema| serde_json::to_string(schema).ok());
+        for link in text
+            .iter()
+            .flat_map(|text| text.split("\"$ref\":\"").skip(1))
+        {
+            let target = link
+                .split('"')
+                .next()
+                .and_then(|link| link.rsplit('/').next());
+            if let Some(target) = target
+                && names.insert(target.to_owned())
+            {
+                open.push(target.to_owned());
+            }
+        }
+    }
+    names
+}
+
 /// Requests have no other fields; answers always have all of theirs, null included.
 fn settle(schema: &mut Schema, is_request: bool) {
     match schema {
@@ -317,7 +439,8 @@ fn settle(schema: &mut Schema, is_request: bool) {
 }
 
 fn settle_object(object: &mut Object, is_request: bool) {
-    if is_request {
+    // What has no fields of its own is any JSON.
+    if is_request && !object.properties.is_empty() {
         object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     } else {
         object.required = object.properties.keys().cloned().collect();

@@ -2,12 +2,18 @@
 
 use axum::extract::{FromRequestParts, OriginalUri, Path};
 use axum::http::request::Parts;
+use drover_domain::Id;
 use drover_domain::access::Actor;
-use drover_domain::rollout::task::{Origin, TaskId};
-use drover_domain::text::visible;
+use drover_domain::rollout::task::Origin;
+use drover_domain::text::{TextError, visible};
+use drover_domain::workflow::{
+    DefinitionName, QueueName, ScheduleName, SignalName, TaskId, WorkflowId,
+};
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use crate::code::Code;
+use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::{Parameters, parse_id};
 use crate::request_id::RequestId;
@@ -33,6 +39,73 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
+/// The `{id}` of a workflow.
+#[derive(Debug)]
+pub(crate) struct PathWorkflow(pub(crate) WorkflowId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathWorkflow {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let texts = path_texts(parts, state).await?;
+        uuid_of(&texts, "id", "workflow").map(|id| Self(Id::from_uuid(id)))
+    }
+}
+
+/// The `{id}` of a workflow and the `{task_id}` of one of its tasks.
+#[derive(Debug)]
+pub(crate) struct PathWorkflowTask(pub(crate) TaskId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathWorkflowTask {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let texts = path_texts(parts, state).await?;
+        let id: WorkflowId = Id::from_uuid(uuid_of(&texts, "id", "workflow")?);
+        let task: TaskId = Id::from_uuid(uuid_of(&texts, "task_id", "task")?);
+        // A task tells its workflow: one of another workflow is not found here.
+        if task.workflow() == id && task.no().is_some() {
+            Ok(Self(task))
+        } else {
+            Err(ApiError::not_found(
+                "task",
+                format!("{task} in the workflow {id}"),
+            ))
+        }
+    }
+}
+
+/// What a `{name}` in a path may be.
+pub(crate) trait PathText: Sized {
+    fn parse(text: &str) -> Result<Self, TextError>;
+}
+
+macro_rules! path_texts {
+    ($($name:ident),+) => {$(
+        impl PathText for $name {
+            fn parse(text: &str) -> Result<Self, TextError> {
+                Self::parse(text)
+            }
+        }
+    )+};
+}
+path_texts!(DefinitionName, QueueName, ScheduleName, SignalName);
+
+/// The `{name}` of something that has no other identifier.
+#[derive(Debug)]
+pub(crate) struct PathName<N>(pub(crate) N);
+
+impl<N: PathText, S: Send + Sync> FromRequestParts<S> for PathName<N> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let texts = path_texts(parts, state).await?;
+        N::parse(text_of(&texts, "name"))
+            .map(Self)
+            .map_err(|error| ApiError::new(Code::InvalidPath, error.to_string()))
+    }
+}
+
 /// The `{id}` of a task.
 #[derive(Debug)]
 pub(crate) struct PathTask(pub(crate) TaskId);
@@ -55,6 +128,34 @@ impl<S: Send + Sync> FromRequestParts<S> for PathTask {
     }
 }
 
+/// The values of all parameters of a path, by name.
+async fn path_texts<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<Vec<(String, String)>, ApiError> {
+    let texts = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+    texts
+        .map(|Path(texts)| texts)
+        .map_err(|_| ApiError::new(Code::InvalidPath, "the path is not readable as UTF-8"))
+}
+
+fn text_of<'a>(texts: &'a [(String, String)], name: &str) -> &'a str {
+    let found = texts.iter().find(|(given, _)| given == name);
+    found.map_or("", |(_, text)| text.as_str())
+}
+
+fn uuid_of(texts: &[(String, String)], name: &str, what: &str) -> Result<Uuid, ApiError> {
+    let text = text_of(texts, name);
+    text.parse::<Id<()>>().map(Id::as_uuid).map_err(|_| {
+        let expected = "a UUID such as 0190b3a4-7c00-7000-8000-000000000000";
+        let shown = visible(text, 64);
+        ApiError::new(
+            Code::InvalidPath,
+            format!("`{shown}` is not a {what} id; expected {expected}"),
+        )
+    })
+}
+
 async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
     let text = Path::<String>::from_request_parts(parts, state).await;
     text.map(|Path(text)| text)
@@ -71,6 +172,21 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Parameters::read(&parts.uri)?.finish()?;
         Ok(Self)
+    }
+}
+
+/// The query parameters `F` of something that is no list.
+#[derive(Debug)]
+pub(crate) struct Query<F>(pub(crate) F);
+
+impl<F: Filter + Send, S: Send + Sync> FromRequestParts<S> for Query<F> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut parameters = Parameters::read(&parts.uri)?;
+        let read = F::read(&mut parameters)?;
+        parameters.finish()?;
+        Ok(Self(read))
     }
 }
 

@@ -1,8 +1,14 @@
 //! How much is done at once, and for how long.
 
-use axum::extract::{Request, State};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use drover_usecases::RemoteWorkers;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::code::Code;
 use crate::problem::ApiError;
@@ -18,7 +24,55 @@ pub(crate) async fn bound(State(api): State<Api>, request: Request, next: Next) 
         )
         .into_response();
     };
-    tokio::time::timeout(api.options.request_timeout, next.run(request)).await.unwrap_or_else(|_| {
+    within(api.options.request_timeout, request, next).await
+}
+
+/// A place among the requests that may last. It is taken until the last copy is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let place = parts.extensions.get::<Self>().cloned();
+        place.ok_or_else(|| ApiError::defect("a stream has no place"))
+    }
+}
+
+/// Like [`bound`], for requests that may last: streams, and waiting for tasks. They have a bound of
+/// their own, so that readers who stay leave room for everybody else. What follows the head of an
+/// answer may take as long as it likes.
+pub(crate) async fn bound_lasting(
+    State(api): State<Api>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Ok(permit) = Arc::clone(&api.lasting).try_acquire_owned() else {
+        return ApiError::new(
+            Code::Overloaded,
+            "too many streams and waiting workers at once; try again in a moment",
+        )
+        .into_response();
+    };
+    let place = Place {
+        _permit: Arc::new(permit),
+    };
+    request.extensions_mut().insert(place.clone());
+    let response = within(
+        api.options.request_timeout + RemoteWorkers::WAIT_MAX,
+        request,
+        next,
+    )
+    .await;
+    drop(place);
+    response
+}
+
+async fn within(most: Duration, request: Request, next: Next) -> Response {
+    tokio::time::timeout(most, next.run(request)).await.unwrap_or_else(|_| {
         let detail = "the request took too long and was given up; whether it had an effect can be looked up";
         ApiError::new(Code::TimedOut, detail).into_response()
     })

@@ -12,6 +12,7 @@ mod body;
 mod code;
 mod document;
 mod extract;
+mod follow;
 mod guard;
 mod health;
 mod options;

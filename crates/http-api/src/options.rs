@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_usecases::Stop;
 use uuid::Uuid;
 
 /// Bounds of the HTTP side, and where request identifiers come from.
@@ -17,6 +18,13 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How many API requests are worked on at once; the next one is answered 503 at once.
     pub concurrency: usize,
+    /// How many requests that may last are there at once, streams and workers that wait for tasks;
+    /// the next one is answered 503 at once.
+    pub lasting: usize,
+    /// How long a stream is silent before it gives a sign of life.
+    pub stream_heartbeat: Duration,
+    /// Says when the process is about to end: streams then end, and nobody waits for tasks any more.
+    pub stop: Option<Stop>,
     /// How long `/readyz` waits for the database; then 503.
     pub readiness_timeout: Duration,
     /// Draws the identifier of a request that brings none.
@@ -25,7 +33,7 @@ pub struct Options {
 
 impl Options {
     /// The default bounds: bodies of 1 MiB within 10 s, 30 s a request, 256 requests at once,
-    /// 2 s for readiness.
+    /// 1,024 that may last, a sign of life every 15 s, 2 s for readiness.
     #[must_use]
     pub fn new(request_ids: Arc<dyn Fn() -> Uuid + Send + Sync>) -> Self {
         Self {
@@ -33,6 +41,9 @@ impl Options {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             concurrency: 256,
+            lasting: 1_024,
+            stream_heartbeat: Duration::from_secs(15),
+            stop: None,
             readiness_timeout: Duration::from_secs(2),
             request_ids,
         }
@@ -46,6 +57,8 @@ impl fmt::Debug for Options {
             .field("body_timeout", &self.body_timeout)
             .field("request_timeout", &self.request_timeout)
             .field("concurrency", &self.concurrency)
+            .field("lasting", &self.lasting)
+            .field("stream_heartbeat", &self.stream_heartbeat)
             .field("readiness_timeout", &self.readiness_timeout)
             .finish_non_exhaustive()
     }

@@ -11,7 +11,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use drover_domain::text::visible;
-use drover_usecases::{Fault, RequestError, ScanError, StoreError, Subject};
+use drover_usecases::{
+    Fault, RequestError, ScanError, ScheduleError, StartError, StoreError, Subject,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -235,6 +237,7 @@ impl From<StoreError> for ApiError {
         let code = match &error {
             StoreError::AlreadyExists { .. } => Code::AlreadyExists,
             StoreError::KeyReused { .. } => Code::IdempotencyKeyReused,
+            StoreError::Refused { .. } => Code::Conflict,
             StoreError::Stale { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Unavailable { .. } => {
@@ -271,6 +274,29 @@ impl From<RequestError> for ApiError {
             } => Self::refused("/orchestrator_playbook", reason),
             RequestError::Unavailable { .. } => Self::from_fault(error.fault(), error),
             RequestError::Store { source } => source.into(),
+        }
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(source) => source.into(),
+            StartError::Order(_)
+            | StartError::UnknownDefinition { .. }
+            | StartError::KindGone { .. } => Self::from_fault(error.fault(), error),
+        }
+    }
+}
+
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::UnknownDefinition { .. } => {
+                Self::refused("/definition", error.to_string())
+            }
+            ScheduleError::Over { .. } => Self::refused("/cron", error.to_string()),
+            ScheduleError::Store(source) => source.into(),
         }
     }
 }

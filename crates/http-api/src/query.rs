@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::http::Uri;
+use drover_domain::Id;
 use drover_domain::text::{check_line, visible};
 use url::form_urlencoded;
+use uuid::Uuid;
 
 use crate::code::Code;
 use crate::problem::ApiError;
@@ -62,6 +64,17 @@ impl Parameters {
                 name,
                 &format!("must be a whole number of 1 to {ID_MAX}"),
             )),
+        }
+    }
+
+    /// A UUID.
+    pub(crate) fn uuid(&mut self, name: &'static str) -> Result<Option<Uuid>, ApiError> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        match text.parse::<Id<()>>() {
+            Ok(id) => Ok(Some(id.as_uuid())),
+            Err(_) => Err(wrong(name, "must be a UUID")),
         }
     }
 

@@ -35,6 +35,54 @@ pub(crate) const RULES: &[Rule] = &[
     rule("GET", "/tasks/{id}/events", Role::Viewer),
     rule("GET", "/orchestrators", Role::Viewer),
     rule("POST", "/orchestrators/scan", Role::Operator),
+    rule("GET", "/workflows", Role::Viewer),
+    rule("POST", "/workflows", Role::Operator),
+    rule("GET", "/workflows/{id}", Role::Viewer),
+    rule("POST", "/workflows/{id}/start", Role::Operator),
+    rule("POST", "/workflows/{id}/pause", Role::Operator),
+    rule("POST", "/workflows/{id}/resume", Role::Operator),
+    rule("POST", "/workflows/{id}/cancel", Role::Operator),
+    rule("GET", "/workflows/{id}/history", Role::Viewer),
+    rule("POST", "/workflows/{id}/signals/{name}", Role::Operator),
+    rule("GET", "/workflows/{id}/tasks", Role::Viewer),
+    rule("GET", "/workflows/{id}/tasks/{task_id}", Role::Viewer),
+    rule(
+        "POST",
+        "/workflows/{id}/tasks/{task_id}/retry",
+        Role::Operator,
+    ),
+    rule(
+        "POST",
+        "/workflows/{id}/tasks/{task_id}/skip",
+        Role::Operator,
+    ),
+    rule(
+        "POST",
+        "/workflows/{id}/tasks/{task_id}/resolve",
+        Role::Operator,
+    ),
+    rule("GET", "/workflow-definitions", Role::Viewer),
+    rule("POST", "/workflow-definitions", Role::Operator),
+    rule("GET", "/workflow-definitions/{name}", Role::Viewer),
+    rule("GET", "/schedules", Role::Viewer),
+    rule("GET", "/schedules/{name}", Role::Viewer),
+    rule("PUT", "/schedules/{name}", Role::Operator),
+    rule("DELETE", "/schedules/{name}", Role::Operator),
+    rule("POST", "/schedules/{name}/pause", Role::Operator),
+    rule("POST", "/schedules/{name}/resume", Role::Operator),
+    rule("GET", "/queues", Role::Viewer),
+    rule("PUT", "/queues/{name}", Role::Admin),
+    rule("POST", "/queues/{name}/pause", Role::Operator),
+    rule("POST", "/queues/{name}/resume", Role::Operator),
+    rule("GET", "/dead-letters", Role::Viewer),
+    rule("POST", "/dead-letters/redrive", Role::Operator),
+    rule("POST", "/workers/claim", Role::Operator),
+    rule("POST", "/workers/heartbeat", Role::Operator),
+    rule("POST", "/workers/complete", Role::Operator),
+    rule("POST", "/workers/fail", Role::Operator),
+    rule("GET", "/events/stream", Role::Viewer),
+    rule("GET", "/ws/workflows/{id}", Role::Viewer),
+    rule("GET", "/ws/tasks/stream", Role::Viewer),
 ];
 
 /// Where the API is nested; the first is canonical, the second is the seeds' own.
@@ -50,7 +98,8 @@ pub(crate) fn without_prefix(path: &str) -> Option<&str> {
 
 /// The role that a route, prefix included, needs; `None` for a route that is not in the table.
 pub(crate) fn needed(method: &Method, path: &str) -> Option<Role> {
-    let path = without_prefix(path)?;
+    // The seed has its WebSockets at the root.
+    let path = without_prefix(path).or_else(|| path.starts_with("/ws/").then_some(path))?;
     // axum answers HEAD with the handler of GET.
     let method = if method == Method::HEAD {
         "GET"
@@ -80,6 +129,7 @@ mod tests {
             );
             assert_eq!(needed(&Method::DELETE, &format!("{prefix}/servers")), None);
         }
+        assert_eq!(needed(&Method::GET, "/ws/tasks/stream"), Some(Role::Viewer));
         assert_eq!(needed(&Method::GET, "/servers"), None);
         assert_eq!(needed(&Method::GET, "/apiservers"), None);
     }

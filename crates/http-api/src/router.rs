@@ -7,11 +7,12 @@ use drover_usecases::Service;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::trace::TraceLayer;
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth::{API_KEY, authorize};
 use crate::document;
-use crate::guard::bound;
+use crate::guard::{bound, bound_lasting};
 use crate::problem::{method_not_allowed, no_such_route, panicked, render};
 use crate::request_id::identify;
 use crate::role::PREFIXES;
@@ -22,14 +23,23 @@ use crate::{Options, trace};
 /// `/livez`, `/readyz`, `/openapi.json` and `/docs`.
 pub fn router(service: Service, options: Options) -> Router {
     let api = Api::new(service, options);
-    let routes: Router<Api> = document::api_routes().into();
     // The last layer is the outermost: first the bound, then who asks, then the handler.
-    let routes = routes
+    let lasting = |routes: OpenApiRouter<Api>| {
+        Router::<Api>::from(routes)
+            .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
+            .route_layer(middleware::from_fn_with_state(api.clone(), bound_lasting))
+            .layer(DefaultBodyLimit::max(api.options.body_limit))
+    };
+    let routes = Router::<Api>::from(document::api_routes())
         .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
         .route_layer(middleware::from_fn_with_state(api.clone(), bound))
-        .layer(DefaultBodyLimit::max(api.options.body_limit));
+        .layer(DefaultBodyLimit::max(api.options.body_limit))
+        .merge(lasting(document::lasting_routes()))
+        .merge(lasting(document::socket_routes()));
 
-    let mut tree: Router<Api> = document::open_routes().into();
+    let tree = Router::<Api>::from(document::open_routes());
+    // The seed has its WebSockets at the root.
+    let mut tree = tree.merge(lasting(document::socket_routes()));
     for prefix in PREFIXES {
         tree = tree.nest(prefix, routes.clone());
     }

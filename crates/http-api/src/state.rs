@@ -13,17 +13,27 @@ pub(crate) struct Api {
     pub(crate) service: Service,
     pub(crate) options: Arc<Options>,
     pub(crate) permits: Arc<Semaphore>,
+    /// For requests that may last.
+    pub(crate) lasting: Arc<Semaphore>,
 }
 
 impl Api {
     pub(crate) fn new(service: Service, options: Options) -> Self {
-        let permits = Arc::new(Semaphore::new(
-            options.concurrency.min(Semaphore::MAX_PERMITS),
-        ));
+        let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Self {
             service,
+            permits: permits(options.concurrency),
+            lasting: permits(options.lasting),
             options: Arc::new(options),
-            permits,
         }
+    }
+
+    /// Waits until the process is about to end; for ever when nobody would say so.
+    pub(crate) async fn told_to_end(&self) {
+        let Some(mut stop) = self.options.stop.clone() else {
+            return std::future::pending().await;
+        };
+        // A sender that is gone says so too.
+        let _ended = stop.wait_for(|stop| *stop).await.is_err();
     }
 }

@@ -3,7 +3,7 @@
 //! Traits speak the words of the domain; what they promise is written on them, and the contract
 //! suites of `drover-testkit` hold every implementation to it. It must not know any adapter.
 //!
-//! Start reading at [`UpdateTasks`] (the queue) and [`PlaybookRunner`] (what does the work).
+//! Start reading at [`TaskQueue`] (what is to be done) and [`PlaybookRunner`] (what does the work).
 
 mod access;
 mod agent;
@@ -26,7 +26,9 @@ pub use fleet::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, Se
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use runner::{EventBatch, PlaybookRunner, RunnerError};
 pub use store::{StoreError, StoreHealth};
-pub use tasks::{Claim, Idempotency, NewUpdates, Started, TaskView, UpdateTasks};
+pub use tasks::{
+    Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
+};
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,
     DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, NewWorkflow, Progress,

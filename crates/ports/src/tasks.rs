@@ -1,17 +1,16 @@
-//! The queue of update tasks.
-
-use std::time::Duration;
+//! Update tasks: the engine has the queue, here is what is the update's own.
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::NewEvent;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::{
-    RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun, UpdateTask,
+    EndStatus, RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun,
+    UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
 
-use crate::StoreError;
+use crate::{NewWorkflow, StoreError};
 
 /// What makes a repeated request the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +23,20 @@ pub struct Idempotency {
     pub digest: Vec<u8>,
 }
 
-/// Tasks to start together.
-#[derive(Debug, Clone, PartialEq)]
+/// An update to start.
+#[derive(Debug, Clone)]
+pub struct NewUpdate {
+    /// The workflow: a [`definition`](drover_domain::rollout::update::definition) of one task.
+    pub workflow: NewWorkflow,
+    /// What that task does; it has the task's identifier.
+    pub task: UpdateTask,
+}
+
+/// Updates to start together.
+#[derive(Debug, Clone)]
 pub struct NewUpdates {
-    /// The tasks, all queued.
-    pub tasks: Vec<UpdateTask>,
+    /// The updates.
+    pub updates: Vec<NewUpdate>,
     /// What to tell in the fleet's event log.
     pub events: Vec<NewEvent>,
     /// The request's idempotency key.
@@ -46,51 +54,51 @@ pub enum Started {
     Replayed(Vec<TaskId>),
 }
 
-/// A worker's hold on a task. The attempt is the fencing token: a write with an older one is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A worker's hold on a task, as the engine's queue gave it. The attempt is the fencing token: a write
+/// with an older one is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The task.
     pub task: TaskId,
     /// The attempt.
     pub attempt: u32,
-    /// The worker.
-    pub worker: String,
 }
 
-/// The durable queue of update tasks, as workers need it.
+/// An update in a worker's hands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateWork {
+    /// The task with everything that was done before.
+    pub detail: TaskDetail,
+    /// What it came to, if an earlier attempt wrote that down and went away before the engine heard
+    /// of it.
+    pub end: Option<EndStatus>,
+    /// Whether it is called off.
+    pub is_called_off: bool,
+}
+
+/// Update tasks, as those need them who start and do them. Who holds which task is the engine's to
+/// say ([`TaskQueue`](crate::TaskQueue)).
 ///
 /// * Every method is atomic; what was accepted is durable.
-/// * Leases are measured by the database's clock.
 /// * A write under a claim that is no longer held is refused with [`StoreError::Stale`] and changes nothing.
 #[async_trait]
 pub trait UpdateTasks: Send + Sync {
-    /// Queues tasks, with their events and the idempotency key, in one transaction.
+    /// Starts updates: their workflows, what is their own, their events and the idempotency key, in
+    /// one transaction with a constant number of statements.
     ///
     /// # Errors
     ///
-    /// [`StoreError::KeyReused`] when the key came with another digest before;
-    /// [`StoreError::Unavailable`]; in both cases nothing changed.
+    /// [`StoreError::AlreadyExists`] for an identifier that is taken; [`StoreError::KeyReused`] when the
+    /// key came with another digest before; [`StoreError::Unavailable`]; in each case nothing changed.
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError>;
 
-    /// Takes the oldest task that is queued, or running under a lease that ran out, and counts its
-    /// attempt up. Two workers never get one task, and no task is taken while another one that
-    /// shares a concurrency key with it is running.
+    /// What there is to do, and that work on it began `at` this moment, unless it began earlier; `None`
+    /// if the task is no update.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn claim(
-        &self,
-        worker: &str,
-        lease: Duration,
-    ) -> Result<Option<(Claim, TaskDetail)>, StoreError>;
-
-    /// Renews the lease.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Stale`], [`StoreError::Unavailable`].
-    async fn heartbeat(&self, claim: &Claim, lease: Duration) -> Result<(), StoreError>;
+    /// [`StoreError::Stale`], [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError>;
 
     /// Stores what the task will do, once: a task that already has runs keeps them.
     ///
@@ -109,27 +117,22 @@ pub trait UpdateTasks: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Stale`], [`StoreError::Unavailable`].
+    /// [`StoreError::Stale`], also after the end; [`StoreError::Unavailable`].
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError>;
 
-    /// Ends the task and gives up the claim: status, instances, versions of applications with their
-    /// history, events, in one transaction. A change that polling saw first, while the task ran, is
-    /// the task's: it is in the history once.
+    /// Stores what the task came to: instances, versions of applications with their history, events, in
+    /// one transaction. The first end holds; another one changes nothing. A change that polling saw
+    /// first, since work on the task began, is the task's: it is in the history once. The task is the
+    /// worker's until the engine hears of its end.
     ///
     /// # Errors
     ///
     /// [`StoreError::Stale`], [`StoreError::Unavailable`].
     async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError>;
-
-    /// Gives the task back at once, for another worker to go on with; its runs go on.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Stale`], [`StoreError::Unavailable`].
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError>;
 }
 
-/// Update tasks as people look at them.
+/// Update tasks as people look at them: what is the update's own, together with where the engine says
+/// it stands. Updates are removed with their workflows.
 #[async_trait]
 pub trait TaskView: Send + Sync {
     /// A task with its runs and instances.
@@ -139,8 +142,8 @@ pub trait TaskView: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError>;
 
-    /// Tasks, newest first, in any of these statuses or in all when there is none. A page's position
-    /// is the task's place in the queue; each item comes with its own.
+    /// Tasks, newest first, in any of these statuses or in all when there is none; each item comes with
+    /// its position.
     ///
     /// # Errors
     ///

@@ -282,17 +282,6 @@ impl Dialect {
         }
     }
 
-    /// Whether two columns with JSON lists of texts have an element in common.
-    pub(crate) fn shares_an_element(self, one: &str, other: &str) -> String {
-        let elements = match self {
-            Self::Postgres => "jsonb_array_elements_text",
-            Self::Sqlite => "json_each",
-        };
-        format!(
-            "EXISTS (SELECT 1 FROM {elements}({one}) x JOIN {elements}({other}) y ON x.value = y.value)"
-        )
-    }
-
     /// Passes over rows that somebody else has locked.
     pub(crate) const fn skipping_locked(self) -> &'static str {
         match self {

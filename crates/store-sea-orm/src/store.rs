@@ -19,6 +19,11 @@ use crate::options::{OpenError, Options};
 use crate::session::{Link, Row, Session, unavailable};
 use crate::sql::Sql;
 
+// PostgreSQL keeps the plan of a statement that is sent often, until the table is analyzed again: one that reads
+// the queue from end to end because it was empty would do so with 60,000 tasks in it as well. Compiling plans
+// never pays for statements of this kind, and would be tried where a table has no index.
+const PLANNING: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
 // How long an unused connection is trusted without asking.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -211,7 +216,8 @@ fn connect_options(options: &Options, dialect: Dialect) -> ConnectOptions {
         Dialect::Postgres => {
             connect
                 .statement_timeout(statement_timeout)
-                .set_application_name("drover");
+                .set_application_name("drover")
+                .map_sqlx_postgres_opts(|postgres| postgres.options(PLANNING));
         }
         Dialect::Sqlite => {
             connect.map_sqlx_sqlite_opts(move |sqlite| {

@@ -6,17 +6,17 @@ use drover_domain::rollout::task::{TaskDetail, TaskEvent, TaskId, UpdateTask};
 use drover_domain::workflow::TaskStatus;
 use drover_ports::{StoreError, TaskView};
 
-use crate::row::task::{SELECT_TASK, TaskEventRow, TaskRow};
+use crate::row::task::{STATUS, TaskEventRow, TaskRow, select_tasks};
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
-use crate::tasks::detail;
+use crate::tasks::{detail, find_task};
 
 #[async_trait]
 impl TaskView for SeaOrmStore {
     #[tracing::instrument(name = "db.task_view.find", level = "debug", skip_all)]
     async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
         let session = self.read_together("find an update task").await?;
-        let detail = detail(&session, task).await?;
+        let detail = detail(&session, task).await?.map(|(_, detail)| detail);
         session.commit().await?;
         Ok(detail)
     }
@@ -28,16 +28,16 @@ impl TaskView for SeaOrmStore {
         page: PageRequest,
     ) -> Result<Page<(i64, UpdateTask)>, StoreError> {
         let session = self.read("list update tasks");
-        let mut sql = Sql::new("").descending(page);
         let mut condition = String::new();
+        if !statuses.is_empty() {
+            condition = format!("AND {STATUS} IN {}", session.dialect.texts(3));
+        }
+        let rest = format!("WHERE u.position < $1 {condition} ORDER BY u.position DESC LIMIT $2");
+        let mut sql = select_tasks(&rest).descending(page);
         if !statuses.is_empty() {
             let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
             sql = sql.json(&words);
-            condition = format!("AND status IN {}", session.dialect.texts(3));
         }
-        sql.text = format!(
-            "{SELECT_TASK} WHERE position < $1 {condition} ORDER BY position DESC LIMIT $2"
-        );
         let tasks = session
             .rows::<TaskRow>(sql)
             .await?
@@ -69,11 +69,7 @@ impl TaskView for SeaOrmStore {
             .rows::<TaskEventRow>(sql.ascending(page).id(task))
             .await?;
         if rows.is_empty() {
-            let sql = Sql::new(format!(
-                "{SELECT_TASK} WHERE id = {}",
-                session.dialect.uuid(1)
-            ))
-            .id(task);
+            let sql = find_task(&session, task);
             if session.row::<TaskRow>(sql).await?.is_none() {
                 return Ok(None);
             }

@@ -1,38 +1,40 @@
-//! The queue of update tasks, as workers use it.
+//! Update tasks, as those use them who start and do them.
 //!
-//! Every write under a claim starts with [`hold`] or an update of its kind: it finds the task's row
-//! only while the claim is held, and locks it until the write is done.
+//! Every write under a claim starts with [`hold`]: it finds the task's row in the engine's queue only while
+//! the claim is held, and locks it until the write is done. Whoever takes the task away changes that row, and
+//! waits. Nothing else of the engine's is locked, so nobody waits in a circle.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobEvent;
 use drover_domain::rollout::task::{
-    RunProgress, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateTask,
+    EndStatus, RunProgress, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateTask,
 };
 use drover_domain::{Key, Timestamp};
-use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError, UpdateTasks};
+use drover_ports::{
+    Claim, Idempotency, NewUpdates, NewWorkflow, Started, StoreError, UpdateTasks, UpdateWork,
+};
 use sea_orm::FromQueryResult;
 
 use crate::dialect::rows;
+use crate::engine::start_all;
 use crate::events::insert_events;
 use crate::inventory::{VersionChangeRow, insert_versions};
 use crate::row::prepared::{HostShape, PreparedShape, ReportShape};
-use crate::row::task::{INSTANCE_COLUMNS, InstanceRow, RUN_COLUMNS, RunRow, SELECT_TASK, TaskRow};
+use crate::row::task::{INSTANCE_COLUMNS, InstanceRow, RUN_COLUMNS, RunRow, TaskRow, select_tasks};
 use crate::row::{Stored, integer};
 use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, to_json};
 use crate::store::{SeaOrmStore, is_duplicate};
 
 rows! {
-    /// A task to queue.
+    /// What is an update's own.
     NewTaskRow<'a> {
         ordinal: usize => Integer,
         id: String => Uuid,
-        status: &'static str => Text,
+        workflow_id: String => Uuid,
         application_ids: Vec<i64> => Json,
-        concurrency_keys: &'a [String] => Json,
         artifact_url: &'a str => Text,
         mode: &'static str => Text,
         orchestrator: &'a str => Text,
@@ -40,14 +42,7 @@ rows! {
         playbook_path: &'a str => Text,
         actor: &'a str => Text,
         request_id: &'a str => Text,
-        attempt: u32 => Integer,
         created_at: i64 => Integer,
-        started_at: Option<i64> => Integer,
-        finished_at: Option<i64> => Integer,
-        progress: u8 => Integer,
-        current_step: Option<&'a str> => Text,
-        result: Option<&'a str> => Text,
-        error: Option<&'a str> => Text,
     }
 }
 
@@ -99,18 +94,8 @@ rows! {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct Claimed {
-    id: String,
-    attempt: i64,
-}
-
-impl Row for Claimed {
-    const WHAT: &'static str = "update task";
-}
-
-#[derive(Debug, FromQueryResult)]
 struct Held {
-    runs: i64,
+    is_stopped: bool,
 }
 
 impl Row for Held {
@@ -131,76 +116,38 @@ impl Row for UsedKey {
 impl UpdateTasks for SeaOrmStore {
     #[tracing::instrument(name = "db.tasks.start", level = "debug", skip_all)]
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
-        let session = self.write("queue update tasks").await?;
+        let session = self.write("start updates").await?;
         if let Some(idempotency) = &updates.idempotency
             && !use_key(&session, idempotency, updates).await?
         {
             return replay(&session, idempotency).await;
         }
-        insert_tasks(&session, &updates.tasks).await?;
+        let workflows: Vec<NewWorkflow> = updates
+            .updates
+            .iter()
+            .map(|update| update.workflow.clone())
+            .collect();
+        let (_, told) = start_all(&session, &workflows).await?;
+        insert_tasks(&session, updates).await?;
         insert_events(&session, &updates.events).await?;
         session.commit().await?;
+        self.hints().tell(told);
         Ok(Started::Created)
     }
 
-    #[tracing::instrument(name = "db.tasks.claim", level = "debug", skip_all)]
-    async fn claim(
-        &self,
-        worker: &str,
-        lease: Duration,
-    ) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
-        let session = self.write("claim an update task").await?;
-        let (dialect, now) = (session.dialect, session.dialect.now());
-        // Two workers that claim at the same time must see each other's task: one after the other.
-        if let Some(turn) = dialect.claiming_turn() {
-            session.execute(Sql::new(turn)).await?;
-        }
-        let shared = dialect.shares_an_element("q.concurrency_keys", "o.concurrency_keys");
-        let text = format!(
-            "UPDATE update_tasks SET
-                 status = 'running', attempt = attempt + 1, worker = $1, lease_until = {now} + $2,
-                 started_at = COALESCE(started_at, {now})
-             WHERE position = (
-                 SELECT q.position FROM update_tasks q
-                 WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= {now})
-                   AND NOT EXISTS (
-                       SELECT 1 FROM update_tasks o
-                       WHERE o.status = 'running' AND o.position <> q.position AND {shared})
-                 ORDER BY q.position LIMIT 1{})
-             RETURNING CAST(id AS text) AS id, attempt",
-            dialect.skipping_locked(),
-        );
-        let Some(claimed) = session
-            .row::<Claimed>(Sql::new(text).text(worker).bind(micros(lease)))
-            .await?
-        else {
-            return Ok(None);
-        };
-        let stored = Stored::new("update task", &claimed.id);
-        let (task, attempt) = (
-            stored.id("identifier", &claimed.id)?,
-            stored.number("attempt", claimed.attempt)?,
-        );
-        let loaded = detail(&session, task).await;
-        // Also when it cannot be read: the claim then keeps it out of the others' way for one lease.
+    #[tracing::instrument(name = "db.tasks.begin", level = "debug", skip_all)]
+    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError> {
+        let session = self.write("begin with an update task").await?;
+        let is_called_off = hold(&session, claim).await?.is_stopped;
+        let change = "began_at = COALESCE(began_at, $2)";
+        change_task(&session, claim.task, change, |sql| sql.bind(at.as_micros())).await?;
+        let loaded = detail(&session, claim.task).await?;
         session.commit().await?;
-        let detail =
-            loaded?.ok_or_else(|| stored.corrupt("it was not there after it was claimed"))?;
-        Ok(Some((
-            Claim {
-                task,
-                attempt,
-                worker: worker.to_owned(),
-            },
+        Ok(loaded.map(|(end, detail)| UpdateWork {
             detail,
-        )))
-    }
-
-    #[tracing::instrument(name = "db.tasks.heartbeat", level = "debug", skip_all)]
-    async fn heartbeat(&self, claim: &Claim, lease: Duration) -> Result<(), StoreError> {
-        let session = self.write_once("renew the lease of an update task").await?;
-        let change = format!("lease_until = {} + $4", session.dialect.now());
-        change_held(&session, claim, &change, |sql| sql.bind(micros(lease))).await
+            end,
+            is_called_off,
+        }))
     }
 
     #[tracing::instrument(name = "db.tasks.plan", level = "debug", skip_all)]
@@ -211,8 +158,13 @@ impl UpdateTasks for SeaOrmStore {
         instances: &[TaskInstance],
     ) -> Result<(), StoreError> {
         let session = self.write("store the plan of an update task").await?;
-        if hold(&session, claim).await?.runs > 0 {
-            return Ok(());
+        hold(&session, claim).await?;
+        let sql = Sql::new(format!(
+            "SELECT id FROM update_task_runs WHERE task_id = {} LIMIT 1",
+            session.dialect.uuid(1)
+        ));
+        if session.row::<KeyRow>(sql.id(claim.task)).await?.is_some() {
+            return session.undo().await;
         }
         insert_runs(&session, claim.task, runs).await?;
         insert_instances(&session, claim.task, instances).await?;
@@ -222,11 +174,16 @@ impl UpdateTasks for SeaOrmStore {
     #[tracing::instrument(name = "db.tasks.progress", level = "debug", skip_all)]
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
         let session = self.write("store the progress of an update task").await?;
-        change_held(&session, claim, "progress = $4, current_step = $5", |sql| {
+        hold(&session, claim).await?;
+        let change = "progress = $2, current_step = $3";
+        let changed = change_task(&session, claim.task, change, |sql| {
             sql.bind(i64::from(progress.progress))
                 .optional_text(progress.current.as_deref())
         })
         .await?;
+        if !changed {
+            return Err(stale(claim));
+        }
         update_run(&session, claim.task, &progress.run).await?;
         insert_job_events(&session, claim.task, progress.run.index, &progress.events).await?;
         update_instances(&session, claim.task, &progress.instances).await?;
@@ -236,9 +193,9 @@ impl UpdateTasks for SeaOrmStore {
     #[tracing::instrument(name = "db.tasks.finish", level = "debug", skip_all)]
     async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
         let session = self.write("end an update task").await?;
-        let change = "status = $4, result = $5, error = $6, finished_at = $7, worker = NULL, lease_until = NULL, \
-                      current_step = NULL, progress = $8";
-        change_held(&session, claim, change, |sql| {
+        hold(&session, claim).await?;
+        let change = "ended_as = $2, result = $3, error = $4, ended_at = $5, progress = $6, current_step = NULL";
+        let changed = change_task(&session, claim.task, change, |sql| {
             sql.bind(end.status.as_str())
                 .optional_text(end.result.as_deref())
                 .optional_text(end.error.as_deref())
@@ -246,23 +203,14 @@ impl UpdateTasks for SeaOrmStore {
                 .bind(i64::from(end.progress))
         })
         .await?;
+        if !changed {
+            return session.undo().await;
+        }
         update_instances(&session, claim.task, &end.instances).await?;
         change_versions(&session, claim.task, end).await?;
         insert_events(&session, &end.events).await?;
         session.commit().await
     }
-
-    #[tracing::instrument(name = "db.tasks.release", level = "debug", skip_all)]
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        let session = self.write_once("give an update task back").await?;
-        change_held(&session, claim, "worker = NULL, lease_until = 0", |sql| sql).await
-    }
-}
-
-fn micros(lease: Duration) -> i64 {
-    i64::try_from(lease.as_micros())
-        .unwrap_or(i64::MAX / 4)
-        .min(i64::MAX / 4)
 }
 
 fn stale(claim: &Claim) -> StoreError {
@@ -273,49 +221,37 @@ fn stale(claim: &Claim) -> StoreError {
     }
 }
 
-// The task's row while the claim is held; parameters $1 to $3.
-fn held(session: &Session) -> String {
-    format!(
-        "id = {} AND attempt = $2 AND worker = $3 AND status = 'running'",
-        session.dialect.uuid(1)
-    )
+/// Keeps the claim as it is until the end of the transaction, if it is held.
+async fn hold(session: &Session, claim: &Claim) -> Result<Held, StoreError> {
+    let Some(no) = claim.task.no() else {
+        return Err(stale(claim));
+    };
+    let text = format!(
+        "SELECT q.is_stopped FROM workflow_queue q
+         WHERE q.workflow_id = {} AND q.task_no = $2 AND q.attempt = $3 AND q.lease_id IS NOT NULL{}",
+        session.dialect.uuid(1),
+        session.dialect.locking("q"),
+    );
+    let sql = Sql::new(text)
+        .id(claim.task.workflow())
+        .bind(i64::from(no.get()))
+        .bind(i64::from(claim.attempt));
+    session.row::<Held>(sql).await?.ok_or_else(|| stale(claim))
 }
 
-fn bind_claim(sql: Sql, claim: &Claim) -> Sql {
-    sql.id(claim.task)
-        .bind(i64::from(claim.attempt))
-        .text(&claim.worker)
-}
-
-/// Changes the task's row if the claim is held; parameters of `change` start at $4.
-async fn change_held(
+/// Changes what is the task's own, until its end is written down; whether it did. Parameters of `change`
+/// start at $2.
+async fn change_task(
     session: &Session,
-    claim: &Claim,
+    task: TaskId,
     change: &str,
     bind: impl FnOnce(Sql) -> Sql + Send,
-) -> Result<(), StoreError> {
-    let sql = Sql::new(format!(
-        "UPDATE update_tasks SET {change} WHERE {}",
-        held(session)
-    ));
-    match session.execute(bind(bind_claim(sql, claim))).await? {
-        0 => Err(stale(claim)),
-        _ => Ok(()),
-    }
-}
-
-/// Locks the task's row if the claim is held.
-async fn hold(session: &Session, claim: &Claim) -> Result<Held, StoreError> {
+) -> Result<bool, StoreError> {
     let text = format!(
-        "SELECT (SELECT count(*) FROM update_task_runs r WHERE r.task_id = update_tasks.id) AS runs
-         FROM update_tasks WHERE {}{}",
-        held(session),
-        session.dialect.locking("update_tasks"),
+        "UPDATE update_tasks SET {change} WHERE id = {} AND ended_as IS NULL",
+        session.dialect.uuid(1)
     );
-    session
-        .row::<Held>(bind_claim(Sql::new(text), claim))
-        .await?
-        .ok_or_else(|| stale(claim))
+    Ok(session.execute(bind(Sql::new(text).id(task))).await? > 0)
 }
 
 // Whether the key is ours now; on PostgreSQL a request with the same key at the same time is waited for.
@@ -325,9 +261,9 @@ async fn use_key(
     updates: &NewUpdates,
 ) -> Result<bool, StoreError> {
     let tasks: Vec<String> = updates
-        .tasks
+        .updates
         .iter()
-        .map(|task| task.id.to_string())
+        .map(|update| update.task.id.to_string())
         .collect();
     let text = format!(
         "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at) VALUES ($1, $2, $3, {}, $5)
@@ -365,17 +301,17 @@ async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started,
     Ok(Started::Replayed(tasks))
 }
 
-async fn insert_tasks(session: &Session, tasks: &[UpdateTask]) -> Result<(), StoreError> {
+async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
+    let tasks = updates.updates.iter().map(|update| &update.task);
     let rows: Vec<NewTaskRow<'_>> = tasks
-        .iter()
         .enumerate()
         .map(|(ordinal, task)| task_row(ordinal, task))
         .collect();
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = "id, status, application_ids, concurrency_keys, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
-                   actor, request_id, attempt, created_at, started_at, finished_at, progress, current_step, result, error";
+    let columns = "id, workflow_id, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
+                   actor, request_id, created_at";
     let text = format!(
         "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewTaskRow<'_>>(1, "r"),
@@ -386,7 +322,7 @@ async fn insert_tasks(session: &Session, tasks: &[UpdateTask]) -> Result<(), Sto
         .map(|_| ())
         .map_err(|error| {
             if is_duplicate(&error) {
-                let names: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
+                let names: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
                 return StoreError::AlreadyExists {
                     what: "update task",
                     name: names.join(", "),
@@ -400,14 +336,13 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
     NewTaskRow {
         ordinal,
         id: task.id.to_string(),
-        status: task.status.as_str(),
+        workflow_id: task.id.workflow().to_string(),
         application_ids: task
             .request
             .applications
             .iter()
             .map(|key| key.get())
             .collect(),
-        concurrency_keys: &task.concurrency_keys,
         artifact_url: task.request.artifact.as_str(),
         mode: task.request.mode.as_str(),
         orchestrator: &task.request.orchestrator,
@@ -415,25 +350,24 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
         playbook_path: &task.playbook_path,
         actor: &task.origin.actor,
         request_id: &task.origin.request_id,
-        attempt: task.attempt,
         created_at: task.created_at.as_micros(),
-        started_at: task.started_at.map(Timestamp::as_micros),
-        finished_at: task.finished_at.map(Timestamp::as_micros),
-        progress: task.progress,
-        current_step: task.current.as_deref(),
-        result: task.result.as_deref(),
-        error: task.error.as_deref(),
     }
 }
 
-/// A task with its runs and instances. The caller's session must see one state of the database.
+/// The query for a task's row.
+pub(crate) fn find_task(session: &Session, task: TaskId) -> Sql {
+    let id = session.dialect.uuid(1);
+    select_tasks(&format!("WHERE u.id = {id}")).id(task)
+}
+
+/// A task with its runs and instances, and what it came to if that is written down. The caller's session
+/// must see one state of the database.
 pub(crate) async fn detail(
     session: &Session,
     task: TaskId,
-) -> Result<Option<TaskDetail>, StoreError> {
+) -> Result<Option<(Option<EndStatus>, TaskDetail)>, StoreError> {
     let id = session.dialect.uuid(1);
-    let sql = Sql::new(format!("{SELECT_TASK} WHERE id = {id}")).id(task);
-    let Some(row) = session.row::<TaskRow>(sql).await? else {
+    let Some(row) = session.row::<TaskRow>(find_task(session, task)).await? else {
         return Ok(None);
     };
     let sql = Sql::new(format!(
@@ -444,7 +378,8 @@ pub(crate) async fn detail(
         "SELECT {INSTANCE_COLUMNS} FROM update_task_instances WHERE task_id = {id} ORDER BY id"
     ));
     let instances = session.rows::<InstanceRow>(sql.id(task)).await?;
-    Ok(Some(TaskDetail {
+    let end = row.end()?;
+    let detail = TaskDetail {
         task: row.read()?.1,
         runs: runs
             .into_iter()
@@ -454,7 +389,8 @@ pub(crate) async fn detail(
             .into_iter()
             .map(InstanceRow::read)
             .collect::<Result<_, _>>()?,
-    }))
+    };
+    Ok(Some((end, detail)))
 }
 
 fn run_row(run: &TaskRun) -> RunWriteRow {
@@ -659,7 +595,7 @@ async fn change_versions(session: &Session, task: TaskId, end: &TaskEnd) -> Resu
     let text = format!(
         "DELETE FROM application_version_history
          WHERE change_source = 'polling'
-           AND changed_at >= (SELECT t.started_at FROM update_tasks t WHERE t.id = {})
+           AND changed_at >= (SELECT t.began_at FROM update_tasks t WHERE t.id = {})
            AND EXISTS (SELECT 1 FROM {} WHERE r.application_id = application_version_history.application_id
                        AND r.new_version = application_version_history.new_version)",
         session.dialect.uuid(2),

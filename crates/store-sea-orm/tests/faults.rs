@@ -13,6 +13,7 @@ use std::time::Duration;
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
+use drover_domain::rollout::task::UpdateTask;
 use drover_ports::{
     AccessKeys, BalancerView, Fault, FleetSnapshots, FleetView, InventoryStore, OrchestratorStore,
     ServerRegistry, StoreError, StoreHealth, TaskView, UpdateTasks,
@@ -20,7 +21,8 @@ use drover_ports::{
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
 use drover_testkit::store::fixtures::{
-    api_key, at, event, fleet, new_server, observed, orchestrator, run, task, task_id, updates,
+    Updater, api_key, at, event, fleet, new_server, observed, orchestrator, run, task, task_id,
+    updates,
 };
 use drover_testkit::store::postgres::{Cluster, Durability};
 use support::Scene;
@@ -118,26 +120,31 @@ async fn a_dropped_call_leaves_nothing_half_done() {
                     .collect(),
             );
             let limit = Duration::from_micros(round * 150);
-            let ended = tokio::time::timeout(limit, store.start(&asked)).await;
+            let ended = tokio::time::timeout(limit, UpdateTasks::start(&store, &asked)).await;
             let stored = eventually(Duration::from_secs(5), async || {
                 let rows = scene
                     .rows("SELECT count(*) AS count FROM update_tasks")
                     .await;
                 let count: i64 = rows[0].try_get("", "count").unwrap();
-                if count % 50 == 0 {
+                let rows = scene
+                    .rows("SELECT count(*) AS count FROM workflow_queue")
+                    .await;
+                let queued: i64 = rows[0].try_get("", "count").unwrap();
+                if count % 50 == 0 && queued == count {
                     Ok(count)
                 } else {
-                    Err(format!("{count} tasks are stored"))
+                    Err(format!("{count} tasks are stored, {queued} are queued"))
                 }
             })
             .await;
             assert!(ended.is_err() || stored > 0, "what was accepted is stored");
         }
-        store
-            .start(&updates(vec![task(999_999, &[])]))
-            .await
-            .unwrap();
+        start(&store, vec![task(999_999, &[])]).await;
     }
+}
+
+async fn start(store: &SeaOrmStore, tasks: Vec<UpdateTask>) {
+    UpdateTasks::start(store, &updates(tasks)).await.unwrap();
 }
 
 async fn corrupt(scene: &Scene, text: &str) {
@@ -229,10 +236,7 @@ async fn an_unreadable_row_is_named() {
         "1",
     );
 
-    store
-        .start(&updates(vec![task(1, &keys), task(2, &keys)]))
-        .await
-        .unwrap();
+    start(&store, vec![task(1, &keys), task(2, &keys)]).await;
     corrupt(
         &scene,
         "UPDATE update_tasks SET mode = 'explode' WHERE position = 1",
@@ -258,23 +262,21 @@ async fn an_unreadable_row_is_named() {
 async fn an_unreadable_task_does_not_block_the_queue() {
     for scene in [support::sqlite().await, support::postgres().await] {
         let store = scene.store.clone();
-        store
-            .start(&updates(vec![task(1, &[]), task(2, &[])]))
-            .await
-            .unwrap();
+        start(&store, vec![task(1, &[]), task(2, &[])]).await;
         corrupt(
             &scene,
             "UPDATE update_tasks SET drain_wait_minutes = 4711 WHERE position = 1",
         )
         .await;
-        let lease = Duration::from_mins(1);
+        let worker = Updater::open(&store, 1).await;
+        let (first, second) = (worker.take().await, worker.take().await);
         names(
-            store.claim("worker", lease).await,
+            store.begin(&first, at(20)).await,
             "update task",
             &task_id(1).to_string(),
         );
-        let (held, _) = store.claim("worker", lease).await.unwrap().unwrap();
-        assert_eq!(held.task, task_id(2));
+        let begun = store.begin(&second, at(20)).await.unwrap().unwrap();
+        assert_eq!(begun.detail.task.id, task_id(2));
     }
 }
 
@@ -282,12 +284,8 @@ async fn an_unreadable_task_does_not_block_the_queue() {
 async fn a_prepared_playbook_that_cannot_be_read_is_named() {
     let scene = support::postgres().await;
     let store = scene.store.clone();
-    store.start(&updates(vec![task(1, &[])])).await.unwrap();
-    let (held, _) = store
-        .claim("worker", Duration::from_mins(1))
-        .await
-        .unwrap()
-        .unwrap();
+    start(&store, vec![task(1, &[])]).await;
+    let held = Updater::open(&store, 1).await.take().await;
     store
         .plan(&held, &[run(0, 1, &[Key::new(1)])], &[])
         .await
@@ -346,7 +344,7 @@ async fn a_slow_statement_is_cut_off() {
         ..Options::new(&scene.url)
     };
     let store = SeaOrmStore::connect(&options).await.unwrap();
-    store.start(&updates(vec![task(1, &[])])).await.unwrap();
+    start(&store, vec![task(1, &[])]).await;
     // Somebody holds the table and does not let go.
     scene.execute("BEGIN", vec![]).await;
     scene

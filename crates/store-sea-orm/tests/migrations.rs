@@ -1,13 +1,25 @@
 //! The schema, on both databases.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a broken test setup should stop the test"
 )]
 
 mod support;
 
+use drover_domain::Timestamp;
+use drover_domain::page::PageRequest;
+use drover_domain::rollout::task::TaskId;
+use drover_domain::rollout::update;
+use drover_domain::workflow::run::{Decision, Outcome};
+use drover_domain::workflow::{Json, TaskStatus, WorkflowStatus};
 use drover_migrations::Migrator;
+use drover_ports::{
+    Claim, DeadLetterFilter, Idempotency, NewUpdates, Started, TaskView, UpdateTasks,
+    WorkflowStore, WorkflowView,
+};
 use drover_store_sea_orm::{MigrateError, Options, SeaOrmStore};
+use drover_testkit::store::fixtures::{self, Updater};
 use drover_testkit::store::postgres::{Cluster, Durability};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
@@ -147,7 +159,7 @@ async fn every_foreign_key_is_indexed() {
     let keys = scene
         .rows("SELECT oid::bigint AS id FROM pg_constraint WHERE contype = 'f'")
         .await;
-    assert_eq!(keys.len(), 17, "the query above looks at every foreign key");
+    assert_eq!(keys.len(), 18, "the query above looks at every foreign key");
 }
 
 #[tokio::test]
@@ -194,32 +206,250 @@ async fn names_from_outside_are_bounded() {
     assert_eq!(free, ours);
 }
 
-#[tokio::test]
-async fn the_queue_is_found_by_a_partial_index() {
-    let scene = support::postgres().await;
-    scene
-        .execute(
-            "INSERT INTO update_tasks (id, status, application_ids, artifact_url, mode, orchestrator, playbook_path, actor,
-                                       request_id, created_at)
-             SELECT gen_random_uuid(), 'succeeded', '[]', 'x', 'update', 'o', 'p', 'a', 'r', 0
-             FROM generate_series(1, 20000)",
-            vec![],
-        )
-        .await;
-    scene.execute("ANALYZE update_tasks", vec![]).await;
-    let plan = scene
-        .rows(
-            "EXPLAIN SELECT q.position FROM update_tasks q
-             WHERE q.status IN ('queued', 'running') AND (q.status = 'queued' OR q.lease_until <= 5)
-             ORDER BY q.position LIMIT 1 FOR UPDATE SKIP LOCKED",
-        )
-        .await;
-    let plan: Vec<String> = plan
-        .iter()
-        .map(|row| row.try_get("", "QUERY PLAN").unwrap())
+/// What the first queue of update tasks held: place, last digits of the identifier, status, attempt.
+const OLD: [(i64, &str, &str, i64); 7] = [
+    (1, "001", "succeeded", 1),
+    (2, "fff", "failed", 2),
+    (3, "000", "running", 3),
+    (4, "abc", "queued", 0),
+    (5, "7e0", "unknown", 1),
+    (6, "010", "cancelled", 1),
+    (7, "0a1", "running", 1),
+];
+
+fn old_id(place: i64, digits: &str) -> String {
+    format!("0190b3a4-7c0{place}-7000-8000-000000000{digits}")
+}
+
+/// A database with the schema before updates moved onto the engine, and with [`OLD`] in it.
+async fn with_the_first_queue(url: &str) -> DatabaseConnection {
+    let connection = Database::connect(url).await.unwrap();
+    Migrator::up(&connection, Some(5)).await.unwrap();
+    for (place, digits, status, attempt) in OLD {
+        let id = old_id(place, digits);
+        let at = 1_000 * place;
+        let started = if attempt > 0 {
+            (at + 1).to_string()
+        } else {
+            "NULL".to_owned()
+        };
+        let ended = !matches!(status, "queued" | "running");
+        let finished = if ended {
+            (at + 2).to_string()
+        } else {
+            "NULL".to_owned()
+        };
+        let keys = match (ended, place) {
+            (true, _) => "[]",
+            (false, 7) => "[\"group:7\"]",
+            (false, _) => "[\"group:1\", \"backend:2\"]",
+        };
+        let worker = if status == "running" {
+            "'w1', 5"
+        } else {
+            "NULL, NULL"
+        };
+        let text = format!(
+            "INSERT INTO update_tasks (
+                 id, status, application_ids, concurrency_keys, artifact_url, mode, orchestrator, playbook_path, actor,
+                 request_id, attempt, worker, lease_until, created_at, started_at, finished_at, progress, result, error)
+             VALUES ('{id}', '{status}', '[1,2]', '{keys}', 'http://nexus/a-1.zip', 'update', 'o.yml', 'p.yml', 'ann', 'r1',
+                     {attempt}, {worker}, {at}, {started}, {finished}, 40, 'came so far', 'said so');
+             INSERT INTO update_task_runs (task_id, run_index, job_id, prepared, status, hosts)
+             VALUES ('{id}', 0, '0190b3a4-7c0{place}-7000-9000-000000000000',
+                     '{{\"playbook\":\"o.yml\",\"playbook_path\":\"o.yml\",\"extra_params\":{{}},\"batches\":[],\"backend\":null}}',
+                     'running', '[]');
+             INSERT INTO update_task_instances (task_id, application_id, name, server, composite, run_index, batch, outcome)
+             VALUES ('{id}', 1, 'a_1', 's1', 's1::a_1', 0, 'even', 'updating');
+             INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at)
+             VALUES ('ann', 'key {place}', {digest}, '[\"{id}\"]', 0);",
+            digest = if url.starts_with("sqlite") { "x'01'" } else { "'\\x01'" },
+        );
+        connection.execute_unprepared(&text).await.unwrap();
+    }
+    connection
+}
+
+async fn updates_move_onto_the_engine(url: &str) {
+    let connection = with_the_first_queue(url).await;
+    let columns = "SELECT CAST(id AS TEXT) || ' ' || status || ' ' || attempt || ' ' || created_at || ' ' ||
+                          COALESCE(started_at, -1) || ' ' || COALESCE(finished_at, -1) || ' ' || COALESCE(worker, '-') || ' ' ||
+                          CAST(concurrency_keys AS TEXT) AS line
+                   FROM update_tasks ORDER BY position";
+    let lines = async || {
+        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), columns);
+        let rows = connection.query_all_raw(statement).await.unwrap();
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| row.try_get("", "line").unwrap())
+            .collect();
+        lines
+    };
+    let before = lines().await;
+    let store = open(url).await;
+    store.migrate().await.unwrap();
+
+    let all = PageRequest {
+        after: None,
+        limit: 50,
+    };
+    let listed = TaskView::list(&store, &[], all).await.unwrap().items;
+    let listed: Vec<_> = listed
+        .into_iter()
+        .rev()
+        .map(|(place, task)| (place, task.id.to_string(), task.status, task.attempt))
         .collect();
-    assert!(
-        plan.iter().any(|line| line.contains("update_tasks_live")),
-        "{plan:#?}"
+    let expected: Vec<_> = OLD
+        .iter()
+        .map(|(place, digits, status, attempt)| {
+            let digits = if *digits == "000" { "001" } else { digits };
+            let status = match *status {
+                // Nobody holds it: the next worker goes on with it.
+                "running" => TaskStatus::Queued,
+                word => TaskStatus::parse(word).unwrap(),
+            };
+            (
+                *place,
+                old_id(*place, digits),
+                status,
+                u32::try_from(*attempt).unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(listed, expected);
+    for (place, id, status, _) in &expected {
+        let task = id.parse::<TaskId>().unwrap();
+        let detail = TaskView::find(&store, task).await.unwrap().unwrap();
+        assert_eq!((detail.runs.len(), detail.instances.len()), (1, 1), "{id}");
+        let ended = !matches!(status, TaskStatus::Queued);
+        let at = |after: i64| Timestamp::from_micros(1_000 * place + after);
+        assert_eq!(detail.task.finished_at, ended.then(|| at(2)), "{id}");
+        let record = WorkflowView::task(&store, task).await.unwrap().unwrap();
+        assert_eq!(
+            (record.task.status, record.kind),
+            (*status, update::kind()),
+            "{id}"
+        );
+        if !ended {
+            let usual = update::definition(record.task.concurrency_keys.clone()).unwrap();
+            let keys: &[&str] = if *place == 7 {
+                &["group:7"]
+            } else {
+                &["group:1", "backend:2"]
+            };
+            assert_eq!(record.task.concurrency_keys, keys);
+            let work = &usual.tasks()[0].work;
+            assert_eq!(
+                (&record.task.policy, &record.task.action),
+                (&work.policy, &work.action)
+            );
+            assert_eq!(
+                (&record.task.queue, &record.payload),
+                (&work.queue, &work.payload)
+            );
+            assert_eq!(record.task.key, usual.tasks()[0].key);
+        }
+        let workflow = WorkflowView::find(&store, task.workflow())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (workflow.name.as_str(), workflow.head.total),
+            (update::KIND, 1)
+        );
+        assert_eq!(
+            workflow.head.open == 0,
+            workflow.head.status.is_terminal(),
+            "{id}"
+        );
+    }
+    let dead = WorkflowView::dead_letters(&store, &DeadLetterFilter::default(), all)
+        .await
+        .unwrap();
+    assert_eq!(dead.items.len(), 2);
+    let key = Idempotency {
+        scope: "ann".to_owned(),
+        key: "key 3".to_owned(),
+        digest: vec![1],
+    };
+    let again = NewUpdates {
+        idempotency: Some(key),
+        ..fixtures::updates(Vec::new())
+    };
+    let replayed = UpdateTasks::start(&store, &again).await.unwrap();
+    assert_eq!(
+        replayed,
+        Started::Replayed(vec![old_id(3, "001").parse().unwrap()])
     );
+
+    // What ran goes on, and what waits for it waits on.
+    let worker = Updater::open(&store, 1).await;
+    let running = [worker.take().await, worker.take().await];
+    assert_eq!(worker.claim().await, None);
+    let expected = [(3, "001", 4), (7, "0a1", 2)];
+    for (claim, (place, digits, attempt)) in running.iter().zip(expected) {
+        assert_eq!(
+            (claim.task.to_string(), claim.attempt),
+            (old_id(place, digits), attempt)
+        );
+        let begun = store.begin(claim, fixtures::at(1)).await.unwrap().unwrap();
+        assert_eq!((begun.end, begun.detail.runs.len()), (None, 1));
+        assert_eq!(
+            begun.detail.task.started_at,
+            Some(Timestamp::from_micros(1_000 * place + 1))
+        );
+    }
+    worker.report(&running[0], Outcome::Released).await;
+    assert_eq!(worker.take().await.attempt, 5);
+    worker
+        .succeed(&Claim {
+            attempt: 5,
+            ..running[0]
+        })
+        .await;
+    assert_eq!(worker.take().await.task.to_string(), old_id(4, "abc"));
+    let unknown: TaskId = old_id(5, "7e0").parse().unwrap();
+    let decision = Decision::Succeeded {
+        result: Json::null(),
+    };
+    let status = WorkflowStore::decide(&store, unknown, &decision)
+        .await
+        .unwrap();
+    assert_eq!(status, Some(WorkflowStatus::Succeeded));
+    store.close().await;
+
+    // And back: what has happened since is kept.
+    Migrator::down(&connection, Some(1)).await.unwrap();
+    let after = lines().await;
+    assert_eq!((&after[0], &after[1]), (&before[0], &before[1]));
+    assert_eq!(after.len(), before.len());
+    for (place, words) in [
+        (2, "succeeded 5"),
+        (3, "running 1"),
+        (4, "succeeded 1"),
+        (5, "cancelled 1"),
+        (6, "running 2"),
+    ] {
+        assert!(after[place].contains(words), "{}", after[place]);
+    }
+    let statement = sea_orm::Statement::from_string(
+        connection.get_database_backend(),
+        "SELECT count(*) AS count FROM workflows",
+    );
+    let left = connection.query_one_raw(statement).await.unwrap().unwrap();
+    assert_eq!(left.try_get::<i64>("", "count").unwrap(), 0);
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn updates_of_the_first_queue_move_onto_the_engine_on_sqlite() {
+    let (_folder, url) = sqlite_file();
+    updates_move_onto_the_engine(&format!("{url}?mode=rwc")).await;
+}
+
+#[tokio::test]
+async fn updates_of_the_first_queue_move_onto_the_engine_on_postgres() {
+    let cluster = Cluster::private(Durability::Fast);
+    let database = cluster.database("moves");
+    updates_move_onto_the_engine(&database.url()).await;
 }

@@ -6,12 +6,11 @@
 
 mod support;
 
-use std::time::Duration;
-
 use drover_ports::{ServerRegistry, UpdateTasks};
 use drover_store_sea_orm::{Options, SeaOrmStore};
 use drover_testkit::engine::EngineWorld;
-use drover_testkit::store::{World, fixtures};
+use drover_testkit::store::World;
+use drover_testkit::store::fixtures::{self, Updater};
 
 async fn fresh() -> World {
     support::sqlite().await.world()
@@ -48,13 +47,9 @@ async fn a_database_in_memory_lives_as_long_as_its_store() {
         ))
         .await
         .unwrap();
+    let worker = Updater::open(&store, 1).await;
     for number in 1..=50 {
-        let (claim, _) = store
-            .claim("worker", Duration::from_mins(1))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(claim.task, fixtures::task_id(number));
+        assert_eq!(worker.take().await.task, fixtures::task_id(number));
     }
 }
 
@@ -67,18 +62,12 @@ async fn two_processes_share_a_file() {
     let tasks = (1..=60).map(|number| fixtures::task(number, &[])).collect();
     scene.store.start(&fixtures::updates(tasks)).await.unwrap();
     let mut workers = tokio::task::JoinSet::new();
-    for (number, store) in [&scene.store, &other, &scene.store, &other]
-        .into_iter()
-        .enumerate()
-    {
+    for (number, store) in (1..).zip([&scene.store, &other, &scene.store, &other]) {
         let store = store.clone();
         workers.spawn(async move {
+            let worker = Updater::open(&store, number).await;
             let mut claimed = Vec::new();
-            while let Some((claim, _)) = store
-                .claim(&format!("worker {number}"), Duration::from_mins(1))
-                .await
-                .unwrap()
-            {
+            while let Some(claim) = worker.claim().await {
                 claimed.push(claim.task);
             }
             claimed

@@ -6,9 +6,9 @@
     reason = "a broken test setup should stop the test"
 )]
 
+#[path = "statements/engine.rs"]
+mod engine;
 mod support;
-
-use std::time::Duration;
 
 use drover_domain::balancer::sync::{self, ObservedBackends};
 use drover_domain::balancer::{InstanceKey, MappingBasis, ObservedServer};
@@ -16,16 +16,17 @@ use drover_domain::fleet::inventory::{
     self, InventoryChange, InventoryReport, PollPolicy, Reconciled,
 };
 use drover_domain::fleet::{ApplicationKey, ObservedApplication, ServerKey};
-use drover_domain::rollout::task::{InstanceOutcome, RunProgress, TaskEnd, TaskInstance};
-use drover_domain::workflow::TaskStatus;
+use drover_domain::rollout::task::{
+    EndStatus, InstanceOutcome, RunProgress, TaskEnd, TaskInstance,
+};
 use drover_ports::{
     BalancerStore, FleetSnapshots, InventoryStore, NewMapping, ServerRegistry, TaskView,
     UpdateTasks,
 };
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::{
-    at, balancer_server, event, instance, job_event, new_server, observed, run, task, updates,
-    version_change,
+    Updater, at, balancer_server, event, instance, job_event, new_server, observed, run, task,
+    updates, version_change,
 };
 
 const SIZES: [usize; 5] = [1, 10, 40, 100, 1_000];
@@ -213,7 +214,7 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
 }
 
 async fn tasks_cost_the_same(store: SeaOrmStore) {
-    let mut costs: [Vec<u64>; 7] = Default::default();
+    let mut costs: [Vec<u64>; 6] = Default::default();
     let mut job = 0;
     for count in SIZES {
         let keys = applications(&store, &format!("app{count}"), count).await;
@@ -235,14 +236,10 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             })
             .collect();
         let mut spent = Vec::new();
-        spent.push(cost(&store, store.start(&asked)).await.0);
-        for _ in &asked.tasks {
-            let held = store
-                .claim("worker", Duration::from_mins(1))
-                .await
-                .unwrap()
-                .unwrap()
-                .0;
+        spent.push(cost(&store, UpdateTasks::start(&store, &asked)).await.0);
+        let worker = Updater::open(&store, count as u128).await;
+        for _ in &asked.updates {
+            let held = worker.take().await;
             job += 1;
             let planned = run(0, job, &keys);
             let (plan, result) = cost(
@@ -251,9 +248,8 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             )
             .await;
             result.unwrap();
-            store.heartbeat(&held, Duration::ZERO).await.unwrap();
-            let (claim, held) = cost(&store, store.claim("another", Duration::from_mins(1))).await;
-            let held = held.unwrap().unwrap().0;
+            let (begin, work) = cost(&store, store.begin(&held, at(20))).await;
+            assert_eq!(work.unwrap().unwrap().detail.instances, instances);
             let events = (0..count as u64).map(job_event).collect();
             let told = RunProgress {
                 run: planned,
@@ -264,13 +260,11 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             };
             let (progress, result) = cost(&store, store.progress(&held, &told)).await;
             result.unwrap();
-            let (beat, result) = cost(&store, store.heartbeat(&held, Duration::from_mins(1))).await;
-            result.unwrap();
             let (find, found) = cost(&store, TaskView::find(&store, held.task)).await;
             assert_eq!(found.unwrap().unwrap().instances, done);
             let end = TaskEnd {
                 progress: 100,
-                status: TaskStatus::Succeeded,
+                status: EndStatus::Succeeded,
                 result: None,
                 error: None,
                 instances: done.clone(),
@@ -282,8 +276,9 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             };
             let (finish, result) = cost(&store, store.finish(&held, &end, at(40))).await;
             result.unwrap();
+            worker.succeed(&held).await;
             if spent.len() == 1 {
-                spent.extend([plan, claim, progress, beat, find, finish]);
+                spent.extend([plan, begin, progress, find, finish]);
             }
         }
         for (costs, spent) in costs.iter_mut().zip(spent) {
@@ -293,13 +288,12 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
     let names = [
         "starting",
         "planning",
-        "claiming",
+        "beginning",
         "progress",
-        "a heartbeat",
         "finding",
         "finishing",
     ];
-    for ((name, most), costs) in names.into_iter().zip([2, 3, 5, 4, 1, 3, 7]).zip(&costs) {
+    for ((name, most), costs) in names.into_iter().zip([8, 4, 5, 5, 3, 8]).zip(&costs) {
         all_equal(name, costs, most);
     }
 }

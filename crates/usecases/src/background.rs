@@ -1,4 +1,4 @@
-//! What goes on by itself: polling, syncing, working off the queue.
+//! What goes on by itself: polling and syncing.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -11,21 +11,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::polling::{Polling, phase};
-use crate::updates::UpdateWorker;
 
 /// Says `true` when it is time to end.
 pub type Stop = watch::Receiver<bool>;
 
-/// The loops of one process. Each ends soon after [`Stop`] says so, and hands over what it holds.
+/// The loops of one process besides the [`Engine`](crate::Engine)'s. Each ends soon after [`Stop`] says so.
 #[derive(Debug, Clone)]
 pub struct Background {
     polling: Polling,
-    worker: UpdateWorker,
 }
 
 impl Background {
-    pub(crate) const fn new(polling: Polling, worker: UpdateWorker) -> Self {
-        Self { polling, worker }
+    pub(crate) const fn new(polling: Polling) -> Self {
+        Self { polling }
     }
 
     /// Polls every server once per interval, each at its own fixed phase, a bounded number at once.
@@ -50,12 +48,6 @@ impl Background {
             |polling, server| async move { polling.sync(&server).await },
         )
         .await;
-    }
-
-    /// Works off the queue of update tasks as `worker`, one task at a time. On [`Stop`] the task in
-    /// hand is given back; its play goes on and the next worker follows it.
-    pub async fn worker_loop(&self, worker: String, stop: Stop) {
-        self.worker.work(&worker, stop).await;
     }
 
     async fn each_server<F>(

@@ -8,6 +8,7 @@
 mod access;
 mod background;
 mod balancer;
+mod engine;
 mod engine_ports;
 mod fleet;
 mod orchestrators;
@@ -15,12 +16,19 @@ mod polling;
 mod servers;
 mod service;
 mod updates;
+mod workflows;
 
 pub use access::Access;
 pub use background::{Background, Stop};
 pub use drover_ports::{
-    ApplicationFilter, BalancerView, Fault, FleetView, Idempotency, OrchestratorStore,
-    ServerRegistry, StoreError, StoreHealth, TaskView,
+    ApplicationFilter, Assignment, BalancerView, Beat, DeadLetter, DeadLetterFilter,
+    DefinitionRecord, DefinitionRef, EventFilter, EventPage, Fault, FleetView, Idempotency,
+    OrchestratorStore, QueueStats, ReportVerdict, ServerRegistry, StartedWorkflow, StoreError,
+    StoreHealth, TaskRecord, TaskView, WorkflowFilter, WorkflowRecord, WorkflowView,
+};
+pub use engine::{
+    Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
+    QueueOptions,
 };
 pub use engine_ports::EnginePorts;
 pub use fleet::{ApplicationDetail, Fleet};
@@ -29,3 +37,9 @@ pub use polling::{PollOutcome, Refreshed};
 pub use servers::Servers;
 pub use service::{Policy, Ports, Service, Views};
 pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
+pub use workflows::{
+    ClaimOrder, Claimed, DefineError, Defined, Definitions, EventFeed, KindList, KindSpec, Kinds,
+    OrderError, OrderPlace, PayloadCheck, PayloadProblem, Performer, Queues, Redriven,
+    RemoteWorkers, ScheduleError, ScheduleOrder, Schedules, StartError, StartWhen, TaskOrder,
+    WorkOrder, WorkflowDetail, WorkflowOrder, WorkflowSource, Workflows,
+};

@@ -5,16 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::fleet::inventory::PollPolicy;
+use drover_domain::rollout::update;
+use drover_domain::workflow::Kind;
 use drover_ports::{
-    AccessKeys, AgentGateway, BalancerStore, BalancerView, Clock, FleetSnapshots, FleetView,
-    IdSource, InventoryStore, OrchestratorStore, PlaybookRunner, ServerRegistry, StoreHealth,
-    TaskView, UpdateTasks,
+    AccessKeys, AgentGateway, BalancerStore, BalancerView, Clock, DefinitionStore, EventLog,
+    FleetSnapshots, FleetView, IdSource, InventoryStore, OrchestratorStore, PlaybookRunner,
+    QueueStore, ScheduleStore, ServerRegistry, StoreHealth, TaskHandler, TaskQueue, TaskView,
+    UpdateTasks, WakeUps, WorkflowStore, WorkflowUpkeep, WorkflowView,
 };
 
 use crate::background::Background;
 use crate::polling::Polling;
-use crate::updates::UpdateWorker;
-use crate::{Access, Fleet, Orchestrators, Servers, Updates};
+use crate::updates::UpdateHandler;
+use crate::{
+    Access, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Orchestrators, Queues,
+    RemoteWorkers, Schedules, Servers, Updates, Workflows,
+};
 
 /// Everything the service needs from outside.
 #[derive(Clone)]
@@ -33,6 +39,7 @@ pub struct Ports {
     pub health: Arc<dyn StoreHealth>,
     pub agents: Arc<dyn AgentGateway>,
     pub runner: Arc<dyn PlaybookRunner>,
+    pub engine: EnginePorts,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
 }
@@ -59,6 +66,15 @@ impl Ports {
             + OrchestratorStore
             + AccessKeys
             + StoreHealth
+            + WorkflowStore
+            + TaskQueue
+            + WorkflowUpkeep
+            + WorkflowView
+            + EventLog
+            + WakeUps
+            + DefinitionStore
+            + QueueStore
+            + ScheduleStore
             + 'static,
     {
         Self {
@@ -72,6 +88,7 @@ impl Ports {
             task_view: Arc::<S>::clone(&store),
             orchestrators: Arc::<S>::clone(&store),
             keys: Arc::<S>::clone(&store),
+            engine: EnginePorts::over(&store),
             health: store,
             agents,
             runner,
@@ -102,13 +119,10 @@ pub struct Policy {
     pub sync_interval: Duration,
     /// How many agents are asked at once, by polls and by syncs each.
     pub poll_concurrency: usize,
-    /// How long a worker holds a task without a sign of life.
-    pub lease: Duration,
     /// How long one look at a running play waits for something new.
     pub follow_wait: Duration,
-    /// How long an idle worker waits before it looks for work again; new work of the same process
-    /// wakes it at once.
-    pub idle_wait: Duration,
+    /// Which kinds of tasks there are.
+    pub kinds: Kinds,
 }
 
 impl Default for Policy {
@@ -120,9 +134,8 @@ impl Default for Policy {
             polling_interval: Duration::from_mins(1),
             sync_interval: Duration::from_mins(1),
             poll_concurrency: 64,
-            lease: Duration::from_secs(30),
             follow_wait: Duration::from_secs(2),
-            idle_wait: Duration::from_secs(1),
+            kinds: Kinds::default(),
         }
     }
 }
@@ -137,6 +150,7 @@ pub struct Views {
     pub tasks: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
     pub health: Arc<dyn StoreHealth>,
+    pub workflows: Arc<dyn WorkflowView>,
 }
 
 impl fmt::Debug for Views {
@@ -158,12 +172,24 @@ pub struct Service {
     pub updates: Updates,
     /// Finding orchestrator playbooks.
     pub orchestrators: Orchestrators,
+    /// Starting and steering workflows.
+    pub workflows: Workflows,
+    /// Keeping definitions of workflows.
+    pub definitions: Definitions,
+    /// Starting definitions again and again.
+    pub schedules: Schedules,
+    /// Looking at queues and holding them back.
+    pub queues: Queues,
+    /// Working off queues from outside.
+    pub remote_workers: RemoteWorkers,
+    /// Following what happens to workflows.
+    pub events: EventFeed,
     /// Looking.
     pub views: Views,
     /// How it behaves.
     pub policy: Arc<Policy>,
     polling: Polling,
-    worker: UpdateWorker,
+    updating: UpdateHandler,
 }
 
 impl Service {
@@ -173,13 +199,16 @@ impl Service {
         let policy = Arc::new(policy);
         let polling = Polling::new(ports.clone(), Arc::clone(&policy));
         let updates = Updates::new(ports.clone(), Arc::clone(&policy));
-        let worker = UpdateWorker::new(
-            ports.clone(),
-            Arc::clone(&policy),
-            updates.queued(),
-            polling.clone(),
-        );
+        let updating = UpdateHandler::new(ports.clone(), Arc::clone(&policy), polling.clone());
+        let engine = &ports.engine;
+        let (clock, ids, kinds) = (&ports.clock, &ports.ids, &policy.kinds);
         Self {
+            workflows: Workflows::new(engine, Arc::clone(ids), kinds.clone()),
+            definitions: Definitions::new(engine, Arc::clone(clock), kinds.clone()),
+            schedules: Schedules::new(engine, Arc::clone(clock)),
+            queues: Queues::new(engine),
+            remote_workers: RemoteWorkers::new(engine, Arc::clone(ids)),
+            events: EventFeed::new(engine),
             fleet: Fleet::new(&ports, Arc::clone(&policy)),
             access: Access::new(Arc::clone(&ports.keys)),
             servers: Servers::new(&ports, polling.clone()),
@@ -192,16 +221,24 @@ impl Service {
                 tasks: ports.task_view,
                 orchestrators: ports.orchestrators,
                 health: ports.health,
+                workflows: ports.engine.view,
             },
             policy,
             polling,
-            worker,
+            updating,
         }
     }
 
-    /// What goes on by itself; run it once per process.
+    /// What goes on by itself besides the [`Engine`](crate::Engine); run it once per process.
     #[must_use]
     pub fn background(&self) -> Background {
-        Background::new(self.polling.clone(), self.worker.clone())
+        Background::new(self.polling.clone())
+    }
+
+    /// What does updates, for the [`Handlers`](crate::Handlers) of an engine that takes from the queue
+    /// [`update::queue`].
+    #[must_use]
+    pub fn update_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
+        (update::kind(), Arc::new(self.updating.clone()))
     }
 }

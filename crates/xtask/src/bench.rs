@@ -15,21 +15,39 @@ pub(crate) struct Arguments {
     /// Install what is missing with apt-get through sudo; root and CI=true need not say it
     #[arg(long, short, global = true)]
     yes: bool,
-    /// The build profile to measure; `release` is slow to build and a little faster to run
-    #[arg(long, global = true, default_value = "dev", value_name = "NAME")]
-    profile: String,
+    /// The build profile to measure; the engine is measured in `release`, everything else in `dev`
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Subject {
     /// Loading the fleet and preparing an update, against PostgreSQL 5 ms away
     Prepare,
+    /// The durable engine against PostgreSQL: draining, enqueueing, chains, latency, beside PostgreSQL's own floor
+    Engine {
+        /// Also install and drive graphile-worker, pg-boss, Procrastinate and DBOS against the same server
+        #[arg(long)]
+        peers: bool,
+        /// Leave out the million finished tasks
+        #[arg(long)]
+        no_growth: bool,
+    },
 }
 
 /// Builds and runs the measurement.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let Subject::Prepare = arguments.subject;
     peers::require(&[peers::POSTGRESQL], Consent::of_root_or(arguments.yes))?;
+    let (usual, words) = match arguments.subject {
+        Subject::Prepare => ("dev", vec!["prepare"]),
+        Subject::Engine { peers, no_growth } => {
+            let mut words = vec!["engine"];
+            words.extend(peers.then_some("--peers"));
+            words.extend(no_growth.then_some("--no-growth"));
+            ("release", words)
+        }
+    };
+    let profile = arguments.profile.as_deref().unwrap_or(usual);
     let mut measurement = cargo("run --quiet --package drover-bench --profile");
-    succeed(measurement.args([&arguments.profile, "--", "prepare"]))
+    succeed(measurement.args([profile, "--"]).args(words))
 }

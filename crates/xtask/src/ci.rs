@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::steps::{Steps, succeed};
 use crate::workspace::{self, cargo};
-use crate::{openapi, test};
+use crate::{battery, openapi, test};
 
 /// Crates that must build without the features that others switch on for them: built together
 /// with the rest, a forbidden `Utc::now()` or a missing feature would go unnoticed.
@@ -40,5 +40,6 @@ fn all(steps: &mut Steps, arguments: &test::Arguments) -> Result<()> {
         succeed(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.run("generated files", openapi::check)?;
+    steps.run("mutants", battery::mutants)?;
     steps.run("tests", || test::run(arguments))
 }

@@ -9,6 +9,7 @@
     reason = "a command line tool talks to its user there"
 )]
 
+mod battery;
 mod bench;
 mod ci;
 mod demo;
@@ -45,6 +46,8 @@ enum Errand {
     Ci(test::Arguments),
     /// Measures
     Bench(bench::Arguments),
+    /// Lets faults strike the engine
+    Battery(battery::Arguments),
     /// Writes docs/reference/openapi.json from the routes
     Openapi,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Errand::Test(arguments) => test::run(&arguments),
         Errand::Ci(arguments) => ci::run(&arguments),
         Errand::Bench(arguments) => bench::run(&arguments),
+        Errand::Battery(arguments) => battery::run(&arguments),
         Errand::Openapi => openapi::write(),
     };
     match done {

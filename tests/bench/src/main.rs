@@ -19,7 +19,14 @@ async fn main() -> ExitCode {
     let subject: Vec<String> = std::env::args().skip(1).collect();
     let measured = match subject.first().map(String::as_str) {
         Some("prepare") => prepare::measure().await,
-        Some("engine") => engine::measure().await,
+        Some("engine") => {
+            let has = |flag: &str| subject.iter().any(|given| given == flag);
+            let options = engine::Options {
+                peers: has("--peers"),
+                growth: !has("--no-growth"),
+            };
+            engine::measure(options).await
+        }
         Some(_) | None => {
             eprintln!("bench: there are two measurements: prepare, engine");
             return ExitCode::from(64);

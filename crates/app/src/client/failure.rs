@@ -120,10 +120,12 @@ fn sentence(problem: &Value) -> Option<String> {
         .into_iter()
         .flatten()
     {
-        if let (Some(pointer), Some(detail)) = (text(error, "pointer"), text(error, "detail"))
-            && !sentence.contains(&detail)
-        {
-            sentence = format!("{sentence}; {pointer}: {detail}");
+        if let (Some(pointer), Some(detail)) = (text(error, "pointer"), text(error, "detail")) {
+            sentence = match sentence.contains(&detail) {
+                true if pointer.is_empty() => sentence,
+                true => format!("{sentence} (at {pointer})"),
+                false => format!("{sentence}; {pointer}: {detail}"),
+            };
         }
     }
     Some(visible(&sentence, SENTENCE_MAX))

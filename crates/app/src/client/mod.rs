@@ -1,18 +1,29 @@
 //! Speaking to a running service: the verbs of the command line.
 //!
 //! What was asked for goes to standard output, everything else to standard error; the exit codes
-//! are those of `docs/reference/cli.md`. Start reading at [`run`], then `update` and `watch`.
+//! are those of `docs/reference/cli.md`. Start reading at [`run`], then `update` and `watch`; for workflows,
+//! `workflows`, `show` and `follow`.
 
 mod apps;
+mod dead_letters;
+mod document;
 mod failure;
+mod follow;
+mod graph;
 mod orchestrators;
 mod output;
+mod queues;
 mod screen;
 mod servers;
 mod service;
+mod show;
+mod sse;
+mod state;
 mod tasks;
+mod times;
 mod update;
 mod watch;
+mod workflows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +50,14 @@ pub(crate) enum ClientCommand {
     Orchestrators(orchestrators::Command),
     /// Update applications to a new version, without dropping a request.
     Update(update::Update),
+    /// Workflows: start, list, show, watch, steer.
+    #[command(subcommand)]
+    Workflows(workflows::Command),
+    /// Queues of tasks: list, pause, resume, limit.
+    Queues(queues::Queues),
+    /// Tasks that failed, timed out or are unknown: list, do again.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
 }
 
 /// Where the service is, and how answers are printed.
@@ -97,6 +116,11 @@ pub(crate) async fn run(
                 orchestrators::run(command, &service, &output).await
             }
             ClientCommand::Update(update) => update::run(update, &service, &output).await,
+            ClientCommand::Workflows(command) => workflows::run(command, &service, &output).await,
+            ClientCommand::Queues(queues) => queues::run(queues, &service, &output).await,
+            ClientCommand::DeadLetters(command) => {
+                dead_letters::run(command, &service, &output).await
+            }
         }
     };
     match done.await {

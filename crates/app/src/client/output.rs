@@ -7,9 +7,13 @@ use drover_domain::text::visible;
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::state::{Colour, Paint};
 
 /// The most characters of one cell.
 const CELL_MAX: usize = 200;
+
+/// The most characters of a text that nobody cuts to a screen.
+pub(crate) const TEXT_MAX: usize = 1_000;
 
 /// What stands where nothing is known.
 pub(crate) const NOTHING: &str = "-";
@@ -22,22 +26,57 @@ pub(crate) type Column = (&'static str, &'static str);
 pub(crate) struct Output {
     is_json: bool,
     is_live: bool,
+    has_colours: bool,
 }
 
 impl Output {
     pub(crate) fn new(is_json: bool, variables: &[(String, String)]) -> Self {
-        let is_dumb = variables
-            .iter()
-            .any(|(name, value)| name == "TERM" && value == "dumb");
+        let has = |wanted: &dyn Fn(&str, &str) -> bool| {
+            variables.iter().any(|(name, value)| wanted(name, value))
+        };
+        let is_dumb = has(&|name, value| name == "TERM" && value == "dumb");
+        let is_plain = has(&|name, value| name == "NO_COLOR" && !value.is_empty());
         Self {
             is_json,
             is_live: !is_dumb && io::stderr().is_terminal(),
+            has_colours: !is_dumb && !is_plain,
         }
+    }
+
+    /// Colours for standard output, if it is a terminal that has them.
+    pub(crate) fn paint(&self) -> Paint {
+        Paint {
+            is_on: self.has_colours && io::stdout().is_terminal(),
+        }
+    }
+
+    /// Colours for standard error, if it is a terminal that has them.
+    pub(crate) fn paint_of_notes(&self) -> Paint {
+        Paint {
+            is_on: self.has_colours && io::stderr().is_terminal(),
+        }
+    }
+
+    /// How many characters a line of standard output may have; `None` when it is no terminal.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever prints asks the output about the output"
+    )]
+    pub(crate) fn width(&self) -> Option<usize> {
+        Table::new().width().map(usize::from)
     }
 
     /// Whether standard error is a terminal that lines can be redrawn on.
     pub(crate) fn is_live(&self) -> bool {
         self.is_live
+    }
+
+    /// How many characters a line of standard error may have, if lines can be redrawn on it.
+    pub(crate) fn width_of_notes(&self) -> Option<usize> {
+        let mut table = Table::new();
+        table.use_stderr();
+        let width = table.width().map(usize::from);
+        width.filter(|_| self.is_live)
     }
 
     /// A list: a table of these columns, or `{"items":[…]}`.
@@ -46,6 +85,29 @@ impl Output {
             Self::json(&serde_json::json!({"items": items, "next_cursor": null}));
         } else {
             table(items, columns);
+        }
+    }
+
+    /// A list like [`Output::list`], its last column cut so that the table fits a terminal.
+    pub(crate) fn fitted_list(
+        &self,
+        items: &[Value],
+        headings: &[&'static str],
+        row: impl Fn(&Value) -> Vec<Cell>,
+    ) {
+        if self.is_json {
+            self.list(items, &[]);
+            return;
+        }
+        let mut rows = vec![
+            headings
+                .iter()
+                .map(|heading| Cell::plain((*heading).to_owned()))
+                .collect(),
+        ];
+        rows.extend(items.iter().map(row));
+        for text in fit(&rows, self.width(), self.paint()) {
+            line(&text);
         }
     }
 
@@ -97,6 +159,58 @@ pub(crate) fn table(items: &[Value], columns: &[Column]) {
     }
 }
 
+/// One cell of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    text: String,
+    colour: Option<Colour>,
+}
+
+impl Cell {
+    pub(crate) const fn plain(text: String) -> Self {
+        Self { text, colour: None }
+    }
+
+    pub(crate) const fn coloured(text: String, colour: Colour) -> Self {
+        Self {
+            text,
+            colour: Some(colour),
+        }
+    }
+}
+
+/// Rows of the same columns as lines; the last cell of a row is cut if there is a `width`.
+fn fit(rows: &[Vec<Cell>], width: Option<usize>, paint: Paint) -> Vec<String> {
+    const GAP: usize = 2;
+    let count = |cell: &Cell| cell.text.chars().count();
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| rows.iter().filter_map(|row| row.get(at)).map(count).max())
+        .map(|widest| widest.unwrap_or(0))
+        .collect();
+    let painted = |cell: &Cell, text: &str| {
+        cell.colour
+            .map_or_else(|| text.to_owned(), |colour| paint.text(colour, text))
+    };
+    rows.iter()
+        .map(|row| {
+            let Some((last, others)) = row.split_last() else {
+                return String::new();
+            };
+            let mut line = String::new();
+            let mut before = 0;
+            for (cell, most) in others.iter().zip(&widths) {
+                line.push_str(&painted(cell, &cell.text));
+                line.push_str(&" ".repeat(most.saturating_sub(count(cell)) + GAP));
+                before += most + GAP;
+            }
+            let room = width.map_or(TEXT_MAX, |width| width.saturating_sub(before));
+            line.push_str(&painted(last, &fitted(&last.text, room)));
+            line.trim_end().to_owned()
+        })
+        .collect()
+}
+
 /// One line of the answer.
 pub(crate) fn line(text: &str) {
     print(&mut io::stdout().lock(), text);
@@ -136,6 +250,38 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// `text` without hidden characters, in at most `most` characters.
+pub(crate) fn fitted(text: &str, most: usize) -> String {
+    let shown = visible(text, TEXT_MAX);
+    if shown.chars().count() <= most {
+        return shown;
+    }
+    let mut cut: String = shown.chars().take(most.saturating_sub(1)).collect();
+    if most > 0 {
+        cut.push('…');
+    }
+    cut
+}
+
+/// `text` without hidden characters, in lines of at most `most` characters, at blanks where there are some;
+/// the last of `lines` is cut.
+pub(crate) fn wrapped(text: &str, most: usize, lines: usize) -> Vec<String> {
+    let shown = visible(text, TEXT_MAX);
+    let mut rest: Vec<char> = shown.chars().collect();
+    let mut wrapped = Vec::new();
+    while wrapped.len() + 1 < lines && rest.len() > most && most > 0 {
+        let blank = rest.iter().take(most + 1).rposition(|found| *found == ' ');
+        let end = blank.filter(|blank| *blank > most / 2).unwrap_or(most);
+        let line: String = rest.drain(..end).collect();
+        wrapped.push(line.trim_end().to_owned());
+        let blanks = rest.iter().take_while(|found| **found == ' ').count();
+        rest.drain(..blanks);
+    }
+    let rest: String = rest.into_iter().collect();
+    wrapped.push(fitted(&rest, most));
+    wrapped
+}
+
 /// A member of an object that is a text.
 pub(crate) fn text<'a>(item: &'a Value, member: &str) -> &'a str {
     item.get(member).and_then(Value::as_str).unwrap_or_default()
@@ -146,6 +292,45 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_last_column_fits_the_screen() {
+        let row = |cells: [&str; 3]| cells.map(|text| Cell::plain(text.to_owned())).to_vec();
+        let mut rows = [
+            row(["ID", "AGE", "NAME"]),
+            row(["1", "12m", "a-long-name-indeed"]),
+        ];
+        let (off, on) = (Paint { is_on: false }, Paint { is_on: true });
+        let all = ["ID  AGE  NAME", "1   12m  a-long-name-indeed"];
+        assert_eq!(fit(&rows, None, off), all);
+        rows[1][1].colour = Some(Colour::Red);
+        assert_eq!(
+            fit(&rows, Some(16), off),
+            ["ID  AGE  NAME", "1   12m  a-long…"]
+        );
+        let coloured = "1   \u{1b}[31m12m\u{1b}[0m  a-long…";
+        assert_eq!(fit(&rows, Some(16), on)[1], coloured);
+    }
+
+    #[test]
+    fn long_texts_are_wrapped_and_then_cut() {
+        let text = "a wordy sentence http://a-very-long-address/ and its end";
+        assert_eq!(wrapped(text, 80, 3), [text]);
+        assert_eq!(
+            wrapped(text, 20, 3),
+            [
+                "a wordy sentence",
+                "http://a-very-long-a",
+                "ddress/ and its end"
+            ]
+        );
+        assert_eq!(
+            wrapped(text, 20, 2),
+            ["a wordy sentence", "http://a-very-long-…"]
+        );
+        assert_eq!(wrapped("x\u{1b}", 3, 2), ["x\\u", "{1…"]);
+        assert_eq!(wrapped("x y", 0, 3), [""]);
+    }
 
     #[test]
     fn cells_are_short_and_safe() {

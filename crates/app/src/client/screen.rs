@@ -69,6 +69,34 @@ impl Screen {
         }
     }
 
+    /// A line that is told as it is; what it consists of is safe to print.
+    pub(crate) fn told(&self, text: &str) {
+        match self {
+            Self::Lines { .. } => {
+                let _nobody_reads = writeln!(io::stderr().lock(), "{text}").is_err();
+            }
+            Self::Live { all, .. } => {
+                let _nobody_reads = all.println(text).is_err();
+            }
+        }
+    }
+
+    /// How far the one thing is that is watched, where lines can be redrawn.
+    pub(crate) fn bar(&mut self, status: &str, far: &str) {
+        if let Self::Live { all, bars } = self {
+            let bar = bars.entry(String::new()).or_insert_with(|| {
+                let bar = all.add(ProgressBar::new_spinner());
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg}") {
+                    bar.set_style(style);
+                }
+                bar.enable_steady_tick(TICK);
+                bar
+            });
+            bar.set_prefix(status.to_owned());
+            bar.set_message(far.to_owned());
+        }
+    }
+
     /// A sentence.
     pub(crate) fn note(&self, sentence: &str) {
         match self {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use drover_egress::{BodyError, Options, Proxy, Redacted, client, read_capped};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Client, RequestBuilder};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use url::Url;
 
@@ -26,11 +26,14 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest API key, bytes.
 const KEY_BYTES_MAX: u64 = 4_096;
 
-/// The most pages of one list: 200,000 items.
-const PAGES_MAX: usize = 1_000;
+/// The most items of one list.
+const ITEMS_MAX: usize = 200_000;
 
-/// The items of a page.
-const PAGE_LIMIT: &str = "200";
+/// The most items of a page.
+const PAGE: usize = 200;
+
+/// The longest a stream may last in one go.
+const STREAM_MAX: Duration = Duration::from_hours(24);
 
 /// A running service, and who asks.
 #[derive(Debug)]
@@ -82,17 +85,50 @@ impl Service {
         self.call(request.json(body)).await
     }
 
-    /// All items of a list, page by page.
-    pub(crate) async fn all(
+    /// The answer to a wish that replaces what is there.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(self.client.put(self.url(path)).json(body)).await
+    }
+
+    /// The events of a workflow, those after `last_id` first.
+    pub(crate) async fn events(
+        &self,
+        workflow: &str,
+        last_id: Option<&str>,
+    ) -> Result<Stream, Failure> {
+        let mut request = self
+            .client
+            .get(self.url("events/stream"))
+            .query(&[("workflow_id", workflow)])
+            .header(ACCEPT, "text/event-stream")
+            .timeout(STREAM_MAX);
+        if let Some(id) = last_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            self.answer(response).await?;
+            return Err(self.unexpected("it does not answer with a stream of events"));
+        }
+        Ok(Stream {
+            response,
+            from: Redacted(&self.base).to_string(),
+        })
+    }
+
+    /// The first items of a list, `most` of them.
+    pub(crate) async fn some(
         &self,
         path: &str,
         query: &[(&str, &str)],
+        most: usize,
     ) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
-        for _ in 0..PAGES_MAX {
+        while items.len() < most {
+            let limit = (most - items.len()).min(PAGE).to_string();
             let mut query = query.to_vec();
-            query.push(("limit", PAGE_LIMIT));
+            query.push(("limit", &limit));
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }
@@ -100,16 +136,25 @@ impl Service {
             items.extend(page);
             match next {
                 Some(next) => cursor = Some(next),
-                None => return Ok(items),
+                None => break,
             }
         }
-        Err(Failure::new(
-            Code::Failed,
-            format!(
-                "the list has more than {} items; ask for fewer",
-                items.len()
-            ),
-        ))
+        items.truncate(most);
+        Ok(items)
+    }
+
+    /// All items of a list, page by page.
+    pub(crate) async fn all(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<Value>, Failure> {
+        let items = self.some(path, query, ITEMS_MAX + 1).await?;
+        if items.len() > ITEMS_MAX {
+            let message = format!("the list has more than {ITEMS_MAX} items; ask for fewer");
+            return Err(Failure::new(Code::Failed, message));
+        }
+        Ok(items)
     }
 
     fn url(&self, path: &str) -> Url {
@@ -122,8 +167,13 @@ impl Service {
     }
 
     async fn call(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let response = self.send(request).await?;
+        self.answer(response).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let shown = Redacted(&self.base);
-        let response = request.header(AUTHORIZATION, self.key.clone()).send().await.map_err(|error| {
+        request.header(AUTHORIZATION, self.key.clone()).send().await.map_err(|error| {
             let error = error.without_url();
             let message = if error.is_connect() {
                 format!("no Drover service can be reached at {shown}: {}; is it running? --server URL or DROVER_URL names another", causes(&error))
@@ -133,7 +183,18 @@ impl Service {
                 format!("the connection to {shown} broke off: {}", causes(&error))
             };
             Failure::new(Code::Unavailable, message)
-        })?;
+        })
+    }
+
+    /// What is not as agreed, where no other words fit.
+    fn unexpected(&self, what: &str) -> Failure {
+        let shown = Redacted(&self.base);
+        let message = format!("{shown} does not answer like a Drover service: {what}");
+        Failure::new(Code::Failed, message)
+    }
+
+    async fn answer(&self, response: Response) -> Result<Value, Failure> {
+        let shown = Redacted(&self.base);
         let status = response.status();
         if status.is_redirection() {
             let message = format!(
@@ -159,12 +220,28 @@ impl Service {
                 format!("the answer of {shown} cannot be read: {error}"),
             )
         })?;
-        serde_json::from_slice(&body).map_err(|_| {
-            Failure::new(
-                Code::Failed,
-                format!("{shown} does not answer like a Drover service: its answer is not JSON"),
-            )
-        })
+        serde_json::from_slice(&body).map_err(|_| self.unexpected("its answer is not JSON"))
+    }
+}
+
+/// An answer that goes on.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    response: Response,
+    from: String,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        match self.response.chunk().await {
+            Ok(piece) => Ok(piece.map(|piece| piece.to_vec())),
+            Err(error) => {
+                let causes = causes(&error.without_url());
+                let message = format!("the stream of {} broke off: {causes}", self.from);
+                Err(Failure::new(Code::Unavailable, message))
+            }
+        }
     }
 }
 

@@ -103,16 +103,7 @@ pub(crate) async fn run(
     let accepted = service
         .post_once("applications/batch_update", &body, &key)
         .await
-        .map_err(|mut failure| {
-            // Whether it was heard is open; the same key makes it safe to say it again.
-            if failure.code == Code::Unavailable {
-                failure.message = format!(
-                    "{}; it is safe to repeat the command with --idempotency-key {key}",
-                    failure.message
-                );
-            }
-            failure
-        })?;
+        .map_err(|failure| repeatable(failure, &key))?;
     let tasks: Vec<String> = accepted
         .get("task_ids")
         .and_then(Value::as_array)
@@ -165,7 +156,20 @@ async fn members(group: &str, service: &Service) -> Result<Vec<i64>, Failure> {
     Ok(ids)
 }
 
-fn fresh_key() -> Result<String, Failure> {
+/// The failure of a wish that can be made again: whether it was heard is open, and the same key makes it
+/// safe.
+pub(crate) fn repeatable(mut failure: Failure, key: &str) -> Failure {
+    if failure.code == Code::Unavailable {
+        failure.message = format!(
+            "{}; it is safe to repeat the command with --idempotency-key {key}",
+            failure.message
+        );
+    }
+    failure
+}
+
+/// An idempotency key that nobody has used.
+pub(crate) fn fresh_key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
         Failure::new(

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::stub::{KEY, Stub, drover};
 
+const WORKFLOW: &str = "0190b3a4-7c00-7000-8000-000000000000";
+
 #[test]
 fn a_wrong_command_line_is_64() {
     for arguments in [
@@ -56,6 +58,26 @@ fn a_wrong_command_line_is_64() {
         &["tasks", "list", "--key", KEY],
         &["servers", "list", "--server", "ftp://x"],
         &["servers", "list", "--output", "xml"],
+        &["workflows"],
+        &["workflows", "start"],
+        &["workflows", "start", "w.yml", "--definition", "nightly"],
+        &["workflows", "start", "--definition", "nightly@new"],
+        &["workflows", "start", "/nowhere/w.yml"],
+        &["workflows", "start", "--definition", "n", "--label", "env"],
+        &["workflows", "start", "--definition", "n", "--input", "{"],
+        &["workflows", "start", "--definition", "n", "--timeout", "5"],
+        &["workflows", "show", "7"],
+        &["workflows", "list", "--status", "done"],
+        &["workflows", "list", "--limit", "0"],
+        &["workflows", "retry", WORKFLOW],
+        &["workflows", "signal", WORKFLOW, "approve", "yes"],
+        &["queues", "limit", "http"],
+        &["queues", "limit", "http", "--at-once", "0"],
+        &["queues", "limit", "http", "--rate", "10"],
+        &["queues", "limit", "http", "--none", "--at-once", "1"],
+        &["dead-letters"],
+        &["dead-letters", "redrive"],
+        &["dead-letters", "redrive", WORKFLOW, "--all"],
     ] {
         let done = drover(&[("DROVER_API_KEY", KEY)], arguments);
         assert_eq!(
@@ -215,6 +237,15 @@ fn settings_that_cannot_be_used_are_78_and_named() {
         );
         assert!(done.err.contains("workres"), "{command:?}: {}", done.err);
     }
+    // What only the adapters can judge is judged too.
+    for (name, value, words) in [
+        ("DROVER_HTTP_REQUEST__ALLOW", "10.0.0.1/8", "10.0.0.0/8"),
+        ("DROVER_ENGINE__QUEUES__A B", "1", "engine.queues"),
+    ] {
+        let done = drover(&[(name, value)], &["config", "check"]);
+        assert_eq!((done.code, done.out.as_str()), (Some(78), ""), "{name}");
+        assert!(done.err.contains(words), "{name}: {}", done.err);
+    }
     let done = drover(
         &[],
         &["config", "check", "--config", "/nowhere/drover.toml"],
@@ -241,6 +272,23 @@ fn every_verb_and_flag_is_documented() {
         &["orchestrators", "list"],
         &["orchestrators", "scan"],
         &["update"],
+        &["workflows", "start"],
+        &["workflows", "list"],
+        &["workflows", "show"],
+        &["workflows", "watch"],
+        &["workflows", "cancel"],
+        &["workflows", "pause"],
+        &["workflows", "resume"],
+        &["workflows", "retry"],
+        &["workflows", "skip"],
+        &["workflows", "signal"],
+        &["queues"],
+        &["queues", "list"],
+        &["queues", "pause"],
+        &["queues", "resume"],
+        &["queues", "limit"],
+        &["dead-letters", "list"],
+        &["dead-letters", "redrive"],
     ] {
         let help = drover(&[], &[verb, &["--help"]].concat());
         assert_eq!(help.code, Some(0), "{verb:?}");

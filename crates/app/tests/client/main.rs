@@ -7,5 +7,9 @@
 
 mod errors;
 mod lists;
+mod queues;
+mod service;
 mod stub;
 mod update;
+mod watch;
+mod workflows;

@@ -1,11 +1,13 @@
 //! A service whose answers a test decides, and the binary that asks it.
 
+use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -22,9 +24,11 @@ pub(crate) struct Asked {
     pub(crate) line: String,
     pub(crate) authorization: String,
     pub(crate) idempotency_key: Option<String>,
+    pub(crate) last_event_id: Option<String>,
     pub(crate) body: Value,
 }
 
+/// What a test answers; a text is a stream of events that breaks off after it.
 type Answers = dyn Fn(&Asked) -> (u16, Value) + Send + Sync;
 
 #[derive(Clone)]
@@ -61,6 +65,11 @@ impl Stub {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What was asked so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
@@ -74,14 +83,25 @@ impl Stub {
         )
     }
 
+    /// The same, with something to read on standard input.
+    pub(crate) fn drover_reading(&self, arguments: &[&str], input: &str) -> Done {
+        let variables = [("DROVER_URL", self.url.as_str()), ("DROVER_API_KEY", KEY)];
+        let mut child = command(&variables, arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        drop(stdin);
+        child.wait_with_output().unwrap().into()
+    }
+
     /// Starts `drover` with these arguments against this stub.
     pub(crate) fn start_drover(&self, arguments: &[&str]) -> Child {
-        command(
+        spawn(
             &[("DROVER_URL", &self.url), ("DROVER_API_KEY", KEY)],
             arguments,
         )
-        .spawn()
-        .unwrap()
     }
 }
 
@@ -101,11 +121,17 @@ async fn answer(
         line: format!("{method} {uri}"),
         authorization: header("authorization").unwrap_or_default(),
         idempotency_key: header("idempotency-key"),
+        last_event_id: header("last-event-id"),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
     world.asked.lock().unwrap().push(asked.clone());
     let (status, body) = (world.answers)(&asked);
-    (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+    let status = StatusCode::from_u16(status).unwrap();
+    if let Value::String(events) = body {
+        let kind = [(CONTENT_TYPE, "text/event-stream")];
+        return (status, kind, events).into_response();
+    }
+    (status, Json(body)).into_response()
 }
 
 /// How a run of the binary ended.
@@ -139,6 +165,11 @@ impl Done {
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect()
     }
+}
+
+/// Starts `drover` with nothing but these variables.
+pub(crate) fn spawn(variables: &[(&str, &str)], arguments: &[&str]) -> Child {
+    command(variables, arguments).spawn().unwrap()
 }
 
 /// Runs `drover` with nothing but these variables, to its end.

@@ -12,4 +12,5 @@ pub mod parameter;
 pub mod playbook_path;
 pub mod snapshot;
 pub mod task;
+pub mod update;
 pub mod verdict;

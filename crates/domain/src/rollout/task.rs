@@ -2,20 +2,15 @@
 
 use std::fmt;
 
+use crate::Timestamp;
 use crate::fleet::{ApplicationKey, NewEvent, VersionChange};
 use crate::text::{TextError, check_line};
+pub use crate::workflow::TaskId;
 use crate::workflow::TaskStatus;
-use crate::{Id, Timestamp};
 
 use super::drain::DrainWait;
 use super::executor::PreparedPlaybook;
 use super::job::{HostStats, JobEvent, JobId};
-
-/// Marks task identifiers.
-#[derive(Debug)]
-pub enum TaskKind {}
-/// Identifies an update task.
-pub type TaskId = Id<TaskKind>;
 
 /// The most applications one request may name.
 pub const APPLICATIONS_MAX: usize = 1_000;
@@ -114,10 +109,10 @@ pub struct Origin {
     pub request_id: String,
 }
 
-/// One update task.
+/// One update task. Where it stands is what the engine says about the workflow's only task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpdateTask {
-    /// Its identifier.
+    /// Its identifier: that of the workflow's only task.
     pub id: TaskId,
     /// What was asked, narrowed to the applications of this task.
     pub request: UpdateRequest,
@@ -125,17 +120,15 @@ pub struct UpdateTask {
     pub playbook_path: String,
     /// Who asked.
     pub origin: Origin,
-    /// What it has to itself while it runs: no two running tasks share one of these.
-    pub concurrency_keys: Vec<String>,
     /// Where it stands.
     pub status: TaskStatus,
     /// How often it was claimed; the fencing token of every write about it.
     pub attempt: u32,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When it was first claimed.
+    /// When work on it began: by its first worker, whoever goes on with it.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When it ended; also where nobody knows how.
     pub finished_at: Option<Timestamp>,
     /// 0 to 100.
     pub progress: u8,
@@ -155,7 +148,6 @@ impl UpdateTask {
         request: UpdateRequest,
         playbook_path: String,
         origin: Origin,
-        concurrency_keys: Vec<String>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -163,7 +155,6 @@ impl UpdateTask {
             request,
             playbook_path,
             origin,
-            concurrency_keys,
             status: TaskStatus::Queued,
             attempt: 0,
             created_at: now,
@@ -173,6 +164,54 @@ impl UpdateTask {
             current: None,
             result: None,
             error: None,
+        }
+    }
+}
+
+/// What the engine says about the task of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// How often it was claimed.
+    pub attempt: u32,
+    /// Since when a worker has it.
+    pub claimed_at: Option<Timestamp>,
+    /// When it ended for good.
+    pub finished_at: Option<Timestamp>,
+    /// Why it did not succeed.
+    pub error: Option<String>,
+}
+
+impl UpdateTask {
+    /// The task, of which only what is its own is known, with what the engine says about it. What nobody
+    /// knows the end of has ended for the update, but not for the engine, which waits for a person.
+    #[must_use]
+    pub fn standing(self, standing: Standing) -> Self {
+        let Standing {
+            status,
+            attempt,
+            claimed_at,
+            finished_at,
+            error,
+        } = standing;
+        let finished_at = if status == TaskStatus::Unknown {
+            self.finished_at
+        } else {
+            finished_at.filter(|_| status.is_terminal())
+        };
+        Self {
+            status,
+            attempt,
+            started_at: self.started_at.or(claimed_at),
+            finished_at,
+            current: self.current.filter(|_| finished_at.is_none()),
+            // A person may know better than the play.
+            error: self
+                .error
+                .or(error)
+                .filter(|_| status != TaskStatus::Succeeded),
+            ..self
         }
     }
 }
@@ -377,6 +416,46 @@ pub struct TaskRun {
     pub hosts: Vec<HostStats>,
 }
 
+/// What the work of a task came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndStatus {
+    /// Every instance is done.
+    Succeeded,
+    /// At least one instance is not.
+    Failed,
+    /// It was called off before it could come to its end.
+    Cancelled,
+    /// Nobody knows what its play did.
+    Unknown,
+}
+
+impl EndStatus {
+    /// Every one.
+    pub const ALL: [Self; 4] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Unknown,
+    ];
+
+    /// The word used in storage.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The one with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
 /// A task with all its parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskDetail {
@@ -403,11 +482,11 @@ pub struct RunProgress {
     pub current: Option<String>,
 }
 
-/// How a task ended; stored as one fact.
+/// How the work of a task ended; stored as one fact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskEnd {
-    /// Its final status.
-    pub status: TaskStatus,
+    /// What it came to.
+    pub status: EndStatus,
     /// How far it came, 0 to 100.
     pub progress: u8,
     /// How it ended, in a sentence.
@@ -444,6 +523,9 @@ mod tests {
         }
         for status in RunStatus::ALL {
             assert_eq!(RunStatus::parse(status.as_str()), Some(status));
+        }
+        for status in EndStatus::ALL {
+            assert_eq!(EndStatus::parse(status.as_str()), Some(status));
         }
     }
 

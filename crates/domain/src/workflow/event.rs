@@ -122,10 +122,7 @@ pub struct EventPosition {
 
 impl EventPosition {
     /// Before every event.
-    pub const START: Self = Self {
-        batch: 0,
-        index: 0,
-    };
+    pub const START: Self = Self { batch: 0, index: 0 };
 }
 
 impl fmt::Display for EventPosition {

@@ -33,6 +33,8 @@ pub struct TaskNo(u16);
 impl TaskNo {
     /// The largest number.
     pub const MAX: u16 = 0xffe;
+    /// The first task.
+    pub const FIRST: Self = Self(0);
 
     /// The task with this number; `None` above [`Self::MAX`].
     #[must_use]

@@ -20,11 +20,15 @@ pub enum Mutant {
     UndoesInForwardOrder,
     /// Compensations of tasks that did not run are run.
     UndoesWhatNeverRan,
+    /// What an attempt may have done of which nobody knows is not undone.
+    ForgetsUncertainty,
+    /// The time of a workflow is never up.
+    NeverLate,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoFencing,
         Self::AttemptNotCounted,
         Self::FailureReleases,
@@ -33,6 +37,8 @@ impl Mutant {
         Self::RepeatsTheUnrepeatable,
         Self::UndoesInForwardOrder,
         Self::UndoesWhatNeverRan,
+        Self::ForgetsUncertainty,
+        Self::NeverLate,
     ];
 }
 

@@ -5,21 +5,52 @@
 
 mod application;
 mod balancer;
+mod definition;
+mod document;
 mod orchestrator;
+mod queue;
+mod schedule;
 pub(crate) mod schema;
 mod server;
 mod task;
 mod update;
 mod word;
+mod work;
+mod worker;
+mod workflow;
+mod workflow_event;
+mod workflow_task;
 
 pub(crate) use application::{
     Application, ApplicationGroup, ApplicationParams, FleetEvent, ServerParams, VersionChange,
 };
 pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
+pub(crate) use definition::{
+    DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
+    WorkflowDefinitionDetail,
+};
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
+pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
+pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule};
 pub(crate) use server::{NewServer, RefreshReport, Server};
 pub(crate) use task::{Task, TaskDetail, TaskEvent, TaskParams};
 pub(crate) use update::{BatchUpdate, UpdateAccepted};
+pub(crate) use work::refused;
+pub(crate) use worker::{
+    AttemptEnd, ClaimTasks, ClaimTasksShape, ClaimedTasks, CompleteTask, CompleteTaskShape,
+    FailTask, FailTaskShape, Heartbeat, HeartbeatAnswer, HeartbeatShape, ReportAccepted,
+};
+pub(crate) use workflow::{
+    CancelWorkflow, NewWorkflow, NewWorkflowShape, SendSignal, Workflow, WorkflowAccepted,
+    WorkflowDetail, WorkflowParams, WorkflowState,
+};
+pub(crate) use workflow_event::{
+    AfterParams, EventGap, HistoryEvent, LastEventParams, StreamParams, WorkflowEvent,
+};
+pub(crate) use workflow_task::{
+    DeadLetterParams, DeadTask, Redrive, RedriveShape, RedrivenTasks, ResolveTask,
+    ResolveTaskShape, WorkflowTask, WorkflowTaskDetail,
+};
 
 /// The greatest id: the greatest whole number that every JSON reader keeps exactly.
 pub(crate) const ID_MAX: i64 = 9_007_199_254_740_991;

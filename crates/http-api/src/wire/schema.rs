@@ -3,6 +3,7 @@
 use drover_domain::Timestamp;
 use drover_domain::fleet::NewServer;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
+use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{
     AnyOfBuilder, Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat,
@@ -95,6 +96,74 @@ pub(super) fn orchestrator_playbook() -> Object {
 
 /// The most characters of a playbook's file name.
 pub(super) const ORCHESTRATOR_MAX: usize = 255;
+
+/// What [`drover_domain::text::check_name`] accepts.
+fn name(most: usize, description: &'static str) -> ObjectBuilder {
+    string()
+        .min_length(Some(1))
+        .max_length(Some(most))
+        .pattern(Some("^[A-Za-z0-9_:][A-Za-z0-9_.:-]*$"))
+        .description(Some(description))
+}
+
+/// The key of a task.
+pub(super) fn task_key() -> Object {
+    name(
+        TaskKey::LENGTH_MAX,
+        "What the task is called; unique in its workflow.",
+    )
+    .build()
+}
+
+/// What executes a task.
+pub(super) fn kind() -> Object {
+    name(
+        Kind::LENGTH_MAX,
+        "What executes the task: `remote` (a worker over HTTP), `timer` (the payload says `seconds`), `signal.wait` \
+         (`signal`, `expires_in_s`), `subworkflow` (`definition`, `version`, `input`), or a kind of this installation.",
+    )
+    .examples([serde_json::json!("remote")])
+    .build()
+}
+
+/// A queue.
+pub(super) fn queue() -> Object {
+    let text = "The queue tasks wait in; absent or null: the one of the kind.";
+    name(QueueName::LENGTH_MAX, text)
+        .schema_type(nullable(Type::String))
+        .build()
+}
+
+/// The name of a definition.
+pub(super) fn definition_name() -> Object {
+    name(DefinitionName::LENGTH_MAX, "The name of the definition.").build()
+}
+
+/// What a workflow is called.
+pub(super) fn workflow_name() -> Object {
+    line(255)
+        .schema_type(nullable(Type::String))
+        .description(Some(
+            "What it is called; absent or null: as its definition.",
+        ))
+        .build()
+}
+
+/// A sentence of a person.
+pub(super) fn reason() -> Object {
+    line(REASON_MAX)
+        .schema_type(nullable(Type::String))
+        .description(Some("Why, for those who look later."))
+        .build()
+}
+
+/// The most characters of a reason.
+pub(super) const REASON_MAX: usize = 500;
+
+/// A `{name}` in a path.
+pub(crate) fn path_name() -> Object {
+    name(128, "Its name.").build()
+}
 
 /// What [`NewServer::new`] accepts as a name.
 pub(super) fn server_name() -> Object {

@@ -83,6 +83,45 @@ words! {
     UpdateMode for task::UpdateMode { Update, Deliver }
 }
 words! {
+    /// Where a workflow stands.
+    WorkflowStatus for workflow::WorkflowStatus {
+        Draft, Pending, Running, Paused, Succeeded, Failed, Cancelling, Cancelled, Compensating, Compensated,
+        NeedsHuman,
+    }
+}
+words! {
+    /// Where a task of a workflow stands.
+    WorkflowTaskStatus for workflow::TaskStatus {
+        Pending, Queued, Running, Retrying, Waiting, Succeeded, Failed, TimedOut, Cancelled, Skipped, Unknown,
+    }
+}
+words! {
+    /// In which order the tasks of a workflow may run.
+    ExecutionMode for workflow::ExecutionMode { Sequential, Parallel, Dag }
+}
+words! {
+    /// How the waits between attempts grow.
+    RetryStrategy for workflow::RetryStrategy { None, Fixed, Linear, Exponential }
+}
+words! {
+    /// What a kind promises about its effect: `g0` exactly once; `g1` its peer honours our key; `g2` looked at
+    /// before it is done again; `g3` at least once; `g4` never started twice.
+    GuaranteeClass for workflow::Guarantee { G0, G1, G2, G3, G4 }
+}
+words! {
+    /// What happens to moments of a schedule that passed while nobody was there.
+    MissedRuns for workflow::MissedRuns { Skip, RunOnce }
+}
+words! {
+    /// What happened to a workflow or a task.
+    WorkflowEventKind for workflow::EventKind {
+        WorkflowCreated, WorkflowStarted, WorkflowPaused, WorkflowResumed, WorkflowCompleted, WorkflowFailed,
+        WorkflowCancelling, WorkflowCancelled, WorkflowCompensating, WorkflowCompensated, WorkflowNeedsHuman,
+        WorkflowReopened, SignalReceived, TaskQueued, TaskStarted, TaskCompleted, TaskRetrying, TaskWaiting,
+        TaskFailed, TaskTimedOut, TaskCancelled, TaskSkipped, TaskUnknown, TaskLost, TaskReleased, TaskReopened,
+    }
+}
+words! {
     /// What a poll came to.
     PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable }
 }
@@ -176,6 +215,18 @@ mod tests {
             .map(|word| balancer::ServerWord::new(word).health())
         {
             assert_eq!(word(ServerHealth::from(health)), health.as_str());
+        }
+        for status in workflow::WorkflowStatus::ALL {
+            assert_eq!(word(WorkflowStatus::from(status)), status.as_str());
+        }
+        for status in workflow::TaskStatus::ALL {
+            assert_eq!(word(WorkflowTaskStatus::from(status)), status.as_str());
+        }
+        for class in workflow::Guarantee::ALL {
+            assert_eq!(word(GuaranteeClass::from(class)), class.as_str());
+        }
+        for kind in workflow::EventKind::ALL.iter().copied() {
+            assert_eq!(word(WorkflowEventKind::from(kind)), kind.as_str());
         }
         assert_eq!(
             word(ApplicationStatus::from(fleet::ApplicationStatus::NoData)),

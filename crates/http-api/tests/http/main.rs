@@ -6,11 +6,15 @@
     reason = "helpers of tests stop the test when the setup is broken"
 )]
 
+mod definitions;
 mod faulty;
 mod lists;
 mod operations;
 mod problems;
 mod roles;
 mod servers;
+mod streams;
 mod updates;
+mod workers;
+mod workflows;
 mod world;

@@ -1,5 +1,6 @@
 //! Health, metrics, and the document.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,11 +144,22 @@ fn the_committed_document_is_the_one_of_the_routes() {
 fn requests_are_closed_and_answers_are_whole() {
     let document: Value = serde_json::from_str(&openapi().to_json().unwrap()).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap();
+    let requests = requests(&document);
+    for name in [
+        "NewServer",
+        "BatchUpdate",
+        "NewWorkflow",
+        "NewTask",
+        "NewRetry",
+        "ClaimTasks",
+    ] {
+        assert!(requests.contains(name), "{name} is not in {requests:?}");
+    }
     for (name, schema) in schemas {
         let Some(properties) = schema["properties"].as_object() else {
             continue;
         };
-        if ["NewServer", "BatchUpdate"].contains(&name.as_str()) {
+        if requests.contains(name) {
             assert_eq!(schema["additionalProperties"], false, "{name}");
         } else {
             assert_eq!(
@@ -160,10 +172,11 @@ fn requests_are_closed_and_answers_are_whole() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {
             for (status, response) in operation["responses"].as_object().unwrap() {
-                let media = if status.as_str() < "400" {
-                    "application/json"
-                } else {
-                    "application/problem+json"
+                let media = match status.as_str() {
+                    "204" => continue,
+                    status if status >= "400" => "application/problem+json",
+                    _ if path.ends_with("/events/stream") => "text/event-stream",
+                    _ => "application/json",
                 };
                 assert!(
                     response["content"][media]["schema"].is_object(),
@@ -172,4 +185,33 @@ fn requests_are_closed_and_answers_are_whole() {
             }
         }
     }
+}
+
+/// The names of all schemas that a body of a request is made of.
+fn requests(document: &Value) -> BTreeSet<String> {
+    fn links(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                if let Some(link) = map.get("$ref").and_then(Value::as_str) {
+                    found.extend(link.rsplit('/').next().map(str::to_owned));
+                }
+                map.values().for_each(|value| links(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| links(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut open = Vec::new();
+    for item in document["paths"].as_object().unwrap().values() {
+        for operation in item.as_object().unwrap().values() {
+            links(&operation["requestBody"], &mut open);
+        }
+    }
+    let mut names = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if names.insert(name.clone()) {
+            links(&document["components"]["schemas"][&name], &mut open);
+        }
+    }
+    names
 }

@@ -119,6 +119,11 @@ async fn unknown_query_parameters_are_refused_everywhere() {
         &format!("haproxy/instances/{instance}/backends"),
         "tasks",
         "orchestrators",
+        "workflows",
+        "workflow-definitions",
+        "schedules",
+        "queues",
+        "dead-letters",
     ] {
         world.get(&format!("/api/{path}")).await.ok(200);
         world
@@ -171,6 +176,51 @@ async fn bad_bodies_are_problems() {
             let answer = raw(&world, path, Some("application/json; charset=utf-8"), text).await;
             assert_eq!(answer.pointers(), [format!("{pointer} wrong_type")]);
         }
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_the_engine_are_read_like_all_others() {
+    let world = World::new().await;
+    let workflow = "/api/v1/workflows/00000000-0000-0000-0000-000000007000";
+    let task = format!("{workflow}/tasks/00000000-0000-0000-0000-000000007001");
+    for (method, path, needs_body) in [
+        (Method::POST, "/api/v1/workflows", true),
+        (Method::POST, "/api/v1/workflow-definitions", true),
+        (Method::PUT, "/api/v1/schedules/s", true),
+        (Method::PUT, "/api/v1/queues/q", true),
+        (Method::POST, &format!("{task}/resolve"), true),
+        (Method::POST, "/api/v1/workers/claim", true),
+        (Method::POST, "/api/v1/workers/heartbeat", true),
+        (Method::POST, "/api/v1/workers/complete", true),
+        (Method::POST, "/api/v1/workers/fail", true),
+        (Method::POST, &format!("{workflow}/cancel"), false),
+        (Method::POST, &format!("{workflow}/signals/go"), false),
+        (Method::POST, "/api/v1/dead-letters/redrive", false),
+    ] {
+        let ask = async |path: &str, content_type: &str, text: &str| {
+            let request = world.request(method.clone(), path, Some(Role::Admin));
+            let request = request.header("content-type", content_type);
+            world
+                .send(request.body(Body::from(text.to_owned())).unwrap())
+                .await
+        };
+        let json = "application/json";
+        ask(path, json, "{").await.problem(400, "malformed_body");
+        ask(path, "text/plain", "{}")
+            .await
+            .problem(415, "unsupported_media_type");
+        ask(&format!("{path}?x"), json, "{}")
+            .await
+            .problem(400, "unknown_query_parameter");
+        assert_eq!(ask(path, json, "null").await.pointers(), [" wrong_type"]);
+        let refused = ask(path, json, "{\"x\":1}").await.pointers();
+        assert!(
+            refused.contains(&"/x unknown_field".to_owned()),
+            "{path}: {refused:?}"
+        );
+        let empty = ask(path, json, "").await;
+        assert_eq!(empty.status == 400, needs_body, "{path}: {empty:?}");
     }
 }
 

@@ -3,10 +3,14 @@
 use axum::body::Body;
 use axum::http::Method;
 use drover_domain::access::Role;
+use drover_domain::rollout;
 use drover_domain::rollout::task::InstanceOutcome;
+use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
+use drover_usecases::{Engine, EngineOptions, EnginePorts, Handlers, QueueOptions};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -324,8 +328,21 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
     );
     let answer = world.post(PATH, update(&world.apps[..2])).await.ok(202);
     let (stop, stopped) = watch::channel(false);
-    let background = world.service.background();
-    let worker = background.worker_loop("w1".to_owned(), stopped);
+    let mut handlers = Handlers::default();
+    let (kind, handler) = world.service.update_handler();
+    handlers.register(kind, handler).unwrap();
+    let engine = Engine::new(
+        EnginePorts::over(&world.store),
+        Arc::new(FixedClock::default()),
+        Arc::new(SequentialIds::default()),
+        handlers,
+        EngineOptions::new(
+            "w1".to_owned(),
+            vec![QueueOptions::new(rollout::update::queue())],
+        ),
+    )
+    .unwrap();
+    let worker = engine.run(stopped);
     let watch = async {
         let path = answer.header("location");
         let task = eventually(Duration::from_secs(10), || async {

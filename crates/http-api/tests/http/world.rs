@@ -10,6 +10,7 @@ use drover_domain::Timestamp;
 use drover_domain::access::{ApiKey, Role};
 use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
+use drover_domain::id::Uuid;
 use drover_http_api::{ApiKeyText, Options, router};
 use drover_ports::{AgentAddress, IdSource};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
@@ -25,9 +26,20 @@ use crate::faulty::{Moody, MoodyKeys};
 pub(crate) const ORCHESTRATOR: &str = "orchestrator-even-odd.yml";
 pub(crate) const HEADER: &str = "# name: Even, then odd\n# Required parameters:\n#   app_instances - the instances\n#   distr_url - the artifact\n#   drain_delay - seconds\n\n---\n";
 
+/// Identifiers far enough from each other for the tasks of a workflow to be in between.
+#[derive(Debug, Default)]
+struct SpacedIds(SequentialIds);
+
+impl IdSource for SpacedIds {
+    fn draw(&self) -> Uuid {
+        Uuid::from_u128(self.0.draw().as_u128() << 12)
+    }
+}
+
 pub(crate) struct World {
     pub(crate) service: Service,
     pub(crate) router: Router,
+    pub(crate) store: Arc<MemoryStore>,
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
     pub(crate) keys_mood: Moody,
@@ -88,6 +100,13 @@ impl Answer {
         problem
     }
 
+    /// The pointers of a refused body, with their codes, and the detail of the whole.
+    #[track_caller]
+    pub(crate) fn places(&self) -> (String, String) {
+        let detail = self.json()["detail"].as_str().unwrap_or("").to_owned();
+        (self.pointers().join(", "), detail)
+    }
+
     /// The pointers of a refused body, with their codes.
     #[track_caller]
     pub(crate) fn pointers(&self) -> Vec<String> {
@@ -118,7 +137,7 @@ impl World {
         runner.script(ORCHESTRATOR, Script::new().head(HEADER));
         runner.script("update-app.yml", Script::new());
         let (keys_mood, health_mood) = (Moody::default(), Moody::default());
-        let ids = Arc::new(SequentialIds::default());
+        let ids = Arc::new(SpacedIds::default());
         let ports = Ports {
             keys: Arc::new(MoodyKeys {
                 mood: keys_mood.clone(),
@@ -126,7 +145,7 @@ impl World {
             }),
             health: Arc::new(health_mood.clone()),
             ..Ports::over(
-                store,
+                store.clone(),
                 agents.clone(),
                 runner.clone(),
                 Arc::new(FixedClock::default()),
@@ -152,6 +171,7 @@ impl World {
         Self {
             service,
             router,
+            store,
             agents,
             runner,
             keys_mood,
@@ -224,7 +244,12 @@ impl World {
 
     /// Asks as an admin; null is no body.
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
-        let request = self.request(Method::POST, path, Some(Role::Admin));
+        self.ask(Method::POST, path, body).await
+    }
+
+    /// Asks as an admin; null is no body.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
+        let request = self.request(method, path, Some(Role::Admin));
         let request = if body.is_null() {
             request.body(Body::empty())
         } else {

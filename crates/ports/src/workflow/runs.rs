@@ -123,7 +123,8 @@ pub trait WorkflowStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] when the workflow has ended; [`StoreError::KeyReused`];
+    /// [`StoreError::Refused`] when the workflow has ended, or keeps
+    /// [`SIGNALS_MAX`](drover_domain::workflow::run::SIGNALS_MAX) others; [`StoreError::KeyReused`];
     /// [`StoreError::Unavailable`]; [`StoreError::Corrupt`].
     async fn signal(
         &self,

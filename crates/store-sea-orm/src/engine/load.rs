@@ -14,8 +14,9 @@ use drover_ports::StoreError;
 use uuid::Uuid;
 
 use super::read::{StoredUuid, by_place, optional_task_no, stored_task, task_no};
-use super::shape::{PolicyShape, json, read_action, read_edges, read_list};
+use super::shape::{PolicyShape, json, length, read_action, read_edges, read_list};
 use crate::batch::batch;
+use crate::dialect::Dialect;
 use crate::row::{Stored, time};
 use crate::session::Session;
 use crate::sql::Sql;
@@ -35,6 +36,15 @@ batch! {
     }
 }
 
+batch! {
+    /// A task that an attempt of has ended.
+    EndedTask {
+        workflow_id: Uuid => Uuid,
+        task_no: i64 => Integer,
+        attempt: i64 => Integer,
+    }
+}
+
 by_place! {
     /// A workflow's head, with the database's time.
     HeadRow("workflow") {
@@ -48,13 +58,14 @@ by_place! {
         ended: i64,
         has_signals: bool,
         parent: Option<StoredUuid>,
+        deadline: Option<i64>,
         error: Option<String>,
     }
 }
 
 /// The columns of a head, after the time.
 pub(super) const HEAD_COLUMNS: &str = "w.id, w.status, w.total, w.open, w.failed, w.undoable, w.ended, w.has_signals, \
-                                       w.parent_task, w.error";
+                                       w.parent_task, w.deadline, w.error";
 
 impl HeadRow {
     pub(super) fn read(self) -> Result<Head, StoreError> {
@@ -70,6 +81,7 @@ impl HeadRow {
             ended: stored.number("count", self.ended)?,
             has_signals: self.has_signals,
             parent: self.parent.map(StoredUuid::id),
+            deadline: self.deadline.map(length),
             error: self.error,
         })
     }
@@ -77,7 +89,7 @@ impl HeadRow {
 
 /// The columns of [`TaskStateRow`]; `t` is the task, `q` its row in the queue, `l` the lease.
 pub(super) const TASK_COLUMNS: &str = "t.workflow_id, t.task_no, t.task_key, t.status, t.attempt, t.retries, t.lost, \
-    t.pending, t.dependants, t.undoes, t.undone_by, t.end_rank, t.deadline_at, t.action, t.queue, t.priority, \
+    t.is_uncertain, t.pending, t.dependants, t.undoes, t.undone_by, t.end_rank, t.deadline_at, t.action, t.queue, t.priority, \
     t.concurrency_keys, t.policy, t.error_code, t.error_message, q.attempt, q.lease_id, q.claimed_at, l.worker";
 
 /// Where [`TASK_COLUMNS`] come from, after `workflow_tasks t`.
@@ -95,6 +107,7 @@ by_place! {
         attempt: i64,
         retries: i64,
         lost: i64,
+        is_uncertain: bool,
         pending: i64,
         dependants: String,
         undoes: Option<i64>,
@@ -149,7 +162,12 @@ impl TaskStateRow {
             attempt: stored.number("attempt", self.queue_attempt.unwrap_or(self.attempt))?,
             retries: stored.number("count of retries", self.retries)?,
             lost: stored.number("count of losses", self.lost)?,
-            pending: stored.number("count of dependencies", self.pending)?,
+            is_uncertain: self.is_uncertain,
+            // A task that came into the queue waits for nothing; its record is not written for that.
+            pending: match self.queue_attempt {
+                Some(_) => 0,
+                None => stored.number("count of dependencies", self.pending)?,
+            },
             dependants: read_edges(&stored, &self.dependants)?,
             undoes: optional_task_no(&stored, self.undoes)?,
             undone_by: optional_task_no(&stored, self.undone_by)?,
@@ -189,8 +207,8 @@ by_place! {
 pub(super) struct Found {
     /// The run; steps change it.
     pub(super) run: Run,
-    /// Whether it is the whole run.
-    pub(super) is_whole: bool,
+    /// The tasks whose rows in the queue are removed already.
+    pub(super) taken_out: BTreeSet<TaskNo>,
     /// Who works on its tasks.
     pub(super) held: BTreeMap<TaskNo, Held>,
     /// The state of the workflow as it was found.
@@ -244,7 +262,7 @@ pub(super) async fn lock(
                     tasks: BTreeMap::new(),
                     signals: Vec::new(),
                 },
-                is_whole: false,
+                taken_out: BTreeSet::new(),
                 held: BTreeMap::new(),
                 before: BTreeMap::new(),
             },
@@ -260,21 +278,46 @@ impl Locked {
         session: &Session,
         inputs: &[(WorkflowId, &Input)],
     ) -> Result<(), StoreError> {
+        self.load_held(session, inputs, None).await
+    }
+
+    /// Reads what these inputs need of their runs. Where a step needs one task only, and the task is held
+    /// under `lease` in the attempt that has ended, its row in the queue may be removed by the same statement.
+    pub(super) async fn load_held(
+        &mut self,
+        session: &Session,
+        inputs: &[(WorkflowId, &Input)],
+        lease: Option<LeaseId>,
+    ) -> Result<(), StoreError> {
         let mut whole = BTreeSet::new();
         let mut touched = BTreeSet::new();
+        let mut ended = Vec::new();
         for (workflow, input) in inputs {
             let Some(found) = self.found.get(workflow) else {
                 continue;
             };
             if input.needs_whole_run(&found.run.head) {
                 whole.insert(*workflow);
-            } else if let Some(no) = input.task() {
-                touched.insert((*workflow, no));
+            } else if let Some(no) = input.task()
+                && touched.insert((*workflow, no))
+                && let Input::Ended { attempt, .. } = input
+            {
+                ended.push(EndedTask {
+                    workflow_id: workflow.as_uuid(),
+                    task_no: i64::from(no.get()),
+                    attempt: i64::from(*attempt),
+                });
             }
         }
         touched.retain(|(workflow, _)| !whole.contains(workflow));
-        self.load_whole(session, &whole).await?;
-        self.load_tasks(session, &touched).await?;
+        let signal_arrives = inputs
+            .iter()
+            .any(|(_, input)| matches!(input, Input::Signal { .. }));
+        self.load_whole(session, &whole, signal_arrives).await?;
+        ended.retain(|task| !whole.contains(&WorkflowId::from_uuid(task.workflow_id)));
+        let out = self.take_out(session, &ended, lease).await?;
+        let others = touched.difference(&out).copied().collect();
+        self.load_tasks(session, &others).await?;
         let dependants: BTreeSet<(WorkflowId, TaskNo)> = touched
             .iter()
             .filter_map(|(workflow, no)| {
@@ -285,6 +328,44 @@ impl Locked {
             .filter(|wanted| !touched.contains(wanted))
             .collect();
         self.load_tasks(session, &dependants).await
+    }
+
+    // What is left over, because it is not held like that, is read like everything else.
+    async fn take_out(
+        &mut self,
+        session: &Session,
+        ended: &[EndedTask],
+        lease: Option<LeaseId>,
+    ) -> Result<BTreeSet<(WorkflowId, TaskNo)>, StoreError> {
+        let Some(lease) = lease.filter(|_| session.dialect == Dialect::Postgres && !ended.is_empty())
+        else {
+            return Ok(BTreeSet::new());
+        };
+        // The rows are found by their key first and looked at then: the statistics know next to nothing of what
+        // is held at the moment, and a plan that begins there goes through all of it for each of these tasks.
+        let text = format!(
+            "WITH found AS MATERIALIZED (
+                 SELECT w.ctid AS place, w.lease_id = CAST($1 AS uuid) AND w.attempt = r.attempt AS is_held
+                 FROM {} JOIN workflow_queue w ON w.workflow_id = r.workflow_id AND w.task_no = r.task_no),
+             q AS (
+                 DELETE FROM workflow_queue w
+                 WHERE w.ctid = ANY (ARRAY(SELECT place FROM found WHERE is_held))
+                 RETURNING w.workflow_id, w.task_no, w.attempt, w.lease_id, w.claimed_at)
+             SELECT {TASK_COLUMNS} FROM q
+             JOIN workflow_tasks t ON t.workflow_id = q.workflow_id AND t.task_no = q.task_no
+             LEFT JOIN workflow_leases l ON l.id = q.lease_id",
+            session.dialect.batch::<EndedTask>(2, "r"),
+        );
+        let sql = Sql::new(text).id(lease).batch(session.dialect, ended);
+        let rows = session.rows::<TaskStateRow>(sql).await?;
+        let mut out = BTreeSet::new();
+        for (workflow, no) in self.take(rows)? {
+            out.insert((workflow, no));
+            if let Some(found) = self.found.get_mut(&workflow) {
+                found.taken_out.insert(no);
+            }
+        }
+        Ok(out)
     }
 
     async fn load_tasks(
@@ -310,13 +391,14 @@ impl Locked {
         let rows = session
             .rows::<TaskStateRow>(Sql::new(text).batch(session.dialect, &wanted))
             .await?;
-        self.take(rows)
+        self.take(rows).map(|_| ())
     }
 
     async fn load_whole(
         &mut self,
         session: &Session,
         wanted: &BTreeSet<WorkflowId>,
+        signal_arrives: bool,
     ) -> Result<(), StoreError> {
         if wanted.is_empty() {
             return Ok(());
@@ -352,35 +434,30 @@ impl Locked {
             let found = self.found.get(&WorkflowId::from_uuid(wanted.workflow_id));
             found.is_some_and(|found| found.run.head.has_signals)
         };
-        if wanted.iter().any(has_signals) {
+        // They count when another one arrives, also where no task will ever take them.
+        if signal_arrives || wanted.iter().any(has_signals) {
             let signals = Sql::new(text).batch(dialect, &wanted);
             for row in session.rows::<SignalRow>(signals).await? {
                 self.take_signal(row)?;
             }
         }
-        for wanted in &wanted {
-            if let Some(found) = self
-                .found
-                .get_mut(&WorkflowId::from_uuid(wanted.workflow_id))
-            {
-                found.is_whole = true;
-            }
-        }
         Ok(())
     }
 
-    fn take(&mut self, rows: Vec<TaskStateRow>) -> Result<(), StoreError> {
+    fn take(&mut self, rows: Vec<TaskStateRow>) -> Result<Vec<(WorkflowId, TaskNo)>, StoreError> {
+        let mut taken = Vec::with_capacity(rows.len());
         for row in rows {
             let (workflow, task, held) = row.read()?;
             if let Some(found) = self.found.get_mut(&workflow) {
                 if let Some(held) = held {
                     found.held.insert(task.no, held);
                 }
+                taken.push((workflow, task.no));
                 found.before.insert(task.no, task.status);
                 found.run.tasks.insert(task.no, task);
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     fn take_signal(&mut self, row: SignalRow) -> Result<(), StoreError> {

@@ -20,4 +20,5 @@ mod view;
 mod wake;
 mod write;
 
+pub(crate) use start::start_all;
 pub(crate) use wake::Hints;

@@ -116,7 +116,7 @@ impl TaskQueue for SeaOrmStore {
             .iter()
             .filter_map(|(workflow, input)| Some((*workflow, input.as_ref()?)))
             .collect();
-        locked.load(&session, &wanted).await?;
+        locked.load_held(&session, &wanted, Some(lease)).await?;
         let mut all = AllChanges::default();
         let mut verdicts = Vec::with_capacity(reports.len());
         for ((workflow, input), report) in inputs.into_iter().zip(reports) {
@@ -136,7 +136,9 @@ impl TaskQueue for SeaOrmStore {
         );
         session.execute(Sql::new(text).id(lease)).await?;
         drop(session);
-        self.take_over_lease(lease).await
+        self.take_over_lease(lease).await?;
+        self.tell_others().await;
+        Ok(())
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn micros(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
-fn length(micros: i64) -> Duration {
+/// A length of time as it was stored.
+pub(super) fn length(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 

@@ -10,7 +10,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::read::by_place;
-use super::shape::{ActionShape, PolicyShape};
+use super::shape::{ActionShape, PolicyShape, micros};
 use super::write::{Told, Writes, column};
 use crate::batch::batch;
 use crate::row::Stored;
@@ -38,6 +38,7 @@ batch! {
         open: i64 => Integer,
         ended: i64 => Integer,
         has_signals: bool => Boolean,
+        deadline: Option<i64> => OptionalInteger,
         is_started: bool => Boolean,
     }
 }
@@ -148,7 +149,7 @@ pub(crate) async fn start_all(
     insert_tasks(session, &created, &runs).await?;
     let mut writes = Writes::default();
     for (run, changes) in &runs {
-        writes.add_consequences(run, changes, now);
+        writes.add_new(run, changes, now);
     }
     let told = writes.flush(session).await?;
     Ok((answers, told))
@@ -194,6 +195,7 @@ async fn insert_workflows(
             open: i64::from(run.head.open),
             ended: i64::from(run.head.ended),
             has_signals: run.head.has_signals,
+            deadline: run.head.deadline.map(micros),
             is_started: run.head.status != drover_domain::workflow::WorkflowStatus::Pending,
         })
         .collect();
@@ -202,10 +204,11 @@ async fn insert_workflows(
     let text = format!(
         "INSERT INTO workflows (
              id, name, mode, definition_name, definition_version, labels, input, actor, request_id,
-             idempotency_scope, idempotency_key, parent_task, status, total, open, failed, undoable, ended, has_signals, created_at, started_at)
+             idempotency_scope, idempotency_key, parent_task, status, total, open, failed, undoable, ended, has_signals, deadline,
+             created_at, started_at)
          SELECT r.id, r.name, r.mode, r.definition_name, r.definition_version, {}, r.input, r.actor, r.request_id,
-                r.idempotency_scope, r.idempotency_key, r.parent_task, r.status, r.total, r.open, 0, 0, r.ended, r.has_signals, {now},
-                CASE WHEN r.is_started THEN {now} END
+                r.idempotency_scope, r.idempotency_key, r.parent_task, r.status, r.total, r.open, 0, 0, r.ended, r.has_signals, r.deadline,
+                {now}, CASE WHEN r.is_started THEN {now} END
          FROM {} ORDER BY r.ordinal",
         dialect.json_of("r.labels"),
         dialect.batch::<NewWorkflowRow<'_>>(1, "r"),
@@ -239,10 +242,10 @@ async fn insert_tasks(
     let text = format!(
         "INSERT INTO workflow_tasks (
              workflow_id, task_no, task_key, kind, action, queue, priority, payload, policy, concurrency_keys, depends_on,
-             dependants, undoes, undone_by, status, attempt, retries, lost, pending, deadline_at)
+             dependants, undoes, undone_by, status, attempt, retries, lost, is_uncertain, pending, deadline_at)
          SELECT r.workflow_id, r.task_no, r.task_key, r.kind, r.action, r.queue, r.priority, r.payload, r.policy,
                 r.concurrency_keys, r.depends_on, r.dependants, r.undoes, r.undone_by, r.status, r.attempt, 0, 0,
-                r.pending, r.deadline_at
+                FALSE, r.pending, r.deadline_at
          FROM {}",
         session.dialect.batch::<NewTaskRow<'_>>(1, "r"),
     );

@@ -176,6 +176,7 @@ fn refused(workflow: WorkflowId, refusal: &Refusal) -> StoreError {
         Refusal::Finished { .. }
         | Refusal::WorkflowState { .. }
         | Refusal::TaskState { .. }
+        | Refusal::TooManySignals
         | Refusal::Stale { .. } => StoreError::Refused {
             reason: refusal.to_string(),
         },

@@ -70,7 +70,7 @@ impl Hints {
     }
 
     /// Tells of what was committed.
-    pub(super) fn tell(&self, told: Told) {
+    pub(crate) fn tell(&self, told: Told) {
         if told.work {
             self.count(Topic::Work);
             self.untold_work.fetch_add(1, Ordering::Relaxed);
@@ -182,22 +182,41 @@ impl SeaOrmStore {
             }
             () = must_tell => {
                 *told_at = Some(Instant::now());
-                let work = hints.untold_work.swap(0, Ordering::Relaxed) > 0;
-                let events = hints.untold_events.swap(0, Ordering::Relaxed) > 0;
-                let topics = match (work, events) {
-                    (true, true) => "we",
-                    (true, false) => "w",
-                    (false, _) => "e",
-                };
-                let payload = Value::from(format!("{} {topics}", me()));
-                let notify = Statement::from_sql_and_values(
-                    self.dialect().backend(),
-                    "SELECT pg_notify($1, $2)",
-                    [Value::from(CHANNEL), payload],
-                );
-                self.connection().execute_raw(notify).await.map(|_| ())
+                self.notify().await
             }
         }
+    }
+
+    /// Tells other processes what they have not been told yet, now: the last thing a process does when it hands
+    /// its work over, and nobody in it waits any more.
+    pub(super) async fn tell_others(&self) {
+        if self.dialect() == Dialect::Postgres
+            && self.hints().has_untold()
+            && let Err(error) = self.notify().await
+        {
+            tracing::debug!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "other processes were not told; they look by themselves"
+            );
+        }
+    }
+
+    async fn notify(&self) -> Result<(), DbErr> {
+        let hints = self.hints();
+        let work = hints.untold_work.swap(0, Ordering::Relaxed) > 0;
+        let events = hints.untold_events.swap(0, Ordering::Relaxed) > 0;
+        let topics = match (work, events) {
+            (true, true) => "we",
+            (true, false) => "w",
+            (false, _) => "e",
+        };
+        let payload = Value::from(format!("{} {topics}", me()));
+        let notify = Statement::from_sql_and_values(
+            self.dialect().backend(),
+            "SELECT pg_notify($1, $2)",
+            [Value::from(CHANNEL), payload],
+        );
+        self.connection().execute_raw(notify).await.map(|_| ())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writing what steps changed: a constant number of statements for any number of runs and tasks.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Changes, Head, QueueMove, Run, Task, Wake, WakeKind};
@@ -41,6 +41,7 @@ batch! {
         attempt: i64 => Integer,
         retries: i64 => Integer,
         lost: i64 => Integer,
+        is_uncertain: bool => Boolean,
         pending: i64 => Integer,
         end_rank: Option<i64> => OptionalInteger,
         deadline_at: Option<i64> => OptionalInteger,
@@ -108,7 +109,7 @@ batch! {
 /// What readers and workers may want to know after a commit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Told {
-    /// Whether a task waits for a worker, or a moment was asked for.
+    /// Whether a task waits for a worker, a moment was asked for, or concurrency keys became free.
     pub(super) work: bool,
     /// Whether something happened.
     pub(super) events: bool,
@@ -138,6 +139,14 @@ pub(super) fn column(no: TaskNo) -> i64 {
     i64::from(no.get())
 }
 
+// A task that only came into the queue is `queued` because it is there: its record need not say it too.
+fn is_said_by_queue(before: Option<TaskStatus>, task: &Task) -> bool {
+    before == Some(TaskStatus::Pending)
+        && task.status == TaskStatus::Queued
+        && task.deadline_at.is_none()
+        && task.attempt == 0
+}
+
 const fn is_dead(status: TaskStatus) -> bool {
     matches!(
         status,
@@ -153,13 +162,17 @@ impl<'a> Writes<'a> {
             held,
             before,
             status_before,
-            ..
+            taken_out,
         } = found;
         let workflow_id = run.head.id.as_uuid();
         if changes.head {
             self.heads.push(head_write(&run.head, *status_before, now));
         }
         for task in changes.tasks.iter().filter_map(|no| run.tasks.get(no)) {
+            let was = before.get(&task.no).copied();
+            if is_said_by_queue(was, task) {
+                continue;
+            }
             let result = changes.results.get(&task.no);
             self.tasks
                 .push(task_write(workflow_id, task, result, held.get(&task.no), now));
@@ -168,7 +181,7 @@ impl<'a> Writes<'a> {
                 workflow_id,
                 task_no,
             };
-            let was_dead = before.get(&task.no).is_some_and(|status| is_dead(*status));
+            let was_dead = was.is_some_and(is_dead);
             match (was_dead, is_dead(task.status)) {
                 (false, true) => self.dead.push(wanted),
                 (true, false) => self.alive.push(wanted),
@@ -191,13 +204,17 @@ impl<'a> Writes<'a> {
             .extend(taken.map(|position| PositionWrite {
                 position: *position,
             }));
+        self.add_moves(run, &changes.queue, taken_out);
         self.add_consequences(run, changes, now);
     }
 
-    /// Adds what concerns a run that exists and one that is being created alike: its place in the queue,
-    /// moments, events.
-    pub(super) fn add_consequences(&mut self, run: &'a Run, changes: &'a Changes, now: Timestamp) {
-        self.add_moves(run, &changes.queue);
+    /// Adds what creating a run brings besides its rows.
+    pub(super) fn add_new(&mut self, run: &'a Run, changes: &'a Changes, now: Timestamp) {
+        self.add_moves(run, &changes.queue, &BTreeSet::new());
+        self.add_consequences(run, changes, now);
+    }
+
+    fn add_consequences(&mut self, run: &Run, changes: &Changes, now: Timestamp) {
         let workflow = run.head.id;
         for wake in &changes.wakes {
             self.wakes.push(wake_write(workflow, *wake));
@@ -227,7 +244,7 @@ impl<'a> Writes<'a> {
     }
 
     // What counts of several moves of one task is where it ends up.
-    fn add_moves(&mut self, run: &'a Run, moves: &[QueueMove]) {
+    fn add_moves(&mut self, run: &'a Run, moves: &[QueueMove], taken_out: &BTreeSet<TaskNo>) {
         let mut ends: BTreeMap<TaskNo, Option<bool>> = BTreeMap::new();
         let mut stopped = Vec::new();
         for change in moves {
@@ -249,8 +266,12 @@ impl<'a> Writes<'a> {
             task_no: column(no),
         };
         for (no, end) in &ends {
-            self.leave.push(wanted(*no));
-            if let Some((holds_keys, task)) = end.zip(run.tasks.get(no)) {
+            if !taken_out.contains(no) {
+                self.leave.push(wanted(*no));
+            }
+            let task = run.tasks.get(no);
+            self.told.work |= task.is_some_and(|task| !task.concurrency_keys.is_empty());
+            if let Some((holds_keys, task)) = end.zip(task) {
                 let is_stopped = stopped.contains(no);
                 self.enter
                     .push(queue_write(run, task, holds_keys, is_stopped));
@@ -270,8 +291,8 @@ impl<'a> Writes<'a> {
         put(session, &self.tasks, |batch| {
             format!(
                 "UPDATE workflow_tasks AS t SET
-                     status = r.status, attempt = r.attempt, retries = r.retries, lost = r.lost, pending = r.pending,
-                     end_rank = r.end_rank, deadline_at = r.deadline_at, error_code = r.error_code,
+                     status = r.status, attempt = r.attempt, retries = r.retries, lost = r.lost,
+                     is_uncertain = r.is_uncertain, pending = r.pending, end_rank = r.end_rank, deadline_at = r.deadline_at, error_code = r.error_code,
                      error_message = r.error_message, result = COALESCE(r.result, t.result),
                      worker = COALESCE(r.worker, t.worker), started_at = COALESCE(r.started_at, t.started_at),
                      finished_at = r.finished_at
@@ -412,6 +433,7 @@ fn task_write<'a>(
         attempt: i64::from(task.attempt),
         retries: i64::from(task.retries),
         lost: i64::from(task.lost),
+        is_uncertain: task.is_uncertain,
         pending: i64::from(task.pending),
         end_rank: task.rank.map(i64::from),
         deadline_at: task.deadline_at.map(Timestamp::as_micros),

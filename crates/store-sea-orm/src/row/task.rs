@@ -3,8 +3,8 @@
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::{JobEvent, JobEventKind};
 use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskEvent, TaskInstance, TaskRun, UpdateMode,
-    UpdateRequest, UpdateTask,
+    ArtifactUrl, EndStatus, InstanceOutcome, Origin, RunStatus, Standing, TaskEvent, TaskInstance,
+    TaskRun, UpdateMode, UpdateRequest, UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
@@ -14,24 +14,37 @@ use sea_orm::FromQueryResult;
 use super::prepared::{HostShape, PreparedShape, ReportShape};
 use super::{Stored, time};
 use crate::session::Row;
+use crate::sql::Sql;
 
-/// What a query for [`TaskRow`] starts with.
-pub(crate) const SELECT_TASK: &str = "
-SELECT position, CAST(id AS text) AS id, status, CAST(application_ids AS text) AS application_ids,
-       CAST(concurrency_keys AS text) AS concurrency_keys, artifact_url, mode,
-       orchestrator, drain_wait_minutes, playbook_path, actor, request_id, attempt, created_at, started_at, finished_at,
-       progress, current_step, result, error
-FROM update_tasks
+/// Where a task stands: the queue knows best whether it waits or runs, because a claim does not touch the
+/// task's record.
+pub(crate) const STATUS: &str = "CASE WHEN q.lease_id IS NOT NULL THEN 'running' \
+     WHEN q.workflow_id IS NOT NULL THEN 'queued' ELSE t.status END";
+
+/// What a query for [`TaskRow`] starts with, after [`STATUS`]: `u` is what is the update's own, `t` the only
+/// task of its workflow, `q` that task's row in the queue.
+const COLUMNS: &str = "
+       u.position, CAST(u.id AS text) AS id, CAST(u.application_ids AS text) AS application_ids, u.artifact_url, u.mode,
+       u.orchestrator, u.drain_wait_minutes, u.playbook_path, u.actor, u.request_id, u.created_at, u.began_at, u.ended_at,
+       u.ended_as, u.progress, u.current_step, u.result, u.error, COALESCE(q.attempt, t.attempt) AS attempt, q.claimed_at,
+       t.finished_at, t.error_message
+FROM update_tasks u
+JOIN workflow_tasks t ON t.workflow_id = u.workflow_id
+LEFT JOIN workflow_queue q ON q.workflow_id = t.workflow_id AND q.task_no = t.task_no
 ";
 
-/// A row of `update_tasks`.
+/// The query for [`TaskRow`] that ends with this.
+pub(crate) fn select_tasks(rest: &str) -> Sql {
+    Sql::new(format!("SELECT {STATUS} AS status, {COLUMNS} {rest}"))
+}
+
+/// A row of `update_tasks`, with what the engine says about it.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct TaskRow {
+    status: String,
     position: i64,
     id: String,
-    status: String,
     application_ids: String,
-    concurrency_keys: String,
     artifact_url: String,
     mode: String,
     orchestrator: String,
@@ -39,14 +52,18 @@ pub(crate) struct TaskRow {
     playbook_path: String,
     actor: String,
     request_id: String,
-    attempt: i64,
     created_at: i64,
-    started_at: Option<i64>,
-    finished_at: Option<i64>,
+    began_at: Option<i64>,
+    ended_at: Option<i64>,
+    ended_as: Option<String>,
     progress: i64,
     current_step: Option<String>,
     result: Option<String>,
     error: Option<String>,
+    attempt: i64,
+    claimed_at: Option<i64>,
+    finished_at: Option<i64>,
+    error_message: Option<String>,
 }
 
 impl Row for TaskRow {
@@ -54,41 +71,52 @@ impl Row for TaskRow {
 }
 
 impl TaskRow {
-    /// The task with its place in the queue.
+    /// What the task came to, if that is written down.
+    pub(crate) fn end(&self) -> Result<Option<EndStatus>, StoreError> {
+        let stored = Stored::new(Self::WHAT, &self.id);
+        let word = self.ended_as.as_deref();
+        word.map(|word| stored.word("end", word, EndStatus::parse))
+            .transpose()
+    }
+
+    /// The task with its position.
     pub(crate) fn read(self) -> Result<(i64, UpdateTask), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.id);
         let applications: Vec<i64> = stored.shape("list of applications", &self.application_ids)?;
-        let concurrency_keys = stored.shape("list of concurrency keys", &self.concurrency_keys)?;
         let artifact = ArtifactUrl::parse(&self.artifact_url)
             .map_err(|error| stored.corrupt(error.to_string()))?;
         let drain_wait = DrainWait::parse(self.drain_wait_minutes)
             .map_err(|error| stored.corrupt(error.to_string()))?;
-        let task = UpdateTask {
-            id: stored.id("identifier", &self.id)?,
-            concurrency_keys,
-            request: UpdateRequest {
-                applications: applications.into_iter().map(Key::new).collect(),
-                artifact,
-                mode: stored.word("mode", &self.mode, UpdateMode::parse)?,
-                orchestrator: self.orchestrator,
-                drain_wait,
-            },
-            playbook_path: self.playbook_path,
-            origin: Origin {
-                actor: self.actor,
-                request_id: self.request_id,
-            },
+        let request = UpdateRequest {
+            applications: applications.into_iter().map(Key::new).collect(),
+            artifact,
+            mode: stored.word("mode", &self.mode, UpdateMode::parse)?,
+            orchestrator: self.orchestrator,
+            drain_wait,
+        };
+        let origin = Origin {
+            actor: self.actor,
+            request_id: self.request_id,
+        };
+        let standing = Standing {
             status: stored.word("status", &self.status, TaskStatus::parse)?,
             attempt: stored.number("attempt", self.attempt)?,
-            created_at: Timestamp::from_micros(self.created_at),
-            started_at: time(self.started_at),
+            claimed_at: time(self.claimed_at),
             finished_at: time(self.finished_at),
+            error: self.error_message,
+        };
+        let id = stored.id("identifier", &self.id)?;
+        let created_at = Timestamp::from_micros(self.created_at);
+        let own = UpdateTask {
+            started_at: time(self.began_at),
+            finished_at: time(self.ended_at),
             progress: stored.number("progress", self.progress)?,
             current: self.current_step,
             result: self.result,
             error: self.error,
+            ..UpdateTask::queued(id, request, self.playbook_path, origin, created_at)
         };
-        Ok((self.position, task))
+        Ok((self.position, own.standing(standing)))
     }
 }
 

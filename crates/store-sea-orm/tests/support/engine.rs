@@ -94,6 +94,19 @@ impl EngineSideDoor for EngineScene {
             .await;
     }
 
+    async fn copy_signals(&self, workflow: WorkflowId, count: usize) {
+        let text = format!(
+            "INSERT INTO workflow_signals (workflow_id, name, payload)
+             SELECT workflow_id, name, payload FROM workflow_signals WHERE workflow_id = {}
+             ORDER BY position LIMIT $2",
+            self.id()
+        );
+        let count = i64::try_from(count).unwrap();
+        self.scene
+            .execute(&text, vec![workflow.to_string().into(), count.into()])
+            .await;
+    }
+
     async fn begin_event(&self, workflow: WorkflowId) {
         let mut open = self.open.lock().await;
         if self.scene.side.get_database_backend() == DbBackend::Postgres {

@@ -47,6 +47,9 @@ pub trait EngineSideDoor: Send + Sync {
     /// Moves the end of an ended workflow into the past, by `by`.
     async fn end_earlier(&self, workflow: WorkflowId, by: Duration);
 
+    /// Keeps the first `count` signals that the workflow keeps once more, behind all others.
+    async fn copy_signals(&self, workflow: WorkflowId, count: usize);
+
     /// Begins a transaction that writes one event about the workflow, `signal_received` without a
     /// task and a detail, and stays open. A store that takes one writer at a time begins nothing.
     async fn begin_event(&self, workflow: WorkflowId);

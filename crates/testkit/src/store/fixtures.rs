@@ -1,6 +1,8 @@
 //! Things to store in tests, and the ways they get into a store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use drover_domain::access::{ApiKey, KeyDigest, Role};
 use drover_domain::balancer::sync::{self, ObservedBackends};
@@ -24,8 +26,13 @@ use drover_domain::rollout::task::{
     ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskId, TaskInstance, TaskRun, UpdateMode,
     UpdateRequest, UpdateTask,
 };
+use drover_domain::rollout::update;
+use drover_domain::workflow::run::Outcome;
+use drover_domain::workflow::{Executor, Json, LeaseId, WorkflowId};
 use drover_domain::{Key, Timestamp};
-use drover_ports::NewUpdates;
+use drover_ports::{
+    Claim, ClaimRequest, NewUpdate, NewUpdates, NewWorkflow, Report, ReportVerdict, TaskQueue,
+};
 
 use super::World;
 
@@ -167,7 +174,7 @@ pub async fn balancer(
 /// The identifier of task `number`.
 #[must_use]
 pub fn task_id(number: u128) -> TaskId {
-    TaskId::from_uuid(Uuid::from_u128(number))
+    update::task(WorkflowId::rooted(Uuid::from_u128(number << 12)))
 }
 
 /// The queued task `number`.
@@ -189,19 +196,103 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
         request,
         "update-app.yml".to_owned(),
         origin,
-        Vec::new(),
         at(10),
     )
 }
 
-/// Those tasks without events and without an idempotency key.
+/// The update that does this task, which has `keys` to itself.
+#[must_use]
+pub fn update(task: UpdateTask, keys: &[&str]) -> NewUpdate {
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    let workflow = NewWorkflow {
+        id: task.id.workflow(),
+        name: update::KIND.to_owned(),
+        definition: Arc::new(update::definition(keys).unwrap()),
+        source: None,
+        labels: BTreeMap::new(),
+        input: Json::null(),
+        origin: task.origin.clone(),
+        parent: None,
+        start_after: Some(Duration::ZERO),
+        deadline: None,
+        idempotency: None,
+    };
+    NewUpdate { workflow, task }
+}
+
+/// The updates that do those tasks, without events and without an idempotency key.
 #[must_use]
 pub fn updates(tasks: Vec<UpdateTask>) -> NewUpdates {
     NewUpdates {
-        tasks,
+        updates: tasks.into_iter().map(|task| update(task, &[])).collect(),
         events: Vec::new(),
         idempotency: None,
         at: at(10),
+    }
+}
+
+/// A worker that takes update tasks.
+#[derive(Clone, Copy)]
+pub struct Updater<'a> {
+    queue: &'a dyn TaskQueue,
+    lease: LeaseId,
+}
+
+impl std::fmt::Debug for Updater<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Updater").field(&self.lease).finish()
+    }
+}
+
+impl<'a> Updater<'a> {
+    /// Worker `number`, whose lease lasts longer than any test.
+    pub async fn open(queue: &'a dyn TaskQueue, number: u128) -> Self {
+        let lease = LeaseId::from_uuid(Uuid::from_u128(number + 1));
+        let worker = format!("worker {number}");
+        let term = Duration::from_hours(1);
+        queue.open_lease(lease, &worker, term).await.unwrap();
+        Self { queue, lease }
+    }
+
+    /// Takes the next task there is.
+    pub async fn claim(&self) -> Option<Claim> {
+        let request = ClaimRequest {
+            executor: Executor::Engine,
+            queues: vec![update::queue()],
+            limit: 1,
+        };
+        let taken = self.queue.claim(self.lease, &request).await.unwrap().pop();
+        taken.map(|assigned| Claim {
+            task: assigned.task,
+            attempt: assigned.attempt,
+        })
+    }
+
+    /// Takes the next task; there must be one.
+    pub async fn take(&self) -> Claim {
+        self.claim().await.expect("there is a task to take")
+    }
+
+    /// Tells the engine how the attempt ended.
+    pub async fn report(&self, claim: &Claim, outcome: Outcome) {
+        let report = Report {
+            task: claim.task,
+            attempt: claim.attempt,
+            outcome,
+        };
+        let verdicts = self.queue.report(self.lease, &[report]).await.unwrap();
+        assert_eq!(verdicts, [ReportVerdict::Accepted]);
+    }
+
+    /// Tells the engine that the attempt succeeded.
+    pub async fn succeed(&self, claim: &Claim) {
+        let result = Json::null();
+        self.report(claim, Outcome::Succeeded { result }).await;
+    }
+
+    /// Gives everything up; others may go on with it.
+    pub async fn leave(&self) {
+        self.queue.close_lease(self.lease).await.unwrap();
     }
 }
 

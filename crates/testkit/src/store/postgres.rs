@@ -8,14 +8,15 @@
 //! PostgreSQL must be installed; that it is missing is a failure, not a reason to skip.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How much a server does to survive a power failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,42 @@ impl Database {
     #[must_use]
     pub fn url(&self) -> String {
         url(&self.socket, &self.name)
+    }
+
+    /// What the server answers to a statement: a line per row, columns separated by `|`. Past every store,
+    /// so that a test can look at what a store says nothing about.
+    #[must_use]
+    pub fn ask(&self, statement: &str) -> String {
+        let mut psql = psql_in(&self.socket, &self.name, statement);
+        let output = psql.args(["-A", "-t"]).output();
+        let output = output.unwrap_or_else(|error| panic!("psql cannot be started: {error}"));
+        assert!(
+            output.status.success(),
+            "`{statement}` failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Whether the server takes connections to this database now.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        let user = b"user\0postgres\0database\0";
+        let (version, end): (&[u8], &[u8]) = (&[0, 3, 0, 0], &[0, 0]);
+        let words = [version, user, self.name.as_bytes(), end].concat();
+        let length = u32::try_from(words.len() + 4).expect("a name is short");
+        let asked =
+            UnixStream::connect(self.socket.join(".s.PGSQL.5432")).and_then(|mut stream| {
+                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+                stream.write_all(&length.to_be_bytes())?;
+                stream.write_all(&words)?;
+                let mut answer = [0];
+                stream.read_exact(&mut answer)?;
+                Ok(answer == *b"R")
+            });
+        asked.unwrap_or(false)
     }
 }
 
@@ -173,12 +210,16 @@ impl Cluster {
     /// Starts the server again after [`Cluster::stop`]; returns when it takes connections.
     pub fn start(&self) {
         let mut options = format!(
-            "-k {} -c listen_addresses= -c max_connections=300 -c shared_buffers=64MB",
+            "-k {} -c listen_addresses= -c max_connections=300",
             self.socket().display()
         );
-        if self.durability == Durability::Fast {
-            options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off");
-        }
+        options.push_str(match self.durability {
+            Durability::Fast => {
+                " -c shared_buffers=64MB -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+            }
+            // As much memory as a small server of its own would be given.
+            Durability::Durable => " -c shared_buffers=1GB -c max_wal_size=4GB",
+        });
         let log = self.socket().join("log");
         let mut start = as_owner("pg_ctl");
         start
@@ -194,10 +235,20 @@ impl Cluster {
 
     /// Stops the server; open connections are cut.
     pub fn stop(&self) {
+        self.stop_in_mode("fast");
+    }
+
+    /// Has the server break off as in a crash: nothing is finished, nothing written back, and the next
+    /// [`Cluster::start`] recovers from the log.
+    pub fn break_off(&self) {
+        self.stop_in_mode("immediate");
+    }
+
+    fn stop_in_mode(&self, mode: &str) {
         run(as_owner("pg_ctl")
             .arg("-D")
             .arg(self.data())
-            .args(["-w", "-m", "fast", "stop"]));
+            .args(["-w", "-m", mode, "stop"]));
     }
 
     fn create(&self) {
@@ -315,12 +366,16 @@ fn watch(directory: &Path) {
 }
 
 fn psql(socket: &Path, statement: &str) -> Command {
+    psql_in(socket, "postgres", statement)
+}
+
+fn psql_in(socket: &Path, database: &str, statement: &str) -> Command {
     let mut psql = command(&tool("psql"));
     psql.arg("-h").arg(socket).args([
         "-U",
         "postgres",
         "-d",
-        "postgres",
+        database,
         "-X",
         "-q",
         "-v",
@@ -412,7 +467,6 @@ fn run(command: &mut Command) {
 }
 
 fn read_back(mut log: File) -> String {
-    use std::io::{Read, Seek};
     let mut text = String::new();
     let read = log.rewind().and_then(|()| log.read_to_string(&mut text));
     read.map_or_else(

@@ -8,7 +8,8 @@ use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
     AccessKeys, BalancerStore, BalancerView, FleetSnapshots, FleetView, InventoryStore,
-    OrchestratorStore, ServerRegistry, StoreHealth, TaskView, UpdateTasks,
+    OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView, UpdateTasks,
+    WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
@@ -24,6 +25,9 @@ pub trait AnyStore:
     + TaskView
     + AccessKeys
     + StoreHealth
+    + WorkflowStore
+    + TaskQueue
+    + WorkflowUpkeep
 {
 }
 
@@ -39,6 +43,9 @@ impl<S> AnyStore for S where
         + TaskView
         + AccessKeys
         + StoreHealth
+        + WorkflowStore
+        + TaskQueue
+        + WorkflowUpkeep
 {
 }
 
@@ -150,6 +157,24 @@ impl World {
     /// The port.
     #[must_use]
     pub fn task_view(&self) -> &dyn TaskView {
+        &*self.store
+    }
+
+    /// The engine's port: calls updates off.
+    #[must_use]
+    pub fn workflows(&self) -> &dyn WorkflowStore {
+        &*self.store
+    }
+
+    /// The engine's port: gives update tasks out.
+    #[must_use]
+    pub fn queue(&self) -> &dyn TaskQueue {
+        &*self.store
+    }
+
+    /// The engine's port: removes ended updates.
+    #[must_use]
+    pub fn upkeep(&self) -> &dyn WorkflowUpkeep {
         &*self.store
     }
 

@@ -1,6 +1,7 @@
 //! The end of an update: what became of it, written down as one fact.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use drover_domain::Timestamp;
 use drover_domain::fleet::{
@@ -10,46 +11,121 @@ use drover_domain::fleet::{
 use drover_domain::rollout::artifact::artifact_version;
 use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::rollout::task::{
-    InstanceOutcome, TaskEnd, TaskInstance, UpdateMode, UpdateTask,
+    EndStatus, InstanceOutcome, TaskEnd, TaskInstance, UpdateMode, UpdateTask,
 };
-use drover_domain::workflow::TaskStatus;
+use drover_domain::workflow::Json;
+use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_ports::Claim;
+use tokio::time::timeout;
 
+use super::handler::UpdateHandler;
 use super::patience::{Interrupted, patiently};
 use super::track::progress;
-use super::worker::UpdateWorker;
+
+/// How long the touched servers are polled before the end is told; what is not polled then is polled in
+/// its turn.
+const POLL_WAIT: Duration = Duration::from_secs(10);
+/// How many instances a sentence names.
+const NAMED_MAX: usize = 10;
 
 /// How the runs of a task ended.
-pub(super) struct Outcome {
-    pub(super) status: TaskStatus,
+pub(super) struct Ended {
+    pub(super) status: EndStatus,
     pub(super) error: Option<String>,
     pub(super) instances: Vec<TaskInstance>,
 }
-impl UpdateWorker {
-    pub(super) async fn refuse(
-        &self,
-        claim: &Claim,
-        task: &UpdateTask,
-        snapshot: &FleetSnapshot,
-        reason: String,
-    ) -> Result<(), Interrupted> {
-        let outcome = Outcome {
-            status: TaskStatus::Failed,
+
+impl Ended {
+    /// There is nothing that could be run.
+    pub(super) const fn refused(reason: String) -> Self {
+        Self {
+            status: EndStatus::Failed,
             error: Some(reason),
             instances: Vec::new(),
-        };
-        self.finish(claim, task, outcome, snapshot).await
+        }
     }
 
+    /// It was called off before anything was done.
+    pub(super) fn never_begun() -> Self {
+        Self {
+            status: EndStatus::Cancelled,
+            error: Some("the update was called off before anything was done".to_owned()),
+            instances: Vec::new(),
+        }
+    }
+
+    /// It was called off; what its play left behind is said.
+    pub(super) fn called_off(instances: Vec<TaskInstance>) -> Self {
+        let left: Vec<&TaskInstance> = instances
+            .iter()
+            .filter(|instance| instance.outcome.may_be_drained())
+            .collect();
+        let named: Vec<String> = left
+            .iter()
+            .take(NAMED_MAX)
+            .map(|instance| format!("{} on {}", instance.name, instance.server))
+            .collect();
+        let more = match left.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let error = if named.is_empty() {
+            "the update was called off; no instance is left drained".to_owned()
+        } else {
+            format!(
+                "the update was called off in the middle; these instances may still get no requests: {}{more}",
+                named.join(", ")
+            )
+        };
+        Self {
+            status: EndStatus::Cancelled,
+            error: Some(error),
+            instances,
+        }
+    }
+}
+
+/// What the engine is told about an end. The same for the attempt that came to it and for one that finds
+/// it written down.
+pub(super) fn outcome(status: EndStatus, result: Option<&str>, error: Option<String>) -> Outcome {
+    let error = error.unwrap_or_default();
+    match status {
+        EndStatus::Succeeded => Outcome::Succeeded {
+            result: as_json(result),
+        },
+        EndStatus::Failed => Outcome::Failed {
+            error: TaskError::new("update_failed", &error),
+            retryable: false,
+        },
+        EndStatus::Cancelled => Outcome::Cancelled,
+        EndStatus::Unknown => Outcome::Unknown {
+            error: TaskError::new("update_unknown", &error),
+        },
+    }
+}
+
+// A summary is words and numbers, which JSON takes as they are.
+fn as_json(summary: Option<&str>) -> Json {
+    let is_plain = |text: &&str| {
+        text.chars()
+            .all(|it| it.is_ascii_alphanumeric() || " ,".contains(it))
+    };
+    summary
+        .filter(is_plain)
+        .and_then(|text| Json::from_parsed("the result", format!("\"{text}\"")).ok())
+        .unwrap_or_default()
+}
+
+impl UpdateHandler {
     pub(super) async fn finish(
         &self,
         claim: &Claim,
         task: &UpdateTask,
-        outcome: Outcome,
+        ended: Ended,
         snapshot: &FleetSnapshot,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Outcome, Interrupted> {
         let now = self.ports.clock.now();
-        let mut instances = outcome.instances;
+        let mut instances = ended.instances;
         let mut versions = Vec::new();
         for instance in instances
             .iter_mut()
@@ -68,18 +144,18 @@ impl UpdateWorker {
             .applications
             .iter()
             .filter_map(|key| snapshot.targets.get(key))
-            .map(|target| update_event(task, target, &instances, outcome.error.as_deref(), now))
+            .map(|target| update_event(task, target, &instances, ended.error.as_deref(), now))
             .collect();
         let result = (!instances.is_empty()).then(|| summary(&instances));
         let end = TaskEnd {
-            status: outcome.status,
-            progress: if outcome.status == TaskStatus::Succeeded {
+            status: ended.status,
+            progress: if ended.status == EndStatus::Succeeded {
                 100
             } else {
                 progress(&instances).min(99)
             },
             result,
-            error: outcome.error,
+            error: ended.error,
             instances,
             versions,
             events,
@@ -95,8 +171,14 @@ impl UpdateWorker {
                 tracing::warn!("task {} ended as {}: {error}", task.id, end.status.as_str());
             }
         }
-        self.poll_touched(snapshot).await;
-        Ok(())
+        let polled = timeout(POLL_WAIT, self.poll_touched(snapshot)).await;
+        if polled.is_err() {
+            tracing::warn!(
+                "not every server that task {} touched was polled at once",
+                task.id
+            );
+        }
+        Ok(outcome(end.status, end.result.as_deref(), end.error))
     }
 
     // What the task says is checked against what the agents say, at once instead of a minute later.
@@ -116,6 +198,7 @@ impl UpdateWorker {
         }
     }
 }
+
 fn version_change(
     task: &UpdateTask,
     target: &Target,

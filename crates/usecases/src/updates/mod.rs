@@ -1,13 +1,14 @@
-//! Updating applications: asking for it ([`Updates`]) and doing it (`UpdateWorker`).
+//! Updating applications: asking for it ([`Updates`]) and doing it (`UpdateHandler`).
 
+mod called_off;
 mod end;
+mod handler;
 mod patience;
 mod prepare;
 mod request;
 mod run;
 mod track;
-mod worker;
 
+pub(crate) use handler::UpdateHandler;
 pub(crate) use prepare::playbook_of;
 pub use request::{Accepted, RequestError, Subject, UpdateOrder, Updates};
-pub(crate) use worker::UpdateWorker;

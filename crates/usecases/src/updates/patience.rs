@@ -6,7 +6,7 @@ use drover_ports::{Fault, StoreError};
 use tokio::time::sleep;
 
 /// How long a step that could not be done is left alone before it is tried again.
-pub(super) const RETRY_WAIT: Duration = Duration::from_secs(1);
+const RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a task in hand is let go.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +16,8 @@ pub(super) enum Interrupted {
     Lost(#[source] StoreError),
 }
 
-/// Calls until the store answers: a transient failure is waited out for as long as the lease can be
-/// kept alive.
+/// Calls until the store answers: a transient failure is waited out for as long as the
+/// engine keeps the lease alive.
 pub(super) async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, Interrupted>
 where
     F: Future<Output = Result<T, StoreError>>,

@@ -1,7 +1,9 @@
 //! Asking for an update.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
 use drover_domain::rollout::drain::DrainWait;
@@ -10,8 +12,9 @@ use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{
     ArtifactUrl, Origin, TaskId, UpdateMode, UpdateRequest, UpdateTask,
 };
-use drover_ports::{Fault, Idempotency, NewUpdates, Started, StoreError};
-use tokio::sync::Notify;
+use drover_domain::rollout::update;
+use drover_domain::workflow::{CONCURRENCY_KEYS_MAX, DefinitionError, Json, WorkflowId};
+use drover_ports::{Fault, Idempotency, NewUpdate, NewUpdates, NewWorkflow, Started, StoreError};
 
 use crate::service::{Policy, Ports};
 
@@ -22,7 +25,6 @@ use super::prepare::{Unprepared, check_playbooks, playbook_of, prepare};
 pub struct Updates {
     ports: Ports,
     policy: Arc<Policy>,
-    queued: Arc<Notify>,
 }
 
 impl fmt::Debug for Updates {
@@ -145,20 +147,43 @@ impl RequestError {
             subject,
         }
     }
+
+    fn from_definition(error: &DefinitionError) -> Self {
+        let reason = if let DefinitionError::ConcurrencyKeys { given, .. } = error {
+            format!(
+                "one task would touch {given} groups and HAProxy backends, and at most {CONCURRENCY_KEYS_MAX} can be \
+                 kept from other updates; ask for fewer applications at once"
+            )
+        } else {
+            error.to_string()
+        };
+        Self::Refused {
+            reason,
+            subject: Subject::Applications,
+        }
+    }
+}
+
+/// The workflow that does `task`, which has `keys` to itself while it runs.
+fn workflow_of(task: &UpdateTask, keys: Vec<String>) -> Result<NewWorkflow, DefinitionError> {
+    Ok(NewWorkflow {
+        id: task.id.workflow(),
+        name: update::KIND.to_owned(),
+        definition: Arc::new(update::definition(keys)?),
+        source: None,
+        labels: BTreeMap::new(),
+        input: Json::null(),
+        origin: task.origin.clone(),
+        parent: None,
+        start_after: Some(Duration::ZERO),
+        deadline: None,
+        idempotency: None,
+    })
 }
 
 impl Updates {
-    pub(crate) fn new(ports: Ports, policy: Arc<Policy>) -> Self {
-        Self {
-            ports,
-            policy,
-            queued: Arc::default(),
-        }
-    }
-
-    /// Told whenever tasks were queued by this process.
-    pub(crate) fn queued(&self) -> Arc<Notify> {
-        Arc::clone(&self.queued)
+    pub(crate) const fn new(ports: Ports, policy: Arc<Policy>) -> Self {
+        Self { ports, policy }
     }
 
     /// Queues an update. Everything that can be known to be wrong is refused here, before anything
@@ -200,9 +225,10 @@ impl Updates {
             .await
             .map_err(RequestError::from_unprepared)?;
         let now = self.ports.clock.now();
-        let mut tasks = Vec::with_capacity(groups.len());
+        let mut updates = Vec::with_capacity(groups.len());
         for group in groups {
-            let id: TaskId = self.ports.ids.next();
+            let workflow = WorkflowId::rooted(self.ports.ids.draw());
+            let id = update::task(workflow);
             let request = UpdateRequest {
                 applications: group.applications,
                 artifact: order.artifact.clone(),
@@ -213,14 +239,11 @@ impl Updates {
             prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
                 .map_err(RequestError::from_unprepared)?;
             let keys = snapshot.concurrency_keys(&request.applications);
-            tasks.push(UpdateTask::queued(
-                id,
-                request,
-                group.playbook_path,
-                order.origin.clone(),
-                keys,
-                now,
-            ));
+            let path = group.playbook_path;
+            let task = UpdateTask::queued(id, request, path, order.origin.clone(), now);
+            let workflow =
+                workflow_of(&task, keys).map_err(|error| RequestError::from_definition(&error))?;
+            updates.push(NewUpdate { workflow, task });
         }
 
         let events = order
@@ -239,9 +262,9 @@ impl Updates {
                 ),
             })
             .collect();
-        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let ids: Vec<TaskId> = updates.iter().map(|update| update.task.id).collect();
         let updates = NewUpdates {
-            tasks,
+            updates,
             events,
             idempotency: order.idempotency,
             at: now,
@@ -256,7 +279,6 @@ impl Updates {
                     tasks = ids.len(), actor = %order.origin.actor, request.id = %order.origin.request_id,
                     "{} asked to update {} applications from {}", order.origin.actor, order.applications.len(), order.artifact
                 );
-                self.queued.notify_waiters();
                 Ok(Accepted {
                     tasks: ids,
                     replayed: false,

@@ -5,39 +5,64 @@ use drover_domain::rollout::executor::PreparedPlaybook;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobId, JobStatus, PlaybookJob};
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{
-    InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun, UpdateTask,
+    EndStatus, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun,
+    UpdateTask,
 };
 use drover_domain::rollout::verdict::{RunVerdict, judge};
-use drover_domain::workflow::TaskStatus;
 use drover_ports::{Claim, EventBatch, Fault};
 
-use super::end::Outcome;
+use super::called_off::CalledOff;
+use super::end::Ended;
+use super::handler::UpdateHandler;
 use super::patience::{Interrupted, patiently, warn_and_wait};
 use super::prepare::{Unprepared, check_playbooks, prepare};
 use super::track::{Track, progress};
-use super::worker::UpdateWorker;
 
-impl UpdateWorker {
+/// What is shown while a play is being stopped.
+const STOPPING: &str = "the update is called off; its play is being stopped";
+
+/// Why there is nothing to run.
+pub(super) enum Unplanned {
+    /// For this reason.
+    Refused(String),
+    /// It was called off.
+    CalledOff,
+}
+
+/// What came of starting a play.
+enum Launch {
+    /// It runs.
+    Started,
+    /// It does not, for this reason.
+    Refused(String),
+    /// Whether it was started before the update was called off has to be looked up.
+    CalledOff,
+}
+
+impl UpdateHandler {
     /// Prepares the runs and stores them, or says why there is nothing to run.
     pub(super) async fn plan(
         &self,
         claim: &Claim,
         task: &UpdateTask,
         snapshot: &FleetSnapshot,
-    ) -> Result<Result<TaskDetail, String>, Interrupted> {
+        called_off: &CalledOff,
+    ) -> Result<Result<TaskDetail, Unplanned>, Interrupted> {
         let name = &task.request.orchestrator;
         let Some(orchestrator) = patiently(|| self.ports.orchestrators.find(name)).await? else {
-            return Ok(Err(format!(
-                "the orchestrator playbook `{name}` is no longer known"
-            )));
+            let reason = format!("the orchestrator playbook `{name}` is no longer known");
+            return Ok(Err(Unplanned::Refused(reason)));
         };
         loop {
+            if called_off.is_told() {
+                return Ok(Err(Unplanned::CalledOff));
+            }
             let checked =
                 check_playbooks(&*self.ports.runner, name, [task.playbook_path.as_str()]).await;
             match checked {
                 Ok(()) => break,
                 Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                Err(error) => return Ok(Err(error.to_string())),
+                Err(error) => return Ok(Err(Unplanned::Refused(error.to_string()))),
             }
         }
         let prepared: Result<Vec<PreparedPlaybook>, Unprepared> = prepare(
@@ -49,7 +74,7 @@ impl UpdateWorker {
         );
         let prepared = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(Unplanned::Refused(error.to_string()))),
         };
         let mut runs = Vec::new();
         let mut instances = Vec::new();
@@ -80,7 +105,8 @@ impl UpdateWorker {
         claim: &Claim,
         detail: TaskDetail,
         snapshot: &FleetSnapshot,
-    ) -> Result<Outcome, Interrupted> {
+        called_off: &CalledOff,
+    ) -> Result<Ended, Interrupted> {
         let mut instances = detail.instances;
         for run in detail.runs {
             let (mine, others): (Vec<_>, Vec<_>) = instances
@@ -100,33 +126,46 @@ impl UpdateWorker {
                 RunStatus::Pending
                 | RunStatus::Running
                 | RunStatus::Failed
-                | RunStatus::Unknown => self.run(claim, run, mine, &others, snapshot).await?,
+                | RunStatus::Unknown => {
+                    self.run(claim, run, mine, &others, snapshot, called_off)
+                        .await?
+                }
             };
             instances = others;
             instances.extend(verdict.instances);
             let status = match verdict.status {
                 RunStatus::Succeeded => continue,
-                RunStatus::Pending | RunStatus::Running | RunStatus::Failed => TaskStatus::Failed,
-                RunStatus::Unknown => TaskStatus::Unknown,
+                RunStatus::Pending | RunStatus::Running | RunStatus::Failed => EndStatus::Failed,
+                RunStatus::Unknown => EndStatus::Unknown,
             };
+            let is_called_off = called_off.is_told();
             for instance in instances.iter_mut().filter(|instance| instance.run > index) {
+                let reason = if is_called_off {
+                    "the update was called off before its turn"
+                } else {
+                    "an earlier run of this task did not succeed"
+                };
                 instance.outcome = InstanceOutcome::Skipped;
-                instance.detail = Some("an earlier run of this task did not succeed".to_owned());
+                instance.detail = Some(reason.to_owned());
             }
-            return Ok(Outcome {
+            if is_called_off && status == EndStatus::Failed {
+                return Ok(Ended::called_off(instances));
+            }
+            return Ok(Ended {
                 status,
                 error: verdict.error,
                 instances,
             });
         }
-        Ok(Outcome {
-            status: TaskStatus::Succeeded,
+        Ok(Ended {
+            status: EndStatus::Succeeded,
             error: None,
             instances,
         })
     }
 
-    /// Starts a run, or goes on with one that was started before, and follows it to its end.
+    /// Starts a run, or goes on with one that was started before, and follows it to its end; stops it
+    /// when the update is called off.
     ///
     /// The events are read from the first one on, also the second time: what the store already has
     /// it ignores, and the verdict needs them all.
@@ -137,9 +176,22 @@ impl UpdateWorker {
         instances: Vec<TaskInstance>,
         others: &[TaskInstance],
         snapshot: &FleetSnapshot,
+        called_off: &CalledOff,
     ) -> Result<RunVerdict, Interrupted> {
+        let mut is_stopped = false;
         if run.status == RunStatus::Pending {
-            if let Err(reason) = self.launch(&job(&run, snapshot)).await {
+            let not_started = match self.launch(&job(&run, snapshot), called_off).await {
+                Launch::Started => None,
+                Launch::Refused(reason) => Some(reason),
+                Launch::CalledOff => {
+                    is_stopped = true;
+                    self.stop(run.job).await;
+                    let batch = self.follow(run.job, 0, 0).await;
+                    (batch.status == JobStatus::Absent)
+                        .then(|| "the update was called off before its play was started".to_owned())
+                }
+            };
+            if let Some(reason) = not_started {
                 let verdict = refused(instances, reason);
                 self.close(claim, run, &verdict, others, None).await?;
                 return Ok(verdict);
@@ -155,7 +207,17 @@ impl UpdateWorker {
         let mut track = Track::new(instances.into_iter().map(as_before).collect());
         let (mut offset, mut sequence) = (0, 0);
         run.exit_code = loop {
-            let batch = self.follow(run.job, offset, sequence).await;
+            let batch = tokio::select! {
+                batch = self.follow(run.job, offset, sequence) => batch,
+                () = called_off.told(), if !is_stopped => {
+                    let told = Some(STOPPING.to_owned());
+                    self.record(claim, &run, &[], Vec::new(), track.instances(), others, told)
+                        .await?;
+                    self.stop(run.job).await;
+                    is_stopped = true;
+                    continue;
+                }
+            };
             let changed = track.absorb(&batch.events);
             if !batch.events.is_empty() {
                 run.hosts = track.hosts();
@@ -197,13 +259,24 @@ impl UpdateWorker {
         Ok(verdict)
     }
 
-    async fn launch(&self, job: &PlaybookJob) -> Result<(), String> {
+    async fn launch(&self, job: &PlaybookJob, called_off: &CalledOff) -> Launch {
         loop {
-            match self.ports.runner.launch(job).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                Err(error) => return Err(error.to_string()),
+            if called_off.is_told() {
+                return Launch::CalledOff;
             }
+            match self.ports.runner.launch(job).await {
+                Ok(()) => return Launch::Started,
+                Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
+                Err(error) => return Launch::Refused(error.to_string()),
+            }
+        }
+    }
+
+    /// Stops a play; whether there was one to stop is seen by following it.
+    async fn stop(&self, job: JobId) {
+        tracing::info!(job.id = %job, "the update is called off; job {job} is stopped");
+        while let Err(error) = self.ports.runner.cancel(job).await {
+            warn_and_wait(&error).await;
         }
     }
 

@@ -15,14 +15,18 @@ use drover_domain::rollout::job::JobEventKind;
 use drover_domain::rollout::task::{
     ArtifactUrl, InstanceOutcome, Origin, TaskDetail, TaskId, UpdateMode,
 };
-use drover_ports::{AgentAddress, ServerRegistry, TaskView};
+use drover_domain::rollout::update;
+use drover_domain::workflow::WorkflowStatus;
+use drover_domain::workflow::run::Control;
+use drover_ports::{AgentAddress, ServerRegistry, TaskView, WorkflowStore, WorkflowView};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Script, ScriptedRunner};
 use drover_testkit::store::MemoryStore;
 use drover_usecases::{
-    ApplicationFilter, Background, FleetView, Policy, Ports, Service, UpdateOrder,
+    ApplicationFilter, Engine, EngineOptions, EnginePorts, FleetView, Handlers, Policy, Ports,
+    QueueOptions, Service, UpdateOrder,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -36,15 +40,16 @@ pub(crate) struct Harness {
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
     pub(crate) service: Service,
+    ids: Arc<SequentialIds>,
 }
 
-/// Workers of a service, stopped together.
-pub(crate) struct Workers {
+/// A process that does updates.
+pub(crate) struct Worker {
     stop: watch::Sender<bool>,
     running: JoinSet<()>,
 }
 
-impl Workers {
+impl Worker {
     pub(crate) async fn stop(mut self) {
         self.stop.send(true).unwrap();
         while let Some(ended) = self.running.join_next().await {
@@ -53,8 +58,8 @@ impl Workers {
     }
 
     /// As a kill would: nothing is handed over.
-    pub(crate) fn kill(mut self) {
-        self.running.abort_all();
+    pub(crate) async fn kill(mut self) {
+        self.running.shutdown().await;
     }
 }
 
@@ -63,7 +68,8 @@ impl Harness {
         let store = MemoryStore::default();
         let agents = Arc::new(ScriptedAgents::default());
         let runner = Arc::new(ScriptedRunner::new());
-        let ports = ports(&store, &agents, &runner);
+        let ids = Arc::new(SequentialIds::default());
+        let ports = ports(&store, &agents, &runner, &ids);
         let policy = Policy {
             default_orchestrator: ORCHESTRATOR.to_owned(),
             ..Policy::default()
@@ -74,6 +80,7 @@ impl Harness {
             agents,
             runner,
             service,
+            ids,
         }
     }
 
@@ -119,7 +126,7 @@ impl Harness {
 
     /// The same world with another control host.
     pub(crate) fn ports_with_runner(&self, runner: &Arc<ScriptedRunner>) -> Ports {
-        ports(&self.store, &self.agents, runner)
+        ports(&self.store, &self.agents, runner, &self.ids)
     }
 
     pub(crate) async fn add_server(&self, name: &str, number: u8, is_haproxy_node: bool) -> Server {
@@ -129,9 +136,13 @@ impl Harness {
     }
 
     pub(crate) async fn applications(&self) -> Vec<ApplicationKey> {
+        let all = PageRequest {
+            after: None,
+            limit: PageRequest::LIMIT_MAX,
+        };
         let page = self
             .store
-            .applications(&ApplicationFilter::default(), PageRequest::first())
+            .applications(&ApplicationFilter::default(), all)
             .await
             .unwrap();
         page.items
@@ -161,13 +172,38 @@ impl Harness {
         accepted.tasks[0]
     }
 
-    /// Starts one worker called `name`.
-    pub(crate) fn work(&self, name: &str) -> Workers {
+    /// Starts a process called `name`.
+    pub(crate) fn work(&self, name: &str) -> Worker {
+        let mut handlers = Handlers::default();
+        let (kind, handler) = self.service.update_handler();
+        handlers.register(kind, handler).unwrap();
+        let engine = Engine::new(
+            EnginePorts::over(&Arc::new(self.store.clone())),
+            Arc::new(FixedClock::default()),
+            Arc::<SequentialIds>::clone(&self.ids),
+            handlers,
+            EngineOptions::new(name.to_owned(), vec![QueueOptions::new(update::queue())]),
+        )
+        .unwrap();
         let (stop, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
-        let (background, name): (Background, String) = (self.service.background(), name.to_owned());
-        running.spawn(async move { background.worker_loop(name, stopped).await });
-        Workers { stop, running }
+        running.spawn(async move { engine.run(stopped).await });
+        Worker { stop, running }
+    }
+
+    /// Calls an update off.
+    pub(crate) async fn call_off(&self, task: TaskId) {
+        let reason = "not today".to_owned();
+        let cancel = Control::Cancel { reason };
+        let store: &dyn WorkflowStore = &self.store;
+        store.control(task.workflow(), &cancel).await.unwrap();
+    }
+
+    /// Where the workflow of an update stands.
+    pub(crate) async fn workflow(&self, task: TaskId) -> WorkflowStatus {
+        let view: &dyn WorkflowView = &self.store;
+        let found = view.find(task.workflow()).await.unwrap().unwrap();
+        found.head.status
     }
 
     pub(crate) async fn task(&self, task: TaskId) -> TaskDetail {
@@ -223,13 +259,18 @@ impl Harness {
     }
 }
 
-fn ports(store: &MemoryStore, agents: &Arc<ScriptedAgents>, runner: &Arc<ScriptedRunner>) -> Ports {
+fn ports(
+    store: &MemoryStore,
+    agents: &Arc<ScriptedAgents>,
+    runner: &Arc<ScriptedRunner>,
+    ids: &Arc<SequentialIds>,
+) -> Ports {
     Ports::over(
         Arc::new(store.clone()),
         Arc::<ScriptedAgents>::clone(agents),
         Arc::<ScriptedRunner>::clone(runner),
         Arc::new(FixedClock::default()),
-        Arc::new(SequentialIds::default()),
+        Arc::<SequentialIds>::clone(ids),
     )
 }
 

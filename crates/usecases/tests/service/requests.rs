@@ -1,11 +1,14 @@
 //! Asking for updates: what is refused before anything is created.
 
 use drover_domain::Key;
+use drover_domain::fleet::{ObservedApplication, SettingsLayer};
 use drover_domain::page::PageRequest;
+use drover_testkit::agent::Agent;
 use drover_testkit::runner::Script;
-use drover_usecases::{Idempotency, RequestError, Subject, TaskView, UpdateOrder};
+use drover_testkit::store::SideDoor;
+use drover_usecases::{FleetView, Idempotency, RequestError, Subject, TaskView, UpdateOrder};
 
-use crate::harness::{HEAD, Harness, ORCHESTRATOR, order};
+use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, order, sight};
 
 async fn refused(harness: &Harness, order: UpdateOrder) -> RequestError {
     let refusal = harness.service.updates.request(order).await.unwrap_err();
@@ -124,4 +127,53 @@ async fn the_same_request_again_gives_the_same_tasks() {
         .await
         .unwrap_err();
     assert!(matches!(refusal, RequestError::Store { .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn more_groups_than_one_task_can_keep_to_itself_are_refused() {
+    let harness = Harness::with_fleet(1).await;
+    let server = harness.add_server("many", 9, false).await;
+    let mut seen = sight(9, "1.0.0");
+    let one = seen.applications.remove(0);
+    for number in 0..70 {
+        let name = format!("app{number}x_1");
+        seen.applications.push(ObservedApplication {
+            name,
+            ..one.clone()
+        });
+    }
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(seen));
+    harness
+        .service
+        .servers
+        .refresh(server.key)
+        .await
+        .unwrap()
+        .unwrap();
+    let groups = harness
+        .store
+        .groups(PageRequest {
+            after: None,
+            limit: 200,
+        })
+        .await
+        .unwrap();
+    for (group, _) in groups.items {
+        let none = SettingsLayer::default();
+        harness
+            .store
+            .set_group_settings(group.key, none, "by_server")
+            .await;
+    }
+    let refusal = refused(&harness, order(harness.applications().await)).await;
+    let RequestError::Refused { reason, subject } = refusal else {
+        panic!("{refusal:?}")
+    };
+    assert_eq!(subject, Subject::Applications);
+    assert!(
+        reason.contains("72 groups and HAProxy backends") && reason.contains("at most 64"),
+        "{reason}"
+    );
 }

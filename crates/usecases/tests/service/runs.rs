@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use drover_domain::fleet::ChangedBy;
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::{InstanceOutcome, RunStatus};
-use drover_domain::workflow::TaskStatus;
+use drover_domain::rollout::task::{InstanceOutcome, RunStatus, TaskId};
+use drover_domain::workflow::{TaskStatus, WorkflowStatus};
+use drover_ports::{TaskRecord, WorkflowView};
 use drover_testkit::runner::Script;
 use drover_usecases::{FleetView, TaskView};
 
 use crate::harness::{HEAD, Harness, ORCHESTRATOR, failing, successful};
+
+async fn record(harness: &Harness, task: TaskId) -> TaskRecord {
+    let view: &dyn WorkflowView = &harness.store;
+    view.task(task).await.unwrap().unwrap()
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_play_that_goes_well_completes_the_task() {
@@ -17,7 +23,7 @@ async fn a_play_that_goes_well_completes_the_task() {
     harness.runner.script(ORCHESTRATOR, successful());
     let task = harness.update().await;
     harness.tell_version("1.1.0").await;
-    let workers = harness.work("w1");
+    let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(
         (detail.task.status, detail.task.error.as_deref()),
@@ -52,6 +58,7 @@ async fn a_play_that_goes_well_completes_the_task() {
         (Some("1.1.0"), ChangedBy::User)
     );
     assert_eq!(newest.task, Some(task));
+    assert_eq!(harness.workflow(task).await, WorkflowStatus::Succeeded);
     let events = TaskView::events(&harness.store, task, PageRequest::first())
         .await
         .unwrap()
@@ -62,7 +69,7 @@ async fn a_play_that_goes_well_completes_the_task() {
             .iter()
             .any(|event| event.event.task.as_deref() == Some("Drain"))
     );
-    workers.stop().await;
+    worker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,16 +77,13 @@ async fn the_error_of_a_task_is_the_plays_own_first_reason() {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, failing());
     let task = harness.update().await;
-    let workers = harness.work("w1");
+    let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(detail.task.status, TaskStatus::Failed);
-    assert!(
-        detail
-            .task
-            .error
-            .as_deref()
-            .is_some_and(|error| error.contains("The checksum did not match"))
-    );
+    let engines = record(&harness, task).await.task.error.unwrap();
+    assert_eq!(engines.code, "update_failed");
+    assert_eq!(detail.task.error.as_ref(), Some(&engines.message));
+    assert!(engines.message.contains("The checksum did not match"));
     let outcomes: Vec<_> = detail
         .instances
         .iter()
@@ -89,7 +93,7 @@ async fn the_error_of_a_task_is_the_plays_own_first_reason() {
         outcomes,
         [InstanceOutcome::Failed, InstanceOutcome::Skipped]
     );
-    workers.stop().await;
+    worker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +111,7 @@ async fn a_killed_worker_is_followed_by_another_and_the_play_runs_once() {
     let task = harness.update().await;
     let first = harness.work("w1");
     harness.until_held().await;
-    first.kill();
+    first.kill().await;
     let second = harness.work("w2");
     harness.runner.release();
     let detail = harness.until_over(task).await;
@@ -157,7 +161,7 @@ async fn a_play_that_vanished_leaves_the_task_unknown() {
         .hold();
     harness.runner.script(ORCHESTRATOR, script);
     let task = harness.update().await;
-    let workers = harness.work("w1");
+    let worker = harness.work("w1");
     harness.until_held().await;
     harness.runner.lose(harness.runner.started()[0].id);
     let detail = harness.until_over(task).await;
@@ -166,7 +170,8 @@ async fn a_play_that_vanished_leaves_the_task_unknown() {
         (TaskStatus::Unknown, RunStatus::Unknown)
     );
     assert_eq!(detail.instances[0].outcome, InstanceOutcome::Unknown);
-    workers.stop().await;
+    assert_eq!(harness.workflow(task).await, WorkflowStatus::Running);
+    worker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,13 +180,13 @@ async fn a_control_host_that_is_away_for_a_while_is_waited_for() {
     harness.runner.script(ORCHESTRATOR, successful());
     let task = harness.update().await;
     harness.runner.go_away(5);
-    let workers = harness.work("w1");
+    let worker = harness.work("w1");
     assert_eq!(
         harness.until_over(task).await.task.status,
         TaskStatus::Succeeded
     );
     assert_eq!(harness.runner.started().len(), 1);
-    workers.stop().await;
+    worker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +202,7 @@ async fn a_task_whose_fleet_changed_is_refused_before_anything_runs() {
         .runner
         .script(ORCHESTRATOR, successful().head(&head));
     harness.service.orchestrators.scan().await.unwrap();
-    let workers = harness.work("w1");
+    let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(detail.task.status, TaskStatus::Failed);
     assert!(
@@ -207,5 +212,5 @@ async fn a_task_whose_fleet_changed_is_refused_before_anything_runs() {
             .is_some_and(|error| error.contains("`unheard_of`"))
     );
     assert!(harness.runner.started().is_empty());
-    workers.stop().await;
+    worker.stop().await;
 }

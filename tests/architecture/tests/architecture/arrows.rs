@@ -87,12 +87,13 @@ const LAYERS: &[Layer] = &[
             "drover-egress",
             "drover-fagent-http",
             "drover-http-api",
+            "drover-peer-http",
             "drover-ports",
             "drover-runner-ansible",
             "drover-store-sea-orm",
             "drover-usecases",
         ],
-        &[],
+        &["drover-testkit"],
     ),
     ships("drover-agent", &[], &[]),
     tool("drover-demo", &[], &[]),
@@ -105,6 +106,18 @@ const LAYERS: &[Layer] = &[
             "drover-ports",
             "drover-store-sea-orm",
             "drover-testkit",
+            "drover-usecases",
+        ],
+        &[],
+    ),
+    tool(
+        "drover-battery",
+        &[
+            "drover-domain",
+            "drover-ports",
+            "drover-store-sea-orm",
+            "drover-testkit",
+            "drover-usecases",
         ],
         &[],
     ),
@@ -115,7 +128,7 @@ const LAYERS: &[Layer] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("drover-domain", &["chrono", "chrono-tz", "croner", "thiserror", "uuid"]),
     ("drover-ports", &["async-trait", "thiserror"]),
-    ("drover-usecases", &["thiserror", "tokio", "tracing"]),
+    ("drover-usecases", &["async-trait", "thiserror", "tokio", "tracing"]),
 ];
 
 /// Third-party crates that mark an adapter, and the only crates that may name them outside tests.
@@ -156,6 +169,7 @@ const MARKS: &[(&str, &[&str])] = &[
             "drover-demo",
             "drover-xtask",
             "drover-bench",
+            "drover-battery",
         ],
     ),
 ];
@@ -272,6 +286,23 @@ fn nothing_that_ships_contains_test_doubles() {
         assert!(
             mocks.is_empty(),
             "{} asks for mocks in what it ships: {mocks:?}",
+            package.name
+        );
+    }
+}
+
+// One feature for all packages of a build: whoever asked for them would give them to everybody.
+#[test]
+fn only_the_battery_asks_for_deliberate_defects() {
+    for package in packages() {
+        let mutants: Vec<&String> = package
+            .requested_features
+            .iter()
+            .filter(|feature| feature.ends_with("/mutants"))
+            .collect();
+        assert!(
+            mutants.is_empty() || package.name == "drover-battery",
+            "{} asks for deliberate defects: {mutants:?}",
             package.name
         );
     }

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261121_000003_rollout",
     "m20261121_000004_access",
     "m20261125_000005_workflows",
+    "m20261125_000006_updates_on_the_engine",
 ];
 
 fn all_files() -> Vec<PathBuf> {

@@ -100,7 +100,7 @@ impl World {
             ("DROVER_DATABASE__URL", url),
             ("DROVER_DATABASE__START_TIMEOUT_MS", "3000".to_owned()),
             ("DROVER_FLEET__POLLING_INTERVAL_MS", "1000".to_owned()),
-            ("DROVER_ROLLOUT__LEASE_MS", "3000".to_owned()),
+            ("DROVER_ENGINE__LEASE_MS", "3000".to_owned()),
             ("DROVER_ANSIBLE__PLAYBOOKS", playbooks.display().to_string()),
             (
                 "DROVER_ANSIBLE__SPOOL",

@@ -59,6 +59,7 @@ impl Run {
                     .values()
                     .any(|task: &Task| matches!(task.action, Action::Signal { .. })),
                 parent: new.parent,
+                deadline: new.deadline,
                 error: None,
             },
             tasks,
@@ -74,13 +75,6 @@ impl Run {
             }],
             ..Changes::default()
         };
-        if let Some(deadline) = new.deadline {
-            let at = now
-                .after(new.start_after.unwrap_or_default())
-                .after(deadline);
-            let kind = WakeKind::WorkflowDeadline;
-            changes.wakes.push(Wake { at, kind });
-        }
         match new.start_after {
             None => {}
             Some(wait) if wait.is_zero() => {
@@ -122,6 +116,7 @@ fn fresh(no: TaskNo, spec: &TaskSpec, work: &Work) -> Task {
         attempt: 0,
         retries: 0,
         lost: 0,
+        is_uncertain: false,
         pending: 0,
         dependants: Vec::new(),
         undoes: None,

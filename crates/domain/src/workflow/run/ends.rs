@@ -27,6 +27,9 @@ impl Turn<'_> {
     ) -> Result<(), Refusal> {
         self.call_off_child(no, to)?;
         self.move_task(no, to)?;
+        if to == TaskStatus::Succeeded {
+            self.change(no)?.is_uncertain = false;
+        }
         let kind = match to {
             TaskStatus::Succeeded => EventKind::TaskCompleted,
             TaskStatus::TimedOut => EventKind::TaskTimedOut,
@@ -241,15 +244,15 @@ impl Turn<'_> {
 }
 
 /// Whether an ended task may have had its effect, so that there is something to undo: not if its time
-/// ran out before anybody had started it.
-pub(super) const fn may_have_happened(task: &Task) -> bool {
+/// ran out before anybody had started it; also in an earlier attempt of which nobody knows.
+pub(super) fn may_have_happened(task: &Task) -> bool {
     match task.status {
         TaskStatus::Succeeded => true,
         TaskStatus::TimedOut => task.attempt > 0,
-        TaskStatus::Failed
-        | TaskStatus::Cancelled
-        | TaskStatus::Skipped
-        | TaskStatus::Pending
+        TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped => {
+            task.is_uncertain && !is_on(Mutant::ForgetsUncertainty)
+        }
+        TaskStatus::Pending
         | TaskStatus::Queued
         | TaskStatus::Running
         | TaskStatus::Retrying

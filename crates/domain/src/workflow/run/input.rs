@@ -1,7 +1,7 @@
 //! What can happen to a run, and why it may be refused.
 
 use super::super::{Json, SignalName, TaskKey, TaskNo, TaskStatus, WorkflowStatus};
-use super::{Head, WakeKind};
+use super::{Head, SIGNALS_MAX, WakeKind};
 
 /// Why an attempt did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Outcome {
         /// Why not.
         error: TaskError,
     },
-    /// It started something else and waits for its end.
+    /// It started its child and waits for its end; a failure of a task that has no child.
     Waiting,
     /// It was asked to stop and did.
     Cancelled,
@@ -131,7 +131,8 @@ pub enum Input {
         /// What it was asked for.
         kind: WakeKind,
     },
-    /// A signal arrived.
+    /// A signal arrived. At most one to each load of a run: where it is kept is known only when it has been
+    /// written, and what is released before that does not find it.
     Signal {
         /// Its name.
         name: SignalName,
@@ -162,10 +163,11 @@ impl Input {
         match self {
             Self::Claimed { .. } => false,
             Self::Ended { outcome, .. } => match outcome {
-                Outcome::Succeeded { .. } | Outcome::Waiting | Outcome::Released => !goes_well,
+                Outcome::Succeeded { .. } | Outcome::Released => !goes_well,
                 Outcome::Failed { .. }
                 | Outcome::TimedOut
                 | Outcome::Unknown { .. }
+                | Outcome::Waiting
                 | Outcome::Cancelled => true,
             },
             Self::Lost { .. }
@@ -227,6 +229,9 @@ pub enum Refusal {
         /// What was wished, as a participle.
         wish: &'static str,
     },
+    /// Nobody takes the workflow's signals.
+    #[error("the workflow keeps {SIGNALS_MAX} signals that no task has taken; it keeps no more")]
+    TooManySignals,
     /// There is no such task.
     #[error("the workflow has no task number {no}")]
     NoSuchTask {
@@ -247,7 +252,8 @@ impl Refusal {
             Self::Stale { .. }
             | Self::Finished { .. }
             | Self::WorkflowState { .. }
-            | Self::TaskState { .. } => false,
+            | Self::TaskState { .. }
+            | Self::TooManySignals => false,
         }
     }
 }

@@ -14,11 +14,12 @@ mod step;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use changes::{Changes, QueueMove, Wake, WakeKind};
 pub use create::NewRun;
-pub use people::may_be_redone;
 pub use input::{Control, Decision, Input, Outcome, Refusal, TaskError};
+pub use people::may_be_redone;
 
 use super::{
     Action, Json, QueueName, SignalName, TaskId, TaskKey, TaskNo, TaskPolicy, TaskStatus,
@@ -39,7 +40,7 @@ pub struct Head {
     pub open: u32,
     /// How many of them ended otherwise than succeeded or skipped.
     pub failed: u32,
-    /// How many of them are done and have something that undoes them.
+    /// How many of them are done, or may be, and have something that undoes them.
     pub undoable: u32,
     /// How many ends of tasks were counted: the rank of the next one.
     pub ended: u32,
@@ -47,6 +48,8 @@ pub struct Head {
     pub has_signals: bool,
     /// The task of another workflow that waits for this one.
     pub parent: Option<TaskId>,
+    /// The longest it may take from its start on.
+    pub deadline: Option<Duration>,
     /// Why it did not succeed, in a sentence; the first reason.
     pub error: Option<String>,
 }
@@ -80,6 +83,9 @@ pub struct Task {
     pub retries: u32,
     /// How often its worker went away since then.
     pub lost: u32,
+    /// Whether an earlier attempt may have had its effect, and nobody knows: it was lost, took too long or
+    /// ended as unknown.
+    pub is_uncertain: bool,
     /// How many tasks it still waits for.
     pub pending: u32,
     /// Who waits for it, and whether they also run when it was skipped.
@@ -106,6 +112,9 @@ pub struct Task {
     pub error: Option<TaskError>,
 }
 
+/// The most signals of a workflow that are kept until somebody takes them.
+pub const SIGNALS_MAX: usize = 1_000;
+
 /// A signal that nobody has taken yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredSignal {
@@ -124,6 +133,6 @@ pub struct Run {
     pub head: Head,
     /// Its tasks: all of them, or those that the input touches and those that wait for these.
     pub tasks: BTreeMap<TaskNo, Task>,
-    /// Signals nobody has taken, oldest first; needed when a task of the part waits for one.
+    /// Signals nobody has taken, oldest first; needed when a task of the run waits for one, and when one arrives.
     pub signals: Vec<StoredSignal>,
 }

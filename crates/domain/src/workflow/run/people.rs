@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::mutant::{Mutant, is_on};
 use super::super::{Action, EventKind, Json, SignalName, TaskNo, TaskStatus, WorkflowStatus};
 use super::ends::may_have_happened;
 use super::step::Turn;
-use super::{Control, Decision, QueueMove, Refusal, Task};
+use super::{Control, Decision, QueueMove, Refusal, SIGNALS_MAX, Task, Wake, WakeKind};
 
 impl Turn<'_> {
     pub(super) fn control(&mut self, control: &Control) -> Result<(), Refusal> {
@@ -39,6 +40,13 @@ impl Turn<'_> {
         }
         self.move_workflow(WorkflowStatus::Running)?;
         self.tell(EventKind::WorkflowStarted, None);
+        if let Some(deadline) = self.run.head.deadline
+            && !is_on(Mutant::NeverLate)
+        {
+            let at = self.now.after(deadline);
+            let kind = WakeKind::WorkflowDeadline;
+            self.changes.wakes.push(Wake { at, kind });
+        }
         let roots: Vec<TaskNo> = self
             .run
             .tasks
@@ -144,6 +152,9 @@ impl Turn<'_> {
             self.changes.results.insert(no, payload);
             return self.finish(no, TaskStatus::Succeeded, None);
         }
+        if self.run.signals.len() >= SIGNALS_MAX {
+            return Err(Refusal::TooManySignals);
+        }
         self.changes.kept_signal = Some((name, payload));
         Ok(())
     }
@@ -160,7 +171,9 @@ impl Turn<'_> {
             }
             Decision::Failed { error } if status == TaskStatus::Unknown => {
                 let detail = format!("{}: {}", error.code, error.message);
-                self.change(no)?.error = Some(error);
+                let task = self.change(no)?;
+                task.error = Some(error);
+                task.is_uncertain = false;
                 self.finish(no, TaskStatus::Failed, Some(&detail))
             }
             Decision::Succeeded { .. } | Decision::Failed { .. } => {

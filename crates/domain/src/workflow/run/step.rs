@@ -147,6 +147,10 @@ impl Turn<'_> {
             Outcome::Failed { error, retryable } => self.failed(no, error, retryable),
             Outcome::TimedOut => self.timed_out(no),
             Outcome::Unknown { error } => self.unknown(no, error),
+            Outcome::Waiting if !matches!(self.task(no)?.action, Action::Child { .. }) => {
+                let message = "it says that it waits for a child, and it has none";
+                self.failed(no, TaskError::new("cannot_wait", message), false)
+            }
             Outcome::Waiting => {
                 self.move_task(no, TaskStatus::Waiting)?;
                 self.tell_of(no, EventKind::TaskWaiting, None);
@@ -172,6 +176,7 @@ impl Turn<'_> {
 
     // What takes too long and cannot be repeated may still have its effect.
     fn timed_out(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        self.change(no)?.is_uncertain = true;
         let task = self.task(no)?;
         let seconds = task.policy.timeout.as_secs_f64();
         let error = TaskError::new(
@@ -194,7 +199,9 @@ impl Turn<'_> {
     fn unknown(&mut self, no: TaskNo, error: TaskError) -> Result<(), Refusal> {
         self.move_task(no, TaskStatus::Unknown)?;
         let detail = format!("{}: {}", error.code, error.message);
-        self.change(no)?.error = Some(error);
+        let task = self.change(no)?;
+        task.error = Some(error);
+        task.is_uncertain = true;
         self.tell_of(no, EventKind::TaskUnknown, Some(&detail));
         Ok(())
     }
@@ -219,14 +226,20 @@ impl Turn<'_> {
         self.changes.queue.push(QueueMove::Leave { no });
         let task = self.change(no)?;
         task.lost += 1;
-        let (lost, takeover) = (task.lost, task.policy.takeover);
+        task.is_uncertain = true;
+        let (lost, takeover, guarantee) = (task.lost, task.policy.takeover, task.policy.guarantee);
         if takeover == Takeover::Unknown && !is_on(Mutant::RepeatsTheUnrepeatable) {
             let message = "its worker went away in the middle; nobody knows what it did";
             return self.unknown(no, TaskError::new("worker_lost", message));
         }
         if lost > TaskPolicy::LOST_MAX {
             let message = format!("its worker went away {lost} times in the middle of it");
-            self.change(no)?.error = Some(TaskError::new("worker_lost", &message));
+            let error = TaskError::new("worker_lost", &message);
+            // Nobody takes up what may go on without its workers any more.
+            if guarantee == Guarantee::G4 {
+                return self.unknown(no, error);
+            }
+            self.change(no)?.error = Some(error);
             return self.finish(no, TaskStatus::Failed, Some(&message));
         }
         self.queue_again(no, EventKind::TaskLost)
@@ -262,13 +275,6 @@ impl Turn<'_> {
         matches!(
             self.run.head.status,
             WorkflowStatus::Running | WorkflowStatus::Paused
-        )
-    }
-
-    const fn may_run(&self) -> bool {
-        matches!(
-            self.run.head.status,
-            WorkflowStatus::Pending | WorkflowStatus::Running | WorkflowStatus::Paused
         )
     }
 
@@ -353,7 +359,7 @@ impl Turn<'_> {
                 self.control(&Control::Start)
             }
             // What is being ended or undone already goes on.
-            WakeKind::WorkflowDeadline if self.may_run() => {
+            WakeKind::WorkflowDeadline if self.is_under_way() => {
                 let reason = "its deadline has passed".to_owned();
                 self.control(&Control::Cancel { reason })
             }
@@ -407,8 +413,8 @@ impl Turn<'_> {
 
     fn deadline_passed(&mut self, no: TaskNo) -> Result<(), Refusal> {
         let task = self.task(no)?;
-        let is_out =
-            matches!(task.status, TaskStatus::Running) && task.policy.takeover == Takeover::Unknown;
+        let is_running = task.status == TaskStatus::Running;
+        let is_out = is_running && task.policy.takeover == Takeover::Unknown;
         let error = TaskError::new("deadline", "the time for all attempts of the task is over");
         match task.status {
             TaskStatus::Queued | TaskStatus::Running => {
@@ -427,7 +433,9 @@ impl Turn<'_> {
             return self.unknown(no, error);
         }
         let detail = error.message.clone();
-        self.change(no)?.error = Some(error);
+        let task = self.change(no)?;
+        task.error = Some(error);
+        task.is_uncertain |= is_running;
         self.finish(no, TaskStatus::TimedOut, Some(&detail))
     }
 

@@ -320,7 +320,8 @@ impl Scene {
             |task: &Task| matches!(task.status, TaskStatus::Succeeded | TaskStatus::Skipped);
         let is_undoable = |task: &Task| {
             let ran_out = task.status == TaskStatus::TimedOut && task.attempt > 0;
-            task.undone_by.is_some() && (task.status == TaskStatus::Succeeded || ran_out)
+            let may_have = task.status == TaskStatus::Succeeded || ran_out || task.is_uncertain;
+            task.undone_by.is_some() && !is_open(task) && may_have
         };
         let counted = [
             own().count(),

@@ -444,6 +444,30 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!((found.status, found.error.map(|error| error.code)), (TaskStatus::Failed, Some("worker_lost".to_owned())));
     }
 
+    /// What may go on without its workers is unknown when it has lost them all.
+    async fn what_may_go_on_is_not_given_up(world) {
+        let mut first = unrepeatable("a");
+        first.work.policy.takeover = Takeover::Requeue;
+        let id = start(world, 1, sequence(vec![first])).await;
+        for number in 1..=TaskPolicy::LOST_MAX + 1 {
+            assert_eq!(task_status(world, id, "a").await, TaskStatus::Queued);
+            let driver = Driver::open(world, number).await;
+            driver.take().await;
+            world.tasks().close_lease(driver.lease).await.unwrap();
+        }
+        let found = task_record(world, id, "a").await.task;
+        assert_eq!((found.status, found.error.map(|error| error.code)), (TaskStatus::Unknown, Some("worker_lost".to_owned())));
+    }
+
+    /// A task without a child cannot wait for one: that is a failure, and what depends on it is skipped.
+    async fn a_task_without_a_child_cannot_wait(world) {
+        let id = start(world, 1, sequence(vec![retried("a", 5), task("b")])).await;
+        Driver::open(world, 1).await.run("a", Outcome::Waiting).await;
+        let found = task_record(world, id, "a").await.task;
+        assert_eq!((found.status, found.error.map(|error| error.code)), (TaskStatus::Failed, Some("cannot_wait".to_owned())));
+        assert_eq!((task_status(world, id, "b").await, status(world, id).await), (TaskStatus::Skipped, WorkflowStatus::Failed));
+    }
+
     /// Who is told to stop is who holds the task, and only for what shall be stopped.
     async fn only_the_holder_is_told_to_stop(world) {
         let ids = [start(world, 1, linear(&["a"])).await, start(world, 2, linear(&["b"])).await];

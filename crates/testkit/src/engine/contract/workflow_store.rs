@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use drover_domain::workflow::run::{Control, Decision, Outcome, TaskError};
+use drover_domain::workflow::run::{Control, Decision, Outcome, SIGNALS_MAX, TaskError};
 use drover_domain::workflow::{
     Definition, ExecutionMode, Executor, Kind, TaskId, TaskNo, TaskSpec, TaskStatus, Work,
     WorkflowId, WorkflowStatus,
@@ -290,6 +290,19 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(status(world, quick).await, WorkflowStatus::Succeeded);
     }
 
+    /// A workflow's time counts from its start, whoever starts it and however long that took.
+    async fn a_deadline_counts_from_the_start(world) {
+        let new = NewWorkflow { start_after: None, deadline: Some(HOUR), ..workflow(1, linear(&["a"])) };
+        let id = start_new(world, new).await;
+        assert_eq!(record(world, id).await.head.deadline, Some(HOUR));
+        assert_eq!(world.upkeep().wake_due(10).await.unwrap().next, None, "nothing is waited for");
+        control(world, id, Control::Start).await;
+        let next = world.upkeep().wake_due(10).await.unwrap().next.expect("the deadline is waited for");
+        assert!(next <= HOUR && next > HOUR / 2, "{next:?}");
+        let_time_pass(world, id).await;
+        assert_eq!(status(world, id).await, WorkflowStatus::Cancelled);
+    }
+
     /// A task runs only when everything it waits for has succeeded.
     async fn a_task_runs_when_all_before_it_succeeded(world) {
         let id = start(world, 1, diamond()).await;
@@ -537,6 +550,46 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(status(world, id).await, WorkflowStatus::Compensated);
     }
 
+    /// What an attempt may have done of which nobody knows is undone, however its task ends.
+    async fn what_may_have_happened_is_undone(world) {
+        let id = start(world, 1, sequence(vec![undoable("a"), task("b")])).await;
+        let lost = Driver::open(world, 1).await;
+        lost.take().await;
+        world.tasks().close_lease(lost.lease).await.unwrap();
+        let found = task_record(world, id, "a").await.task;
+        assert_eq!((found.status, found.is_uncertain), (TaskStatus::Queued, true));
+        assert_eq!(control(world, id, cancel("not needed")).await, WorkflowStatus::Compensating);
+        assert_eq!(task_status(world, id, "a").await, TaskStatus::Cancelled);
+        let driver = Driver::open(world, 2).await;
+        assert_eq!(driver.drain().await, ["undo/a"]);
+        assert_eq!(status(world, id).await, WorkflowStatus::Compensated);
+    }
+
+    /// What a person says did not happen is not undone; what was done without, because nobody knew, is.
+    async fn a_person_knows_whether_it_happened(world) {
+        let driver = Driver::open(world, 1).await;
+        let did_not = Decision::Failed { error: TaskError::new("looked", "it is not there") };
+        for (number, decision, expected) in [(1, did_not, WorkflowStatus::Cancelled), (2, Decision::Skip, WorkflowStatus::Compensating)] {
+            let task = ended(world, &driver, number, undoable("a"), unknown()).await;
+            assert!(task_record(world, task.workflow(), "a").await.task.is_uncertain);
+            assert_eq!(control(world, task.workflow(), cancel("not needed")).await, WorkflowStatus::Cancelling);
+            assert_eq!(decide(world, task, decision).await, expected);
+        }
+        assert_eq!(driver.drain().await, ["undo/a"]);
+    }
+
+    /// A success ends the uncertainty about what came before it.
+    async fn a_success_ends_the_uncertainty(world) {
+        let id = start(world, 1, sequence(vec![undoable("a"), task("b")])).await;
+        let lost = Driver::open(world, 1).await;
+        lost.take().await;
+        world.tasks().close_lease(lost.lease).await.unwrap();
+        let driver = Driver::open(world, 2).await;
+        driver.run("a", success("1")).await;
+        let found = record(world, id).await.head;
+        assert_eq!((task_record(world, id, "a").await.task.is_uncertain, found.undoable), (false, 1));
+    }
+
     /// When undoing fails a person must look, and may have it done again or left out.
     async fn a_person_decides_when_undoing_fails(world) {
         let id = start(world, 1, sequence(vec![undoable("a"), undoable("b"), task("bad")])).await;
@@ -715,6 +768,23 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         let id = start_new(world, new).await;
         assert_eq!(signal(world, id, "go", "1").await, WorkflowStatus::Pending);
         assert_eq!(control(world, id, Control::Start).await, WorkflowStatus::Succeeded);
+    }
+
+    /// No more signals are kept than may be, also where no task will ever take them.
+    async fn no_more_signals_are_kept_than_may_be(world) {
+        let id = start(world, 1, linear(&["a"])).await;
+        signal(world, id, "go", "null").await;
+        let mut kept = 1;
+        while kept < SIGNALS_MAX - 1 {
+            let more = kept.min(SIGNALS_MAX - 1 - kept);
+            world.side_door().copy_signals(id, more).await;
+            kept += more;
+        }
+        assert_eq!(signal(world, id, "go", "null").await, WorkflowStatus::Running);
+        let key = idempotency("scope", "key", 1);
+        is_refused(world.workflows().signal(id, &signal_name("go"), &json("1"), Some(&key)).await);
+        assert_eq!(Driver::open(world, 1).await.drain().await, ["a"]);
+        start_new(world, asked(2, "scope", "key", 2)).await;
     }
 
     /// A workflow that has ended takes no signal.

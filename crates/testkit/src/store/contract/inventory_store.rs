@@ -1,19 +1,16 @@
 //! What [`InventoryStore`](drover_ports::InventoryStore) promises.
 
-use std::time::Duration;
-
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, StatusChange};
 use drover_domain::fleet::{
     ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerStatus,
     VersionState,
 };
-use drover_domain::rollout::task::TaskEnd;
-use drover_domain::workflow::TaskStatus;
+use drover_domain::rollout::task::{EndStatus, TaskEnd};
 
 use super::ALL;
 use crate::store::fixtures::{
-    HOSTILE, at, event, fleet, new_server, observed, poll, version_change,
+    HOSTILE, Updater, at, event, fleet, new_server, observed, poll, version_change,
 };
 use crate::store::{World, fixtures};
 
@@ -260,11 +257,12 @@ contract! { $ inventory_store => inventory_store_contract for World;
         for round in 1..=5_u128 {
             let task = fixtures::task(round, &keys);
             world.tasks().start(&fixtures::updates(vec![task.clone()])).await.unwrap();
-            let (claim, _) = world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap().unwrap();
+            let worker = Updater::open(world.queue(), round).await;
+            let claim = worker.take().await;
             let changed = keys.iter().rev().map(|key| (*key, version_change("1.0", &round.to_string(), task.id)));
             let end = TaskEnd {
                 progress: 100,
-                status: TaskStatus::Succeeded,
+                status: EndStatus::Succeeded,
                 result: None,
                 error: None,
                 instances: Vec::new(),

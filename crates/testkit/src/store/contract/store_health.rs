@@ -1,10 +1,8 @@
 //! What [`StoreHealth`](drover_ports::StoreHealth) promises, and every port when the database is away.
 
-use std::time::Duration;
-
 use drover_domain::Key;
 use drover_domain::access::Role;
-use drover_ports::{ApplicationFilter, Fault, StoreError};
+use drover_ports::{ApplicationFilter, Claim, Fault, StoreError};
 
 use super::ALL;
 use crate::store::fixtures::{api_key, at, new_server, orchestrator, task, task_id, updates};
@@ -37,7 +35,7 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.orchestrators().scanned(&[orchestrator("a.yml", "1")], at(0)).await.err(),
             world.orchestrators().list(ALL).await.err(),
             world.tasks().start(&updates(vec![task(1, &[])])).await.err(),
-            world.tasks().claim("worker", Duration::from_secs(1)).await.err(),
+            world.tasks().begin(&Claim { task: task_id(1), attempt: 1 }, at(0)).await.err(),
             world.task_view().find(task_id(1)).await.err(),
             world.task_view().list(&[], ALL).await.err(),
             world.keys().find("1111111111111111").await.err(),

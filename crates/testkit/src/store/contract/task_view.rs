@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use drover_domain::rollout::task::RunProgress;
-use drover_domain::workflow::TaskStatus;
+use drover_domain::Timestamp;
+use drover_domain::rollout::task::{EndStatus, RunProgress, TaskEnd};
+use drover_domain::workflow::run::{Control, Decision, Outcome, TaskError};
+use drover_domain::workflow::{Json, TaskStatus};
 
 use super::{ALL, two_after};
-use crate::store::fixtures::{job_event, run, task, task_id, updates};
+use crate::store::fixtures::{Updater, at, job_event, run, task, task_id, updates};
 
 contract! { $ task_view => task_view_contract for crate::store::World;
     /// A task that is not there is absent, and has no events.
@@ -15,7 +17,7 @@ contract! { $ task_view => task_view_contract for crate::store::World;
         assert_eq!(world.task_view().events(task_id(404), ALL).await.unwrap(), None);
     }
 
-    /// Tasks go from new to old, page by page, each with its place in the queue.
+    /// Tasks go from new to old, page by page, each with its position.
     async fn tasks_go_from_new_to_old(world) {
         world.tasks().start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
         world.tasks().start(&updates(vec![task(3, &[])])).await.unwrap();
@@ -31,25 +33,116 @@ contract! { $ task_view => task_view_contract for crate::store::World;
         }
     }
 
-    /// The list has only tasks in the wanted statuses.
+    /// The list has only tasks in the wanted statuses, as the engine knows them.
     async fn the_list_is_narrowed_by_status(world) {
-        world.tasks().start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
-        world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap();
+        world.tasks().start(&updates(vec![task(1, &[]), task(2, &[]), task(3, &[])])).await.unwrap();
+        let worker = Updater::open(world.queue(), 1).await;
+        worker.take().await;
+        let done = worker.take().await;
+        worker.succeed(&done).await;
         let listed = async |statuses: &[TaskStatus]| {
             let page = world.task_view().list(statuses, ALL).await.unwrap();
             page.items.into_iter().map(|(_, task)| task.id).collect::<Vec<_>>()
         };
-        assert_eq!(listed(&[TaskStatus::Queued]).await, [task_id(2)]);
+        assert_eq!(listed(&[TaskStatus::Queued]).await, [task_id(3)]);
         assert_eq!(listed(&[TaskStatus::Running, TaskStatus::Failed]).await, [task_id(1)]);
-        assert_eq!(listed(&[TaskStatus::Running, TaskStatus::Queued]).await, [task_id(2), task_id(1)]);
-        assert_eq!(listed(&[TaskStatus::Succeeded]).await, []);
+        assert_eq!(listed(&[TaskStatus::Running, TaskStatus::Queued]).await, [task_id(3), task_id(1)]);
+        assert_eq!(listed(&[TaskStatus::Succeeded]).await, [task_id(2)]);
+        assert_eq!(listed(&[TaskStatus::Cancelled]).await, []);
+    }
+
+    /// A task stands where the engine says: queued, with a worker, given back, ended.
+    async fn a_task_stands_where_the_engine_says(world) {
+        world.tasks().start(&updates(vec![task(1, &[])])).await.unwrap();
+        let stands = async || {
+            let task = world.task_view().find(task_id(1)).await.unwrap().unwrap().task;
+            (task.status, task.attempt, task.started_at.is_some(), task.finished_at.is_some())
+        };
+        assert_eq!(stands().await, (TaskStatus::Queued, 0, false, false));
+        let worker = Updater::open(world.queue(), 1).await;
+        let first = worker.take().await;
+        assert_eq!(stands().await, (TaskStatus::Running, 1, true, false));
+        world.tasks().begin(&first, at(20)).await.unwrap();
+        worker.report(&first, Outcome::Released).await;
+        assert_eq!(stands().await, (TaskStatus::Queued, 1, true, false));
+        let second = worker.take().await;
+        assert_eq!(stands().await, (TaskStatus::Running, 2, true, false));
+        let told = RunProgress {
+            run: run(0, 1, &[]),
+            events: Vec::new(),
+            instances: Vec::new(),
+            progress: 50,
+            current: Some("Drain".to_owned()),
+        };
+        world.tasks().progress(&second, &told).await.unwrap();
+        let error = TaskError::new("gone", "the worker was not up to it");
+        worker.report(&second, Outcome::Failed { error, retryable: false }).await;
+        assert_eq!(stands().await, (TaskStatus::Failed, 2, true, true));
+        // The update itself had nothing to say.
+        let ended = world.task_view().find(task_id(1)).await.unwrap().unwrap().task;
+        assert_eq!(ended.error.as_deref(), Some("the worker was not up to it"));
+        assert_eq!((ended.current, ended.progress), (None, 50));
+    }
+
+    /// What nobody knows the end of has ended, until a person says how.
+    async fn what_nobody_knows_the_end_of_has_ended(world) {
+        world.tasks().start(&updates(vec![task(1, &[])])).await.unwrap();
+        let worker = Updater::open(world.queue(), 1).await;
+        let claim = worker.take().await;
+        let end = TaskEnd {
+            status: EndStatus::Unknown,
+            progress: 50,
+            result: None,
+            error: Some("the play's process is gone".to_owned()),
+            instances: Vec::new(),
+            versions: Vec::new(),
+            events: Vec::new(),
+        };
+        world.tasks().finish(&claim, &end, at(40)).await.unwrap();
+        let error = TaskError::new("update_unknown", "the play's process is gone");
+        worker.report(&claim, Outcome::Unknown { error }).await;
+        let shown = async || world.task_view().find(task_id(1)).await.unwrap().unwrap().task;
+        let unknown = shown().await;
+        assert_eq!((unknown.status, unknown.finished_at), (TaskStatus::Unknown, Some(at(40))));
+        assert_eq!(unknown.error, end.error);
+        let decision = Decision::Succeeded { result: Json::null() };
+        world.workflows().decide(task_id(1), &decision).await.unwrap();
+        let known = shown().await;
+        assert_eq!((known.status, known.error), (TaskStatus::Succeeded, None));
+        assert!(known.finished_at.is_some_and(|at| at > Timestamp::EPOCH));
+    }
+
+    /// A task that is called off before a worker had it is cancelled.
+    async fn a_waiting_task_that_is_called_off_is_cancelled(world) {
+        world.tasks().start(&updates(vec![task(1, &[])])).await.unwrap();
+        let cancel = Control::Cancel { reason: "not today".to_owned() };
+        world.workflows().control(task_id(1).workflow(), &cancel).await.unwrap();
+        let task = world.task_view().find(task_id(1)).await.unwrap().unwrap().task;
+        assert_eq!((task.status, task.started_at), (TaskStatus::Cancelled, None));
+        assert!(task.finished_at.is_some());
+        assert_eq!(Updater::open(world.queue(), 1).await.claim().await, None);
+    }
+
+    /// An update is removed with its workflow.
+    async fn an_update_is_removed_with_its_workflow(world) {
+        world.tasks().start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
+        let worker = Updater::open(world.queue(), 1).await;
+        let claim = worker.take().await;
+        world.tasks().plan(&claim, &[run(0, 1, &[])], &[]).await.unwrap();
+        worker.succeed(&claim).await;
+        while world.upkeep().prune(Duration::ZERO, 10).await.unwrap() == 0 {}
+        assert_eq!(world.task_view().find(task_id(1)).await.unwrap(), None);
+        assert_eq!(world.task_view().events(task_id(1), ALL).await.unwrap(), None);
+        let left = world.task_view().list(&[], ALL).await.unwrap().items;
+        assert_eq!(left.iter().map(|(_, task)| task.id).collect::<Vec<_>>(), [task_id(2)]);
     }
 
     /// Events go from old to new, page by page, and only those of the task.
     async fn events_go_from_old_to_new(world) {
         world.tasks().start(&updates(vec![task(1, &[]), task(2, &[])])).await.unwrap();
+        let worker = Updater::open(world.queue(), 1).await;
         for number in [1, 2] {
-            let (held, _) = world.tasks().claim("worker", Duration::from_mins(1)).await.unwrap().unwrap();
+            let held = worker.take().await;
             let planned = run(0, number, &[]);
             world.tasks().plan(&held, std::slice::from_ref(&planned), &[]).await.unwrap();
             assert_eq!(world.task_view().events(held.task, ALL).await.unwrap().unwrap().items, []);

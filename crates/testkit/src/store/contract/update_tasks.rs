@@ -1,29 +1,25 @@
 //! What [`UpdateTasks`](drover_ports::UpdateTasks) promises.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
+use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::fleet::{
     ApplicationKey, ChangeSource, ChangedBy, ObservedApplication, VersionChange,
 };
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskEnd, TaskId,
+    ArtifactUrl, EndStatus, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskEnd, TaskId,
     TaskInstance, TaskRun, UpdateMode, UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
-use drover_domain::{Key, Timestamp};
-use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError};
+use drover_domain::workflow::run::{Control, Outcome};
+use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError, UpdateWork};
 
 use super::ALL;
 use crate::store::World;
 use crate::store::fixtures::{
-    HOSTILE, at, event, fleet, host_stats, instance, job_event, run, task, task_id, updates,
-    version_change,
+    HOSTILE, Updater, at, event, fleet, host_stats, instance, job_event, run, task, task_id,
+    update, updates, version_change,
 };
-
-const LEASE: Duration = Duration::from_mins(1);
 
 async fn start(world: &World, tasks: Vec<UpdateTask>) {
     assert_eq!(
@@ -32,13 +28,13 @@ async fn start(world: &World, tasks: Vec<UpdateTask>) {
     );
 }
 
-async fn claim(world: &World, worker: &str, lease: Duration) -> (Claim, TaskDetail) {
-    world
-        .tasks()
-        .claim(worker, lease)
-        .await
-        .unwrap()
-        .expect("there is a task to claim")
+async fn take(world: &World) -> Claim {
+    Updater::open(world.queue(), 0).await.take().await
+}
+
+async fn begin(world: &World, claim: &Claim) -> UpdateWork {
+    let begun = world.tasks().begin(claim, at(20)).await.unwrap();
+    begun.expect("the task is an update")
 }
 
 async fn detail(world: &World, task: TaskId) -> TaskDetail {
@@ -62,7 +58,7 @@ fn keyed(tasks: Vec<UpdateTask>, scope: &str, key: &str, digest: u8) -> NewUpdat
     }
 }
 
-fn end(status: TaskStatus) -> TaskEnd {
+fn end(status: EndStatus) -> TaskEnd {
     TaskEnd {
         status,
         progress: 88,
@@ -108,7 +104,7 @@ async fn every_write_is_stale(world: &World, claim: &Claim) {
             ..instance(*application, 0)
         })
         .collect();
-    is_stale(&world.tasks().heartbeat(claim, LEASE).await);
+    is_stale(&world.tasks().begin(claim, at(1)).await.map(|_| ()));
     is_stale(
         &world
             .tasks()
@@ -126,10 +122,9 @@ async fn every_write_is_stale(world: &World, claim: &Claim) {
         instances: changed,
         versions,
         events: vec![event(None, None, "stale")],
-        ..end(TaskStatus::Failed)
+        ..end(EndStatus::Failed)
     };
     is_stale(&world.tasks().finish(claim, &end, at(99)).await);
-    is_stale(&world.tasks().release(claim).await);
     assert_eq!(detail(world, claim.task).await, before);
     let events = world.fleet().events(None, ALL).await.unwrap().items;
     assert!(
@@ -229,94 +224,80 @@ contract! { $ update_tasks => update_tasks_contract for World;
         assert_eq!(world.tasks().start(&fresh).await.unwrap(), Started::Created);
     }
 
-    /// An empty queue gives nothing.
-    async fn an_empty_queue_gives_nothing(world) {
-        assert_eq!(world.tasks().claim("worker", LEASE).await.unwrap(), None);
+    /// Whoever has a task in hand finds what there is to do; when work on it began is kept from the first
+    /// time on.
+    async fn work_begins_once(world) {
+        start(world, vec![task(1, &keys(2))]).await;
+        let worker = Updater::open(world.queue(), 1).await;
+        let first = worker.take().await;
+        let begun = begin(world, &first).await;
+        assert_eq!((begun.end, begun.is_called_off), (None, false));
+        assert_eq!(begun.detail, detail(world, first.task).await);
+        let task = &begun.detail.task;
+        assert_eq!((task.status, task.attempt, task.started_at), (TaskStatus::Running, 1, Some(at(20))));
+        worker.report(&first, Outcome::Released).await;
+        let second = worker.take().await;
+        let begun = world.tasks().begin(&second, at(90)).await.unwrap().unwrap();
+        assert_eq!((begun.detail.task.attempt, begun.detail.task.started_at), (2, Some(at(20))));
     }
 
-    /// The oldest task is taken first, counted and marked as running; the answer is what is stored.
-    async fn the_oldest_task_is_taken_first(world) {
-        start(world, vec![task(2, &keys(2)), task(1, &keys(1))]).await;
-        start(world, vec![task(3, &keys(1))]).await;
-        for number in [2, 1, 3] {
-            let (claim, claimed) = claim(world, "worker", LEASE).await;
-            assert_eq!((claim.task, claim.attempt, claim.worker.as_str()), (task_id(number), 1, "worker"));
-            assert_eq!((claimed.task.status, claimed.task.attempt), (TaskStatus::Running, 1));
-            assert!(claimed.task.started_at.is_some());
-            assert_eq!(detail(world, claim.task).await, claimed);
-        }
-        assert_eq!(world.tasks().claim("worker", LEASE).await.unwrap(), None);
+    /// A task of the engine that is no update is not there.
+    async fn what_is_no_update_is_absent(world) {
+        let workflow = update(task(1, &[]), &[]).workflow;
+        world.workflows().start(&[workflow]).await.unwrap();
+        let held = take(world).await;
+        assert_eq!(held.task, task_id(1));
+        assert_eq!(world.tasks().begin(&held, at(20)).await.unwrap(), None);
+        assert_eq!(world.task_view().find(held.task).await.unwrap(), None);
     }
 
-    /// Eight workers share a hundred tasks; none is claimed twice.
-    async fn no_task_is_claimed_twice(world) {
-        start(world, (1..=100).map(|number| task(number, &keys(1))).collect()).await;
-        let mut workers = tokio::task::JoinSet::new();
-        for number in 0..8 {
-            let world = world.clone();
-            workers.spawn(async move {
-                let mut claimed = Vec::new();
-                while let Some((claim, _)) = world.tasks().claim(&format!("worker {number}"), LEASE).await.unwrap() {
-                    claimed.push(claim.task);
-                }
-                claimed
-            });
-        }
-        let claimed: Vec<TaskId> = workers.join_all().await.into_iter().flatten().collect();
-        assert_eq!(claimed.len(), 100);
-        assert_eq!(claimed.iter().collect::<BTreeSet<_>>().len(), 100);
+    /// A worker hears at once that what it took is called off.
+    async fn what_is_called_off_says_so(world) {
+        start(world, vec![task(1, &keys(1))]).await;
+        let worker = Updater::open(world.queue(), 1).await;
+        let held = worker.take().await;
+        let cancel = Control::Cancel { reason: "not today".to_owned() };
+        world.workflows().control(held.task.workflow(), &cancel).await.unwrap();
+        assert!(begin(world, &held).await.is_called_off);
+        // Its play may go on without a worker: the next one is to stop it.
+        worker.leave().await;
+        let next = Updater::open(world.queue(), 2).await.take().await;
+        assert_eq!(next, Claim { task: held.task, attempt: 2 });
+        assert!(begin(world, &next).await.is_called_off);
     }
 
-    /// A lease that ran out lets another worker take over; the first start stays, and the old claim
-    /// is worth nothing: every write under it is refused and changes nothing.
-    async fn an_expired_lease_is_taken_over(world) {
+    /// Once somebody else has the task, the old claim is worth nothing: every write under it is refused
+    /// and changes nothing.
+    async fn an_old_attempt_is_stale(world) {
         let (_, applications) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
         start(world, vec![task(1, &applications)]).await;
-        let (old, first) = claim(world, "worker a", Duration::ZERO).await;
-        let (new, second) = claim(world, "worker b", LEASE).await;
-        assert_eq!((new.task, new.attempt, second.task.attempt), (old.task, 2, 2));
-        assert_eq!(second.task.started_at, first.task.started_at);
+        let gone = Updater::open(world.queue(), 1).await;
+        let old = gone.take().await;
+        gone.leave().await;
+        every_write_is_stale(world, &old).await;
+        let new = Updater::open(world.queue(), 2).await.take().await;
+        assert_eq!(new, Claim { task: old.task, attempt: 2 });
         let runs = [run(0, 1, &applications)];
         let instances: Vec<_> = applications.iter().map(|application| instance(*application, 0)).collect();
         world.tasks().plan(&new, &runs, &instances).await.unwrap();
         every_write_is_stale(world, &old).await;
-        world.tasks().heartbeat(&new, LEASE).await.unwrap();
-        assert_eq!(world.tasks().claim("worker c", LEASE).await.unwrap(), None);
-    }
-
-    /// A worker that takes its own task over again does not keep its old claim.
-    async fn an_old_attempt_of_the_same_worker_is_stale(world) {
-        start(world, vec![task(1, &keys(1))]).await;
-        let (old, _) = claim(world, "worker", Duration::ZERO).await;
-        let (new, _) = claim(world, "worker", LEASE).await;
-        every_write_is_stale(world, &old).await;
-        world.tasks().heartbeat(&new, LEASE).await.unwrap();
     }
 
     /// A claim somebody made up is refused.
     async fn a_made_up_claim_is_stale(world) {
-        start(world, vec![task(1, &keys(1))]).await;
-        let (real, _) = claim(world, "worker", LEASE).await;
-        every_write_is_stale(world, &Claim { worker: "another".to_owned(), ..real.clone() }).await;
-        every_write_is_stale(world, &Claim { attempt: 2, ..real.clone() }).await;
-        is_stale(&world.tasks().heartbeat(&Claim { task: task_id(404), ..real }, LEASE).await);
-    }
-
-    /// A heartbeat renews the lease from now on.
-    async fn a_heartbeat_renews_the_lease(world) {
-        start(world, vec![task(1, &keys(1))]).await;
-        let (held, _) = claim(world, "worker a", Duration::ZERO).await;
-        world.tasks().heartbeat(&held, LEASE).await.unwrap();
-        assert_eq!(world.tasks().claim("worker b", LEASE).await.unwrap(), None);
-        world.tasks().heartbeat(&held, Duration::ZERO).await.unwrap();
-        assert_eq!(claim(world, "worker b", LEASE).await.0.attempt, 2);
+        start(world, vec![task(1, &keys(1)), task(2, &keys(1))]).await;
+        let real = take(world).await;
+        every_write_is_stale(world, &Claim { attempt: 2, ..real }).await;
+        every_write_is_stale(world, &Claim { attempt: 0, ..real }).await;
+        every_write_is_stale(world, &Claim { task: task_id(2), attempt: 0 }).await;
+        is_stale(&world.tasks().begin(&Claim { task: task_id(404), ..real }, at(1)).await.map(|_| ()));
     }
 
     /// A plan is stored once and read equal; a second one changes nothing.
     async fn a_plan_is_stored_once(world) {
         let applications = keys(3);
         start(world, vec![task(1, &applications)]).await;
-        let (held, _) = claim(world, "worker", LEASE).await;
+        let held = take(world).await;
         let runs = vec![run(0, 10, &applications[..2]), run(1, 11, &applications[2..])];
         let mut instances: Vec<_> = [2, 0, 1].map(|place| instance(applications[place], u32::from(place == 2))).into();
         "odd".clone_into(&mut instances[1].batch);
@@ -332,7 +313,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
     async fn progress_is_stored(world) {
         let applications = keys(2);
         start(world, vec![task(1, &applications)]).await;
-        let (held, _) = claim(world, "worker", LEASE).await;
+        let held = take(world).await;
         let runs = [run(0, 10, &applications[..1]), run(1, 11, &applications[1..])];
         let instances: Vec<_> = applications.iter().map(|application| instance(*application, 0)).collect();
         world.tasks().plan(&held, &runs, &instances).await.unwrap();
@@ -371,7 +352,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
     /// Events that are already stored are ignored; those of another run are others.
     async fn stored_events_are_ignored(world) {
         start(world, vec![task(1, &keys(1))]).await;
-        let (held, _) = claim(world, "worker", LEASE).await;
+        let held = take(world).await;
         let runs = [run(0, 10, &keys(1)), run(1, 11, &[])];
         world.tasks().plan(&held, &runs, &[]).await.unwrap();
         for (run, sequences) in [(0, [0, 1]), (0, [1, 2]), (1, [0, 1])] {
@@ -384,11 +365,13 @@ contract! { $ update_tasks => update_tasks_contract for World;
         assert_eq!(places, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]);
     }
 
-    /// The end is one fact: status, instances, versions with their history, events; the claim is over.
-    async fn an_ended_task_is_over(world) {
+    /// The end is one fact: instances, versions with their history, events. It is there for the next
+    /// attempt to find, and holds against any other.
+    async fn an_end_is_one_fact_and_the_first_one_holds(world) {
         let (server, applications) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
         start(world, vec![task(1, &applications)]).await;
-        let (held, _) = claim(world, "worker", LEASE).await;
+        let worker = Updater::open(world.queue(), 1).await;
+        let held = worker.take().await;
         let instances: Vec<_> = applications.iter().map(|application| instance(*application, 0)).collect();
         world.tasks().plan(&held, &[run(0, 10, &applications)], &instances).await.unwrap();
         world.tasks().progress(&held, &progress(run(0, 10, &applications))).await.unwrap();
@@ -399,59 +382,74 @@ contract! { $ update_tasks => update_tasks_contract for World;
         };
         let change = version_change("1.0", "2.0", held.task);
         let told = event(Some(server.key), Some(applications[0]), "updated");
-        let end = TaskEnd {
+        let first = TaskEnd {
             error: Some(HOSTILE.to_owned()),
             instances: vec![done.clone()],
             versions: vec![(applications[0], change.clone()), (Key::new(404), change.clone())],
             events: vec![told.clone()],
-            ..end(TaskStatus::Failed)
+            ..end(EndStatus::Failed)
         };
-        world.tasks().finish(&held, &end, at(40)).await.unwrap();
+        world.tasks().finish(&held, &first, at(40)).await.unwrap();
+        let again = TaskEnd { result: None, error: None, progress: 1, ..first.clone() };
+        world.tasks().finish(&held, &TaskEnd { status: EndStatus::Succeeded, ..again.clone() }, at(41)).await.unwrap();
+        is_stale(&world.tasks().progress(&held, &progress(run(0, 10, &applications))).await);
+        worker.report(&held, Outcome::Released).await;
 
+        let next = worker.take().await;
+        let found = begin(world, &next).await;
+        assert_eq!((found.end, next.attempt), (Some(EndStatus::Failed), 2));
+        world.tasks().finish(&next, &again, at(42)).await.unwrap();
         let stored = detail(world, held.task).await;
-        assert_eq!((stored.task.status, stored.task.finished_at), (TaskStatus::Failed, Some(at(40))));
-        assert_eq!((stored.task.result, stored.task.error, stored.task.current), (end.result, end.error, None));
-        assert_eq!(stored.task.progress, end.progress);
+        assert_eq!(stored.task.status, TaskStatus::Running, "the engine has not heard of it");
+        assert_eq!((stored.task.result, stored.task.error, stored.task.current), (first.result, first.error, None));
+        assert_eq!(stored.task.progress, first.progress);
         assert_eq!(stored.instances, [done, instances[1].clone()]);
         let updated = world.fleet().application(applications[0]).await.unwrap().unwrap();
         assert_eq!(updated.observed.version, change.new);
         let history = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items;
-        assert_eq!(history[0].1, change);
+        assert_eq!((history.len(), &history[0].1), (2, &change));
         let untouched = world.fleet().application(applications[1]).await.unwrap().unwrap();
         assert_eq!(untouched.observed.version.version.as_deref(), Some("1.0"));
-        assert_eq!(world.fleet().events(None, ALL).await.unwrap().items[0].event, told);
-        every_write_is_stale(world, &held).await;
-        assert_eq!(world.tasks().claim("worker", LEASE).await.unwrap(), None);
+        let events = world.fleet().events(None, ALL).await.unwrap().items;
+        assert_eq!(events.iter().filter(|event| event.event == told).count(), 1);
+        worker.succeed(&next).await;
+        every_write_is_stale(world, &next).await;
     }
 
-    /// While a task runs, no other with one of its concurrency keys is taken; the next one is.
+    /// While a task runs, or waits for its next worker, no other with one of its concurrency keys is taken.
     async fn tasks_that_share_a_concurrency_key_run_one_after_the_other(world) {
-        let keyed = |number, names: &[&str]| UpdateTask {
-            concurrency_keys: names.iter().map(|key| (*key).to_owned()).collect(),
-            ..task(number, &keys(1))
-        };
-        let first = keyed(1, &["backend:1", "group:1"]);
-        let blocked = keyed(2, &["group:2", "backend:1"]);
-        let free = keyed(3, &["group:3"]);
-        start(world, vec![first.clone(), blocked.clone(), free.clone()]).await;
-        let (held, detail) = claim(world, "one", LEASE).await;
-        assert_eq!(detail.task.concurrency_keys, first.concurrency_keys);
-        let (other, _) = claim(world, "two", LEASE).await;
-        assert_eq!((held.task, other.task), (first.id, free.id));
-        assert_eq!(world.tasks().claim("three", LEASE).await.unwrap(), None);
-        world.tasks().finish(&held, &end(TaskStatus::Succeeded), at(40)).await.unwrap();
-        assert_eq!(claim(world, "three", LEASE).await.0.task, blocked.id);
+        let mut all = updates(Vec::new());
+        all.updates = vec![
+            update(task(1, &keys(1)), &["backend:1", "group:1"]),
+            update(task(2, &keys(1)), &["group:2", "backend:1"]),
+            update(task(3, &keys(1)), &["group:3"]),
+        ];
+        world.tasks().start(&all).await.unwrap();
+        let worker = Updater::open(world.queue(), 1).await;
+        let held = worker.take().await;
+        let other = Updater::open(world.queue(), 2).await;
+        assert_eq!((held.task, other.take().await.task), (task_id(1), task_id(3)));
+        assert_eq!(other.claim().await, None);
+        worker.report(&held, Outcome::Released).await;
+        assert_eq!(other.take().await, Claim { task: task_id(1), attempt: 2 });
+        assert_eq!(worker.claim().await, None);
+        other.succeed(&Claim { task: task_id(1), attempt: 2 }).await;
+        assert_eq!(worker.take().await.task, task_id(2));
     }
 
-    /// A change that polling saw while the task ran is the task's, and told once.
+    /// A change that polling saw since work on the task began is the task's, and told once; also where
+    /// another worker brought it to its end.
     async fn a_change_that_polling_saw_first_is_the_tasks(world) {
         let (server, applications) = fleet(world, "app01", &["jurws_1"]).await;
         start(world, vec![task(1, &applications)]).await;
-        let (held, _) = claim(world, "worker", LEASE).await;
-        // Later than any claim by the database's clock.
-        let seen_at = Timestamp::from_micros(i64::MAX / 2);
+        let first = Updater::open(world.queue(), 1).await;
+        let gone = first.take().await;
+        begin(world, &gone).await;
+        first.leave().await;
+        let held = Updater::open(world.queue(), 2).await.take().await;
+        world.tasks().begin(&held, at(60)).await.unwrap();
         let change = VersionChange {
-            changed_at: seen_at,
+            changed_at: at(20),
             changed_by: ChangedBy::Agent,
             source: ChangeSource::Polling,
             task: None,
@@ -472,7 +470,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
         world.inventory().store(&polled).await.unwrap();
         let before = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items.len();
         let mine = version_change("1.0", "2.0", held.task);
-        let end = TaskEnd { versions: vec![(applications[0], mine.clone())], ..end(TaskStatus::Succeeded) };
+        let end = TaskEnd { versions: vec![(applications[0], mine.clone())], ..end(EndStatus::Succeeded) };
         world.tasks().finish(&held, &end, at(40)).await.unwrap();
         let after = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items;
         assert_eq!((after.len(), &after[0].1), (before, &mine));
@@ -482,38 +480,13 @@ contract! { $ update_tasks => update_tasks_contract for World;
     async fn the_last_of_two_version_changes_holds(world) {
         let (_, applications) = fleet(world, "app01", &["jurws_1"]).await;
         start(world, vec![task(1, &applications)]).await;
-        let (held, _) = claim(world, "worker", LEASE).await;
+        let held = take(world).await;
         let change = |old, new| (applications[0], version_change(old, new, held.task));
         let versions = vec![change("1.0", "2.0"), change("2.0", "3.0")];
-        world.tasks().finish(&held, &TaskEnd { versions, ..end(TaskStatus::Succeeded) }, at(40)).await.unwrap();
+        world.tasks().finish(&held, &TaskEnd { versions, ..end(EndStatus::Succeeded) }, at(40)).await.unwrap();
         let updated = world.fleet().application(applications[0]).await.unwrap().unwrap();
         assert_eq!(updated.observed.version.version.as_deref(), Some("3.0"));
         let history = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items;
         assert_eq!([&history[0].1, &history[1].1], [&change("2.0", "3.0").1, &change("1.0", "2.0").1]);
-    }
-
-    /// A task that ended is never claimed again, whatever its end was.
-    async fn an_end_is_for_good(world) {
-        let ends = [TaskStatus::Succeeded, TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Unknown];
-        start(world, (1..=4).map(|number| task(number, &keys(1))).collect()).await;
-        for status in ends {
-            let (held, _) = claim(world, "worker", Duration::ZERO).await;
-            world.tasks().finish(&held, &end(status), at(40)).await.unwrap();
-            assert_eq!(detail(world, held.task).await.task.status, status);
-        }
-        assert_eq!(world.tasks().claim("worker", LEASE).await.unwrap(), None);
-    }
-
-    /// A task that was given back is taken at once and goes on with its runs.
-    async fn a_released_task_goes_on(world) {
-        start(world, vec![task(1, &keys(1)), task(2, &keys(1))]).await;
-        let (old, _) = claim(world, "worker a", LEASE).await;
-        let runs = [TaskRun { status: RunStatus::Running, ..run(0, 10, &keys(1)) }];
-        world.tasks().plan(&old, &runs, &[instance(Key::new(1), 0)]).await.unwrap();
-        world.tasks().release(&old).await.unwrap();
-        every_write_is_stale(world, &old).await;
-        let (new, found) = claim(world, "worker b", LEASE).await;
-        assert_eq!((new.task, new.attempt), (old.task, 2));
-        assert_eq!((found.runs.as_slice(), found.instances.len()), (runs.as_slice(), 1));
     }
 }

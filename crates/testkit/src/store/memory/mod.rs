@@ -31,8 +31,8 @@ use super::{SideDoor, World};
 
 /// A store that keeps everything in memory. Clones share it.
 ///
-/// Leases follow tokio's clock, so that a test with paused time decides when they run out. A task
-/// counts as first claimed when it was asked for. The engine's database time is the same clock.
+/// Leases follow tokio's clock, the engine's database time, so that a test with paused time decides when
+/// they run out.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,

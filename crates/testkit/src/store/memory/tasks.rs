@@ -1,54 +1,31 @@
-//! The queue of update tasks in memory.
-
-use std::time::Duration;
+//! Update tasks in memory.
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::ChangeSource;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::{
-    RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun, UpdateTask,
+    EndStatus, RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun,
+    UpdateTask,
 };
 use drover_domain::workflow::TaskStatus;
-use drover_ports::{Claim, NewUpdates, Started, StoreError, TaskView, UpdateTasks};
-use tokio::time::Instant;
+use drover_ports::{
+    Claim, NewUpdates, NewWorkflow, Started, StoreError, TaskView, UpdateTasks, UpdateWork,
+};
 
 use super::{MemoryStore, State, ascending, descending};
 
+/// What is the update's own; the engine knows where it stands.
 #[derive(Debug)]
 pub(super) struct StoredTask {
     detail: TaskDetail,
-    worker: Option<String>,
-    lease_until: Option<Instant>,
+    end: Option<EndStatus>,
     events: Vec<TaskEvent>,
 }
 
 impl StoredTask {
-    fn blocks(&self, other: &Self) -> bool {
-        let keys = &other.detail.task.concurrency_keys;
-        self.detail.task.status == TaskStatus::Running
-            && self
-                .detail
-                .task
-                .concurrency_keys
-                .iter()
-                .any(|key| keys.contains(key))
-    }
-
-    fn is_claimable(&self, now: Instant) -> bool {
-        match self.detail.task.status {
-            TaskStatus::Queued => true,
-            TaskStatus::Running => self.lease_until.is_none_or(|until| until <= now),
-            TaskStatus::Pending
-            | TaskStatus::Retrying
-            | TaskStatus::Waiting
-            | TaskStatus::Succeeded
-            | TaskStatus::Failed
-            | TaskStatus::TimedOut
-            | TaskStatus::Cancelled
-            | TaskStatus::Skipped
-            | TaskStatus::Unknown => false,
-        }
+    const fn id(&self) -> TaskId {
+        self.detail.task.id
     }
 
     fn change_instances(&mut self, changed: &[TaskInstance]) {
@@ -68,34 +45,49 @@ impl StoredTask {
     }
 }
 
+fn stale(claim: &Claim) -> StoreError {
+    StoreError::Stale {
+        what: "update task",
+        name: claim.task.to_string(),
+        attempt: claim.attempt,
+    }
+}
+
 impl State {
+    /// The task while the claim is held.
     fn held(&mut self, claim: &Claim) -> Result<&mut StoredTask, StoreError> {
-        let task = self.tasks.values_mut().find(|stored| {
-            let task = &stored.detail.task;
-            task.id == claim.task
-                && task.attempt == claim.attempt
-                && task.status == TaskStatus::Running
-                && stored.worker.as_ref() == Some(&claim.worker)
-        });
-        task.ok_or_else(|| StoreError::Stale {
-            what: "update task",
-            name: claim.task.to_string(),
-            attempt: claim.attempt,
-        })
+        self.engine
+            .is_called_off(claim.task, claim.attempt)
+            .ok_or_else(|| stale(claim))?;
+        let task = self
+            .tasks
+            .values_mut()
+            .find(|stored| stored.id() == claim.task);
+        task.ok_or_else(|| stale(claim))
     }
 
     fn task(&self, task: TaskId) -> Option<&StoredTask> {
-        self.tasks
-            .values()
-            .find(|stored| stored.detail.task.id == task)
+        self.tasks.values().find(|stored| stored.id() == task)
+    }
+
+    fn shown(&self, stored: &StoredTask) -> Option<UpdateTask> {
+        let standing = self.engine.standing(stored.id())?;
+        Some(stored.detail.task.clone().standing(standing))
+    }
+
+    fn detail(&self, task: TaskId) -> Option<TaskDetail> {
+        let stored = self.task(task)?;
+        Some(TaskDetail {
+            task: self.shown(stored)?,
+            ..stored.detail.clone()
+        })
     }
 }
 
 #[async_trait]
 impl UpdateTasks for MemoryStore {
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
-        let mut state = self.state("queue update tasks")?;
-        let ids: Vec<TaskId> = updates.tasks.iter().map(|task| task.id).collect();
+        let mut state = self.state("start updates")?;
         let key = updates
             .idempotency
             .as_ref()
@@ -110,78 +102,53 @@ impl UpdateTasks for MemoryStore {
             }
             return Ok(Started::Replayed(tasks.clone()));
         }
-        if ids.iter().any(|id| state.task(*id).is_some()) {
-            let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            return Err(StoreError::AlreadyExists {
-                what: "update task",
-                name: names.join(", "),
-            });
-        }
+        let workflows: Vec<NewWorkflow> = updates
+            .updates
+            .iter()
+            .map(|update| update.workflow.clone())
+            .collect();
+        state.engine.start_updates(&workflows)?;
         if let Some((idempotency, key)) = updates.idempotency.as_ref().zip(key) {
-            state
-                .idempotency
-                .insert(key, (idempotency.digest.clone(), ids));
+            let ids = updates.updates.iter().map(|update| update.task.id);
+            let first = (idempotency.digest.clone(), ids.collect());
+            state.idempotency.insert(key, first);
         }
-        for task in &updates.tasks {
+        for update in &updates.updates {
             let position = state.draw_key();
             let detail = TaskDetail {
-                task: task.clone(),
+                task: update.task.clone(),
                 runs: Vec::new(),
                 instances: Vec::new(),
             };
-            state.tasks.insert(
-                position,
-                StoredTask {
-                    detail,
-                    worker: None,
-                    lease_until: None,
-                    events: Vec::new(),
-                },
-            );
+            let stored = StoredTask {
+                detail,
+                end: None,
+                events: Vec::new(),
+            };
+            state.tasks.insert(position, stored);
         }
         state.record(&updates.events);
         Ok(Started::Created)
     }
 
-    async fn claim(
-        &self,
-        worker: &str,
-        lease: Duration,
-    ) -> Result<Option<(Claim, TaskDetail)>, StoreError> {
-        let mut state = self.state("claim an update task")?;
-        let now = Instant::now();
-        let claimable = state
-            .tasks
-            .iter()
-            .filter(|(_, stored)| stored.is_claimable(now))
-            .find(|(position, stored)| {
-                !state
-                    .tasks
-                    .iter()
-                    .any(|(other, running)| other != *position && running.blocks(stored))
-            })
-            .map(|(position, _)| *position);
-        let Some(stored) = claimable.and_then(|position| state.tasks.get_mut(&position)) else {
+    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError> {
+        let mut state = self.state("begin with an update task")?;
+        let is_called_off = state
+            .engine
+            .is_called_off(claim.task, claim.attempt)
+            .ok_or_else(|| stale(claim))?;
+        if state.task(claim.task).is_none() {
             return Ok(None);
-        };
+        }
+        let stored = state.held(claim)?;
         let task = &mut stored.detail.task;
-        task.status = TaskStatus::Running;
-        task.attempt += 1;
-        task.started_at = task.started_at.or(Some(task.created_at));
-        stored.worker = Some(worker.to_owned());
-        stored.lease_until = Some(now + lease);
-        let claim = Claim {
-            task: task.id,
-            attempt: task.attempt,
-            worker: worker.to_owned(),
-        };
-        Ok(Some((claim, stored.detail.clone())))
-    }
-
-    async fn heartbeat(&self, claim: &Claim, lease: Duration) -> Result<(), StoreError> {
-        let mut state = self.state("renew the lease of an update task")?;
-        state.held(claim)?.lease_until = Some(Instant::now() + lease);
-        Ok(())
+        task.started_at = task.started_at.or(Some(at));
+        let end = stored.end;
+        Ok(state.detail(claim.task).map(|detail| UpdateWork {
+            detail,
+            end,
+            is_called_off,
+        }))
     }
 
     async fn plan(
@@ -201,9 +168,11 @@ impl UpdateTasks for MemoryStore {
 
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
         let mut state = self.state("store the progress of an update task")?;
-        state.held(claim)?;
         let mut position = state.last_key;
         let stored = state.held(claim)?;
+        if stored.end.is_some() {
+            return Err(stale(claim));
+        }
         stored.detail.task.progress = progress.progress;
         stored.detail.task.current.clone_from(&progress.current);
         if let Some(run) = stored
@@ -239,16 +208,17 @@ impl UpdateTasks for MemoryStore {
     async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
         let mut state = self.state("end an update task")?;
         let stored = state.held(claim)?;
+        if stored.end.is_some() {
+            return Ok(());
+        }
+        stored.end = Some(end.status);
         let task = &mut stored.detail.task;
-        task.status = end.status;
         task.result.clone_from(&end.result);
         task.error.clone_from(&end.error);
         task.finished_at = Some(at);
         task.progress = end.progress;
-        let started_at = task.started_at;
         task.current = None;
-        stored.worker = None;
-        stored.lease_until = None;
+        let began_at = task.started_at;
         stored.change_instances(&end.instances);
         for (application, change) in &end.versions {
             if let Some(stored) = state.applications.get_mut(&application.get()) {
@@ -256,7 +226,7 @@ impl UpdateTasks for MemoryStore {
                 state.versions.retain(|_, (of, known)| {
                     *of != *application
                         || known.source != ChangeSource::Polling
-                        || Some(known.changed_at) < started_at
+                        || Some(known.changed_at) < began_at
                         || known.new.version != change.new.version
                 });
                 state.record_version(*application, change);
@@ -265,23 +235,12 @@ impl UpdateTasks for MemoryStore {
         state.record(&end.events);
         Ok(())
     }
-
-    async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        let mut state = self.state("give an update task back")?;
-        let stored = state.held(claim)?;
-        stored.worker = None;
-        stored.lease_until = None;
-        Ok(())
-    }
 }
 
 #[async_trait]
 impl TaskView for MemoryStore {
     async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
-        Ok(self
-            .state("find an update task")?
-            .task(task)
-            .map(|stored| stored.detail.clone()))
+        Ok(self.state("find an update task")?.detail(task))
     }
 
     async fn list(
@@ -290,13 +249,12 @@ impl TaskView for MemoryStore {
         page: PageRequest,
     ) -> Result<Page<(i64, UpdateTask)>, StoreError> {
         let state = self.state("list update tasks")?;
-        let wanted = state.tasks.iter().filter(|(_, stored)| {
-            statuses.is_empty() || statuses.contains(&stored.detail.task.status)
-        });
-        Ok(descending(
-            wanted.map(|(position, stored)| (*position, stored.detail.task.clone())),
-            page,
-        ))
+        let shown = state
+            .tasks
+            .iter()
+            .filter_map(|(position, stored)| Some((*position, state.shown(stored)?)))
+            .filter(|(_, task)| statuses.is_empty() || statuses.contains(&task.status));
+        Ok(descending(shown, page))
     }
 
     async fn events(
@@ -305,7 +263,10 @@ impl TaskView for MemoryStore {
         page: PageRequest,
     ) -> Result<Option<Page<TaskEvent>>, StoreError> {
         let state = self.state("list the events of an update task")?;
-        let Some(stored) = state.task(task) else {
+        let Some(stored) = state
+            .task(task)
+            .filter(|stored| state.engine.standing(stored.id()).is_some())
+        else {
             return Ok(None);
         };
         let events = stored

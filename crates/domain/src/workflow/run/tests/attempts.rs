@@ -212,6 +212,20 @@ fn a_task_that_loses_every_worker_is_given_up() {
 }
 
 #[test]
+fn what_may_go_on_without_its_workers_is_unknown_when_it_has_lost_them_all() {
+    let mut scene = Scene::dag(vec![task("a").adopted()]);
+    for _ in 0..=TaskPolicy::LOST_MAX {
+        assert_eq!(scene.states(), "running: a queued");
+        scene.claim("a");
+        scene.does(scene.lost("a"));
+    }
+    assert_eq!(scene.states(), "running: a unknown");
+    let message = "its worker went away 11 times in the middle of it";
+    let error = TaskError::new("worker_lost", message);
+    assert_eq!(scene.at("a").error, Some(error));
+}
+
+#[test]
 fn a_task_given_back_waits_again_at_once() {
     let mut scene = Scene::dag(vec![task("a")]);
     let changes = scene.run("a", Outcome::Released);

@@ -43,9 +43,23 @@ fn a_deadline_calls_a_run_off() {
         Some("its deadline has passed")
     );
     assert!(scene.due(WakeKind::WorkflowDeadline).is_empty());
-    let (scene, changes) = Scene::of(&definition, Some(seconds(5)), minute, None);
-    let deadline = changes.wakes[0];
-    assert_eq!(deadline.at, scene.now.after(seconds(65)));
+}
+
+#[test]
+fn a_deadline_counts_from_the_start() {
+    let definition = Definition::new(ExecutionMode::Dag, vec![task("a").0]).unwrap();
+    for start_after in [None, Some(seconds(5))] {
+        let (mut scene, changes) = Scene::of(&definition, start_after, Some(seconds(60)), None);
+        let is_start = |wake: &Wake| wake.kind == WakeKind::Start;
+        assert!(changes.wakes.iter().all(is_start), "{start_after:?}");
+        scene.passes(seconds(600));
+        assert!(scene.due(WakeKind::WorkflowDeadline).is_empty());
+        let changes = scene.control(Control::Start);
+        let (at, kind) = (scene.now.after(seconds(60)), WakeKind::WorkflowDeadline);
+        assert_eq!(changes.wakes, [Wake { at, kind }]);
+        scene.wake(&changes);
+        assert_eq!(scene.run.head.status, WorkflowStatus::Cancelled);
+    }
 }
 
 #[test]
@@ -173,7 +187,7 @@ fn what_was_asked_to_stop_may_end_in_any_way_and_is_not_tried_again() {
         (Outcome::TimedOut, "cancelled: a timed_out, b cancelled"),
         (Outcome::Cancelled, "cancelled: a cancelled, b cancelled"),
         (Outcome::Released, "cancelled: a cancelled, b cancelled"),
-        (Outcome::Waiting, "cancelled: a cancelled, b cancelled"),
+        (Outcome::Waiting, "cancelled: a failed, b cancelled"),
         (unknown(), "cancelling: a unknown, b cancelled"),
     ] {
         let mut scene = Scene::dag(vec![task("a").retried(5), task("b").after(&["a"])]);

@@ -62,6 +62,7 @@ fn only_what_may_have_had_an_effect_is_undone() {
     let no = scene.no("never-started");
     scene.due(WakeKind::TaskDeadline { no });
     assert_eq!(scene.run.head.undoable, 2);
+    assert!(!scene.at("decided").is_uncertain);
     scene.succeed(&["undo/timed-out", "undo/succeeded"]);
     assert_eq!(
         scene.states(),
@@ -70,6 +71,98 @@ fn only_what_may_have_had_an_effect_is_undone() {
          undo/timed-out succeeded, undo/failed pending, undo/skipped pending, \
          undo/never-started pending, undo/decided pending"
     );
+}
+
+#[test]
+fn what_may_have_had_its_effect_in_an_earlier_attempt_is_undone_however_it_ends() {
+    type Arrange = fn(&mut Scene);
+    let lost: Arrange = |scene| {
+        scene.claim("a");
+        scene.does(scene.lost("a"));
+    };
+    let timed_out: Arrange = |scene| {
+        let changes = scene.run("a", Outcome::TimedOut);
+        scene.wake(&changes);
+    };
+    let ends: [(&str, Arrange); 4] = [
+        ("cancelled", |scene| {
+            scene.cancel();
+        }),
+        ("cancelled", |scene| {
+            scene.run("a", Outcome::Cancelled);
+        }),
+        ("failed", |scene| {
+            let (error, retryable) = (boom("boom"), false);
+            scene.run("a", Outcome::Failed { error, retryable });
+        }),
+        ("skipped", |scene| {
+            scene.decide("a", Decision::Skip);
+        }),
+    ];
+    for before in [lost, timed_out] {
+        for (expected, end) in &ends {
+            let mut scene = Scene::dag(vec![task("a").undone().retried(5), task("x")]);
+            before(&mut scene);
+            assert!(scene.at("a").is_uncertain);
+            end(&mut scene);
+            if scene.run.head.status == WorkflowStatus::Running {
+                scene.run("x", failed());
+            }
+            assert_eq!(scene.at("a").status.as_str(), *expected);
+            assert_eq!(scene.run.head.undoable, 1, "{expected}");
+            scene.succeed(&["undo/a"]);
+            assert_eq!(scene.run.head.status, WorkflowStatus::Compensated);
+        }
+    }
+}
+
+#[test]
+fn what_nobody_knew_is_undone_unless_a_person_says_that_it_did_not_happen() {
+    let error = || boom("looked");
+    for (decision, expected) in [
+        (Decision::Skip, "compensating"),
+        (Decision::Failed { error: error() }, "cancelled"),
+    ] {
+        let mut scene = Scene::dag(vec![task("a").undone()]);
+        scene.run("a", unknown());
+        scene.cancel();
+        scene.decide("a", decision);
+        assert_eq!(scene.run.head.status.as_str(), expected);
+    }
+    // Doing it again does not say what the first attempt did.
+    let mut scene = Scene::dag(vec![task("a").undone(), task("x")]);
+    scene.run("a", unknown());
+    scene.decide("a", Decision::Retry);
+    scene.run("a", failed());
+    scene.run("x", failed());
+    assert_eq!(scene.at("undo/a").status, TaskStatus::Queued);
+}
+
+#[test]
+fn what_runs_when_its_time_is_up_may_have_had_its_effect() {
+    let mut scene = Scene::dag(vec![task("a").undone().within(seconds(60)), task("x")]);
+    scene.claim("a");
+    scene.passes(seconds(60));
+    let no = scene.no("a");
+    scene.due(WakeKind::TaskDeadline { no });
+    assert!(scene.at("a").is_uncertain);
+    let mut scene = Scene::dag(vec![task("a").undone().within(seconds(60)), task("x")]);
+    scene.passes(seconds(60));
+    scene.due(WakeKind::TaskDeadline { no });
+    assert!(!scene.at("a").is_uncertain, "nobody had taken it");
+}
+
+#[test]
+fn a_success_ends_the_uncertainty() {
+    let mut scene = Scene::dag(vec![task("a").undone(), task("b")]);
+    scene.claim("a");
+    scene.does(scene.lost("a"));
+    scene.succeed(&["a"]);
+    assert!(!scene.at("a").is_uncertain);
+    assert_eq!(scene.run.head.undoable, 1);
+    // What was given back has done nothing.
+    scene.run("b", Outcome::Released);
+    assert!(!scene.at("b").is_uncertain);
 }
 
 #[test]

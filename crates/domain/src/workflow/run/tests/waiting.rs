@@ -118,6 +118,37 @@ fn a_wait_that_was_done_again_has_its_own_end() {
     assert_eq!(told(&scene.wake(&second))[0], "task_timed_out 1");
 }
 
+#[test]
+fn no_more_signals_are_kept_than_may_be() {
+    let mut scene = Scene::dag(vec![
+        task("z"),
+        task("a").awaits("go", None).after(&["z"]),
+        task("b").awaits("now", None),
+    ]);
+    for position in 0..i64::try_from(SIGNALS_MAX).unwrap() {
+        scene.run.signals.push(StoredSignal {
+            position,
+            name: SignalName::parse("go").unwrap(),
+            payload: Json::null(),
+        });
+    }
+    let refusal = "the workflow keeps 1000 signals that no task has taken; it keeps no more";
+    assert_eq!(scene.refuses(signal("go", "1")), refusal);
+    // Somebody waits for this one.
+    scene.signal("now", "1");
+    scene.succeed(&["z"]);
+    assert_eq!(scene.run.head.status, WorkflowStatus::Succeeded);
+}
+
+#[test]
+fn only_a_task_with_a_child_can_wait() {
+    let mut scene = Scene::dag(vec![task("a").retried(5), task("b").after(&["a"])]);
+    scene.run("a", Outcome::Waiting);
+    assert_eq!(scene.states(), "failed: a failed, b skipped");
+    let error = scene.at("a").error.as_ref();
+    assert_eq!(error.map(|error| error.code.as_str()), Some("cannot_wait"));
+}
+
 fn with_child() -> Scene {
     let mut scene = Scene::dag(vec![task("a").starts_child(), task("b").after(&["a"])]);
     scene.claim("a");

@@ -7,6 +7,7 @@ mod registry;
 mod runs;
 mod side_door;
 mod stored;
+mod updates;
 mod upkeep;
 mod view;
 
@@ -184,10 +185,7 @@ impl Engine {
         let batch = self.draw();
         let tasks = self.workflows.get(&id).map(|stored| &stored.run.tasks);
         for (index, event) in (0..).zip(&changes.events) {
-            let position = EventPosition {
-                batch,
-                index,
-            };
+            let position = EventPosition { batch, index };
             let key = event.task.and_then(|no| Some(tasks?.get(&no)?.key.clone()));
             let event = WorkflowEvent {
                 position,

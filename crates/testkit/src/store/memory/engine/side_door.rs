@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::workflow::run::Changes;
+use drover_domain::workflow::run::{Changes, StoredSignal};
 use drover_domain::workflow::{EventKind, NewWorkflowEvent, WorkflowId};
 
 use crate::engine::{EngineSideDoor, EngineWorld};
@@ -37,6 +37,18 @@ impl EngineSideDoor for MemoryStore {
         let stored = engine.workflows.get_mut(&workflow);
         let stored = stored.expect("the workflow is stored");
         stored.finished_at = stored.finished_at.map(|at| at.before(by));
+    }
+
+    async fn copy_signals(&self, workflow: WorkflowId, count: usize) {
+        let engine = &mut self.unguarded().engine;
+        let stored = engine.workflows.get_mut(&workflow);
+        let kept = &mut stored.expect("the workflow is stored").run.signals;
+        let copies: Vec<_> = kept.iter().take(count).cloned().collect();
+        for copy in copies {
+            engine.last += 1;
+            let position = engine.last;
+            kept.push(StoredSignal { position, ..copy });
+        }
     }
 
     // One writer at a time: nothing can be written while another transaction is open.

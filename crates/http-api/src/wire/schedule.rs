@@ -1,0 +1,132 @@
+//! Schedules: definitions that are started again and again.
+
+use drover_domain::workflow::{self, Cron, CronError, DefinitionName, Json, MissedRuns as Missed};
+use drover_usecases::Schedules;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::document::Document;
+use super::schema::{self, Instant};
+use super::word::MissedRuns;
+use super::work::definition_and_version;
+use crate::body::{Fields, Flaw, ReadBody, boolean, document, text};
+
+/// A schedule to keep, but for its name.
+#[derive(Debug)]
+pub(crate) struct NewSchedule {
+    pub(crate) definition: DefinitionName,
+    pub(crate) version: Option<u32>,
+    pub(crate) input: Json,
+    pub(crate) cron: Cron,
+    pub(crate) missed: Missed,
+    pub(crate) is_paused: bool,
+}
+
+impl ReadBody for NewSchedule {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let (definition, version) = definition_and_version(fields, "definition");
+        let input = fields.optional("input", document);
+        let line = fields.required("cron", text(|line| Ok(line.to_owned())));
+        let zone = fields.optional("time_zone", text(|zone| Ok(zone.to_owned())));
+        let missed = fields.optional(
+            "missed_runs",
+            text(|word| {
+                Missed::parse(word)
+                    .ok_or_else(|| Flaw::new("invalid", "must be one of skip, run_once"))
+            }),
+        );
+        let is_paused = fields.optional("paused", boolean);
+        let cron = match Cron::parse(&line?, zone?.as_deref().unwrap_or("UTC")) {
+            Ok(cron) => cron,
+            Err(error) => {
+                let field = match &error {
+                    CronError::Pattern { .. } | CronError::Never { .. } => "cron",
+                    CronError::Zone { .. } => "time_zone",
+                };
+                fields.complain(field, Flaw::invalid(error));
+                return None;
+            }
+        };
+        Some(Self {
+            definition: definition?,
+            version: version?,
+            input: input?.unwrap_or_default(),
+            cron,
+            missed: missed?.unwrap_or(Missed::Skip),
+            is_paused: is_paused?.unwrap_or(false),
+        })
+    }
+}
+
+/// A schedule to keep, in place of the one with its name.
+#[derive(ToSchema)]
+#[schema(as = NewSchedule)]
+#[expect(dead_code, reason = "describes what `NewSchedule` reads")]
+pub(crate) struct NewScheduleShape {
+    #[schema(schema_with = schema::definition_name)]
+    definition: String,
+    /// The newest one of each time when it is not given.
+    #[schema(minimum = 1)]
+    version: Option<u32>,
+    /// The input of each run; at most 256 KiB as JSON.
+    #[schema(value_type = Document, required = false)]
+    input: Option<Document>,
+    /// When, as in a crontab: minute, hour, day of month, month, day of week.
+    #[schema(min_length = 9, max_length = 256, example = "30 4 * * 1-5")]
+    cron: String,
+    /// A time zone of the IANA database.
+    #[schema(default = "UTC", example = "Europe/Berlin")]
+    time_zone: Option<String>,
+    /// What happens to moments that pass while nobody is there: left out, or one run for all.
+    #[schema(inline, default = "skip")]
+    missed_runs: Option<MissedRuns>,
+    /// Whether it is left alone at first.
+    #[schema(default = false)]
+    paused: Option<bool>,
+}
+
+/// A definition that is started again and again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Schedule {
+    /// Its name.
+    name: String,
+    /// What is started.
+    definition: String,
+    /// Which version; null is the newest one of each time.
+    version: Option<u32>,
+    /// The input of each run.
+    input: Document,
+    /// When.
+    cron: String,
+    /// The time zone of `cron`.
+    time_zone: String,
+    missed_runs: MissedRuns,
+    /// Whether it is left alone.
+    paused: bool,
+    /// The next moments; none while it is paused.
+    #[schema(max_items = 5)]
+    next_at: Vec<Instant>,
+}
+
+impl From<workflow::Schedule> for Schedule {
+    fn from(schedule: workflow::Schedule) -> Self {
+        let next_at = Schedules::moments(&schedule);
+        Self {
+            name: schedule.name.to_string(),
+            definition: schedule.definition.to_string(),
+            version: schedule.version,
+            input: schedule.input.into(),
+            cron: schedule.cron.line().to_owned(),
+            time_zone: schedule.cron.zone().to_owned(),
+            missed_runs: schedule.missed.into(),
+            paused: schedule.is_paused,
+            next_at: next_at.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<(i64, workflow::Schedule)> for Schedule {
+    fn from((_, schedule): (i64, workflow::Schedule)) -> Self {
+        schedule.into()
+    }
+}

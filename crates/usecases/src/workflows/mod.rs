@@ -1,0 +1,21 @@
+//! Wishes about workflows: starting and steering them, and what is kept around them.
+
+mod definitions;
+mod events;
+mod kinds;
+mod order;
+mod queues;
+mod remote;
+mod schedules;
+mod start;
+mod steer;
+
+pub use definitions::{DefineError, Defined, Definitions};
+pub use events::EventFeed;
+pub use kinds::{KindSpec, Kinds, PayloadCheck, PayloadProblem, Performer};
+pub use order::{KindList, OrderError, OrderPlace, TaskOrder, WorkOrder};
+pub use queues::Queues;
+pub use remote::{ClaimOrder, Claimed, RemoteWorkers};
+pub use schedules::{ScheduleError, ScheduleOrder, Schedules};
+pub use start::{StartError, StartWhen, WorkflowDetail, WorkflowOrder, WorkflowSource, Workflows};
+pub use steer::Redriven;

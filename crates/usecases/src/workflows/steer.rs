@@ -1,0 +1,133 @@
+//! What people do to workflows and tasks once they are there.
+
+use drover_domain::rollout::task::Origin;
+use drover_domain::workflow::run::{Control, Decision};
+use drover_domain::workflow::{Json, SignalName, TaskId, WorkflowId, WorkflowStatus};
+use drover_ports::{DeadLetterFilter, Idempotency, StoreError};
+
+use super::start::Workflows;
+
+/// What came of doing dead letters again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redriven {
+    /// These tasks are queued again.
+    Tasks(Vec<TaskId>),
+    /// The one task that was named does not exist.
+    NoSuchTask,
+    /// The one task that was named is no dead letter, or its workflow does not allow it any more.
+    NotAllowed,
+}
+
+impl Workflows {
+    /// The most dead letters that are done again by one wish.
+    pub const REDRIVE_MAX: u32 = 1_000;
+
+    /// Starts, pauses, resumes or cancels a workflow; its status afterwards, or `None` if there is no
+    /// such workflow.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when its state does not allow it, and then nothing changed;
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn control(
+        &self,
+        workflow: WorkflowId,
+        control: &Control,
+        origin: &Origin,
+    ) -> Result<Option<WorkflowStatus>, StoreError> {
+        let status = self.store.control(workflow, control).await?;
+        if let Some(status) = status {
+            let wish = match control {
+                Control::Start => "start",
+                Control::Pause => "pause",
+                Control::Resume => "resume",
+                Control::Cancel { .. } => "cancel",
+            };
+            told(origin, wish, workflow, status);
+        }
+        Ok(status)
+    }
+
+    /// Decides about a task; the workflow's status afterwards, or `None` if there is no such task.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when its state does not allow it, and then nothing changed;
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn decide(
+        &self,
+        task: TaskId,
+        decision: &Decision,
+        origin: &Origin,
+    ) -> Result<Option<WorkflowStatus>, StoreError> {
+        let status = self.store.decide(task, decision).await?;
+        if let Some(status) = status {
+            let wish = match decision {
+                Decision::Retry => "retry the task",
+                Decision::Skip => "skip the task",
+                Decision::Succeeded { .. } => "count the task as succeeded",
+                Decision::Failed { .. } => "count the task as failed",
+            };
+            told(origin, wish, task, status);
+        }
+        Ok(status)
+    }
+
+    /// Brings a signal to a workflow; its status afterwards, or `None` if there is no such workflow.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when the workflow has ended; [`StoreError::KeyReused`];
+    /// [`StoreError::Unavailable`]; [`StoreError::Corrupt`].
+    pub async fn signal(
+        &self,
+        workflow: WorkflowId,
+        name: &SignalName,
+        payload: &Json,
+        idempotency: Option<&Idempotency>,
+        origin: &Origin,
+    ) -> Result<Option<WorkflowStatus>, StoreError> {
+        let status = self
+            .store
+            .signal(workflow, name, payload, idempotency)
+            .await?;
+        if let Some(status) = status {
+            told(origin, "signal", workflow, status);
+        }
+        Ok(status)
+    }
+
+    /// Does dead letters again, oldest first: at most `limit` and [`Self::REDRIVE_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn redrive(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: u32,
+        origin: &Origin,
+    ) -> Result<Redriven, StoreError> {
+        let limit = limit.min(Self::REDRIVE_MAX);
+        let tasks = self.store.redrive(filter, limit).await?;
+        if let (Some(task), true) = (filter.task, tasks.is_empty()) {
+            return Ok(if self.view.task(task).await?.is_some() {
+                Redriven::NotAllowed
+            } else {
+                Redriven::NoSuchTask
+            });
+        }
+        tracing::info!(
+            tasks = tasks.len(), actor = %origin.actor, request.id = %origin.request_id,
+            "{} asked to do {} dead letters again", origin.actor, tasks.len()
+        );
+        Ok(Redriven::Tasks(tasks))
+    }
+}
+
+fn told(origin: &Origin, wish: &str, what: impl std::fmt::Display, status: WorkflowStatus) {
+    tracing::info!(
+        actor = %origin.actor, request.id = %origin.request_id, status = status.as_str(),
+        "{} asked to {wish} {what}", origin.actor
+    );
+}

@@ -1,0 +1,154 @@
+//! A store with a deliberate defect.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_domain::workflow::run::{Control, Decision};
+use drover_domain::workflow::{
+    Definition, Json, LeaseId, SignalName, TaskId, TaskSpec, WorkflowId, WorkflowStatus,
+};
+use drover_ports::{
+    Assignment, Beat, ClaimRequest, DeadLetterFilter, Idempotency, NewWorkflow, Report,
+    ReportVerdict, StartedWorkflow, StoreError, TaskQueue, WorkflowStore,
+};
+use drover_usecases::EnginePorts;
+
+use super::defect::Defect;
+
+/// The defect shows once in so many calls.
+const EVERY: u64 = 7;
+
+/// The same ports with a defect.
+pub(crate) fn broken(ports: EnginePorts, defect: Option<Defect>) -> EnginePorts {
+    let over = Arc::new(Broken {
+        ports: ports.clone(),
+        defect,
+        calls: AtomicU64::new(0),
+    });
+    EnginePorts {
+        workflows: Arc::<Broken>::clone(&over),
+        tasks: over,
+        ..ports
+    }
+}
+
+struct Broken {
+    ports: EnginePorts,
+    defect: Option<Defect>,
+    calls: AtomicU64,
+}
+
+impl Broken {
+    fn shows(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+            && self.calls.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    }
+}
+
+#[async_trait]
+impl TaskQueue for Broken {
+    async fn open_lease(
+        &self,
+        lease: LeaseId,
+        worker: &str,
+        term: Duration,
+    ) -> Result<(), StoreError> {
+        self.ports.tasks.open_lease(lease, worker, term).await
+    }
+
+    async fn heartbeat(&self, lease: LeaseId, term: Duration) -> Result<Beat, StoreError> {
+        self.ports.tasks.heartbeat(lease, term).await
+    }
+
+    async fn claim(
+        &self,
+        lease: LeaseId,
+        request: &ClaimRequest,
+    ) -> Result<Vec<Assignment>, StoreError> {
+        let mut tasks = self.ports.tasks.claim(lease, request).await?;
+        if !tasks.is_empty() && self.shows(Defect::GivesTwice) {
+            tasks.extend(tasks.first().cloned());
+        }
+        Ok(tasks)
+    }
+
+    async fn report(
+        &self,
+        lease: LeaseId,
+        reports: &[Report],
+    ) -> Result<Vec<ReportVerdict>, StoreError> {
+        if self.shows(Defect::DropsReports) {
+            return Ok(vec![ReportVerdict::Accepted; reports.len()]);
+        }
+        self.ports.tasks.report(lease, reports).await
+    }
+
+    async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ports.tasks.close_lease(lease).await
+    }
+}
+
+#[async_trait]
+impl WorkflowStore for Broken {
+    async fn start(&self, workflows: &[NewWorkflow]) -> Result<Vec<StartedWorkflow>, StoreError> {
+        if self.shows(Defect::DropsStarts) {
+            let created = workflows.iter().map(|new| StartedWorkflow::Created(new.id));
+            return Ok(created.collect());
+        }
+        if self.defect == Some(Defect::IgnoresKeys) {
+            let keyless: Vec<NewWorkflow> = workflows.iter().map(without_keys).collect();
+            return self.ports.workflows.start(&keyless).await;
+        }
+        self.ports.workflows.start(workflows).await
+    }
+
+    async fn control(
+        &self,
+        workflow: WorkflowId,
+        control: &Control,
+    ) -> Result<Option<WorkflowStatus>, StoreError> {
+        self.ports.workflows.control(workflow, control).await
+    }
+
+    async fn decide(
+        &self,
+        task: TaskId,
+        decision: &Decision,
+    ) -> Result<Option<WorkflowStatus>, StoreError> {
+        self.ports.workflows.decide(task, decision).await
+    }
+
+    async fn signal(
+        &self,
+        workflow: WorkflowId,
+        name: &SignalName,
+        payload: &Json,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Option<WorkflowStatus>, StoreError> {
+        let workflows = &self.ports.workflows;
+        workflows.signal(workflow, name, payload, idempotency).await
+    }
+
+    async fn redrive(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: u32,
+    ) -> Result<Vec<TaskId>, StoreError> {
+        self.ports.workflows.redrive(filter, limit).await
+    }
+}
+
+fn without_keys(new: &NewWorkflow) -> NewWorkflow {
+    let keyless = |task: &TaskSpec| TaskSpec {
+        concurrency_keys: Vec::new(),
+        ..task.clone()
+    };
+    let tasks = new.definition.tasks().iter().map(keyless).collect();
+    let definition = Definition::new(new.definition.mode(), tasks);
+    NewWorkflow {
+        definition: definition.map_or_else(|_| Arc::clone(&new.definition), Arc::new),
+        ..new.clone()
+    }
+}

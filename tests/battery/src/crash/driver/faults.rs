@@ -1,0 +1,331 @@
+//! What strikes: kills at random moments, kills at every point, and a PostgreSQL that breaks off.
+
+use std::collections::VecDeque;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use drover_domain::Timestamp;
+use drover_domain::workflow::EventKind;
+use drover_ports::Clock;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::super::check::Sin;
+use super::super::clock::SystemClock;
+use super::super::order::Order;
+use super::super::plan::Plan;
+use super::super::point::{Fuse, Place, Point};
+use super::Driver;
+use crate::model::chance::Chance;
+
+/// How many workers wait for their points at once; the others are killed at random.
+const FUSES_MAX: usize = 2;
+/// How long a worker may take to its point.
+const FUSE_MAX: Duration = Duration::from_secs(5);
+/// How often people ask for what they ask for again and again.
+const WISHES: Duration = Duration::from_millis(700);
+/// How many workflows may be open before no more are started.
+const OPEN_MAX: usize = 150;
+/// How soon work must go on when PostgreSQL is there again.
+const RESUME_MAX: Duration = Duration::from_secs(10);
+
+/// What has struck, and what is to strike.
+#[derive(Debug)]
+pub(super) struct Strikes {
+    /// Points nobody has ended at yet.
+    left: VecDeque<Point>,
+    pub(super) covered: usize,
+    /// Points that nobody came to in time, and were tried again.
+    pub(super) missed: usize,
+    pub(super) random: u32,
+    /// After how long work went on, each time PostgreSQL was there again.
+    pub(super) resumed: Vec<Duration>,
+    /// How long PostgreSQL was away each time.
+    pub(super) away: Vec<Duration>,
+    is_over: bool,
+    wish_at: Instant,
+    wishes: u64,
+}
+
+impl Strikes {
+    pub(super) fn new(seed: u64) -> Self {
+        let (mut points, mut chance) = (Point::all().collect::<Vec<_>>(), Chance::new(seed));
+        let mut left = VecDeque::new();
+        while !points.is_empty() {
+            let at = chance.below(points.len());
+            left.push_back(points.swap_remove(at));
+        }
+        Self {
+            left,
+            covered: 0,
+            missed: 0,
+            random: 0,
+            resumed: Vec::new(),
+            away: Vec::new(),
+            is_over: false,
+            wish_at: Instant::now(),
+            wishes: 0,
+        }
+    }
+
+    /// How many points there are.
+    pub(super) fn points() -> usize {
+        Point::all().count()
+    }
+}
+
+impl Driver {
+    /// Kills workers, one after the other, until each point and enough moments had their turn.
+    pub(super) async fn kill(&mut self) -> Result<()> {
+        let all = self.arguments.kills as usize + Strikes::points();
+        let share = if self.arguments.restarts > 0 { 80 } else { 100 };
+        let tasks = self.arguments.tasks * share / 100;
+        let mut next = Instant::now() + self.until_next_kill();
+        loop {
+            let done = self.strikes.random as usize + self.strikes.covered;
+            let is_armed = self.crew.slots.iter().any(|slot| slot.fuse.is_some());
+            if self.strikes.random >= self.arguments.kills
+                && self.strikes.left.is_empty()
+                && !is_armed
+            {
+                break;
+            }
+            // There is work until the last one, and no kill is wasted on idle workers.
+            let is_worth_it = self.start_until(tasks * (done + 2) / all.max(1));
+            self.turn().await?;
+            self.wish()?;
+            self.see_to_fuses().await;
+            if Instant::now() > next && is_worth_it && self.strikes.random < self.arguments.kills {
+                self.kill_somebody();
+                next = Instant::now() + self.until_next_kill();
+            }
+        }
+        self.strikes.is_over = true;
+        self.start_until(tasks);
+        Ok(())
+    }
+
+    fn until_next_kill(&mut self) -> Duration {
+        Duration::from_millis(50 + self.chance.below(450) as u64)
+    }
+
+    // Whether so many tasks have been asked for.
+    fn start_until(&mut self, tasks: usize) -> bool {
+        if self.watch.going_on() < OPEN_MAX {
+            let per_call = 1 + self.chance.below(8) as u64;
+            self.desk.start_until(tasks, per_call);
+        }
+        self.desk.tasks >= tasks
+    }
+
+    fn kill_somebody(&mut self) {
+        let slots = self.crew.slots.iter().enumerate();
+        let able = slots.filter(|(_, slot)| slot.fuse.is_none() && !slot.is_doomed);
+        let able: Vec<usize> = able.map(|(at, _)| at).collect();
+        if let Some(at) = self.chance.among(&able).copied() {
+            self.crew.kill(at);
+            self.strikes.random += 1;
+        }
+    }
+
+    /// A worker is gone: another one takes its place at once.
+    pub(super) fn replace(&mut self, at: usize, status: ExitStatus) -> Result<()> {
+        self.crew.gone(at, status, &mut self.desk);
+        let Some(slot) = self.crew.slots.get_mut(at) else {
+            return Ok(());
+        };
+        if let Some(fuse) = slot.fuse.take() {
+            if slot.has_burnt {
+                self.strikes.covered += 1;
+            } else {
+                self.strikes.missed += 1;
+                self.strikes.left.push_back(fuse.point);
+            }
+        }
+        if self.crew.is_finishing {
+            return Ok(());
+        }
+        let fuse = self.next_fuse();
+        self.crew.restart(at, fuse)
+    }
+
+    fn next_fuse(&mut self) -> Option<Fuse> {
+        let armed = self.crew.slots.iter().filter(|slot| slot.fuse.is_some());
+        if self.strikes.is_over || armed.count() >= FUSES_MAX {
+            return None;
+        }
+        let point = self.strikes.left.pop_front()?;
+        // What happens often is struck in the middle of things, not only at the start.
+        let pass = match point.place {
+            Place::Claim
+            | Place::Report
+            | Place::WakeDue
+            | Place::TakeOver
+            | Place::G1
+            | Place::G2
+            | Place::G3
+                if self.strikes.missed == 0 =>
+            {
+                1 + self.chance.below(6)
+            }
+            _ => 1,
+        };
+        let pass = u32::try_from(pass).unwrap_or(1);
+        Some(Fuse { point, pass })
+    }
+
+    async fn see_to_fuses(&mut self) {
+        for at in 0..self.crew.slots.len() {
+            let Some(slot) = self.crew.slots.get(at) else {
+                continue;
+            };
+            let Some(fuse) = slot.fuse else { continue };
+            let waited = slot.begun.elapsed();
+            if waited > FUSE_MAX && !slot.is_doomed {
+                self.crew.kill(at);
+                continue;
+            }
+            if slot.is_ready && !slot.is_doomed {
+                self.provoke(at, fuse.point.place, waited).await;
+            }
+        }
+    }
+
+    // Brings a worker to its point, where the point is not on everybody's way.
+    async fn provoke(&mut self, at: usize, place: Place, waited: Duration) {
+        self.strikes.wishes += 1;
+        let number = self.strikes.wishes;
+        let order = match place {
+            Place::CloseLease if waited > Duration::from_millis(300) => {
+                return self.crew.stop(at).await;
+            }
+            Place::Prune => Order::Prune,
+            Place::Redrive => Order::Redrive,
+            Place::PutDefinition => Order::Define {
+                name: "versions".to_owned(),
+                version: number,
+            },
+            Place::Limit => Order::Limit { concurrency: 4 },
+            Place::PutSchedule => self.schedule(),
+            Place::RemoveSchedule => Order::Unschedule { number: 1_000_000 },
+            // Where nothing of the kind comes up by itself.
+            Place::Decide if waited > FUSE_MAX / 2 => Order::Decide {
+                task: Plan::id(0).task(drover_domain::workflow::TaskNo::FIRST),
+                verdict: super::super::order::Verdict::Succeeded,
+            },
+            Place::Control if waited > FUSE_MAX / 2 => Order::Resume { number: 0 },
+            _ => return,
+        };
+        let is_asked = self.crew.slots.get(at).is_some_and(|slot| slot.is_asked(place));
+        if !is_asked {
+            let asked = self.desk.number(order);
+            self.crew.give(at, asked).await;
+        }
+    }
+
+    fn schedule(&mut self) -> Order {
+        self.strikes.wishes += 1;
+        Order::Schedule {
+            number: self.strikes.wishes,
+            at: SystemClock.now(),
+        }
+    }
+
+    /// What people ask for again and again.
+    fn wish(&mut self) -> Result<()> {
+        if Instant::now() < self.strikes.wish_at {
+            return Ok(());
+        }
+        self.strikes.wish_at = Instant::now() + WISHES;
+        let schedule = self.schedule();
+        self.desk.ask(schedule);
+        let number = self.strikes.wishes;
+        let concurrency = 2 + u32::try_from(self.chance.below(8)).unwrap_or_default();
+        self.desk.ask(Order::Limit { concurrency });
+        if number.is_multiple_of(4) {
+            let name = "versions".to_owned();
+            let version = number;
+            self.desk.ask(Order::Define { name, version });
+        }
+        self.decide()
+    }
+
+    /// Has PostgreSQL break off and come back, while workers go on as they are.
+    pub(super) async fn break_off(&mut self) -> Result<()> {
+        let (restarts, begun) = (self.arguments.restarts as usize, self.desk.tasks);
+        let rest = self.arguments.tasks.saturating_sub(begun);
+        for round in 1..=restarts {
+            let tasks = begun + rest * round / restarts;
+            let enough = self.watch.told.len() + 50;
+            let end = Instant::now() + RESUME_MAX;
+            while Instant::now() < end && self.watch.told.len() < enough {
+                self.start_until(tasks);
+                self.turn().await?;
+            }
+            let accepted = self.restart_server(tasks).await?;
+            let resumed = self.first_completion(accepted, tasks).await?;
+            self.strikes.resumed.push(resumed);
+            if resumed > RESUME_MAX {
+                let what = format!("nothing went on for {resumed:?} after PostgreSQL was back");
+                self.findings.add(Sin::Leftover, what);
+            }
+        }
+        while !self.start_until(self.arguments.tasks) {
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    /// When it accepted connections again.
+    async fn restart_server(&mut self, tasks: usize) -> Result<Timestamp> {
+        let (cluster, database) = (Arc::clone(&self.cluster), Arc::clone(&self.database));
+        // At times longer than a lease.
+        let pause = Duration::from_millis(self.chance.below(3_000) as u64);
+        let mut running = JoinSet::new();
+        running.spawn_blocking(move || {
+            let begun = Instant::now();
+            cluster.break_off();
+            std::thread::sleep(pause);
+            std::thread::scope(|scope| {
+                scope.spawn(|| cluster.start());
+                while !database.is_reachable() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                (SystemClock.now(), begun.elapsed())
+            })
+        });
+        loop {
+            if let Some(ended) = running.try_join_next() {
+                let (accepted, away) = ended?;
+                self.strikes.away.push(away);
+                return Ok(accepted);
+            }
+            self.start_until(tasks);
+            self.turn().await?;
+        }
+    }
+
+    /// How long after `since` the first task was completed by a worker.
+    async fn first_completion(&mut self, since: Timestamp, tasks: usize) -> Result<Duration> {
+        let end = Instant::now() + RESUME_MAX * 3;
+        let mut seen = self.watch.told.len();
+        while Instant::now() < end {
+            let news = self.watch.told.iter().skip(seen);
+            let mut completed = news.filter(|(event, key)| {
+                event.event.kind == EventKind::TaskCompleted
+                    && event.at > since
+                    // Timers and signals complete without a worker.
+                    && key.as_ref().is_some_and(|key| !matches!(key.as_str(), "rest" | "wait"))
+            });
+            if let Some((event, _)) = completed.next() {
+                return Ok(event.at.since(since));
+            }
+            seen = self.watch.told.len();
+            self.start_until(tasks);
+            self.turn().await?;
+        }
+        Ok(RESUME_MAX * 3)
+    }
+}

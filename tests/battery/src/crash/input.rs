@@ -1,0 +1,18 @@
+//! Standard input, by which a process also learns that whoever started it is gone.
+
+use tokio::sync::mpsc;
+
+/// The lines of standard input, until it ends.
+pub(crate) fn lines() -> mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    // A thread of its own: nobody waits for it when the process ends.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
