@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use support::Scene;
 
 /// Longer than anything here takes on two busy cores.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How many workflows live as long as the test; some readers follow one of these only.
 const BUSY: u32 = 8;
 
@@ -158,7 +158,7 @@ fn busy(chance: &mut Chance) -> WorkflowId {
 /// what it has read since some page, as one that was cut off before it could make a note of it.
 async fn read(stage: Arc<Stage>, number: u64) -> (Option<WorkflowId>, Vec<Told>) {
     let mut chance = Chance::of(1, number);
-    let workflow = (number % 4 == 0).then(|| busy(&mut chance));
+    let workflow = number.is_multiple_of(4).then(|| busy(&mut chance));
     let (mut seen, mut position): (Vec<Told>, _) = (Vec::new(), EventPosition::START);
     let (mut noted, mut kept) = (position, 0);
     loop {
@@ -309,17 +309,14 @@ async fn hold(stage: Arc<Stage>, number: u64, scale: Scale) {
 
 /// An event as the store writes it: a turn first, on PostgreSQL.
 fn event(side: &DatabaseConnection, workflow: WorkflowId, detail: u64) -> Statement {
-    let text = match side.get_database_backend() {
-        DbBackend::Postgres => {
-            "WITH turn AS MATERIALIZED (
+    let text = if side.get_database_backend() == DbBackend::Postgres {
+        "WITH turn AS MATERIALIZED (
                  SELECT pg_advisory_xact_lock_shared((17494::bigint << 48) | n.number)
                  FROM (SELECT nextval('workflow_event_order') AS number OFFSET 0) n)
              INSERT INTO workflow_events (position, workflow_id, at, event_count, events)
              SELECT nextval('workflow_event_order'), $1::uuid, 0, 1, $2 FROM turn"
-        }
-        _ => {
-            "INSERT INTO workflow_events (workflow_id, at, event_count, events) VALUES ($1, 0, 1, $2)"
-        }
+    } else {
+        "INSERT INTO workflow_events (workflow_id, at, event_count, events) VALUES ($1, 0, 1, $2)"
     };
     let events = format!(r#"[["signal_received",null,0,"{detail}"]]"#);
     let values = [workflow.to_string().into(), events.into()];

@@ -270,30 +270,26 @@ async fn with_the_first_queue(url: &str) -> DatabaseConnection {
     connection
 }
 
-async fn updates_move_onto_the_engine(url: &str) {
-    let connection = with_the_first_queue(url).await;
-    let columns = "SELECT CAST(id AS TEXT) || ' ' || status || ' ' || attempt || ' ' || created_at || ' ' ||
-                          COALESCE(started_at, -1) || ' ' || COALESCE(finished_at, -1) || ' ' || COALESCE(worker, '-') || ' ' ||
-                          CAST(concurrency_keys AS TEXT) AS line
-                   FROM update_tasks ORDER BY position";
-    let lines = async || {
-        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), columns);
-        let rows = connection.query_all_raw(statement).await.unwrap();
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|row| row.try_get("", "line").unwrap())
-            .collect();
-        lines
-    };
-    let before = lines().await;
-    let store = open(url).await;
-    store.migrate().await.unwrap();
+const ALL: PageRequest = PageRequest {
+    after: None,
+    limit: 50,
+};
 
-    let all = PageRequest {
-        after: None,
-        limit: 50,
-    };
-    let listed = TaskView::list(&store, &[], all).await.unwrap().items;
+/// The line of each update task, as the release before reads it.
+async fn lines(connection: &DatabaseConnection) -> Vec<String> {
+    let text = "SELECT CAST(id AS TEXT) || ' ' || status || ' ' || attempt || ' ' || created_at || ' ' ||
+                       COALESCE(started_at, -1) || ' ' || COALESCE(finished_at, -1) || ' ' || COALESCE(worker, '-') || ' ' ||
+                       CAST(concurrency_keys AS TEXT) AS line
+                FROM update_tasks ORDER BY position";
+    let statement = sea_orm::Statement::from_string(connection.get_database_backend(), text);
+    let rows = connection.query_all_raw(statement).await.unwrap();
+    rows.iter()
+        .map(|row| row.try_get("", "line").unwrap())
+        .collect()
+}
+
+async fn each_is_a_task_of_the_engine(store: &SeaOrmStore) {
+    let listed = TaskView::list(store, &[], ALL).await.unwrap().items;
     let listed: Vec<_> = listed
         .into_iter()
         .rev()
@@ -317,56 +313,63 @@ async fn updates_move_onto_the_engine(url: &str) {
         })
         .collect();
     assert_eq!(listed, expected);
-    for (place, id, status, _) in &expected {
-        let task = id.parse::<TaskId>().unwrap();
-        let detail = TaskView::find(&store, task).await.unwrap().unwrap();
-        assert_eq!((detail.runs.len(), detail.instances.len()), (1, 1), "{id}");
-        let ended = !matches!(status, TaskStatus::Queued);
-        let at = |after: i64| Timestamp::from_micros(1_000 * place + after);
-        assert_eq!(detail.task.finished_at, ended.then(|| at(2)), "{id}");
-        let record = WorkflowView::task(&store, task).await.unwrap().unwrap();
-        assert_eq!(
-            (record.task.status, record.kind),
-            (*status, update::kind()),
-            "{id}"
-        );
-        if !ended {
-            let usual = update::definition(record.task.concurrency_keys.clone()).unwrap();
-            let keys: &[&str] = if *place == 7 {
-                &["group:7"]
-            } else {
-                &["group:1", "backend:2"]
-            };
-            assert_eq!(record.task.concurrency_keys, keys);
-            let work = &usual.tasks()[0].work;
-            assert_eq!(
-                (&record.task.policy, &record.task.action),
-                (&work.policy, &work.action)
-            );
-            assert_eq!(
-                (&record.task.queue, &record.payload),
-                (&work.queue, &work.payload)
-            );
-            assert_eq!(record.task.key, usual.tasks()[0].key);
-        }
-        let workflow = WorkflowView::find(&store, task.workflow())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (workflow.name.as_str(), workflow.head.total),
-            (update::KIND, 1)
-        );
-        assert_eq!(
-            workflow.head.open == 0,
-            workflow.head.status.is_terminal(),
-            "{id}"
-        );
+    for (place, id, status, _) in expected {
+        is_a_task_of_the_engine(store, place, &id, status).await;
     }
-    let dead = WorkflowView::dead_letters(&store, &DeadLetterFilter::default(), all)
+    let dead = WorkflowView::dead_letters(store, &DeadLetterFilter::default(), ALL)
         .await
         .unwrap();
     assert_eq!(dead.items.len(), 2);
+}
+
+async fn is_a_task_of_the_engine(store: &SeaOrmStore, place: i64, id: &str, status: TaskStatus) {
+    let task = id.parse::<TaskId>().unwrap();
+    let detail = TaskView::find(store, task).await.unwrap().unwrap();
+    assert_eq!((detail.runs.len(), detail.instances.len()), (1, 1), "{id}");
+    let ended = !matches!(status, TaskStatus::Queued);
+    let at = |after: i64| Timestamp::from_micros(1_000 * place + after);
+    assert_eq!(detail.task.finished_at, ended.then(|| at(2)), "{id}");
+    let record = WorkflowView::task(store, task).await.unwrap().unwrap();
+    assert_eq!(
+        (record.task.status, record.kind),
+        (status, update::kind()),
+        "{id}"
+    );
+    if !ended {
+        let usual = update::definition(record.task.concurrency_keys.clone()).unwrap();
+        let keys: &[&str] = if place == 7 {
+            &["group:7"]
+        } else {
+            &["group:1", "backend:2"]
+        };
+        assert_eq!(record.task.concurrency_keys, keys);
+        let work = &usual.tasks()[0].work;
+        assert_eq!(
+            (&record.task.policy, &record.task.action),
+            (&work.policy, &work.action)
+        );
+        assert_eq!(
+            (&record.task.queue, &record.payload),
+            (&work.queue, &work.payload)
+        );
+        assert_eq!(record.task.key, usual.tasks()[0].key);
+    }
+    let workflow = WorkflowView::find(store, task.workflow())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (workflow.name.as_str(), workflow.head.total),
+        (update::KIND, 1)
+    );
+    assert_eq!(
+        workflow.head.open == 0,
+        workflow.head.status.is_terminal(),
+        "{id}"
+    );
+}
+
+async fn a_repeated_request_is_still_known(store: &SeaOrmStore) {
     let key = Idempotency {
         scope: "ann".to_owned(),
         key: "key 3".to_owned(),
@@ -376,14 +379,16 @@ async fn updates_move_onto_the_engine(url: &str) {
         idempotency: Some(key),
         ..fixtures::updates(Vec::new())
     };
-    let replayed = UpdateTasks::start(&store, &again).await.unwrap();
+    let replayed = UpdateTasks::start(store, &again).await.unwrap();
     assert_eq!(
         replayed,
         Started::Replayed(vec![old_id(3, "001").parse().unwrap()])
     );
+}
 
+async fn the_engine_goes_on_with_them(store: &SeaOrmStore) {
     // What ran goes on, and what waits for it waits on.
-    let worker = Updater::open(&store, 1).await;
+    let worker = Updater::open(store, 1).await;
     let running = [worker.take().await, worker.take().await];
     assert_eq!(worker.claim().await, None);
     let expected = [(3, "001", 4), (7, "0a1", 2)];
@@ -412,15 +417,25 @@ async fn updates_move_onto_the_engine(url: &str) {
     let decision = Decision::Succeeded {
         result: Json::null(),
     };
-    let status = WorkflowStore::decide(&store, unknown, &decision)
+    let status = WorkflowStore::decide(store, unknown, &decision)
         .await
         .unwrap();
     assert_eq!(status, Some(WorkflowStatus::Succeeded));
+}
+
+async fn updates_move_onto_the_engine(url: &str) {
+    let connection = with_the_first_queue(url).await;
+    let before = lines(&connection).await;
+    let store = open(url).await;
+    store.migrate().await.unwrap();
+    each_is_a_task_of_the_engine(&store).await;
+    a_repeated_request_is_still_known(&store).await;
+    the_engine_goes_on_with_them(&store).await;
     store.close().await;
 
     // And back: what has happened since is kept.
     Migrator::down(&connection, Some(1)).await.unwrap();
-    let after = lines().await;
+    let after = lines(&connection).await;
     assert_eq!((&after[0], &after[1]), (&before[0], &before[1]));
     assert_eq!(after.len(), before.len());
     for (place, words) in [

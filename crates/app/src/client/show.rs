@@ -341,11 +341,12 @@ fn attempt(task: &Value) -> String {
 }
 
 fn took(task: &Value, now: DateTime<Utc>) -> String {
+    // Only what a worker holds or held takes time; between two attempts nobody does.
+    if matches!(text(task, "status"), "pending" | "queued" | "retrying") {
+        return String::new();
+    }
     match span(task, "started_at", "finished_at", now) {
-        // Only what a worker held has taken time.
-        time if time == NOTHING || matches!(text(task, "status"), "pending" | "queued") => {
-            String::new()
-        }
+        none if none == NOTHING => String::new(),
         time => time,
     }
 }
@@ -430,7 +431,7 @@ mod tests {
                 "",
                 "✓ fetch         succeeded       0.2s  web1.example-4711",
                 "├─ ▶ test-unit  running        1m04s  web1.example-4711",
-                "└─ ↻ test-load  retrying   #3  1m04s  web1.example-4711",
+                "└─ ↻ test-load  retrying   #3         web1.example-4711",
                 "       status_503: the peer said \\u{1b}[31mno, and went on about it for much",
                 "       longer than a line",
                 "· publish       pending",

@@ -102,14 +102,19 @@ impl EventLog for SeaOrmStore {
         let settled = self.settled("read events").await?;
         let session = self.read_together("read events").await?;
         let dialect = session.dialect;
-        // The batch of the position itself may go on behind it.
-        let (of_workflow, values) = match filter.workflow {
-            Some(workflow) => (format!("AND e.workflow_id = {}", dialect.uuid(4)), Some(workflow)),
-            None => (String::new(), None),
+        // The batch of the position itself may go on behind it. What one workflow tells is compared with both
+        // columns of its index: by the position alone PostgreSQL would read what all others tell as well.
+        let (range, order, values) = match filter.workflow {
+            Some(workflow) => {
+                let id = dialect.uuid(4);
+                let own = "(e.workflow_id, e.position)";
+                let range = format!("{own} >= ({id}, $1) AND {own} < ({id}, $2)");
+                (range, "e.workflow_id, e.position", Some(workflow))
+            }
+            None => ("e.position >= $1 AND e.position < $2".to_owned(), "e.position", None),
         };
         let text = format!(
-            "SELECT {BATCH_COLUMNS} FROM workflow_events e
-             WHERE e.position >= $1 AND e.position < $2 {of_workflow} ORDER BY e.position LIMIT $3"
+            "SELECT {BATCH_COLUMNS} FROM workflow_events e WHERE {range} ORDER BY {order} LIMIT $3"
         );
         let mut sql = Sql::new(text)
             .bind(position.batch)

@@ -17,15 +17,19 @@ use super::super::clock::SystemClock;
 use super::super::order::Order;
 use super::super::plan::Plan;
 use super::super::point::{Fuse, Place, Point};
-use super::Driver;
+use super::{Driver, tell_people};
 use crate::model::chance::Chance;
 
 /// How many workers wait for their points at once; the others are killed at random.
 const FUSES_MAX: usize = 2;
 /// How long a worker may take to its point.
-const FUSE_MAX: Duration = Duration::from_secs(5);
+const FUSE_MAX: Duration = Duration::from_secs(4);
+/// How long it waits for its point before there is more for it to do.
+const PATIENT: Duration = Duration::from_millis(500);
 /// How often people ask for what they ask for again and again.
 const WISHES: Duration = Duration::from_millis(700);
+/// How often people are told how far it is.
+const TELL: Duration = Duration::from_secs(5);
 /// How many workflows may be open before no more are started.
 const OPEN_MAX: usize = 150;
 /// How soon work must go on when PostgreSQL is there again.
@@ -38,13 +42,15 @@ pub(super) struct Strikes {
     left: VecDeque<Point>,
     pub(super) covered: usize,
     /// Points that nobody came to in time, and were tried again.
-    pub(super) missed: usize,
+    pub(super) missed: Vec<String>,
     pub(super) random: u32,
     /// After how long work went on, each time PostgreSQL was there again.
     pub(super) resumed: Vec<Duration>,
     /// How long PostgreSQL was away each time.
     pub(super) away: Vec<Duration>,
     is_over: bool,
+    tell_at: Instant,
+    feed_at: Instant,
     wish_at: Instant,
     wishes: u64,
 }
@@ -60,11 +66,13 @@ impl Strikes {
         Self {
             left,
             covered: 0,
-            missed: 0,
+            missed: Vec::new(),
             random: 0,
             resumed: Vec::new(),
             away: Vec::new(),
             is_over: false,
+            tell_at: Instant::now(),
+            feed_at: Instant::now(),
             wish_at: Instant::now(),
             wishes: 0,
         }
@@ -94,10 +102,14 @@ impl Driver {
             }
             // There is work until the last one, and no kill is wasted on idle workers.
             let is_worth_it = self.start_until(tasks * (done + 2) / all.max(1));
+            self.feed_the_hungry();
             self.turn().await?;
             self.wish()?;
             self.see_to_fuses().await;
-            if Instant::now() > next && is_worth_it && self.strikes.random < self.arguments.kills {
+            if Instant::now() > self.strikes.tell_at {
+                self.tell_strikes();
+            }
+            if Instant::now() > next && is_worth_it && self.is_time_for_random() {
                 self.kill_somebody();
                 next = Instant::now() + self.until_next_kill();
             }
@@ -105,6 +117,43 @@ impl Driver {
         self.strikes.is_over = true;
         self.start_until(tasks);
         Ok(())
+    }
+
+    fn tell_strikes(&mut self) {
+        self.strikes.tell_at = Instant::now() + TELL;
+        tell_people(&format!(
+            "{} kills at random, {} of {} points, {} tasks asked for, {} workflows go on",
+            self.strikes.random,
+            self.strikes.covered,
+            Strikes::points(),
+            self.desk.tasks,
+            self.watch.going_on(),
+        ));
+    }
+
+    // Kills at random and at points keep step with each other.
+    fn is_time_for_random(&self) -> bool {
+        let kills = self.arguments.kills as usize;
+        let random = self.strikes.random as usize;
+        random < kills && random * Strikes::points() <= (self.strikes.covered + 3) * kills
+    }
+
+    fn is_time_for_fuse(&self) -> bool {
+        let kills = self.arguments.kills as usize;
+        let ahead = self.strikes.random as usize + 5;
+        !self.strikes.is_over && self.strikes.covered * kills <= ahead * Strikes::points()
+    }
+
+    // A worker that has waited for its point with nothing to do gets something, beyond what was planned.
+    fn feed_the_hungry(&mut self) {
+        let is_idle = self.watch.going_on() < 5 && self.desk.is_idle();
+        let is_hungry = self.crew.slots.iter().any(|slot| {
+            slot.is_ready && slot.fuse.is_some() && slot.begun.elapsed() > PATIENT
+        });
+        if is_idle && is_hungry && Instant::now() > self.strikes.feed_at {
+            self.strikes.feed_at = Instant::now() + PATIENT / 5;
+            self.desk.start_until(self.desk.tasks + 1, 8);
+        }
     }
 
     fn until_next_kill(&mut self) -> Duration {
@@ -140,7 +189,7 @@ impl Driver {
             if slot.has_burnt {
                 self.strikes.covered += 1;
             } else {
-                self.strikes.missed += 1;
+                self.strikes.missed.push(fuse.point.to_string());
                 self.strikes.left.push_back(fuse.point);
             }
         }
@@ -153,7 +202,7 @@ impl Driver {
 
     fn next_fuse(&mut self) -> Option<Fuse> {
         let armed = self.crew.slots.iter().filter(|slot| slot.fuse.is_some());
-        if self.strikes.is_over || armed.count() >= FUSES_MAX {
+        if armed.count() >= FUSES_MAX || !self.is_time_for_fuse() {
             return None;
         }
         let point = self.strikes.left.pop_front()?;
@@ -166,7 +215,7 @@ impl Driver {
             | Place::G1
             | Place::G2
             | Place::G3
-                if self.strikes.missed == 0 =>
+                if self.strikes.missed.is_empty() =>
             {
                 1 + self.chance.below(6)
             }
@@ -266,6 +315,7 @@ impl Driver {
             }
             let accepted = self.restart_server(tasks).await?;
             let resumed = self.first_completion(accepted, tasks).await?;
+            tell_people(&format!("PostgreSQL broke off {round} times; work went on after {resumed:?}"));
             self.strikes.resumed.push(resumed);
             if resumed > RESUME_MAX {
                 let what = format!("nothing went on for {resumed:?} after PostgreSQL was back");

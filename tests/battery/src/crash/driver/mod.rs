@@ -5,6 +5,7 @@ mod faults;
 mod process;
 mod report;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +104,7 @@ impl Driver {
         let crew = Crew::new(seed, folder.path(), database.url(), tell.clone()).await?;
         let mut background = JoinSet::new();
         background.spawn(read_along(ports.clone(), tell));
+        tell_people(&format!("seed {seed}, files in {}", folder.path().display()));
         Ok(Self {
             arguments,
             plan: Plan { seed },
@@ -163,6 +165,7 @@ impl Driver {
 
     /// Waits until everything has ended that can, then decides what people have to, and waits again.
     async fn drain(&mut self) -> Result<()> {
+        tell_people("nothing strikes any more");
         let begun = Instant::now();
         let mut is_calm = false;
         // What a schedule is about to start is not open yet.
@@ -257,6 +260,7 @@ impl Driver {
 
     /// Stops everybody in order and looks at what is left.
     async fn finish(mut self) -> Result<Report> {
+        tell_people("everything has ended; looking at what is left");
         self.crew.stop_all().await;
         let end = Instant::now() + DRAIN_MAX;
         while self.crew.is_there() && Instant::now() < end {
@@ -303,6 +307,11 @@ impl Driver {
             queue_rows: count("workflow_queue")?,
         })
     }
+}
+
+/// Tells people how far it is.
+fn tell_people(what: &str) {
+    let _nobody_reads = writeln!(std::io::stderr(), "battery: {what}").is_err();
 }
 
 /// Reads the log along, whatever happens to the database.
