@@ -56,7 +56,10 @@ impl Column {
             Self::OptionalText => format!("NULLIF(u.{name}, '{NO_TEXT}') AS {name}"),
             Self::OptionalInteger => format!("NULLIF(u.{name}, {NO_INTEGER}) AS {name}"),
             Self::OptionalUuid => {
-                format!("NULLIF(u.{name}, CAST('{}' AS uuid)) AS {name}", Uuid::nil())
+                format!(
+                    "NULLIF(u.{name}, CAST('{}' AS uuid)) AS {name}",
+                    Uuid::nil()
+                )
             }
         }
     }
@@ -169,7 +172,9 @@ impl Dialect {
                 let arrays: Vec<String> = B::COLUMNS
                     .iter()
                     .enumerate()
-                    .map(|(at, (_, column))| format!("CAST(${} AS {})", number + at, column.postgres()))
+                    .map(|(at, (_, column))| {
+                        format!("CAST(${} AS {})", number + at, column.postgres())
+                    })
                     .collect();
                 let names: Vec<&str> = B::COLUMNS.iter().map(|(name, _)| *name).collect();
                 let projections: Vec<String> = B::COLUMNS

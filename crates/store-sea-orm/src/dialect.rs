@@ -176,17 +176,21 @@ impl Dialect {
     }
 
     /// Deletes the rows of `table` that have the `columns` of a row of a table called `r`.
-    pub(crate) fn delete_by(self, table: &str, columns: &[&str], rows: String) -> String {
+    pub(crate) fn delete_by(self, table: &str, columns: &[&str], rows: &str) -> String {
         match self {
             Self::Postgres => {
                 let same: Vec<String> = columns
                     .iter()
                     .map(|column| format!("d.{column} = r.{column}"))
                     .collect();
-                format!("DELETE FROM {table} AS d USING {rows} WHERE {}", same.join(" AND "))
+                format!(
+                    "DELETE FROM {table} AS d USING {rows} WHERE {}",
+                    same.join(" AND ")
+                )
             }
             Self::Sqlite => {
-                let theirs: Vec<String> = columns.iter().map(|column| format!("r.{column}")).collect();
+                let theirs: Vec<String> =
+                    columns.iter().map(|column| format!("r.{column}")).collect();
                 format!(
                     "DELETE FROM {table} WHERE ({}) IN (SELECT {} FROM {rows})",
                     columns.join(", "),

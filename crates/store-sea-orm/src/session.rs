@@ -96,9 +96,10 @@ impl Session {
     pub(crate) async fn undo(self) -> Result<(), StoreError> {
         match self.link {
             Link::Pool(_) => Ok(()),
-            Link::Transaction(transaction) => {
-                transaction.rollback().await.map_err(unavailable(self.action))
-            }
+            Link::Transaction(transaction) => transaction
+                .rollback()
+                .await
+                .map_err(unavailable(self.action)),
         }
     }
 

@@ -25,6 +25,7 @@ use drover_testkit::engine::fixtures::{
 };
 use drover_testkit::eventually::eventually;
 
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 use support::Scene;
 
 /// How many ended workflows of a thousand tasks there are.
@@ -96,15 +97,20 @@ async fn fill(scene: &Scene) {
          FROM workflow_events e CROSS JOIN workflows w CROSS JOIN generate_series(1, 500)
          WHERE -w.position BETWEEN 1 AND $1",
     ];
+    // What is counted is told when a connection is closed.
+    let other = Database::connect(&scene.url).await.unwrap();
     for copy in copies {
-        scene.execute(copy, vec![ENDED.into()]).await;
+        let copy = Statement::from_sql_and_values(DbBackend::Postgres, copy, [ENDED.into()]);
+        other.execute_raw(copy).await.unwrap();
     }
     // What autovacuum does soon enough.
     for table in TABLES {
-        scene
-            .execute(&format!("VACUUM ANALYZE {table}"), vec![])
-            .await;
+        other
+            .execute_unprepared(&format!("VACUUM ANALYZE {table}"))
+            .await
+            .unwrap();
     }
+    other.close().await.unwrap();
 }
 
 /// How often each table was read from end to end, how many rows of it indexes led to, and how often each

@@ -79,6 +79,7 @@ fn process(work: impl Future<Output = Result<bool>>) -> ExitCode {
     // Standard output is for answers.
     let _is_the_first = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .try_init()
         .is_ok();

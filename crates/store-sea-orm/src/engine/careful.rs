@@ -259,7 +259,10 @@ async fn store_tokens(
         .filter_map(|(name, state)| {
             let tokens = state.tokens?;
             // At most a million tokens: exact in both.
-            #[expect(clippy::cast_possible_truncation, reason = "bounded by RateLimit::COUNT_MAX")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "bounded by RateLimit::COUNT_MAX"
+            )]
             let thousandths = (tokens.left * 1_000.0).floor() as i64;
             Some(TokensRow {
                 name: name.as_str(),

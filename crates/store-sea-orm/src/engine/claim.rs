@@ -287,7 +287,11 @@ pub(super) async fn describe(
         dialect.uuid(1),
     );
     session
-        .execute(Sql::new(dialect.tell(&text)).id(lease).batch(dialect, &rows))
+        .execute(
+            Sql::new(dialect.tell(&text))
+                .id(lease)
+                .batch(dialect, &rows),
+        )
         .await?;
     let text = format!(
         "SELECT {CLAIMED_COLUMNS} FROM {}

@@ -111,7 +111,11 @@ impl EventLog for SeaOrmStore {
                 let range = format!("{own} >= ({id}, $1) AND {own} < ({id}, $2)");
                 (range, "e.workflow_id, e.position", Some(workflow))
             }
-            None => ("e.position >= $1 AND e.position < $2".to_owned(), "e.position", None),
+            None => (
+                "e.position >= $1 AND e.position < $2".to_owned(),
+                "e.position",
+                None,
+            ),
         };
         let text = format!(
             "SELECT {BATCH_COLUMNS} FROM workflow_events e WHERE {range} ORDER BY {order} LIMIT $3"
@@ -184,9 +188,7 @@ impl SeaOrmStore {
 }
 
 async fn is_behind(session: &Session, position: EventPosition) -> Result<bool, StoreError> {
-    let sql = Sql::new(
-        "SELECT position > $1 FROM workflow_events_removed WHERE id = 1",
-    );
+    let sql = Sql::new("SELECT position > $1 FROM workflow_events_removed WHERE id = 1");
     let row = session.row::<GapRow>(sql.bind(position.batch)).await?;
     Ok(row.is_some_and(|row| row.is_behind))
 }

@@ -337,7 +337,8 @@ impl Locked {
         ended: &[EndedTask],
         lease: Option<LeaseId>,
     ) -> Result<BTreeSet<(WorkflowId, TaskNo)>, StoreError> {
-        let Some(lease) = lease.filter(|_| session.dialect == Dialect::Postgres && !ended.is_empty())
+        let Some(lease) =
+            lease.filter(|_| session.dialect == Dialect::Postgres && !ended.is_empty())
         else {
             return Ok(BTreeSet::new());
         };

@@ -5,9 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::workflow::run::{Changes, Input, Refusal};
 use drover_domain::workflow::{LeaseId, TaskId, WorkflowId};
-use drover_ports::{
-    Assignment, Beat, ClaimRequest, Report, ReportVerdict, StoreError, TaskQueue,
-};
+use drover_ports::{Assignment, Beat, ClaimRequest, Report, ReportVerdict, StoreError, TaskQueue};
 
 use super::load::{Found, Locked, lock};
 use super::read::{StoredUuid, by_place, task_no};
@@ -78,7 +76,8 @@ impl TaskQueue for SeaOrmStore {
         for row in session.rows::<StoppedRow>(Sql::new(text).id(lease)).await? {
             let workflow: WorkflowId = row.workflow_id.id();
             let stored = Stored::new("task", workflow);
-            beat.stop.push(workflow.task(task_no(&stored, row.task_no)?));
+            beat.stop
+                .push(workflow.task(task_no(&stored, row.task_no)?));
         }
         Ok(beat)
     }
@@ -162,7 +161,11 @@ fn take(
     let Some((found, input)) = locked.found.get_mut(&workflow).zip(input) else {
         return Ok(ReportVerdict::NoSuchTask);
     };
-    let Some(no) = report.task.no().filter(|no| found.run.tasks.contains_key(no)) else {
+    let Some(no) = report
+        .task
+        .no()
+        .filter(|no| found.run.tasks.contains_key(no))
+    else {
         return Ok(ReportVerdict::NoSuchTask);
     };
     let attempt = report.attempt;

@@ -187,10 +187,7 @@ pub(super) fn read_list<T: serde::de::DeserializeOwned>(
 }
 
 /// Reads who waits for a task.
-pub(super) fn read_edges(
-    stored: &Stored,
-    text: &str,
-) -> Result<Vec<(TaskNo, bool)>, StoreError> {
+pub(super) fn read_edges(stored: &Stored, text: &str) -> Result<Vec<(TaskNo, bool)>, StoreError> {
     read_list::<(u16, bool)>(stored, "list of dependants", text)?
         .into_iter()
         .map(|(no, skipped)| {
@@ -298,7 +295,10 @@ impl DefinitionShape {
                 work: task.work.read(stored)?,
                 depends_on,
                 concurrency_keys: task.concurrency_keys,
-                compensation: task.compensation.map(|work| work.read(stored)).transpose()?,
+                compensation: task
+                    .compensation
+                    .map(|work| work.read(stored))
+                    .transpose()?,
             });
         }
         Definition::new(mode, tasks).map_err(|error| stored.corrupt(error.to_string()))

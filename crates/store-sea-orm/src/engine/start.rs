@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Changes, NewRun, Run, Task};
-use drover_domain::workflow::{Definition, TaskNo, TaskSpec, WorkflowId, Work};
+use drover_domain::workflow::{Definition, TaskNo, TaskSpec, Work, WorkflowId};
 use drover_ports::{Idempotency, NewWorkflow, StartedWorkflow, StoreError};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
@@ -216,7 +216,11 @@ async fn insert_workflows(
     let insert = Sql::new(text).batch(dialect, &rows);
     session.execute(insert).await.map(|_| ()).map_err(|error| {
         if is_duplicate(&error) {
-            let names: Vec<String> = created.iter().take(5).map(|new| new.id.to_string()).collect();
+            let names: Vec<String> = created
+                .iter()
+                .take(5)
+                .map(|new| new.id.to_string())
+                .collect();
             return StoreError::AlreadyExists {
                 what: "workflow",
                 name: names.join(", "),
@@ -315,7 +319,9 @@ async fn replayed(
     let mut first: BTreeMap<Key<'_>, (&Idempotency, WorkflowId)> = BTreeMap::new();
     let mut replayed = BTreeMap::new();
     for (at, new) in workflows.iter().enumerate() {
-        let Some(key) = &new.idempotency else { continue };
+        let Some(key) = &new.idempotency else {
+            continue;
+        };
         match first.get(&(key.scope.as_str(), key.key.as_str())) {
             None => {
                 first.insert((&key.scope, &key.key), (key, new.id));
@@ -331,7 +337,9 @@ async fn replayed(
     }
     let used = use_keys(session, &first, now).await?;
     for (at, new) in workflows.iter().enumerate() {
-        let Some(key) = &new.idempotency else { continue };
+        let Some(key) = &new.idempotency else {
+            continue;
+        };
         if let Some((digest, id)) = used.get(&(key.scope.clone(), key.key.clone())) {
             if *digest != key.digest {
                 return Err(reused(key));
@@ -349,7 +357,13 @@ fn reused(key: &Idempotency) -> StoreError {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for half in [byte >> 4, byte & 0xf] {
+            text.extend(char::from_digit(u32::from(half), 16));
+        }
+    }
+    text
 }
 
 async fn use_keys(
@@ -401,7 +415,9 @@ async fn use_keys(
         .map(|row| {
             let stored = Stored::new(UsedKeyRow::WHAT, &row.request_key);
             let ids: Vec<String> = stored.shape("list of identifiers", &row.task_ids)?;
-            let id = ids.first().ok_or_else(|| stored.corrupt("it has no identifier"))?;
+            let id = ids
+                .first()
+                .ok_or_else(|| stored.corrupt("it has no identifier"))?;
             let id = stored.id("workflow identifier", id)?;
             Ok(((row.scope, row.request_key), (row.digest, id)))
         })

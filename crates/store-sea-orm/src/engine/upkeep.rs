@@ -141,7 +141,7 @@ impl WorkflowUpkeep for SeaOrmStore {
         }
         let keys: Vec<WakeKey> = wakes.iter().map(|wake| WakeKey { id: wake.id }).collect();
         let batch = session.dialect.batch::<WakeKey>(1, "r");
-        let text = session.dialect.delete_by("workflow_wakes", &["id"], batch);
+        let text = session.dialect.delete_by("workflow_wakes", &["id"], &batch);
         session
             .execute(Sql::new(text).batch(session.dialect, &keys))
             .await?;
@@ -215,13 +215,13 @@ impl WorkflowUpkeep for SeaOrmStore {
             "workflow_dead_letters",
             "workflow_tasks",
         ] {
-            let text = dialect.delete_by(table, &["workflow_id"], batch());
+            let text = dialect.delete_by(table, &["workflow_id"], &batch());
             session.execute(Sql::new(text).batch(dialect, &old)).await?;
         }
         let text = dialect.delete_by(
             "idempotency_keys",
             &["scope", "request_key"],
-            format!(
+            &format!(
                 "(SELECT w.idempotency_scope AS scope, w.idempotency_key AS request_key
                   FROM {} JOIN workflows w ON w.id = r.workflow_id WHERE w.idempotency_key IS NOT NULL) AS r",
                 batch()
@@ -231,7 +231,7 @@ impl WorkflowUpkeep for SeaOrmStore {
         let text = dialect.delete_by(
             "workflows",
             &["id"],
-            format!("(SELECT r.workflow_id AS id FROM {}) AS r", batch()),
+            &format!("(SELECT r.workflow_id AS id FROM {}) AS r", batch()),
         );
         session.execute(Sql::new(text).batch(dialect, &old)).await?;
         session.commit().await?;
@@ -280,7 +280,10 @@ async fn children(session: &Session, parents: &[TaskId]) -> Result<Vec<WorkflowI
 impl SeaOrmStore {
     async fn next_wake(&self) -> Result<Option<Duration>, StoreError> {
         let session = self.read("look for the next wake");
-        let text = format!("SELECT min(at) - {} FROM workflow_wakes", session.dialect.now());
+        let text = format!(
+            "SELECT min(at) - {} FROM workflow_wakes",
+            session.dialect.now()
+        );
         let row = session.row::<NextRow>(Sql::new(text)).await?;
         Ok(row.and_then(|row| row.wait).map(length))
     }
@@ -353,7 +356,11 @@ impl SeaOrmStore {
         let rows = session.rows::<HeldRow>(sql).await?;
         let handled = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         if handled < limit {
-            let text = dialect.delete_by("workflow_leases", &["id"], dialect.batch::<LeaseKey>(1, "r"));
+            let text = dialect.delete_by(
+                "workflow_leases",
+                &["id"],
+                &dialect.batch::<LeaseKey>(1, "r"),
+            );
             let key = [LeaseKey {
                 id: lease.as_uuid(),
             }];

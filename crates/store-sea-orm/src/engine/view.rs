@@ -219,7 +219,10 @@ impl WorkflowView for SeaOrmStore {
         let row = session
             .row::<WorkflowRow>(Sql::new(text).id(workflow))
             .await?;
-        Ok(row.map(WorkflowRow::read).transpose()?.map(|(_, record)| record))
+        Ok(row
+            .map(WorkflowRow::read)
+            .transpose()?
+            .map(|(_, record)| record))
     }
 
     #[tracing::instrument(name = "db.engine.list", level = "debug", skip_all)]
@@ -233,7 +236,11 @@ impl WorkflowView for SeaOrmStore {
         let mut sql = Sql::new(String::new()).descending(page);
         let mut conditions = vec!["w.position < $1".to_owned()];
         if !filter.statuses.is_empty() {
-            let words: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+            let words: Vec<&str> = filter
+                .statuses
+                .iter()
+                .map(|status| status.as_str())
+                .collect();
             sql = sql.json(&words);
             conditions.push(format!("w.status IN {}", dialect.texts(place(&sql))));
             // What is wanted may be live only: then the index of live workflows does.
@@ -305,10 +312,12 @@ impl WorkflowView for SeaOrmStore {
              WHERE t.workflow_id = {} AND t.task_no = $2",
             session.dialect.uuid(1),
         );
-        let sql = Sql::new(text)
-            .id(task.workflow())
-            .bind(i64::from(no.get()));
-        session.row::<TaskRow>(sql).await?.map(TaskRow::read).transpose()
+        let sql = Sql::new(text).id(task.workflow()).bind(i64::from(no.get()));
+        session
+            .row::<TaskRow>(sql)
+            .await?
+            .map(TaskRow::read)
+            .transpose()
     }
 
     #[tracing::instrument(name = "db.engine.history", level = "debug", skip_all)]
@@ -318,7 +327,9 @@ impl WorkflowView for SeaOrmStore {
         page: PageRequest,
     ) -> Result<Option<Page<(i64, WorkflowEvent)>>, StoreError> {
         let settled = self.settled("read what happened to a workflow").await?;
-        let session = self.read_together("read what happened to a workflow").await?;
+        let session = self
+            .read_together("read what happened to a workflow")
+            .await?;
         if !exists(&session, workflow).await? {
             return Ok(None);
         }
@@ -346,9 +357,11 @@ impl WorkflowView for SeaOrmStore {
             );
         }
         items.truncate(usize::from(limit(page)) + 1);
-        Ok(Some(Page::from_lookahead(items, limit(page), |(number, _)| {
-            *number
-        })))
+        Ok(Some(Page::from_lookahead(
+            items,
+            limit(page),
+            |(number, _)| *number,
+        )))
     }
 
     #[tracing::instrument(name = "db.engine.dead_letters", level = "debug", skip_all)]
@@ -405,7 +418,8 @@ impl Row for NumberedBatchRow {
     const WHAT: &'static str = "event";
 }
 
-const LIVE: &str = "w.status IN ('draft', 'pending', 'running', 'paused', 'cancelling', 'compensating')";
+const LIVE: &str =
+    "w.status IN ('draft', 'pending', 'running', 'paused', 'cancelling', 'compensating')";
 
 // The number of the parameter that was bound last.
 fn place(sql: &Sql) -> u8 {
@@ -427,30 +441,30 @@ fn dead_letter_conditions(
     filter: &DeadLetterFilter,
 ) -> (Sql, String) {
     let dialect = session.dialect;
-    let mut conditions = String::new();
+    let mut conditions = vec![String::new()];
     if let Some(task) = filter.task {
         sql = sql.id(task.workflow());
-        conditions += &format!(" AND d.workflow_id = {}", dialect.uuid(place(&sql)));
+        conditions.push(format!("d.workflow_id = {}", dialect.uuid(place(&sql))));
         sql = sql.bind(task.no().map_or(-1, |no| i64::from(no.get())));
-        conditions += &format!(" AND d.task_no = ${}", place(&sql));
+        conditions.push(format!("d.task_no = ${}", place(&sql)));
     }
     if let Some(workflow) = filter.workflow {
         sql = sql.id(workflow);
-        conditions += &format!(" AND d.workflow_id = {}", dialect.uuid(place(&sql)));
+        conditions.push(format!("d.workflow_id = {}", dialect.uuid(place(&sql))));
     }
     if let Some(queue) = &filter.queue {
         sql = sql.text(queue.as_str());
-        conditions += &format!(" AND t.queue = ${}", place(&sql));
+        conditions.push(format!("t.queue = ${}", place(&sql)));
     }
     if let Some(kind) = &filter.kind {
         sql = sql.text(kind.as_str());
-        conditions += &format!(" AND t.kind = ${}", place(&sql));
+        conditions.push(format!("t.kind = ${}", place(&sql)));
     }
     if let Some(code) = &filter.code {
         sql = sql.text(code);
-        conditions += &format!(" AND t.error_code = ${}", place(&sql));
+        conditions.push(format!("t.error_code = ${}", place(&sql)));
     }
-    (sql, conditions)
+    (sql, conditions.join(" AND "))
 }
 
 // The states in which the domain lets a task be done again, as a condition.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_ports::{Topic, WakeUps};
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -147,17 +147,14 @@ impl SeaOrmStore {
             connection,
             told_at,
         } = listener;
-        let connection = match connection {
-            Some(connection) => connection,
-            None => {
-                let pool = self.connection().get_postgres_connection_pool();
-                let mut fresh = PgListener::connect_with(pool).await.map_err(driver)?;
-                fresh.listen(CHANNEL).await.map_err(driver)?;
-                // What was told while nobody listened is not known.
-                hints.count(Topic::Work);
-                hints.count(Topic::Events);
-                connection.insert(fresh)
-            }
+        let connection = if let Some(connection) = connection {
+            connection
+        } else {
+            let fresh = self.listener().await.map_err(driver)?;
+            // What was told while nobody listened is not known.
+            hints.count(Topic::Work);
+            hints.count(Topic::Events);
+            connection.insert(fresh)
         };
         let quiet_until = told_at.map_or_else(Instant::now, |at| at + QUIET);
         let must_tell = async {
@@ -185,6 +182,18 @@ impl SeaOrmStore {
                 self.notify().await
             }
         }
+    }
+
+    // On a connection of its own: one of the pool would never be given back, and closing the pool would wait
+    // for it.
+    async fn listener(&self) -> Result<PgListener, sqlx::Error> {
+        let pool = self.connection().get_postgres_connection_pool();
+        let options = PgConnectOptions::clone(&pool.connect_options());
+        let own = PgPoolOptions::new().max_connections(1);
+        let own = own.connect_with(options).await?;
+        let mut listener = PgListener::connect_with(&own).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
     }
 
     /// Tells other processes what they have not been told yet, now: the last thing a process does when it hands

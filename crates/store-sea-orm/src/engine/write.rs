@@ -174,8 +174,13 @@ impl<'a> Writes<'a> {
                 continue;
             }
             let result = changes.results.get(&task.no);
-            self.tasks
-                .push(task_write(workflow_id, task, result, held.get(&task.no), now));
+            self.tasks.push(task_write(
+                workflow_id,
+                task,
+                result,
+                held.get(&task.no),
+                now,
+            ));
             let task_no = column(task.no);
             let wanted = WantedTask {
                 workflow_id,
@@ -194,11 +199,12 @@ impl<'a> Writes<'a> {
             None => {}
         }
         let kept = changes.kept_signal.as_ref();
-        self.kept_signals.extend(kept.map(|(name, payload)| SignalWrite {
-            workflow_id,
-            name: name.as_str(),
-            payload: payload.as_str(),
-        }));
+        self.kept_signals
+            .extend(kept.map(|(name, payload)| SignalWrite {
+                workflow_id,
+                name: name.as_str(),
+                payload: payload.as_str(),
+            }));
         let taken = changes.taken_signals.iter();
         self.taken_signals
             .extend(taken.map(|position| PositionWrite {
@@ -287,6 +293,60 @@ impl<'a> Writes<'a> {
 
     /// Writes everything in at most one statement per kind of thing.
     pub(super) async fn flush(self, session: &Session) -> Result<Told, StoreError> {
+        self.flush_tasks(session).await?;
+        let now = session.dialect.now();
+        put(session, &self.heads, |batch| {
+            format!(
+                "UPDATE workflows AS w SET
+                     status = r.status, open = r.open, failed = r.failed, undoable = r.undoable, ended = r.ended,
+                     error = r.error, started_at = COALESCE(w.started_at, r.started_at),
+                     finished_at = r.finished_at
+                 FROM {batch} WHERE w.id = r.id"
+            )
+        })
+        .await?;
+        put(session, &self.wakes, |batch| {
+            format!(
+                "INSERT INTO workflow_wakes (workflow_id, kind, task_no, attempt, child_status, at)
+                 SELECT r.workflow_id, r.kind, r.task_no, r.attempt, r.child_status, r.at FROM {batch}"
+            )
+        })
+        .await?;
+        put(session, &self.taken_signals, |batch| {
+            session
+                .dialect
+                .delete_by("workflow_signals", &["position"], &batch)
+        })
+        .await?;
+        put(session, &self.kept_signals, |batch| {
+            format!(
+                "INSERT INTO workflow_signals (workflow_id, name, payload)
+                 SELECT r.workflow_id, r.name, r.payload FROM {batch}"
+            )
+        })
+        .await?;
+        put(session, &self.alive, |batch| {
+            session
+                .dialect
+                .delete_by("workflow_dead_letters", &["workflow_id", "task_no"], &batch)
+        })
+        .await?;
+        put(session, &self.dead, |batch| {
+            format!(
+                "INSERT INTO workflow_dead_letters (workflow_id, task_no) SELECT r.workflow_id, r.task_no FROM {batch}"
+            )
+        })
+        .await?;
+        put(session, &self.events, |batch| {
+            session.dialect.tell(&format!(
+                "SELECT r.workflow_id, {now}, r.event_count, r.events FROM {batch}"
+            ))
+        })
+        .await?;
+        Ok(self.told)
+    }
+
+    async fn flush_tasks(&self, session: &Session) -> Result<(), StoreError> {
         let now = session.dialect.now();
         put(session, &self.tasks, |batch| {
             format!(
@@ -301,7 +361,9 @@ impl<'a> Writes<'a> {
         })
         .await?;
         put(session, &self.leave, |batch| {
-            session.dialect.delete_by("workflow_queue", &["workflow_id", "task_no"], batch)
+            session
+                .dialect
+                .delete_by("workflow_queue", &["workflow_id", "task_no"], &batch)
         })
         .await?;
         put(session, &self.stop, |batch| {
@@ -335,52 +397,7 @@ impl<'a> Writes<'a> {
                  FROM {batch}"
             )
         })
-        .await?;
-        put(session, &self.heads, |batch| {
-            format!(
-                "UPDATE workflows AS w SET
-                     status = r.status, open = r.open, failed = r.failed, undoable = r.undoable, ended = r.ended,
-                     error = r.error, started_at = COALESCE(w.started_at, r.started_at),
-                     finished_at = r.finished_at
-                 FROM {batch} WHERE w.id = r.id"
-            )
-        })
-        .await?;
-        put(session, &self.wakes, |batch| {
-            format!(
-                "INSERT INTO workflow_wakes (workflow_id, kind, task_no, attempt, child_status, at)
-                 SELECT r.workflow_id, r.kind, r.task_no, r.attempt, r.child_status, r.at FROM {batch}"
-            )
-        })
-        .await?;
-        put(session, &self.taken_signals, |batch| {
-            session.dialect.delete_by("workflow_signals", &["position"], batch)
-        })
-        .await?;
-        put(session, &self.kept_signals, |batch| {
-            format!(
-                "INSERT INTO workflow_signals (workflow_id, name, payload)
-                 SELECT r.workflow_id, r.name, r.payload FROM {batch}"
-            )
-        })
-        .await?;
-        put(session, &self.alive, |batch| {
-            session.dialect.delete_by("workflow_dead_letters", &["workflow_id", "task_no"], batch)
-        })
-        .await?;
-        put(session, &self.dead, |batch| {
-            format!(
-                "INSERT INTO workflow_dead_letters (workflow_id, task_no) SELECT r.workflow_id, r.task_no FROM {batch}"
-            )
-        })
-        .await?;
-        put(session, &self.events, |batch| {
-            session.dialect.tell(&format!(
-                "SELECT r.workflow_id, {now}, r.event_count, r.events FROM {batch}"
-            ))
-        })
-        .await?;
-        Ok(self.told)
+        .await
     }
 }
 
@@ -403,9 +420,8 @@ fn head_write(head: &Head, before: WorkflowStatus, now: Timestamp) -> HeadWrite<
     let is_ended = head.status.is_terminal();
     let is_waiting = |status| matches!(status, WorkflowStatus::Draft | WorkflowStatus::Pending);
     // What is called off before it started never did.
-    let has_started = is_waiting(before)
-        && !is_waiting(head.status)
-        && head.status != WorkflowStatus::Cancelled;
+    let has_started =
+        is_waiting(before) && !is_waiting(head.status) && head.status != WorkflowStatus::Cancelled;
     HeadWrite {
         id: head.id.as_uuid(),
         status: head.status.as_str(),
@@ -441,7 +457,9 @@ fn task_write<'a>(
         error_message: task.error.as_ref().map(|error| error.message.as_str()),
         result: result.map(Json::as_str),
         worker: held.and_then(|held| held.worker.as_deref()),
-        started_at: held.and_then(|held| held.claimed_at).map(Timestamp::as_micros),
+        started_at: held
+            .and_then(|held| held.claimed_at)
+            .map(Timestamp::as_micros),
         finished_at: task.status.is_terminal().then(|| now.as_micros()),
     }
 }

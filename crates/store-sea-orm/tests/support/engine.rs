@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::workflow::WorkflowId;
 use drover_testkit::engine::{EngineSideDoor, EngineWorld};
-use sea_orm::{DatabaseTransaction, DbBackend, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
 use tokio::sync::Mutex;
 
 use super::Scene;
@@ -111,7 +111,6 @@ impl EngineSideDoor for EngineScene {
         let mut open = self.open.lock().await;
         if self.scene.side.get_database_backend() == DbBackend::Postgres {
             let transaction = self.scene.side.begin().await.unwrap();
-            use sea_orm::ConnectionTrait as _;
             transaction.execute_raw(self.event(workflow)).await.unwrap();
             open.transaction = Some(transaction);
         } else {
@@ -120,7 +119,6 @@ impl EngineSideDoor for EngineScene {
     }
 
     async fn commit_event(&self) {
-        use sea_orm::ConnectionTrait as _;
         let mut open = self.open.lock().await;
         if let Some(transaction) = open.transaction.take() {
             transaction.commit().await.unwrap();

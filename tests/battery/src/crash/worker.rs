@@ -75,7 +75,7 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<()> {
     if take_orders(&mut input, Plan { seed: arguments.seed }, &ports).await? {
         stop.send(true)?;
         tokio::select! {
-            _ended = working.join_next() => store.close().await,
+            _ended = working.join_next() => {}
             // Whoever started it is gone.
             () = to_the_end(&mut input) => {}
         }

@@ -164,6 +164,10 @@ async fn inserted(side: &DatabaseConnection) -> Result<f64> {
 }
 
 // Commits per second of one statement, by the number of clients, and the best of them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measurement starts what it measures"
+)]
 fn pgbench(url: &str, script: &str) -> Result<Value> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("script.sql");
@@ -173,7 +177,13 @@ fn pgbench(url: &str, script: &str) -> Result<Value> {
     let mut best = 0.0_f64;
     for clients in CLIENTS {
         let output = Command::new(&program)
-            .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--time", SECONDS])
+            .args([
+                "--no-vacuum",
+                "--protocol=prepared",
+                "--jobs=2",
+                "--time",
+                SECONDS,
+            ])
             .args(["--client", &clients.to_string(), "--file"])
             .arg(&file)
             .arg(url)
@@ -182,9 +192,18 @@ fn pgbench(url: &str, script: &str) -> Result<Value> {
         let text = String::from_utf8_lossy(&output.stdout);
         let tps = text
             .lines()
-            .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok())
+            .find_map(|line| {
+                line.strip_prefix("tps = ")?
+                    .split(' ')
+                    .next()?
+                    .parse::<f64>()
+                    .ok()
+            })
             .with_context(|| {
-                format!("pgbench said no rate: {text}{}", String::from_utf8_lossy(&output.stderr))
+                format!(
+                    "pgbench said no rate: {text}{}",
+                    String::from_utf8_lossy(&output.stderr)
+                )
             })?;
         eprintln!("bench: floor: pgbench with {clients} clients: {tps:.0}/s");
         figures.insert(clients.to_string(), json!(rounded(tps)));
@@ -196,11 +215,14 @@ fn pgbench(url: &str, script: &str) -> Result<Value> {
 
 // Debian keeps it beside the server.
 fn pgbench_program() -> Result<std::path::PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").context("PostgreSQL is not installed")?;
+    let versions =
+        std::fs::read_dir("/usr/lib/postgresql").context("PostgreSQL is not installed")?;
     let mut programs: Vec<_> = versions
         .filter_map(|entry| Some(entry.ok()?.path().join("bin/pgbench")))
         .filter(|program| program.exists())
         .collect();
     programs.sort();
-    programs.pop().context("pgbench is not installed; it comes with Debian's postgresql package")
+    programs
+        .pop()
+        .context("pgbench is not installed; it comes with Debian's postgresql package")
 }

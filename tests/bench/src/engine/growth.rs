@@ -58,7 +58,9 @@ async fn copy_past(side: &DatabaseConnection, workflows: u64) -> Result<()> {
     let begun = Instant::now();
     // The identifiers of the copies: the number of the copy in the middle, where the original has zeros.
     let id = |column: &str| {
-        format!("CAST(overlay(CAST({column} AS text) PLACING lpad(to_hex(n), 4, '0') FROM 20 FOR 4) AS uuid)")
+        format!(
+            "CAST(overlay(CAST({column} AS text) PLACING lpad(to_hex(n), 4, '0') FROM 20 FOR 4) AS uuid)"
+        )
     };
     let tables = [
         (
@@ -93,6 +95,9 @@ async fn copy_past(side: &DatabaseConnection, workflows: u64) -> Result<()> {
     );
     side.execute_raw(Statement::from_string(DbBackend::Postgres, text))
         .await?;
-    eprintln!("bench: growth: filled in {:.0} s", begun.elapsed().as_secs_f64());
+    eprintln!(
+        "bench: growth: filled in {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(crate) struct Options {
 
 /// Measures everything and returns the report.
 pub(crate) async fn measure(options: Options) -> Result<Value> {
-    let server = Server::start()?;
+    let server = Server::start();
     let floor = floor::measure(&server).await?;
     eprintln!("bench: floor: {floor}");
     let ours = ours::measure(&server).await?;
@@ -77,9 +77,7 @@ fn ratios(floor: &Value, ours: &Value, growth: &Value, peers: &Value) -> Value {
     let drain = number(ours, "/drain_per_s/wide");
     let linear = number(ours, "/linear_workflows_per_s");
     let peer = |name: &str, what: &str| number(peers, &format!("/{name}/{what}"));
-    let below = |value: Option<f64>, most: f64| {
-        json!({ "ms": value, "target": most, "met": value.map(|value| value <= most) })
-    };
+    let below = |value: Option<f64>, most: f64| json!({ "ms": value, "target": most, "met": value.map(|value| value <= most) });
     json!({
         "drain_of_batched_loop": ratio(drain, number(floor, "/batched_claim_complete_per_s"), 0.5),
         "drain_of_single_row_claims": ratio(drain, number(floor, "/single_row_claims_per_s/best"), 3.0),

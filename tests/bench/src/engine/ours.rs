@@ -23,7 +23,7 @@ const CONCURRENCY: u32 = 2_000;
 /// How many tasks one call starts.
 const PER_CALL: usize = 1_000;
 /// The longest a measurement may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How long latency is measured, how often a workflow is started meanwhile.
 const LATENCY_FOR: Duration = Duration::from_secs(10);
 const LATENCY_EVERY: Duration = Duration::from_millis(10);
@@ -45,7 +45,7 @@ impl IdSource for Counter {
     fn draw(&self) -> Uuid {
         let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let process = u128::from(std::process::id());
-        Uuid::from_u128((7_u128 << 76) | (process << 64) | u128::from(number) + 1)
+        Uuid::from_u128((7_u128 << 76) | (process << 64) | (u128::from(number) + 1))
     }
 }
 
@@ -69,11 +69,11 @@ pub(crate) async fn while_running<T>(
     engine: &Engine,
     meanwhile: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let (stop, stopped) = watch::channel(false);
-    let work = engine.run(stopped);
+    let (end, told) = watch::channel(false);
+    let work = engine.run(told);
     let main = async {
         let result = tokio::time::timeout(PATIENCE, meanwhile).await;
-        stop.send_replace(true);
+        end.send_replace(true);
         result
     };
     let ((), result) = tokio::join!(work, main);
@@ -106,7 +106,10 @@ async fn all_written(engine: &Engine, tasks: u64, side: &DatabaseConnection) -> 
     let statement = Statement::from_string(DbBackend::Postgres, open);
     let row = side.query_one_raw(statement).await?;
     let open: i64 = row.context("a count has a row")?.try_get("", "open")?;
-    ensure!(open == 0, "{open} workflows are open after all of their tasks");
+    ensure!(
+        open == 0,
+        "{open} workflows are open after all of their tasks"
+    );
     Ok(written)
 }
 
@@ -154,21 +157,24 @@ pub(crate) async fn measure(server: &Server) -> Result<Value> {
     for shape in SHAPES {
         let definition = shape::definition(shape.mode, usize::try_from(shape.tasks)?)?;
         let count = TASKS / shape.tasks;
-        let (mut drains, mut enqueues) = (Vec::new(), Vec::new());
+        let (mut drains, mut starts) = (Vec::new(), Vec::new());
         // The first round warms caches and plans up and is not counted.
         for round in 0..=ROUNDS {
             let begun = Instant::now();
             start(&store, &definition, first, count).await?;
             let enqueue = rate(TASKS, begun.elapsed());
             first += count;
-            let drain = rate(TASKS, drain(&store, &side, TASKS).await?);
-            eprintln!("bench: {}: enqueued {enqueue:.0}/s, drained {drain:.0}/s", shape.name);
+            let drained_at = rate(TASKS, drain(&store, &side, TASKS).await?);
+            eprintln!(
+                "bench: {}: enqueued {enqueue:.0}/s, drained {drained_at:.0}/s",
+                shape.name
+            );
             if round > 0 {
-                enqueues.push(enqueue);
-                drains.push(drain);
+                starts.push(enqueue);
+                drains.push(drained_at);
             }
         }
-        enqueued.insert(shape.name.to_owned(), json!(rounded(median(enqueues))));
+        enqueued.insert(shape.name.to_owned(), json!(rounded(median(starts))));
         drained.insert(shape.name.to_owned(), json!(rounded(median(drains))));
     }
     let linear = linear(&store, &side, &mut first).await?;
@@ -186,11 +192,7 @@ pub(crate) async fn measure(server: &Server) -> Result<Value> {
 }
 
 // Chains of five, from the first start to the last end: starting goes on while the engine works.
-async fn linear(
-    store: &SeaOrmStore,
-    side: &DatabaseConnection,
-    first: &mut u64,
-) -> Result<f64> {
+async fn linear(store: &SeaOrmStore, side: &DatabaseConnection, first: &mut u64) -> Result<f64> {
     const CHAINS: u64 = 4_000;
     let definition = shape::definition(ExecutionMode::Sequential, 5)?;
     let mut rates = Vec::new();
@@ -213,11 +215,7 @@ async fn linear(
     Ok(median(rates))
 }
 
-async fn latency(
-    store: &SeaOrmStore,
-    side: &DatabaseConnection,
-    first: u64,
-) -> Result<Value> {
+async fn latency(store: &SeaOrmStore, side: &DatabaseConnection, first: u64) -> Result<Value> {
     settle(side).await?;
     let definition = shape::definition(ExecutionMode::Parallel, 1)?;
     let starts = Starts::default();
@@ -245,9 +243,18 @@ async fn latency(
     })
     .await?;
     let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    ensure!(waits.len() > 100, "only {} workflows were timed", waits.len());
+    ensure!(
+        waits.len() > 100,
+        "only {} workflows were timed",
+        waits.len()
+    );
     waits.sort_by(f64::total_cmp);
-    let at = |part: usize| waits.get(waits.len() * part / 100).copied().unwrap_or_default();
+    let at = |part: usize| {
+        waits
+            .get(waits.len() * part / 100)
+            .copied()
+            .unwrap_or_default()
+    };
     Ok(json!({
         "p50": rounded(at(50)), "p99": rounded(at(99)), "rate": 100, "samples": waits.len(),
         "from": "before the call that starts the workflow, to the first line of the handler",

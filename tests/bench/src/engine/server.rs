@@ -12,10 +12,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it.
-    pub(crate) fn start() -> Result<Self> {
-        Ok(Self {
+    pub(crate) fn start() -> Self {
+        Self {
             cluster: Cluster::private(Durability::Durable),
-        })
+        }
     }
 
     /// An empty database.
@@ -24,7 +24,10 @@ impl Server {
     }
 
     /// A migrated store in a database of its own, and a second way into it.
-    pub(crate) async fn store(&self, name: &str) -> Result<(SeaOrmStore, DatabaseConnection, Database)> {
+    pub(crate) async fn store(
+        &self,
+        name: &str,
+    ) -> Result<(SeaOrmStore, DatabaseConnection, Database)> {
         let database = self.database(name);
         let store = SeaOrmStore::connect(&Options::new(database.url()))
             .await

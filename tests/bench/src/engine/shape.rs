@@ -41,11 +41,7 @@ pub(crate) fn definition(mode: ExecutionMode, tasks: usize) -> Result<Arc<Defini
 }
 
 /// The workflows `first..first + count` of a definition, started at once.
-pub(crate) fn workflows(
-    definition: &Arc<Definition>,
-    first: u64,
-    count: u64,
-) -> Vec<NewWorkflow> {
+pub(crate) fn workflows(definition: &Arc<Definition>, first: u64, count: u64) -> Vec<NewWorkflow> {
     // Identifiers as a clock would draw them: ascending, 60 bits of them used.
     let base = 0x0190_0000_0000_7000_8000_0000_0000_0000_u128;
     (first..first + count)

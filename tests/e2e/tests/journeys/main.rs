@@ -1,5 +1,6 @@
 //! Journeys through the `drover` binary in a small real world: its database, one agent with
-//! applications described in a folder, a playbook folder, and the binary itself.
+//! applications described in a folder, a playbook folder, and the binary itself; and of several of
+//! them on one database, with a peer they call and workers outside.
 //!
 //! The binaries come from the target folder these tests were built in; `cargo xtask test` builds
 //! them first.
@@ -14,6 +15,11 @@
 mod api;
 mod database;
 mod demo;
+mod nodes;
+mod peer;
 mod process;
+mod remote;
 mod restart;
+mod share;
+mod streams;
 mod world;

@@ -53,6 +53,12 @@ impl Process {
         }
     }
 
+    /// Its number, by which a worker of the engine is called.
+    #[must_use]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     ///
     /// # Panics

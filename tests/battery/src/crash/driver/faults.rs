@@ -30,6 +30,8 @@ const PATIENT: Duration = Duration::from_millis(500);
 const WISHES: Duration = Duration::from_millis(700);
 /// How often people are told how far it is.
 const TELL: Duration = Duration::from_secs(5);
+/// How many percent of the tasks are there while workers are killed.
+const KILL_SHARE: usize = 80;
 /// How many workflows may be open before no more are started.
 const OPEN_MAX: usize = 150;
 /// How soon work must go on when PostgreSQL is there again.
@@ -88,8 +90,7 @@ impl Driver {
     /// Kills workers, one after the other, until each point and enough moments had their turn.
     pub(super) async fn kill(&mut self) -> Result<()> {
         let all = self.arguments.kills as usize + Strikes::points();
-        let share = if self.arguments.restarts > 0 { 80 } else { 100 };
-        let tasks = self.arguments.tasks * share / 100;
+        let tasks = self.arguments.tasks * KILL_SHARE / 100;
         let mut next = Instant::now() + self.until_next_kill();
         loop {
             let done = self.strikes.random as usize + self.strikes.covered;
@@ -304,7 +305,7 @@ impl Driver {
     /// Has PostgreSQL break off and come back, while workers go on as they are.
     pub(super) async fn break_off(&mut self) -> Result<()> {
         let (restarts, begun) = (self.arguments.restarts as usize, self.desk.tasks);
-        let rest = self.arguments.tasks.saturating_sub(begun);
+        let rest = self.arguments.tasks * (100 - KILL_SHARE) / 100;
         for round in 1..=restarts {
             let tasks = begun + rest * round / restarts;
             let enough = self.watch.told.len() + 50;
@@ -322,7 +323,7 @@ impl Driver {
                 self.findings.add(Sin::Leftover, what);
             }
         }
-        while !self.start_until(self.arguments.tasks) {
+        while !self.start_until(self.arguments.tasks.max(begun + rest)) {
             self.turn().await?;
         }
         Ok(())

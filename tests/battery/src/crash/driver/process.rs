@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -66,6 +67,9 @@ pub(super) struct Crew {
     // Gone when this is dropped.
     _ledger: Child,
     readers: JoinSet<()>,
+    // What the driver did, beside the logs of the workers.
+    log: File,
+    since: Instant,
     started: u64,
     /// Whether nobody follows who is gone.
     pub(super) is_finishing: bool,
@@ -88,6 +92,8 @@ impl Crew {
         let ledger = ledger.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
         let ledger = ledger.context("the ledger cannot be started")?;
         ledger_answers(socket(folder)).await?;
+        let log = folder.join("driver.log");
+        let log = File::options().create(true).append(true).open(log)?;
         Ok(Self {
             seed,
             folder: folder.to_owned(),
@@ -97,11 +103,18 @@ impl Crew {
             slots: Vec::new(),
             _ledger: ledger,
             readers: JoinSet::new(),
+            log,
+            since: Instant::now(),
             started: 0,
             is_finishing: false,
             ready_after: Vec::new(),
             ended_alone: Vec::new(),
         })
+    }
+
+    /// Writes down what the driver does.
+    pub(super) fn note(&mut self, what: &str) {
+        note(&mut self.log, self.since, what);
     }
 
     pub(super) fn ledger_file(&self) -> PathBuf {
@@ -130,6 +143,8 @@ impl Crew {
         let log = self.folder.join(format!("worker-{slot}.log"));
         let log = File::options().create(true).append(true).open(log)?;
         let name = format!("worker-{slot}.{}", self.started);
+        let end = fuse.map(|fuse| format!(" until {fuse}")).unwrap_or_default();
+        self.note(&format!("{name} starts{end}"));
         let mut worker = command(&self.program);
         worker.args(["worker", "--url", &self.url, "--name", &name, "--ledger"]);
         worker.arg(socket(&self.folder)).args(["--seed", &self.seed.to_string()]);
@@ -199,6 +214,9 @@ impl Crew {
         let Some(slot) = self.slots.get_mut(at) else {
             return Ok(());
         };
+        if !line.ends_with(" done") {
+            note(&mut self.log, self.since, &format!("worker-{at} says: {line}"));
+        }
         if line == READY {
             slot.is_ready = true;
             self.ready_after.push(slot.begun.elapsed());
@@ -225,6 +243,8 @@ impl Crew {
         slot.input = None;
         slot.is_ready = false;
         desk.put_back(std::mem::take(&mut slot.asked).into_values().collect());
+        let line = format!("worker-{at} is gone after {:?}: {status}", slot.begun.elapsed());
+        note(&mut self.log, self.since, &line);
         let is_killed = status.signal() == Some(Signal::KILL.as_raw());
         let is_meant = (is_killed && (slot.has_burnt || slot.is_doomed))
             || (status.success() && slot.is_doomed);
@@ -239,6 +259,7 @@ impl Crew {
     pub(super) fn kill(&mut self, at: usize) {
         if let Some(slot) = self.slots.get_mut(at) {
             slot.is_doomed = true;
+            note(&mut self.log, self.since, &format!("worker-{at} is killed"));
             if let Some(kill) = slot.kill.take() {
                 let _is_gone_already = kill.try_send(()).is_err();
             }
@@ -312,6 +333,11 @@ async fn attend(
     if let Ok(status) = child.wait().await {
         let _nobody_listens = tell.send(Happened::Gone { slot, status }).is_err();
     }
+}
+
+fn note(log: &mut File, since: Instant, what: &str) {
+    let seconds = since.elapsed().as_secs_f64();
+    let _is_only_a_note = writeln!(log, "{seconds:9.3} {what}").is_err();
 }
 
 fn socket(folder: &Path) -> PathBuf {
