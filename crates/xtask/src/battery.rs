@@ -72,7 +72,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             restarts,
             seed,
         } => {
-            let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+            let seed = seed
+                .map(|seed| format!(" --seed {seed}"))
+                .unwrap_or_default();
             crash(&format!(
                 "--kills {kills} --tasks {tasks} --restarts {restarts}{seed}"
             ))

@@ -59,11 +59,11 @@ fn main() -> ExitCode {
             eprint!("{}", report.complaint());
             Ok(report.is_clean())
         }),
-        Part::Ledger { socket, file } => process(async move {
+        Part::Ledger { socket, file } => attended(async move {
             crash::keep_ledger(&socket, &file).await?;
             Ok(true)
         }),
-        Part::Worker(arguments) => process(async move {
+        Part::Worker(arguments) => attended(async move {
             crash::work(arguments).await?;
             Ok(true)
         }),
@@ -74,22 +74,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs something that waits; it says whether all is well.
-fn process(work: impl Future<Output = Result<bool>>) -> ExitCode {
-    // Standard output is for answers.
+/// A process that others look after: it has a log, on standard error.
+fn attended(work: impl Future<Output = Result<bool>>) -> ExitCode {
     let _is_the_first = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
         .try_init()
         .is_ok();
+    process(work)
+}
+
+/// Runs something that waits; it says whether all is well.
+fn process(work: impl Future<Output = Result<bool>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
-    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        runtime.block_on(work)
-    });
+    let ended = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(work));
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use drover_battery::crash::{Defect, Sin, rehearse};
+use drover_battery::crash::{Defect, Sin, rehearse, rehearse_unheard};
 use serde_json::Value;
 
 /// What the checker has to find, for each deliberate defect; one of these.
@@ -11,8 +11,10 @@ fn signs(defect: Defect) -> &'static [Sin] {
         Defect::DoesNothing | Defect::SucceedsFalsely | Defect::DropsReports => {
             &[Sin::FalseVerdict]
         }
-        Defect::ActsTwice | Defect::GivesBackTooLate => &[Sin::Excess],
-        Defect::ChangesItsKey | Defect::GivesTwice => &[Sin::Excess],
+        Defect::ActsTwice
+        | Defect::GivesBackTooLate
+        | Defect::ChangesItsKey
+        | Defect::GivesTwice => &[Sin::Excess],
         Defect::DropsStarts | Defect::ForgetsWorkflow => &[Sin::Lost],
         Defect::IgnoresKeys => &[Sin::Overlap],
         Defect::ForgetsEvent | Defect::SwapsEvents | Defect::StoresOtherState => {
@@ -30,7 +32,15 @@ fn nothing_is_lost_when_workers_and_postgresql_are_killed() {
         reason = "the battery is a program that starts and kills others"
     )]
     let mut battery = Command::new(env!("CARGO_BIN_EXE_drover-battery"));
-    battery.args(["crash", "--kills", "20", "--tasks", "1500", "--restarts", "2"]);
+    battery.args([
+        "crash",
+        "--kills",
+        "20",
+        "--tasks",
+        "1500",
+        "--restarts",
+        "2",
+    ]);
     let output = battery.output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
@@ -48,7 +58,19 @@ fn nothing_is_lost_when_workers_and_postgresql_are_killed() {
 async fn a_rehearsal_without_a_defect_is_clean() {
     let findings = rehearse(None).await.unwrap();
     for sin in Sin::ALL {
-        assert_eq!(findings.of(*sin), <&[String]>::default(), "{}", sin.as_str());
+        assert_eq!(
+            findings.of(*sin),
+            <&[String]>::default(),
+            "{}",
+            sin.as_str()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_hears_are_no_harm() {
+    for (place, findings) in rehearse_unheard().await.unwrap() {
+        assert!(findings.is_clean(), "{place}: {findings:?}");
     }
 }
 
@@ -56,7 +78,9 @@ async fn a_rehearsal_without_a_defect_is_clean() {
 async fn the_checker_finds_every_deliberate_defect() {
     for defect in Defect::ALL {
         let findings = rehearse(Some(*defect)).await.unwrap();
-        let is_found = signs(*defect).iter().any(|sin| !findings.of(*sin).is_empty());
+        let is_found = signs(*defect)
+            .iter()
+            .any(|sin| !findings.of(*sin).is_empty());
         assert!(is_found, "{defect:?} shows as {findings:?}");
     }
 }

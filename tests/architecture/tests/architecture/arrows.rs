@@ -126,9 +126,15 @@ const LAYERS: &[Layer] = &[
 
 /// Crates whose third-party dependencies are an allow-list as well. These have no I/O of their own.
 const PURE: &[(&str, &[&str])] = &[
-    ("drover-domain", &["chrono", "chrono-tz", "croner", "thiserror", "uuid"]),
+    (
+        "drover-domain",
+        &["chrono", "chrono-tz", "croner", "thiserror", "uuid"],
+    ),
     ("drover-ports", &["async-trait", "thiserror"]),
-    ("drover-usecases", &["async-trait", "thiserror", "tokio", "tracing"]),
+    (
+        "drover-usecases",
+        &["async-trait", "thiserror", "tokio", "tracing"],
+    ),
 ];
 
 /// Third-party crates that mark an adapter, and the only crates that may name them outside tests.

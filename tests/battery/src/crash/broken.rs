@@ -1,4 +1,4 @@
-//! A store with a deliberate defect.
+//! A store with a deliberate defect, or one whose answers get lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,15 +16,25 @@ use drover_ports::{
 use drover_usecases::EnginePorts;
 
 use super::defect::Defect;
+use super::point::Place;
 
 /// The defect shows once in so many calls.
 const EVERY: u64 = 7;
 
-/// The same ports with a defect.
-pub(crate) fn broken(ports: EnginePorts, defect: Option<Defect>) -> EnginePorts {
+/// What is wrong with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It does not do what it should.
+    Defect(Defect),
+    /// It does what it should, and at times nobody hears its answer to this.
+    Unheard(Place),
+}
+
+/// The same ports in trouble.
+pub(crate) fn broken(ports: EnginePorts, trouble: Option<Trouble>) -> EnginePorts {
     let over = Arc::new(Broken {
         ports: ports.clone(),
-        defect,
+        trouble,
         calls: AtomicU64::new(0),
     });
     EnginePorts {
@@ -36,14 +46,29 @@ pub(crate) fn broken(ports: EnginePorts, defect: Option<Defect>) -> EnginePorts 
 
 struct Broken {
     ports: EnginePorts,
-    defect: Option<Defect>,
+    trouble: Option<Trouble>,
     calls: AtomicU64,
 }
 
 impl Broken {
     fn shows(&self, defect: Defect) -> bool {
-        self.defect == Some(defect)
+        self.strikes(Trouble::Defect(defect))
+    }
+
+    fn strikes(&self, trouble: Trouble) -> bool {
+        self.trouble == Some(trouble)
             && self.calls.fetch_add(1, Ordering::Relaxed) % EVERY == EVERY - 1
+    }
+
+    /// What is heard of an answer.
+    fn heard<T>(&self, place: Place, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if answer.is_ok() && self.strikes(Trouble::Unheard(place)) {
+            return Err(StoreError::Unavailable {
+                action: place.as_str(),
+                source: "its answer was lost".into(),
+            });
+        }
+        answer
     }
 }
 
@@ -55,11 +80,13 @@ impl TaskQueue for Broken {
         worker: &str,
         term: Duration,
     ) -> Result<(), StoreError> {
-        self.ports.tasks.open_lease(lease, worker, term).await
+        let opened = self.ports.tasks.open_lease(lease, worker, term).await;
+        self.heard(Place::OpenLease, opened)
     }
 
     async fn heartbeat(&self, lease: LeaseId, term: Duration) -> Result<Beat, StoreError> {
-        self.ports.tasks.heartbeat(lease, term).await
+        let beat = self.ports.tasks.heartbeat(lease, term).await;
+        self.heard(Place::Heartbeat, beat)
     }
 
     async fn claim(
@@ -71,7 +98,10 @@ impl TaskQueue for Broken {
         if !tasks.is_empty() && self.shows(Defect::GivesTwice) {
             tasks.extend(tasks.first().cloned());
         }
-        Ok(tasks)
+        if tasks.is_empty() {
+            return Ok(tasks);
+        }
+        self.heard(Place::Claim, Ok(tasks))
     }
 
     async fn report(
@@ -82,7 +112,8 @@ impl TaskQueue for Broken {
         if self.shows(Defect::DropsReports) {
             return Ok(vec![ReportVerdict::Accepted; reports.len()]);
         }
-        self.ports.tasks.report(lease, reports).await
+        let verdicts = self.ports.tasks.report(lease, reports).await;
+        self.heard(Place::Report, verdicts)
     }
 
     async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
@@ -97,11 +128,12 @@ impl WorkflowStore for Broken {
             let created = workflows.iter().map(|new| StartedWorkflow::Created(new.id));
             return Ok(created.collect());
         }
-        if self.defect == Some(Defect::IgnoresKeys) {
+        if self.trouble == Some(Trouble::Defect(Defect::IgnoresKeys)) {
             let keyless: Vec<NewWorkflow> = workflows.iter().map(without_keys).collect();
             return self.ports.workflows.start(&keyless).await;
         }
-        self.ports.workflows.start(workflows).await
+        let started = self.ports.workflows.start(workflows).await;
+        self.heard(Place::Start, started)
     }
 
     async fn control(

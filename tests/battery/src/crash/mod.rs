@@ -5,7 +5,11 @@
 //! commits or has an effect, then has PostgreSQL break off, and in the end compares three records: what was
 //! acknowledged, what the store says, and what the ledger saw, a process that nobody kills.
 //!
-//! Start reading at [`driver`], then [`check`].
+//! Start reading at `driver`, then `check`.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "where few kinds of events, places or states matter, they are named and the others are not"
+)]
 
 mod act;
 mod broken;
@@ -28,7 +32,7 @@ mod worker;
 pub use check::{Findings, Sin};
 pub use defect::Defect;
 pub use driver::{Arguments, Report, run};
-pub use rehearsal::rehearse;
+pub use rehearsal::{rehearse, rehearse_unheard};
 pub use worker::WorkerArguments;
 
 use std::path::Path;

@@ -10,9 +10,7 @@ use drover_domain::workflow::run::{Control, Decision, TaskError};
 use drover_domain::workflow::{
     Cron, DefinitionName, Json, MissedRuns, QueueName, Schedule, ScheduleName, SignalName, TaskId,
 };
-use drover_ports::{
-    DeadLetterFilter, Idempotency, NewWorkflow, StartedWorkflow, StoreError,
-};
+use drover_ports::{DeadLetterFilter, Idempotency, NewWorkflow, StartedWorkflow, StoreError};
 use drover_usecases::EnginePorts;
 use std::time::Duration;
 
@@ -46,17 +44,41 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Workflows from this number on, in one call.
-    Start { first: u64, count: u64 },
-    Signal { number: u64 },
-    Cancel { number: u64 },
-    Pause { number: u64 },
-    Resume { number: u64 },
-    Decide { task: TaskId, verdict: Verdict },
+    Start {
+        first: u64,
+        count: u64,
+    },
+    Signal {
+        number: u64,
+    },
+    Cancel {
+        number: u64,
+    },
+    Pause {
+        number: u64,
+    },
+    Resume {
+        number: u64,
+    },
+    Decide {
+        task: TaskId,
+        verdict: Verdict,
+    },
     Redrive,
-    Define { name: String, version: u64 },
-    Limit { concurrency: u32 },
-    Schedule { number: u64, at: Timestamp },
-    Unschedule { number: u64 },
+    Define {
+        name: String,
+        version: u64,
+    },
+    Limit {
+        concurrency: u32,
+    },
+    Schedule {
+        number: u64,
+        at: Timestamp,
+    },
+    Unschedule {
+        number: u64,
+    },
     Prune,
 }
 
@@ -93,8 +115,9 @@ impl Order {
         let workflows = &ports.workflows;
         let done = match self {
             Self::Start { first, count } => {
-                let new: Result<Vec<NewWorkflow>> =
-                    (*first..*first + *count).map(|number| plan.workflow(number)).collect();
+                let new: Result<Vec<NewWorkflow>> = (*first..*first + *count)
+                    .map(|number| plan.workflow(number))
+                    .collect();
                 let new = new?;
                 return Ok(started(&new, workflows.start(&new).await));
             }
@@ -106,13 +129,18 @@ impl Order {
                     digest: Vec::new(),
                 };
                 let (id, payload) = (Plan::id(*number), Json::null());
-                let done = workflows.signal(id, &name, &payload, Some(&idempotency)).await;
+                let done = workflows
+                    .signal(id, &name, &payload, Some(&idempotency))
+                    .await;
                 done.map(|_| ())
             }
             Self::Cancel { number } => {
                 let reason = "so it was planned".to_owned();
                 let control = Control::Cancel { reason };
-                workflows.control(Plan::id(*number), &control).await.map(|_| ())
+                workflows
+                    .control(Plan::id(*number), &control)
+                    .await
+                    .map(|_| ())
             }
             Self::Pause { number } => {
                 let paused = workflows.control(Plan::id(*number), &Control::Pause).await;
@@ -137,7 +165,11 @@ impl Order {
                 let definition = plan.stored(name, *version)?;
                 let name = DefinitionName::parse(name)?;
                 let at = Timestamp::EPOCH;
-                ports.definitions.put(&name, &definition, at).await.map(|_| ())
+                ports
+                    .definitions
+                    .put(&name, &definition, at)
+                    .await
+                    .map(|_| ())
             }
             Self::Limit { concurrency } => {
                 let limits = QueueLimits {
@@ -252,16 +284,28 @@ impl FromStr for Order {
     fn from_str(line: &str) -> Result<Self> {
         let mut words = line.split(' ');
         let what = words.next().unwrap_or_default();
-        let mut word = || words.next().with_context(|| format!("`{line}` is too short"));
+        let mut word = || {
+            words
+                .next()
+                .with_context(|| format!("`{line}` is too short"))
+        };
         Ok(match what {
             "start" => Self::Start {
                 first: word()?.parse()?,
                 count: word()?.parse()?,
             },
-            "signal" => Self::Signal { number: word()?.parse()? },
-            "cancel" => Self::Cancel { number: word()?.parse()? },
-            "pause" => Self::Pause { number: word()?.parse()? },
-            "resume" => Self::Resume { number: word()?.parse()? },
+            "signal" => Self::Signal {
+                number: word()?.parse()?,
+            },
+            "cancel" => Self::Cancel {
+                number: word()?.parse()?,
+            },
+            "pause" => Self::Pause {
+                number: word()?.parse()?,
+            },
+            "resume" => Self::Resume {
+                number: word()?.parse()?,
+            },
             "decide" => {
                 let task = word()?.parse()?;
                 let said = word()?;
@@ -274,12 +318,16 @@ impl FromStr for Order {
                 name: word()?.to_owned(),
                 version: word()?.parse()?,
             },
-            "limit" => Self::Limit { concurrency: word()?.parse()? },
+            "limit" => Self::Limit {
+                concurrency: word()?.parse()?,
+            },
             "schedule" => Self::Schedule {
                 number: word()?.parse()?,
                 at: Timestamp::from_micros(word()?.parse()?),
             },
-            "unschedule" => Self::Unschedule { number: word()?.parse()? },
+            "unschedule" => Self::Unschedule {
+                number: word()?.parse()?,
+            },
             "prune" => Self::Prune,
             _ => bail!("`{line}` is no order"),
         })
@@ -326,9 +374,15 @@ mod tests {
             Order::Pause { number: 3 },
             Order::Resume { number: 4 },
             Order::Redrive,
-            Order::Define { name: "child".to_owned(), version: 1 },
+            Order::Define {
+                name: "child".to_owned(),
+                version: 1,
+            },
             Order::Limit { concurrency: 8 },
-            Order::Schedule { number: 5, at: Timestamp::from_micros(6) },
+            Order::Schedule {
+                number: 5,
+                at: Timestamp::from_micros(6),
+            },
             Order::Unschedule { number: 5 },
             Order::Prune,
         ];
@@ -336,7 +390,11 @@ mod tests {
         for order in orders {
             assert_eq!(order.to_string().parse::<Order>().unwrap(), order);
         }
-        for answer in [Answer::Done, Answer::Refused("a b".to_owned()), Answer::Away("c".to_owned())] {
+        for answer in [
+            Answer::Done,
+            Answer::Refused("a b".to_owned()),
+            Answer::Away("c".to_owned()),
+        ] {
             assert_eq!(answer.to_string().parse::<Answer>().unwrap(), answer);
         }
     }

@@ -203,7 +203,10 @@ impl Plan {
             ),
             _ => (
                 ExecutionMode::Parallel,
-                vec![tasks.task("a", Guarantee::G1)?, tasks.task("b", Guarantee::G3)?],
+                vec![
+                    tasks.task("a", Guarantee::G1)?,
+                    tasks.task("b", Guarantee::G3)?,
+                ],
             ),
         };
         Ok(Definition::new(mode, specs)?)
@@ -232,7 +235,12 @@ impl Tasks {
                 (ExecutionMode::Sequential, tasks)
             }
             Shape::Diamond => {
-                let mut tasks = vec![self.any("a")?, self.any("b")?, self.any("c")?, self.any("d")?];
+                let mut tasks = vec![
+                    self.any("a")?,
+                    self.any("b")?,
+                    self.any("c")?,
+                    self.any("d")?,
+                ];
                 for (task, on) in tasks.iter_mut().zip([&[][..], &["a"], &["a"], &["b", "c"]]) {
                     task.depends_on = after(on)?;
                 }
@@ -249,7 +257,10 @@ impl Tasks {
                 (ExecutionMode::Sequential, vec![task, self.any("b")?])
             }
             Shape::Saga => {
-                let (mut a, mut b) = (self.task("a", Guarantee::G1)?, self.task("b", Guarantee::G2)?);
+                let (mut a, mut b) = (
+                    self.task("a", Guarantee::G1)?,
+                    self.task("b", Guarantee::G2)?,
+                );
                 a.compensation = Some(self.undoing()?);
                 b.compensation = Some(self.undoing()?);
                 let last = self.task_of("c", Guarantee::G1, u32::MAX, "no_stock")?;
@@ -401,7 +412,10 @@ mod tests {
     fn a_number_is_always_the_same_workflow() {
         let plan = Plan { seed: 7 };
         for number in 0..500 {
-            let (first, second) = (plan.workflow(number).unwrap(), plan.workflow(number).unwrap());
+            let (first, second) = (
+                plan.workflow(number).unwrap(),
+                plan.workflow(number).unwrap(),
+            );
             assert_eq!(first.definition, second.definition);
             assert_eq!(Plan::number(first.id), number);
         }

@@ -108,7 +108,12 @@ pub(crate) struct Point {
 impl Point {
     /// Every point.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let at = |place: &Place| Moment::ALL.map(|moment| Self { place: *place, moment });
+        let at = |place: &Place| {
+            Moment::ALL.map(|moment| Self {
+                place: *place,
+                moment,
+            })
+        };
         Place::ALL.iter().flat_map(at)
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::broken::broken;
+use super::broken::{Trouble, broken};
 use super::check::{Findings, check};
 use super::clock::{SystemClock, UuidV7};
 use super::defect::Defect;
@@ -21,10 +21,18 @@ use super::handler::handlers;
 use super::ledger::{Book, Entry, Witness};
 use super::order::{Answer, Order};
 use super::plan::{BROAD, CHILD, NARROW, Plan, SCHEDULED, SLOW_CHILD};
-use super::point::Points;
+use super::point::{Place, Points};
 use super::watch::{Watch, follow_up};
 use super::worker::LEASE;
 
+/// The methods whose answers may be lost.
+const UNHEARD: [Place; 5] = [
+    Place::OpenLease,
+    Place::Heartbeat,
+    Place::Claim,
+    Place::Report,
+    Place::Start,
+];
 /// How many workflows are rehearsed.
 const WORKFLOWS: u64 = 120;
 /// How long everything may take, by a clock that jumps.
@@ -37,11 +45,34 @@ const PATIENCE: Duration = Duration::from_mins(3);
 ///
 /// What keeps it from being rehearsed at all.
 pub async fn rehearse(defect: Option<Defect>) -> Result<Findings> {
+    rehearse_in(defect.map(Trouble::Defect)).await
+}
+
+/// The same with a store whose answers to one method after the other are not always heard, so that nobody
+/// knows whether it has done what was asked.
+///
+/// # Errors
+///
+/// What keeps it from being rehearsed at all.
+pub async fn rehearse_unheard() -> Result<Vec<(&'static str, Findings)>> {
+    let mut all = Vec::new();
+    for place in UNHEARD {
+        let findings = rehearse_in(Some(Trouble::Unheard(place))).await?;
+        all.push((place.as_str(), findings));
+    }
+    Ok(all)
+}
+
+async fn rehearse_in(trouble: Option<Trouble>) -> Result<Findings> {
+    let defect = match trouble {
+        Some(Trouble::Defect(defect)) => Some(defect),
+        Some(Trouble::Unheard(_)) | None => None,
+    };
     let store = Arc::new(MemoryStore::default());
     let book = Arc::new(Mutex::new(Book::default()));
     let mut stage = Stage {
         plan: Plan { seed: 1 },
-        ports: broken(EnginePorts::over(&store), defect),
+        ports: broken(EnginePorts::over(&store), trouble),
         clean: EnginePorts::over(&store),
         book,
         defect,
@@ -72,12 +103,16 @@ impl Stage {
             let (name, version) = (name.to_owned(), 0);
             self.ask(&Order::Define { name, version }).await?;
         }
-        let mut first = self.engine("first").await?;
+        let mut first = self.engine("first")?;
         let at = drover_ports::Clock::now(&SystemClock);
         self.ask(&Order::Schedule { number: 1, at }).await?;
         self.acknowledged.schedules.insert(1);
         for number in 0..WORKFLOWS {
-            self.ask(&Order::Start { first: number, count: 1 }).await?;
+            self.ask(&Order::Start {
+                first: number,
+                count: 1,
+            })
+            .await?;
             self.acknowledged.workflows.insert(number);
             if let Some(order) = follow_up(self.plan, number) {
                 self.ask(&order).await?;
@@ -89,13 +124,13 @@ impl Stage {
             if number == WORKFLOWS / 2 {
                 // As a kill would end it.
                 first.shutdown().await;
-                first = self.engine("second").await?;
+                first = self.engine("second")?;
             }
         }
-        self.to_the_end().await
+        self.go_on_to_the_end().await
     }
 
-    async fn engine(&self, worker: &str) -> Result<JoinSet<()>> {
+    fn engine(&self, worker: &str) -> Result<JoinSet<()>> {
         let witness: Arc<dyn Witness> = Arc::<Mutex<Book>>::clone(&self.book);
         let handlers = handlers(&witness, &Arc::new(Points::new(None)), self.defect)?;
         let queues = [BROAD, NARROW].map(|name| Ok(QueueOptions::new(QueueName::parse(name)?)));
@@ -115,17 +150,26 @@ impl Stage {
     }
 
     async fn ask(&self, order: &Order) -> Result<Answer> {
-        order.carry_out(self.plan, &self.ports).await
+        loop {
+            let answer = order.carry_out(self.plan, &self.ports).await?;
+            if !matches!(answer, Answer::Away(_)) {
+                return Ok(answer);
+            }
+        }
     }
 
-    async fn to_the_end(&mut self) -> Result<()> {
+    async fn go_on_to_the_end(&mut self) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         loop {
             sleep(Duration::from_millis(100)).await;
             self.read_on().await?;
             for order in self.watch.verdicts(&self.entries()) {
                 if let Order::Decide { task, verdict } = order {
-                    self.acknowledged.decided.entry(task).or_default().push(verdict);
+                    self.acknowledged
+                        .decided
+                        .entry(task)
+                        .or_default()
+                        .push(verdict);
                 }
                 self.ask(&order).await?;
             }
@@ -141,7 +185,10 @@ impl Stage {
 
     fn has_fired(&self) -> bool {
         let mut told = self.watch.told.iter();
-        told.any(|(event, _)| event.event.kind == EventKind::WorkflowCompleted && Plan::number(event.workflow) > WORKFLOWS)
+        told.any(|(event, _)| {
+            event.event.kind == EventKind::WorkflowCompleted
+                && Plan::number(event.workflow) > WORKFLOWS
+        })
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -185,7 +232,11 @@ fn spoil(defect: Defect, evidence: &mut Evidence) -> Result<()> {
             evidence.tail.remove(middle);
         }
         Defect::RepeatsEvent => {
-            let told = evidence.log.get(middle).cloned().context("there are no events")?;
+            let told = evidence
+                .log
+                .get(middle)
+                .cloned()
+                .context("there are no events")?;
             evidence.log.insert(middle, told.clone());
             evidence.tail.insert(middle, told);
         }

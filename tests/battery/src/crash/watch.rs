@@ -55,15 +55,12 @@ impl Watch {
                 EventKind::SignalReceived => continue,
                 _ => None,
             };
-            match status {
-                Some(status) => {
-                    self.open.remove(&id);
-                    self.ended.insert(id, status);
-                }
-                None => {
-                    self.ended.remove(&id);
-                    self.open.insert(id);
-                }
+            if let Some(status) = status {
+                self.open.remove(&id);
+                self.ended.insert(id, status);
+            } else {
+                self.ended.remove(&id);
+                self.open.insert(id);
             }
         }
         self.told.extend(told);

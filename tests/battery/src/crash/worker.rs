@@ -72,7 +72,15 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<()> {
     working.spawn(async move { engine.run(stopped).await });
     say(READY)?;
     let mut input = input::lines();
-    if take_orders(&mut input, Plan { seed: arguments.seed }, &ports).await? {
+    if take_orders(
+        &mut input,
+        Plan {
+            seed: arguments.seed,
+        },
+        &ports,
+    )
+    .await?
+    {
         stop.send(true)?;
         tokio::select! {
             _ended = working.join_next() => {}
@@ -84,7 +92,11 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<()> {
 }
 
 fn options(name: String, is_narrow: bool) -> Result<EngineOptions> {
-    let names = if is_narrow { &[BROAD, NARROW][..] } else { &[BROAD] };
+    let names = if is_narrow {
+        &[BROAD, NARROW][..]
+    } else {
+        &[BROAD]
+    };
     let queues = names.iter().map(|name| {
         Ok(QueueOptions {
             name: QueueName::parse(name)?,

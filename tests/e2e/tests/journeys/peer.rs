@@ -48,8 +48,9 @@ impl Peer {
 
     /// Answers requests to `path` in this attempt of their tasks, those that wait already and those to come.
     pub(crate) fn answer(&self, path: &str, attempt: u32) {
+        let place = (path.to_owned(), attempt);
         self.answered
-            .send_modify(|answered| drop(answered.insert((path.to_owned(), attempt))));
+            .send_if_modified(|answered| answered.insert(place));
     }
 
     /// The requests to `path` in this attempt so far.
@@ -99,7 +100,11 @@ async fn serve(
     };
     calls.lock().unwrap().push(call.clone());
     let place = (call.path, call.attempt);
-    if answered.wait_for(|answered| answered.contains(&place)).await.is_err() {
+    if answered
+        .wait_for(|answered| answered.contains(&place))
+        .await
+        .is_err()
+    {
         return;
     }
     let body = json!({"attempt": call.attempt}).to_string();

@@ -19,7 +19,10 @@ fn script() -> PathBuf {
 }
 
 fn start_worker(nodes: &Nodes, node: &Node, folder: &Path) -> Process {
-    let variables = [("DROVER_URL", node.url.as_str()), ("DROVER_API_KEY", nodes.key())];
+    let variables = [
+        ("DROVER_URL", node.url.as_str()),
+        ("DROVER_API_KEY", nodes.key()),
+    ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let script = script().display().to_string();
     Process::start(
@@ -66,17 +69,30 @@ async fn the_worker_of_the_guide_drains_a_queue_and_may_be_killed() {
     let nodes = Nodes::new(&[]);
     let node = nodes.start().await;
     let tasks: Vec<Value> = (0..20)
-        .map(|number| task(&format!("t{number}"), &json!({"text": "a few words ".repeat(number)})))
+        .map(|number| {
+            task(
+                &format!("t{number}"),
+                &json!({"text": "a few words ".repeat(number)}),
+            )
+        })
         .collect();
     let drained = node.begin(&tasks).await;
     let mut first = start_worker(&nodes, &node, folder.path());
     node.until_succeeded(&drained).await;
     for (task, number) in node.tasks(&drained).await.iter().zip(0..) {
         assert_eq!(node.result(task).await, json!({"words": 3 * number}));
-        assert_eq!((text(&task["worker"]), &task["attempt"]), (&*name(&first), &json!(1)));
+        assert_eq!(
+            (text(&task["worker"]), &task["attempt"]),
+            (&*name(&first), &json!(1))
+        );
     }
 
-    let killed = node.begin(&[task("slow", &json!({"text": "four words of it", "seconds": 3}))]).await;
+    let killed = node
+        .begin(&[task(
+            "slow",
+            &json!({"text": "four words of it", "seconds": 3}),
+        )])
+        .await;
     until(&node, &killed, "running", &first).await;
     let dead = name(&first);
     first.kill();
@@ -99,9 +115,14 @@ async fn the_worker_of_the_guide_drains_a_queue_and_may_be_killed() {
 
     let broken = node.begin(&[task("broken", &json!({"no": "text"}))]).await;
     let failed = until(&node, &broken, "failed", &second).await;
-    assert_eq!(failed["error"], json!({"code": "KeyError", "message": "'text'"}));
+    assert_eq!(
+        failed["error"],
+        json!({"code": "KeyError", "message": "'text'"})
+    );
 
-    let endless = node.begin(&[task("endless", &json!({"text": "", "seconds": 600}))]).await;
+    let endless = node
+        .begin(&[task("endless", &json!({"text": "", "seconds": 600}))])
+        .await;
     until(&node, &endless, "running", &second).await;
     let path = format!("/api/v1/workflows/{endless}/cancel");
     let answer = node.api.post(&path, &json!({})).await;
@@ -118,7 +139,9 @@ async fn a_worker_whose_lease_ran_out_is_refused() {
     let one = node.api.post("/api/v1/workers/claim", &claim).await.body;
     let claim = json!({"worker": "two", "queues": ["texts"], "wait_s": 5});
     let two = eventually(PATIENCE, || async {
+        eprintln!("ZZ ask");
         let answer = node.api.post("/api/v1/workers/claim", &claim).await;
+        eprintln!("ZZ {answer:?}");
         match answer.body["tasks"].as_array() {
             Some(tasks) if !tasks.is_empty() => Ok(answer.body),
             _ => Err(format!("{answer:?}")),
@@ -139,18 +162,42 @@ async fn a_worker_whose_lease_ran_out_is_refused() {
     assert_eq!(before.1[0]["worker"], "two");
 
     let beat = json!({"lease_id": one["lease_id"]});
-    assert_eq!(node.api.post("/api/v1/workers/heartbeat", &beat).await.status, 409);
+    assert_eq!(
+        node.api
+            .post("/api/v1/workers/heartbeat", &beat)
+            .await
+            .status,
+        409
+    );
     let answer = node.api.post("/api/v1/workers/complete", &late).await;
     assert_eq!(answer.status, 409, "{answer:?}");
     let mut foreign = late.clone();
     foreign["lease_id"] = two["lease_id"].clone();
-    assert_eq!(node.api.post("/api/v1/workers/complete", &foreign).await.status, 409);
+    assert_eq!(
+        node.api
+            .post("/api/v1/workers/complete", &foreign)
+            .await
+            .status,
+        409
+    );
     let mut stolen = own.clone();
     stolen["lease_id"] = one["lease_id"].clone();
-    assert_eq!(node.api.post("/api/v1/workers/complete", &stolen).await.status, 409);
-    assert_eq!((node.history(&workflow).await, node.tasks(&workflow).await), before);
+    assert_eq!(
+        node.api
+            .post("/api/v1/workers/complete", &stolen)
+            .await
+            .status,
+        409
+    );
+    assert_eq!(
+        (node.history(&workflow).await, node.tasks(&workflow).await),
+        before
+    );
 
-    assert_eq!(node.api.post("/api/v1/workers/complete", &own).await.status, 200);
+    assert_eq!(
+        node.api.post("/api/v1/workers/complete", &own).await.status,
+        200
+    );
     node.until_succeeded(&workflow).await;
     assert_eq!(node.result(&before.1[0]).await, 2);
 }

@@ -14,7 +14,10 @@ const AT_ONCE: usize = 8;
 /// Nodes that make few requests at once, with leases of this length.
 fn nodes(lease_ms: &str, more: &[(&str, &str)]) -> Nodes {
     let at_once = AT_ONCE.to_string();
-    let mut settings = vec![("ENGINE__QUEUES__HTTP", &*at_once), ("ENGINE__LEASE_MS", lease_ms)];
+    let mut settings = vec![
+        ("ENGINE__QUEUES__HTTP", &*at_once),
+        ("ENGINE__LEASE_MS", lease_ms),
+    ];
     settings.extend(more);
     Nodes::new(&settings)
 }
@@ -25,7 +28,10 @@ async fn until_called(peer: &Peer, path: &str, attempt: u32, count: usize, nodes
             calls if calls >= count => Ok(()),
             calls => {
                 let logs: Vec<String> = nodes.iter().map(|node| node.process.log()).collect();
-                Err(format!("{calls} calls of {count}; logs:\n{}", logs.join("\n\n")))
+                Err(format!(
+                    "{calls} calls of {count}; logs:\n{}",
+                    logs.join("\n\n")
+                ))
             }
         }
     })
@@ -68,7 +74,11 @@ async fn two_nodes_share_the_work_and_do_none_of_it_twice() {
         }
     }
     let workers: BTreeSet<String> = started.keys().cloned().collect();
-    assert_eq!(workers, BTreeSet::from([a.worker(), b.worker()]), "{started:?}");
+    assert_eq!(
+        workers,
+        BTreeSet::from([a.worker(), b.worker()]),
+        "{started:?}"
+    );
     let calls = peer.calls("/both", 1);
     let called: BTreeSet<String> = calls.iter().map(|call| call.key.clone()).collect();
     assert_eq!((calls.len(), called), (200, expected));
@@ -98,7 +108,10 @@ async fn a_node_that_was_frozen_changes_nothing_it_no_longer_holds() {
     let running = b.workflow(&lost).await;
     assert_eq!(running["status"], "running", "{running}");
     for task in a.tasks(&lost).await {
-        assert_eq!((text(&task["status"]), task["attempt"].as_u64()), ("running", Some(2)));
+        assert_eq!(
+            (text(&task["status"]), task["attempt"].as_u64()),
+            ("running", Some(2))
+        );
         assert_eq!(text(&task["worker"]), b.worker());
     }
 
@@ -146,16 +159,21 @@ async fn a_node_that_ends_hands_over_at_once() {
     b.until_succeeded(&stuck).await;
     let code = a.process.wait(PATIENCE).code();
     assert_eq!(code, Some(0), "{}", a.process.log());
-    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
-    for (workflow, attempt, worker) in
-        [(&waiting, 1, &b), (&slow, 1, &a), (&stuck, 2, &b)]
-    {
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        begun.elapsed()
+    );
+    for (workflow, attempt, worker) in [(&waiting, 1, &b), (&slow, 1, &a), (&stuck, 2, &b)] {
         let history = b.history(workflow).await;
         for task in b.tasks(workflow).await {
             let story = story(&history, &task);
             let end = &story[story.len() - 2..];
             assert_eq!(end, goes_well(attempt, &worker.worker()), "{story:?}");
-            let begins = story.iter().filter(|(kind, ..)| kind == "task_started").count();
+            let begins = story
+                .iter()
+                .filter(|(kind, ..)| kind == "task_started")
+                .count();
             assert_eq!(u64::try_from(begins).unwrap(), attempt, "{story:?}");
         }
     }

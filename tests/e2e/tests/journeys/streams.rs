@@ -1,14 +1,12 @@
 //! Readers of the event stream that are cut off again and again, and come back to another node.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Response;
 use serde_json::Value;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::nodes::{Node, Nodes, PATIENCE, text};
+use crate::nodes::{Nodes, PATIENCE, text};
 use crate::peer::Peer;
 
 const WORKFLOWS: usize = 12;
@@ -18,7 +16,11 @@ type Told = (String, String, Option<String>);
 
 fn told(event: &Value) -> Told {
     let task = event["task_id"].as_str().map(str::to_owned);
-    (text(&event["position"]).to_owned(), text(&event["event"]).to_owned(), task)
+    (
+        text(&event["position"]).to_owned(),
+        text(&event["event"]).to_owned(),
+        task,
+    )
 }
 
 /// Where a position stands among all: they are two numbers.
@@ -51,7 +53,9 @@ impl Stream {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {
                     let mut lines = event.lines();
-                    lines.find_map(|line| line.strip_prefix(name)).map(str::trim)
+                    lines
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(str::trim)
                 };
                 assert_eq!(field("event:"), None, "nothing is gone");
                 let data = field("data:").map(|data| serde_json::from_str(data).unwrap());
@@ -107,8 +111,14 @@ async fn readers_that_come_back_to_another_node_miss_nothing() {
     let urls = vec![a.url.clone(), b.url.clone()];
     let readers = async {
         let reader = |number| read(urls.clone(), nodes.key().to_owned(), number, &cuts);
-        let (r0, r1, r2, r3, r4, r5) =
-            tokio::join!(reader(0), reader(1), reader(2), reader(3), reader(4), reader(5));
+        let (r0, r1, r2, r3, r4, r5) = tokio::join!(
+            reader(0),
+            reader(1),
+            reader(2),
+            reader(3),
+            reader(4),
+            reader(5)
+        );
         [r0, r1, r2, r3, r4, r5]
     };
     let work = async {

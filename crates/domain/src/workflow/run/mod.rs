@@ -22,8 +22,8 @@ pub use input::{Control, Decision, Input, Outcome, Refusal, TaskError};
 pub use people::may_be_redone;
 
 use super::{
-    Action, Json, QueueName, SignalName, TaskId, TaskKey, TaskNo, TaskPolicy, TaskStatus,
-    WorkflowId, WorkflowStatus,
+    Action, Guarantee, Json, QueueName, SignalName, Takeover, TaskId, TaskKey, TaskNo, TaskPolicy,
+    TaskStatus, WorkflowId, WorkflowStatus,
 };
 use crate::Timestamp;
 
@@ -114,6 +114,16 @@ pub struct Task {
 
 /// The most signals of a workflow that are kept until somebody takes them.
 pub const SIGNALS_MAX: usize = 1_000;
+
+impl Task {
+    /// Whether its effect may go on although no worker holds it: what was started once and cannot be repeated,
+    /// such as a play on a control host.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.policy.guarantee == Guarantee::G4
+            && self.policy.takeover == Takeover::Requeue
+            && self.attempt > 0
+    }
+}
 
 /// A signal that nobody has taken yet.
 #[derive(Debug, Clone, PartialEq)]

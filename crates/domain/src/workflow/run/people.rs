@@ -121,6 +121,11 @@ impl Turn<'_> {
                 self.changes.queue.push(QueueMove::Stop { no });
                 Ok(())
             }
+            // Its effect may go on without a worker: the next one takes it up and stops it.
+            TaskStatus::Queued if self.task(no)?.may_go_on() => {
+                self.changes.queue.push(QueueMove::Stop { no });
+                Ok(())
+            }
             TaskStatus::Queued => {
                 self.changes.queue.push(QueueMove::Leave { no });
                 self.end(no, TaskStatus::Cancelled, None)
@@ -357,6 +362,9 @@ impl Turn<'_> {
         let task = self.task(no)?;
         let (status, is_undoing) = (task.status, task.undoes.is_some());
         let workflow = self.run.head.status;
+        if status == TaskStatus::Queued && task.may_go_on() {
+            return Err(self.task_refusal(no, "skipped")?);
+        }
         let reason = Some("a person skipped it");
         match (status, workflow) {
             (

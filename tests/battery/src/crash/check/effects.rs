@@ -50,7 +50,10 @@ fn check_task(
         *begun.entry(entry.attempt).or_default() += 1;
     }
     for (attempt, times) in &begun {
-        excess(times - 1, format!("attempt {attempt} was executed {times} times"));
+        excess(
+            times - 1,
+            format!("attempt {attempt} was executed {times} times"),
+        );
         let is_claimed = claimed.contains(attempt);
         let unclaimed = usize::from(!is_claimed);
         excess(unclaimed, format!("attempt {attempt} was never handed out"));
@@ -67,10 +70,16 @@ fn check_task(
         Guarantee::G4 => 1,
     };
     let more = sends.saturating_sub(allowed);
-    excess(more, format!("it acted {sends} times, {allowed} were allowed"));
+    excess(
+        more,
+        format!("it acted {sends} times, {allowed} were allowed"),
+    );
     if class == Guarantee::G4 {
         let starts = count(Deed::Begin);
-        excess(starts.saturating_sub(1), format!("it was started {starts} times"));
+        excess(
+            starts.saturating_sub(1),
+            format!("it was started {starts} times"),
+        );
     }
     Findings::count(&mut findings.repeats, class, sends.saturating_sub(1));
 }
@@ -101,7 +110,8 @@ pub(super) fn check_locks(ledger: &[Entry], findings: &mut Findings) {
                 holder = None;
                 continue;
             }
-            let is_same = |other: &Entry| (other.task, other.attempt) == (entry.task, entry.attempt);
+            let is_same =
+                |other: &Entry| (other.task, other.attempt) == (entry.task, entry.attempt);
             if let Some(other) = holder.filter(|other| !is_same(other)) {
                 let mut later = entries.iter().filter(|(later, _)| later > at);
                 let goes_on = later.any(|(_, later)| {

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_domain::workflow::{
-    EventKind, NewWorkflowEvent, TaskNo, TaskStatus, WorkflowStatus,
-};
+use drover_domain::workflow::{EventKind, NewWorkflowEvent, TaskNo, TaskStatus, WorkflowStatus};
 
 use super::{Findings, Sin, Subject};
 
@@ -38,7 +36,10 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Findings) {
             let (id, at, kind) = (subject.id, event.position, event.event.kind.as_str());
             let task = event.event.task.map(|no| format!(" of task {no}"));
             let task = task.unwrap_or_default();
-            findings.add(sin, format!("workflow {id}, event {at}, {kind}{task}: {why}"));
+            findings.add(
+                sin,
+                format!("workflow {id}, event {at}, {kind}{task}: {why}"),
+            );
             return;
         }
     }
@@ -50,8 +51,8 @@ pub(super) fn check(subject: &Subject<'_>, findings: &mut Findings) {
 
 type Learned = Result<(), (Sin, String)>;
 
-fn illegal(why: impl ToString) -> (Sin, String) {
-    (Sin::IllegalMove, why.to_string())
+fn illegal(why: impl Into<String>) -> (Sin, String) {
+    (Sin::IllegalMove, why.into())
 }
 
 impl<'a> Replay<'a> {
@@ -93,9 +94,8 @@ impl<'a> Replay<'a> {
         let next = match kind {
             EventKind::WorkflowCreated => return Ok(()),
             EventKind::SignalReceived if !self.status.is_terminal() => return Ok(()),
-            EventKind::WorkflowStarted => Status::Running,
+            EventKind::WorkflowStarted | EventKind::WorkflowResumed => Status::Running,
             EventKind::WorkflowPaused => Status::Paused,
-            EventKind::WorkflowResumed => Status::Running,
             EventKind::WorkflowCompleted => Status::Succeeded,
             EventKind::WorkflowFailed => Status::Failed,
             EventKind::WorkflowCancelling => Status::Cancelling,
@@ -114,7 +114,7 @@ impl<'a> Replay<'a> {
             }
             _ => return Err(illegal(format!("it is {}", self.status.as_str()))),
         };
-        self.status = self.status.move_to(next).map_err(illegal)?;
+        self.status = self.status.move_to(next).map_err(|why| illegal(why.to_string()))?;
         let mut own = self.tasks.values().filter(|task| task.undoes.is_none());
         let well = |task: &Seen| matches!(task.status, TaskStatus::Succeeded | TaskStatus::Skipped);
         let is_true = match next {
@@ -175,9 +175,11 @@ impl<'a> Replay<'a> {
         task.is_freed = false;
         if event.attempt != task.attempt {
             let (told, counted) = (event.attempt, task.attempt);
-            return Err(illegal(format!("it tells of attempt {told}, it is {counted}")));
+            return Err(illegal(format!(
+                "it tells of attempt {told}, it is {counted}"
+            )));
         }
-        task.status = before.move_to(next).map_err(illegal)?;
+        task.status = before.move_to(next).map_err(|why| illegal(why.to_string()))?;
         if next.is_terminal() {
             task.end = Some(ends);
             self.ends += 1;
@@ -203,7 +205,10 @@ impl<'a> Replay<'a> {
                 did && other.status != TaskStatus::Succeeded
             });
             if self.status != WorkflowStatus::Compensating || open.next().is_some() {
-                return Err((Sin::OutOfOrder, "it is not its turn to be undone".to_owned()));
+                return Err((
+                    Sin::OutOfOrder,
+                    "it is not its turn to be undone".to_owned(),
+                ));
             }
             return Ok(());
         }

@@ -23,7 +23,11 @@ impl Story<'_> {
 pub(super) fn read(evidence: &Evidence) -> BTreeMap<WorkflowId, Story<'_>> {
     let mut stories: BTreeMap<WorkflowId, Story<'_>> = BTreeMap::new();
     for (event, _) in &evidence.log {
-        stories.entry(event.workflow).or_default().events.push(event);
+        stories
+            .entry(event.workflow)
+            .or_default()
+            .events
+            .push(event);
     }
     for entry in &evidence.ledger {
         let story = stories.entry(entry.task.workflow()).or_default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drover_domain::workflow::{
-    Action, EventKind, Guarantee, TaskNo, TaskStatus, WorkflowEvent, WorkflowStatus,
+    Action, EventKind, Guarantee, TaskId, TaskNo, TaskStatus, WorkflowEvent, WorkflowStatus,
 };
 
 use super::super::evidence::Evidence;
@@ -18,7 +18,10 @@ pub(super) fn check_acknowledged(evidence: &Evidence, findings: &mut Findings) {
     for number in &acknowledged.workflows {
         let id = Plan::id(*number);
         if !evidence.workflows.contains_key(&id) {
-            let tasks = evidence.plan.definition(*number).map(|found| found.tasks().len());
+            let tasks = evidence
+                .plan
+                .definition(*number)
+                .map(|found| found.tasks().len());
             findings.lost_tasks += tasks.unwrap_or(1);
             let what = format!("workflow {id} ({number}) was acknowledged and is not there");
             findings.add(Sin::Lost, what);
@@ -68,7 +71,11 @@ pub(super) fn check(evidence: &Evidence, subject: &Subject<'_>, findings: &mut F
     if status.is_terminal() {
         check_end(evidence, subject, findings);
     } else {
-        let what = format!("workflow {id} ({}) is {} still", record.name, status.as_str());
+        let what = format!(
+            "workflow {id} ({}) is {} still",
+            record.name,
+            status.as_str()
+        );
         findings.add(Sin::Lost, what);
     }
     for task in &subject.stored.tasks {
@@ -78,7 +85,10 @@ pub(super) fn check(evidence: &Evidence, subject: &Subject<'_>, findings: &mut F
         if !is_over {
             findings.lost_tasks += 1;
             let (no, status) = (task.task.no, task.task.status.as_str());
-            let what = format!("task {no} of workflow {id} ({}) is {status} still", record.name);
+            let what = format!(
+                "task {no} of workflow {id} ({}) is {status} still",
+                record.name
+            );
             findings.add(Sin::Lost, what);
         }
     }
@@ -106,13 +116,20 @@ fn check_end(evidence: &Evidence, subject: &Subject<'_>, findings: &mut Findings
     // The parent of a child that failed because somebody decided so fails, too.
     let is_parent_of_failed = evidence.workflows.values().any(|child| {
         child.record.head.status == Failed
-            && child.record.head.parent.map(|task| task.workflow()) == Some(subject.id)
+            && child.record.head.parent.map(TaskId::workflow) == Some(subject.id)
     });
     let status = record.head.status;
     let may_fail = (has_failed || is_parent_of_failed) && status == Failed;
     if !may_be.contains(&status) && !may_fail {
-        let (name, error) = (&record.name, record.head.error.as_deref().unwrap_or("no error"));
-        let what = format!("workflow {} ({name}) is {}: {error}", subject.id, status.as_str());
+        let (name, error) = (
+            &record.name,
+            record.head.error.as_deref().unwrap_or("no error"),
+        );
+        let what = format!(
+            "workflow {} ({name}) is {}: {error}",
+            subject.id,
+            status.as_str()
+        );
         findings.add(Sin::FalseVerdict, what);
     }
 }
@@ -133,8 +150,7 @@ fn check_event(
     let is_handled = work.action == Action::Run;
     let has = |deed: Deed| deeds.iter().any(|entry| entry.deed == deed);
     let decided = evidence.acknowledged.decided.get(&task);
-    let is_decided =
-        |verdict: Verdict| decided.is_some_and(|verdicts| verdicts.contains(&verdict));
+    let is_decided = |verdict: Verdict| decided.is_some_and(|verdicts| verdicts.contains(&verdict));
     let refused = || {
         let mut deeds = deeds.iter();
         deeds.any(|entry| entry.deed == Deed::Refusal && entry.attempt == attempt)

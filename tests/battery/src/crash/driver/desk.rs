@@ -70,7 +70,12 @@ impl Desk {
     /// Asks unless the same order waits already.
     pub(super) fn ask_once(&mut self, order: Order) {
         let later = self.later.iter().map(|(_, asked)| asked);
-        if !self.waiting.iter().chain(later).any(|asked| asked.order == order) {
+        if !self
+            .waiting
+            .iter()
+            .chain(later)
+            .any(|asked| asked.order == order)
+        {
             self.ask(order);
         }
     }
@@ -128,8 +133,13 @@ impl Desk {
 
     /// Lets orders wait again whose time has come.
     pub(super) fn remind(&mut self) {
-        while self.later.front().is_some_and(|(at, _)| *at <= Instant::now()) {
-            self.waiting.extend(self.later.pop_front().map(|(_, asked)| asked));
+        while self
+            .later
+            .front()
+            .is_some_and(|(at, _)| *at <= Instant::now())
+        {
+            self.waiting
+                .extend(self.later.pop_front().map(|(_, asked)| asked));
         }
     }
 
@@ -145,17 +155,17 @@ impl Desk {
             }
             Answer::Done => {
                 self.answered.insert(asked.id);
-                self.done(asked.order);
+                self.done(&asked.order);
             }
             Answer::Refused(why) => {
                 self.answered.insert(asked.id);
-                self.refused(asked.order, &why);
+                self.refused(&asked.order, &why);
             }
         }
     }
 
-    fn done(&mut self, order: Order) {
-        match order {
+    fn done(&mut self, order: &Order) {
+        match *order {
             Order::Start { first, count } => {
                 for number in first..first + count {
                     self.acknowledged.workflows.insert(number);
@@ -181,8 +191,8 @@ impl Desk {
     }
 
     // It may have been done by the same order before, of which nobody heard; then it is refused rightly.
-    fn refused(&mut self, order: Order, why: &str) {
-        match order {
+    fn refused(&mut self, order: &Order, why: &str) {
+        match *order {
             Order::Pause { number } => self.ask(Order::Resume { number }),
             Order::Resume { .. } | Order::Cancel { .. } | Order::Decide { .. } => {}
             Order::Start { .. }

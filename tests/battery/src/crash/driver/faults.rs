@@ -148,9 +148,11 @@ impl Driver {
     // A worker that has waited for its point with nothing to do gets something, beyond what was planned.
     fn feed_the_hungry(&mut self) {
         let is_idle = self.watch.going_on() < 5 && self.desk.is_idle();
-        let is_hungry = self.crew.slots.iter().any(|slot| {
-            slot.is_ready && slot.fuse.is_some() && slot.begun.elapsed() > PATIENT
-        });
+        let is_hungry = self
+            .crew
+            .slots
+            .iter()
+            .any(|slot| slot.is_ready && slot.fuse.is_some() && slot.begun.elapsed() > PATIENT);
         if is_idle && is_hungry && Instant::now() > self.strikes.feed_at {
             self.strikes.feed_at = Instant::now() + PATIENT / 5;
             self.desk.start_until(self.desk.tasks + 1, 8);
@@ -268,7 +270,11 @@ impl Driver {
             Place::Control if waited > FUSE_MAX / 2 => Order::Resume { number: 0 },
             _ => return,
         };
-        let is_asked = self.crew.slots.get(at).is_some_and(|slot| slot.is_asked(place));
+        let is_asked = self
+            .crew
+            .slots
+            .get(at)
+            .is_some_and(|slot| slot.is_asked(place));
         if !is_asked {
             let asked = self.desk.number(order);
             self.crew.give(at, asked).await;
@@ -316,7 +322,9 @@ impl Driver {
             }
             let accepted = self.restart_server(tasks).await?;
             let resumed = self.first_completion(accepted, tasks).await?;
-            tell_people(&format!("PostgreSQL broke off {round} times; work went on after {resumed:?}"));
+            tell_people(&format!(
+                "PostgreSQL broke off {round} times; work went on after {resumed:?}"
+            ));
             self.strikes.resumed.push(resumed);
             if resumed > RESUME_MAX {
                 let what = format!("nothing went on for {resumed:?} after PostgreSQL was back");

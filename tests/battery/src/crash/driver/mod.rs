@@ -92,8 +92,12 @@ struct Driver {
 impl Driver {
     async fn new(arguments: Arguments) -> Result<Self> {
         let now = drover_ports::Clock::now(&super::clock::SystemClock);
-        let seed = arguments.seed.unwrap_or_else(|| now.as_micros().unsigned_abs() % 1_000_000);
-        let folder = tempfile::Builder::new().prefix("drover-battery-").tempdir()?;
+        let seed = arguments
+            .seed
+            .unwrap_or_else(|| now.as_micros().unsigned_abs() % 1_000_000);
+        let folder = tempfile::Builder::new()
+            .prefix("drover-battery-")
+            .tempdir()?;
         let cluster = Arc::new(Cluster::private(Durability::Durable));
         let database = Arc::new(cluster.database("battery"));
         let store = SeaOrmStore::connect(&Options::new(database.url())).await;
@@ -104,7 +108,10 @@ impl Driver {
         let crew = Crew::new(seed, folder.path(), database.url(), tell.clone()).await?;
         let mut background = JoinSet::new();
         background.spawn(read_along(ports.clone(), tell));
-        tell_people(&format!("seed {seed}, files in {}", folder.path().display()));
+        tell_people(&format!(
+            "seed {seed}, files in {}",
+            folder.path().display()
+        ));
         Ok(Self {
             arguments,
             plan: Plan { seed },
@@ -135,7 +142,10 @@ impl Driver {
         while !self.desk.is_empty() || self.crew.asked() > 0 {
             self.turn().await?;
             if Instant::now() > end {
-                bail!("the workers do not take orders; see {}", self.folder.path().display());
+                bail!(
+                    "the workers do not take orders; see {}",
+                    self.folder.path().display()
+                );
             }
         }
         Ok(())

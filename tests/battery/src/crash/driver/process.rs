@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::evidence::Told;
+use super::super::order::Order;
 use super::super::point::{Fuse, Place};
 use super::super::worker::{READY, STOP};
 use super::desk::{Asked, Desk};
@@ -88,7 +89,10 @@ impl Crew {
     ) -> Result<Self> {
         let program = std::env::current_exe()?;
         let mut ledger = command(&program);
-        ledger.arg("ledger").arg(socket(folder)).arg(ledger_file(folder));
+        ledger
+            .arg("ledger")
+            .arg(socket(folder))
+            .arg(ledger_file(folder));
         let ledger = ledger.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
         let ledger = ledger.context("the ledger cannot be started")?;
         ledger_answers(socket(folder)).await?;
@@ -143,22 +147,30 @@ impl Crew {
         let log = self.folder.join(format!("worker-{slot}.log"));
         let log = File::options().create(true).append(true).open(log)?;
         let name = format!("worker-{slot}.{}", self.started);
-        let end = fuse.map(|fuse| format!(" until {fuse}")).unwrap_or_default();
+        let end = fuse
+            .map(|fuse| format!(" until {fuse}"))
+            .unwrap_or_default();
         self.note(&format!("{name} starts{end}"));
         let mut worker = command(&self.program);
         worker.args(["worker", "--url", &self.url, "--name", &name, "--ledger"]);
-        worker.arg(socket(&self.folder)).args(["--seed", &self.seed.to_string()]);
+        worker
+            .arg(socket(&self.folder))
+            .args(["--seed", &self.seed.to_string()]);
         if slot == 0 {
             worker.arg("--narrow");
         }
         if let Some(fuse) = fuse {
             worker.args(["--fuse", &fuse.to_string()]);
         }
-        worker.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        worker
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let mut child = worker.spawn().context("a worker cannot be started")?;
         let input = child.stdin.take();
         let (kill, killed) = mpsc::channel(1);
-        self.readers.spawn(attend(slot, child, killed, self.tell.clone()));
+        self.readers
+            .spawn(attend(slot, child, killed, self.tell.clone()));
         Ok(Slot {
             input,
             kill: Some(kill),
@@ -187,7 +199,9 @@ impl Crew {
             let Some(asked) = desk.take(place) else {
                 return;
             };
-            if chance.percent(3) {
+            // Pausing twice is another wish than pausing once, when somebody resumes in between.
+            let may_be_doubled = !matches!(asked.order, Order::Pause { .. });
+            if may_be_doubled && chance.percent(3) {
                 let next = (at + 1) % self.slots.len();
                 self.give(next, asked.clone()).await;
             }
@@ -214,9 +228,6 @@ impl Crew {
         let Some(slot) = self.slots.get_mut(at) else {
             return Ok(());
         };
-        if !line.ends_with(" done") {
-            note(&mut self.log, self.since, &format!("worker-{at} says: {line}"));
-        }
         if line == READY {
             slot.is_ready = true;
             self.ready_after.push(slot.begun.elapsed());
@@ -230,6 +241,8 @@ impl Crew {
             return Ok(());
         }
         if let Some(asked) = slot.asked.remove(&id.parse()?) {
+            let line = format!("worker-{at} answers {id} `{}`: {answer}", asked.order);
+            note(&mut self.log, self.since, &line);
             desk.answer(asked, answer.parse()?);
         }
         Ok(())
@@ -243,7 +256,10 @@ impl Crew {
         slot.input = None;
         slot.is_ready = false;
         desk.put_back(std::mem::take(&mut slot.asked).into_values().collect());
-        let line = format!("worker-{at} is gone after {:?}: {status}", slot.begun.elapsed());
+        let line = format!(
+            "worker-{at} is gone after {:?}: {status}",
+            slot.begun.elapsed()
+        );
         note(&mut self.log, self.since, &line);
         let is_killed = status.signal() == Some(Signal::KILL.as_raw());
         let is_meant = (is_killed && (slot.has_burnt || slot.is_doomed))
@@ -295,7 +311,9 @@ impl Slot {
 
     /// Whether it has an order that comes down to `place`.
     pub(super) fn is_asked(&self, place: Place) -> bool {
-        self.asked.values().any(|asked| asked.order.place() == place)
+        self.asked
+            .values()
+            .any(|asked| asked.order.place() == place)
     }
 
     // Whoever is gone takes no orders; what it had is given to others when its end is heard of.
