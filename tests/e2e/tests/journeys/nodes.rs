@@ -148,10 +148,12 @@ impl Node {
         loop {
             let page = self.api.get(&format!("{path}?limit=200{cursor}")).await;
             assert_eq!(page.status, 200, "{page:?}");
-            items.extend(page.body["items"].as_array().unwrap().iter().cloned());
+            let found = page.body["items"].as_array().unwrap();
+            items.extend(found.iter().cloned());
             match page.body["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return items,
+                // The history of what has not ended has always a next page.
+                Some(next) if !found.is_empty() => cursor = format!("&cursor={next}"),
+                Some(_) | None => return items,
             }
         }
     }

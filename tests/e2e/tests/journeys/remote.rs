@@ -139,9 +139,7 @@ async fn a_worker_whose_lease_ran_out_is_refused() {
     let one = node.api.post("/api/v1/workers/claim", &claim).await.body;
     let claim = json!({"worker": "two", "queues": ["texts"], "wait_s": 5});
     let two = eventually(PATIENCE, || async {
-        eprintln!("ZZ ask");
         let answer = node.api.post("/api/v1/workers/claim", &claim).await;
-        eprintln!("ZZ {answer:?}");
         match answer.body["tasks"].as_array() {
             Some(tasks) if !tasks.is_empty() => Ok(answer.body),
             _ => Err(format!("{answer:?}")),

@@ -114,7 +114,10 @@ impl<'a> Replay<'a> {
             }
             _ => return Err(illegal(format!("it is {}", self.status.as_str()))),
         };
-        self.status = self.status.move_to(next).map_err(|why| illegal(why.to_string()))?;
+        self.status = self
+            .status
+            .move_to(next)
+            .map_err(|why| illegal(why.to_string()))?;
         let mut own = self.tasks.values().filter(|task| task.undoes.is_none());
         let well = |task: &Seen| matches!(task.status, TaskStatus::Succeeded | TaskStatus::Skipped);
         let is_true = match next {
@@ -179,7 +182,9 @@ impl<'a> Replay<'a> {
                 "it tells of attempt {told}, it is {counted}"
             )));
         }
-        task.status = before.move_to(next).map_err(|why| illegal(why.to_string()))?;
+        task.status = before
+            .move_to(next)
+            .map_err(|why| illegal(why.to_string()))?;
         if next.is_terminal() {
             task.end = Some(ends);
             self.ends += 1;

@@ -310,6 +310,10 @@ impl Driver {
 
     /// Has PostgreSQL break off and come back, while workers go on as they are.
     pub(super) async fn break_off(&mut self) -> Result<()> {
+        while !self.crew.is_complete() {
+            self.turn().await?;
+        }
+        let workers = self.crew.started;
         let (restarts, begun) = (self.arguments.restarts as usize, self.desk.tasks);
         let rest = self.arguments.tasks * (100 - KILL_SHARE) / 100;
         for round in 1..=restarts {
@@ -333,6 +337,11 @@ impl Driver {
         }
         while !self.start_until(self.arguments.tasks.max(begun + rest)) {
             self.turn().await?;
+        }
+        let more = self.crew.started - workers;
+        if more > 0 {
+            let what = format!("{more} workers had to be started again with PostgreSQL");
+            self.findings.add(Sin::Leftover, what);
         }
         Ok(())
     }

@@ -71,7 +71,8 @@ pub(super) struct Crew {
     // What the driver did, beside the logs of the workers.
     log: File,
     since: Instant,
-    started: u64,
+    /// How many workers were started.
+    pub(super) started: u64,
     /// Whether nobody follows who is gone.
     pub(super) is_finishing: bool,
     /// How long each start took until it could be asked.
@@ -296,6 +297,12 @@ impl Crew {
         for at in 0..self.slots.len() {
             self.stop(at).await;
         }
+    }
+
+    /// Whether everybody is there and can be asked.
+    pub(super) fn is_complete(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.all(|slot| slot.is_ready && !slot.is_doomed)
     }
 
     /// Whether a worker is there.
