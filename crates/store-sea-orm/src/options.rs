@@ -16,7 +16,8 @@ pub struct Options {
     pub connections_max: NonZeroU32,
     /// How long a call waits for a free connection, a new one included.
     pub acquire_timeout: Duration,
-    /// How long PostgreSQL works on one statement; on SQLite: how long a writer waits for another process.
+    /// How long PostgreSQL works on one statement; a transaction in which nothing happens is kept open for half of
+    /// that. On SQLite: how long a writer waits for another process.
     pub statement_timeout: Duration,
 }
 

@@ -217,7 +217,14 @@ fn connect_options(options: &Options, dialect: Dialect) -> ConnectOptions {
             connect
                 .statement_timeout(statement_timeout)
                 .set_application_name("drover")
-                .map_sqlx_postgres_opts(|postgres| postgres.options(PLANNING));
+                .map_sqlx_postgres_opts(move |postgres| {
+                    // A process that is frozen, or cut off, within a transaction holds up everybody who needs
+                    // what it has locked: not for longer than they wait for one statement.
+                    let idle = (statement_timeout / 2).as_millis().to_string();
+                    postgres
+                        .options(PLANNING)
+                        .options([("idle_in_transaction_session_timeout", idle)])
+                });
         }
         Dialect::Sqlite => {
             connect.map_sqlx_sqlite_opts(move |sqlite| {

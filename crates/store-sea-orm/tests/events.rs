@@ -351,7 +351,7 @@ async fn readers_see_everything_once(scene: Scene, scale: Scale) {
             .iter()
             .filter(|told| workflow.is_none_or(|workflow| told.2 == workflow))
             .collect();
-        assert!(expected.len() > 5);
+        assert!(!expected.is_empty());
         let at = seen
             .iter()
             .zip(&expected)

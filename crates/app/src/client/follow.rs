@@ -180,6 +180,7 @@ impl Track {
         self.tasks(service).await?;
         // The workflow before its events: once it has ended, none comes by itself any more.
         let is_over = self.look(service).await?;
+        let mut last = None;
         let path = format!("workflows/{}/history", self.id);
         let mut cursor: Option<String> = None;
         loop {
@@ -189,10 +190,15 @@ impl Track {
             let is_last = events.len() < 200;
             for event in &events {
                 self.tell(event);
+                last = ends_as(text(event, "event")).or(last);
                 self.seen = Some(text(event, "position").to_owned());
             }
             match next {
                 Some(next) if !is_last => cursor = Some(next),
+                // It may have ended after the look.
+                Some(_) | None if !is_over && last.is_some() => {
+                    return Ok(self.look(service).await? && last == Some(self.status.as_str()));
+                }
                 Some(_) | None => return Ok(is_over),
             }
         }
@@ -218,7 +224,11 @@ impl Track {
     /// Tells an event; whether the workflow has ended with it.
     async fn told(&mut self, event: &Value, service: &Service) -> Result<bool, Failure> {
         // The look comes first: it may fail, and then the event comes again.
-        let is_over = text(event, "event").starts_with("workflow_") && self.look(service).await?;
+        let kind = text(event, "event");
+        let is_over = kind.starts_with("workflow_")
+            && self.look(service).await?
+            // It may have ended since: what lies between is told first.
+            && ends_as(kind) == Some(self.status.as_str());
         self.tell(event);
         self.seen = Some(text(event, "position").to_owned());
         self.redraw();
@@ -300,6 +310,18 @@ fn colour_of(kind: &str, status: Option<&str>) -> Colour {
         _ => "pending",
     });
     state::symbol(status).1
+}
+
+/// How a workflow stands that ends with this event.
+fn ends_as(kind: &str) -> Option<&'static str> {
+    match kind {
+        "workflow_completed" => Some("succeeded"),
+        "workflow_failed" => Some("failed"),
+        "workflow_cancelled" => Some("cancelled"),
+        "workflow_compensated" => Some("compensated"),
+        "workflow_needs_human" => Some("needs_human"),
+        _ => None,
+    }
 }
 
 fn is_over(status: &str) -> bool {

@@ -83,7 +83,7 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<()> {
     {
         stop.send(true)?;
         tokio::select! {
-            _ended = working.join_next() => {}
+            _ended = working.join_next() => store.close().await,
             // Whoever started it is gone.
             () = to_the_end(&mut input) => {}
         }

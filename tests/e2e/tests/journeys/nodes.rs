@@ -1,5 +1,6 @@
 //! Several `drover serve` on one PostgreSQL, and what workflows they have.
 
+use std::process::Command;
 use std::time::Duration;
 
 use drover_testkit::eventually::eventually;
@@ -11,7 +12,7 @@ use crate::api::Api;
 use crate::process::{Process, binary, free_port};
 
 /// Longer than anything takes on two busy cores.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A database that nodes share.
 #[derive(Debug)]
@@ -55,6 +56,23 @@ impl Nodes {
     #[must_use]
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Whether some node has a transaction open that has locked or written something, and does nothing in it.
+    pub(crate) fn is_within_a_transaction(&self) -> bool {
+        let question = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND backend_xid IS NOT NULL";
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a look at what no interface of ours shows"
+        )]
+        let mut psql = Command::new("psql");
+        let answer = psql
+            .args([&self.database.url(), "-X", "-A", "-t", "-c", question])
+            .output()
+            .unwrap();
+        assert!(answer.status.success(), "{answer:?}");
+        answer.stdout.trim_ascii() != b"0"
     }
 
     /// Starts one more node and waits until it is ready.

@@ -50,7 +50,9 @@ impl Stream {
     /// The next event with its `id`; `None` when the connection has ended.
     async fn next(&mut self) -> Option<(String, Option<Value>)> {
         loop {
-            if let Some((event, rest)) = self.text.split_once("\n\n") {
+            if let Some(end) = self.text.find("\n\n") {
+                let rest = self.text.split_off(end + 2);
+                let event = std::mem::replace(&mut self.text, rest);
                 let field = |name: &str| {
                     let mut lines = event.lines();
                     lines
@@ -60,7 +62,6 @@ impl Stream {
                 assert_eq!(field("event:"), None, "nothing is gone");
                 let data = field("data:").map(|data| serde_json::from_str(data).unwrap());
                 let id = field("id:").unwrap_or_default().to_owned();
-                self.text = rest.to_owned();
                 return Some((id, data));
             }
             let part = self.response.chunk().await.ok()??;
