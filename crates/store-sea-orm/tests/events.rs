@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use drover_domain::workflow::run::Control;
-use drover_domain::workflow::{EventPosition, Executor, TaskNo, WorkflowId};
+use drover_domain::workflow::{EventKind, EventPosition, Executor, TaskNo, WorkflowId};
 use drover_ports::{
     ClaimRequest, EventFilter, EventLog, Report, TaskQueue, Topic, WakeUps, WorkflowStore,
     WorkflowUpkeep,
@@ -362,6 +362,20 @@ async fn readers_see_everything_once(scene: Scene, scale: Scale) {
             "what was seen and what there is"
         );
     }
+}
+
+#[test]
+fn the_reference_has_every_kind_of_event() {
+    let page = include_str!("../../../docs/reference/events.md");
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let shown: Vec<&str> = rows
+        .map(|(word, _)| word)
+        .filter(|word| !word.contains(' '))
+        .collect();
+    let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(shown, [&["event"], &kinds[..]].concat());
 }
 
 #[tokio::test]
