@@ -100,18 +100,23 @@ impl Nodes {
             api: Api::new(&url, &self.key),
             url,
         };
-        eventually(PATIENCE, || async {
-            match node.api.try_get("/readyz").await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                other => Err(format!("{other:?}; log:\n{}", node.process.log())),
-            }
-        })
-        .await;
+        node.until_ready().await;
         node
     }
 }
 
 impl Node {
+    /// Waits until it is ready.
+    pub(crate) async fn until_ready(&self) {
+        eventually(PATIENCE, || async {
+            match self.api.try_get("/readyz").await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                other => Err(format!("{other:?}; log:\n{}", self.process.log())),
+            }
+        })
+        .await;
+    }
+
     /// What its worker is called.
     #[must_use]
     pub(crate) fn worker(&self) -> String {
