@@ -31,8 +31,8 @@ pub use tasks::{
 };
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,
-    DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, NewWorkflow, Progress,
-    QueueStats, QueueStore, Report, ReportVerdict, ScheduleStore, StartedWorkflow, StopReason,
-    TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps, WorkflowFilter, WorkflowRecord,
-    WorkflowStore, WorkflowUpkeep, WorkflowView,
+    DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, HeldAttempt, NewWorkflow,
+    Progress, QueueStats, QueueStore, Report, ReportVerdict, ScheduleStore, StartedWorkflow,
+    StopReason, TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps, WorkflowFilter,
+    WorkflowRecord, WorkflowStore, WorkflowUpkeep, WorkflowView,
 };

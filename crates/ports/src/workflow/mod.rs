@@ -10,7 +10,7 @@ mod view;
 
 pub use events::{EventFilter, EventLog, EventPage, Topic, WakeUps};
 pub use handler::{Assigned, Progress, StopReason, TaskHandler};
-pub use queue::{Assignment, Beat, ClaimRequest, Report, ReportVerdict, TaskQueue};
+pub use queue::{Assignment, Beat, ClaimRequest, HeldAttempt, Report, ReportVerdict, TaskQueue};
 pub use registry::{DefinitionRecord, DefinitionStore, QueueStats, QueueStore, ScheduleStore};
 pub use runs::{DeadLetterFilter, DefinitionRef, NewWorkflow, StartedWorkflow, WorkflowStore};
 pub use upkeep::{Upkeep, WorkflowUpkeep};

@@ -60,6 +60,15 @@ impl Assignment {
     }
 }
 
+/// An attempt that is held under a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HeldAttempt {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt.
+    pub attempt: u32,
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -125,13 +134,22 @@ pub trait TaskQueue: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Stale`] when the lease ran out; [`StoreError::Unavailable`];
-    /// [`StoreError::Corrupt`].
+    /// [`StoreError::Stale`] when the lease ran out; [`StoreError::Unavailable`]: whether tasks were taken
+    /// is not known, and [`Self::held`] tells; [`StoreError::Corrupt`].
     async fn claim(
         &self,
         lease: LeaseId,
         request: &ClaimRequest,
     ) -> Result<Vec<Assignment>, StoreError>;
+
+    /// Everything that is held under a lease, in no order: what it claimed and was not reported. A claim
+    /// that is still under way is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stale`] when the lease ran out; [`StoreError::Unavailable`];
+    /// [`StoreError::Corrupt`].
+    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError>;
 
     /// Writes down how attempts ended, with everything that follows, in one transaction. The answer has
     /// the order of the reports; a refused one does not hinder the others.

@@ -97,12 +97,21 @@ pub(super) fn taking(dialect: Dialect) -> String {
 
 /// Whether the lease `$1` is live; it stays until the end of the transaction.
 pub(super) async fn keep_lease(session: &Session, lease: LeaseId) -> Result<(), StoreError> {
+    lock_lease(session, lease, session.dialect.keeping()).await
+}
+
+/// The same, and nobody else works with it: what claims under it has ended.
+pub(super) async fn own_lease(session: &Session, lease: LeaseId) -> Result<(), StoreError> {
+    let lock = session.dialect.locking_all("workflow_leases");
+    lock_lease(session, lease, lock.as_deref().unwrap_or_default()).await
+}
+
+async fn lock_lease(session: &Session, lease: LeaseId, lock: &str) -> Result<(), StoreError> {
     let dialect = session.dialect;
     let text = format!(
-        "SELECT expires_at > {} FROM workflow_leases WHERE id = {}{}",
+        "SELECT expires_at > {} FROM workflow_leases WHERE id = {}{lock}",
         dialect.now(),
         dialect.uuid(1),
-        dialect.keeping(),
     );
     match session.row::<LeaseRow>(Sql::new(text).id(lease)).await? {
         Some(LeaseRow { is_live: true }) => Ok(()),

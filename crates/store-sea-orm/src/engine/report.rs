@@ -5,8 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::workflow::run::{Changes, Input, Refusal};
 use drover_domain::workflow::{LeaseId, TaskId, WorkflowId};
-use drover_ports::{Assignment, Beat, ClaimRequest, Report, ReportVerdict, StoreError, TaskQueue};
+use drover_ports::{
+    Assignment, Beat, ClaimRequest, HeldAttempt, Report, ReportVerdict, StoreError, TaskQueue,
+};
 
+use super::claim::own_lease;
 use super::load::{Found, Locked, lock};
 use super::read::{StoredUuid, by_place, task_no};
 use super::shape::micros;
@@ -20,6 +23,14 @@ by_place! {
     StoppedRow("task") {
         workflow_id: StoredUuid,
         task_no: i64,
+    }
+}
+
+by_place! {
+    HeldRow("task") {
+        workflow_id: StoredUuid,
+        task_no: i64,
+        attempt: i64,
     }
 }
 
@@ -93,6 +104,31 @@ impl TaskQueue for SeaOrmStore {
             self.hints().told_events();
         }
         Ok(claimed)
+    }
+
+    #[tracing::instrument(name = "db.engine.held", level = "debug", skip_all)]
+    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+        let session = self.write("look what a lease holds").await?;
+        // A claim keeps the lease until it ends. The second statement sees what the first one waited for.
+        if let Err(error) = own_lease(&session, lease).await {
+            session.undo().await?;
+            return Err(error);
+        }
+        let text = format!(
+            "SELECT workflow_id, task_no, attempt FROM workflow_queue WHERE lease_id = {}",
+            session.dialect.uuid(1),
+        );
+        let mut held = Vec::new();
+        for row in session.rows::<HeldRow>(Sql::new(text).id(lease)).await? {
+            let workflow: WorkflowId = row.workflow_id.id();
+            let stored = Stored::new("task", workflow);
+            held.push(HeldAttempt {
+                task: workflow.task(task_no(&stored, row.task_no)?),
+                attempt: stored.number("attempt", row.attempt)?,
+            });
+        }
+        session.commit().await?;
+        Ok(held)
     }
 
     #[tracing::instrument(name = "db.engine.report", level = "debug", skip_all)]

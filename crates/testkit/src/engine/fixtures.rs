@@ -10,8 +10,8 @@ use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{
     Action, Definition, DefinitionName, Dependency, ExecutionMode, Executor, Guarantee, Json, Kind,
-    LeaseId, QueueName, RetryPolicy, RetryStrategy, SignalName, TaskKey, TaskNo, TaskPolicy,
-    TaskSpec, TaskStatus, Work, WorkflowId, WorkflowStatus,
+    LeaseId, QueueName, RetryPolicy, RetryStrategy, SignalName, TaskId, TaskKey, TaskNo,
+    TaskPolicy, TaskSpec, TaskStatus, Work, WorkflowId, WorkflowStatus,
 };
 use drover_ports::{
     Assignment, ClaimRequest, Idempotency, NewWorkflow, Report, ReportVerdict, StartedWorkflow,
@@ -469,6 +469,14 @@ impl<'a> Driver<'a> {
             done.push(key(&task));
         }
         done
+    }
+
+    /// What the lease holds: tasks in their order, and the attempt of each.
+    pub async fn held(&self) -> Vec<(TaskId, u32)> {
+        let held = self.world.tasks().held(self.lease).await.unwrap();
+        let mut held: Vec<_> = held.iter().map(|held| (held.task, held.attempt)).collect();
+        held.sort_unstable();
+        held
     }
 
     /// Lets the lease run out.

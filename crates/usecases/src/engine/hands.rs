@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Action, Guarantee, Kind, Takeover, TaskId};
-use drover_ports::{Assignment, Report};
+use drover_ports::{Assignment, HeldAttempt, Report};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
@@ -102,6 +102,14 @@ impl Hands {
     /// How many run.
     pub(super) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// What runs.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = HeldAttempt> {
+        self.held.values().map(|held| HeldAttempt {
+            task: held.task,
+            attempt: held.attempt,
+        })
     }
 
     /// Waits for the next end of an attempt; for ever when there is none.

@@ -1,5 +1,6 @@
 //! The time of one lease: claim, run, report, give signs of life, and in the end hand over or lose it.
 
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::task::Poll;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Executor, LeaseId};
 use drover_ports::{
-    Assignment, Beat, ClaimRequest, Fault, Report, ReportVerdict, StoreError, Topic,
+    Assignment, Beat, ClaimRequest, Fault, HeldAttempt, Report, ReportVerdict, StoreError, Topic,
 };
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -47,6 +48,8 @@ pub(super) struct Hold {
     beats: Backoff,
     lanes: Lanes,
     is_claiming: bool,
+    /// Whether a claim may have taken tasks that nobody here heard of.
+    is_in_doubt: bool,
     claim_at: Instant,
     claims: Backoff,
     /// When to look for work nobody told about.
@@ -55,6 +58,9 @@ pub(super) struct Hold {
     hands: Hands,
     outbox: Outbox,
     is_reporting: bool,
+    is_recounting: bool,
+    /// What ended, and can never be reported: it must not go on as if it had not begun.
+    given_up: HashSet<HeldAttempt>,
     calls: JoinSet<Answer>,
     /// When the store last answered anything.
     answered: Instant,
@@ -70,6 +76,7 @@ type Hint = Pin<Box<dyn Future<Output = u64> + Send>>;
 enum Answer {
     Claimed(Wish, Result<Vec<Assignment>, StoreError>),
     Reported(Group, Result<Vec<ReportVerdict>, StoreError>),
+    Recounted(Result<Vec<HeldAttempt>, StoreError>),
     Beaten(Instant, Result<Beat, StoreError>),
 }
 
@@ -88,6 +95,7 @@ impl Hold {
             beats: Backoff::default(),
             lanes: Lanes::new(&options.queues),
             is_claiming: false,
+            is_in_doubt: false,
             claim_at: opened,
             claims: Backoff::default(),
             poll_at: opened + options.poll,
@@ -95,6 +103,8 @@ impl Hold {
             hands: Hands::default(),
             outbox: Outbox::new(options.report_batch_max, options.report_bytes_max),
             is_reporting: false,
+            is_recounting: false,
+            given_up: HashSet::new(),
             calls: JoinSet::new(),
             answered: opened,
             drain_until: None,
@@ -133,10 +143,14 @@ impl Hold {
                 self.lanes.look_everywhere();
             }
             self.beat(now);
+            self.recount(now);
             self.report(now);
             self.claim(now);
             self.count();
-            if self.drain_until.is_some() && self.is_done() {
+            if self
+                .drain_until
+                .is_some_and(|until| self.is_done(now >= until))
+            {
                 return Ok(());
             }
             let moment = self.next_moment(now);
@@ -160,14 +174,17 @@ impl Hold {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.hands.len() == 0 && self.outbox.len() == 0 && !self.is_claiming
+    fn is_done(&self, is_late: bool) -> bool {
+        self.hands.len() == 0
+            && self.outbox.len() == 0
+            && !self.is_claiming
+            && (is_late || !self.is_in_doubt)
     }
 
     fn next_moment(&self, now: Instant) -> Instant {
         let claim_at = Some(self.claim_at).filter(|at| *at > now);
         let report_at = self.outbox.next_moment().filter(|_| !self.is_reporting);
-        let drain_until = self.drain_until.filter(|_| self.hands.len() > 0);
+        let drain_until = self.drain_until.filter(|until| *until > now);
         [
             Some(self.poll_at),
             self.beat_at,
@@ -200,9 +217,22 @@ impl Hold {
         });
     }
 
+    /// Asks what the lease holds, when a claim may have taken more than was heard. Not while outcomes are
+    /// being written: what they are about is neither held any more nor known to be written.
+    fn recount(&mut self, now: Instant) {
+        let is_due = self.is_in_doubt && self.claim_at <= now;
+        if !is_due || self.is_claiming || self.is_reporting || self.is_recounting {
+            return;
+        }
+        self.is_recounting = true;
+        let (tasks, lease) = (Arc::clone(&self.engine.ports.tasks), self.lease);
+        self.calls
+            .spawn(async move { Answer::Recounted(tasks.held(lease).await) });
+    }
+
     /// Writes what has ended since the last group was begun.
     fn report(&mut self, now: Instant) {
-        if self.is_reporting {
+        if self.is_reporting || self.is_recounting {
             return;
         }
         let Some(group) = self.outbox.next(now) else {
@@ -219,7 +249,7 @@ impl Hold {
     /// Asks for as much work as there is room for.
     fn claim(&mut self, now: Instant) {
         let is_free = !self.is_claiming && self.claim_at <= now && self.drain_until.is_none();
-        if !is_free || self.outbox.is_full() {
+        if !is_free || self.is_in_doubt || self.outbox.is_full() {
             return;
         }
         let Some(wish) = self.lanes.wish(self.engine.options.claim_batch_max, now) else {
@@ -280,6 +310,7 @@ impl Hold {
         match answer {
             Answer::Claimed(wish, answer) => self.claimed(&wish, answer),
             Answer::Reported(group, answer) => self.reported(group, answer),
+            Answer::Recounted(answer) => self.recounted(answer),
             Answer::Beaten(asked, answer) => self.beaten(asked, answer),
         }
     }
@@ -310,6 +341,41 @@ impl Hold {
                 self.engine
                     .complain("no task can be claimed", &error, before);
                 self.lanes.refused(wish);
+                self.is_in_doubt = true;
+                self.claim_at = now + self.claims.fail();
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives back what was taken and never heard of: it has not begun.
+    fn recounted(&mut self, answer: Result<Vec<HeldAttempt>, StoreError>) -> Result<(), Lost> {
+        self.is_recounting = false;
+        let now = Instant::now();
+        match answer {
+            Ok(held) => {
+                self.answered = now;
+                self.is_in_doubt = false;
+                let mut known: HashSet<HeldAttempt> = self.hands.attempts().collect();
+                known.extend(self.outbox.attempts());
+                known.extend(&self.given_up);
+                for HeldAttempt { task, attempt } in held {
+                    if !known.contains(&HeldAttempt { task, attempt }) {
+                        self.engine.counters.ended(&Outcome::Released);
+                        self.outbox.push(Report {
+                            task,
+                            attempt,
+                            outcome: Outcome::Released,
+                        });
+                    }
+                }
+                Ok(())
+            }
+            Err(StoreError::Stale { .. }) => Err(Lost),
+            Err(error) => {
+                let before = self.claims.failures();
+                self.engine
+                    .complain("what the lease holds cannot be read", &error, before);
                 self.claim_at = now + self.claims.fail();
                 Ok(())
             }
@@ -364,11 +430,12 @@ impl Hold {
                 };
                 if let Some(report) = self.outbox.failed(group, why, now) {
                     let error = &error as &(dyn std::error::Error + 'static);
-                    let task = report.task;
+                    let (task, attempt) = (report.task, report.attempt);
+                    self.given_up.insert(HeldAttempt { task, attempt });
                     tracing::error!(
                         error,
                         task.id = %task,
-                        task.attempt = report.attempt,
+                        task.attempt = attempt,
                         "the outcome of task {task} cannot be written and is given up"
                     );
                 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use drover_domain::workflow::run::Outcome;
-use drover_ports::Report;
+use drover_ports::{HeldAttempt, Report};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -75,6 +75,15 @@ impl Outbox {
     /// How many outcomes are not written, those of a group that is under way included.
     pub(super) const fn len(&self) -> usize {
         self.count
+    }
+
+    /// What waits to be written; not what is under way.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = HeldAttempt> {
+        let kept = self.kept.iter().flat_map(|group| group.reports.iter());
+        self.fresh.iter().chain(kept).map(|report| HeldAttempt {
+            task: report.task,
+            attempt: report.attempt,
+        })
     }
 
     /// Whether so much waits that nothing should be added.

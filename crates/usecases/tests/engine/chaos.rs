@@ -28,6 +28,7 @@ fn weather(dice: &mut Dice) -> Weather {
     Weather {
         is_away: dice.roll(3) == 0,
         loses_beats: dice.roll(3) == 0,
+        loses_claims: dice.roll(3) == 0,
         loses_verdicts: dice.roll(3) == 0,
         chokes_on: (dice.roll(4) == 0).then_some(5),
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use drover_domain::workflow::WorkflowStatus;
+use drover_domain::workflow::{TaskStatus, WorkflowStatus};
 use drover_testkit::engine::fixtures;
 
 use crate::actors::{Act, pass};
-use crate::harness::World;
+use crate::harness::{World, one, task};
 use crate::queue::Weather;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,6 +80,51 @@ async fn an_answer_that_is_lost_makes_nothing_happen_twice() {
     let stats = node.engine.stats();
     assert_eq!((stats.unreported, stats.claimed), (0, 2));
     node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_and_never_heard_of_is_given_back() {
+    let world = World::new();
+    let acts = [("test", Act::Succeed), ("slow", Act::Take(SECOND * 8))];
+    let node = world.node("n1", &acts);
+    let slow = world.start(one(task("slow"))).await;
+    world.reaches(slow, TaskStatus::Running).await;
+    node.queue.set(Weather {
+        loses_claims: true,
+        ..Weather::default()
+    });
+    let id = world.start(fixtures::parallel(5)).await;
+    pass(SECOND * 5).await;
+    assert_eq!(world.ledger.entries().len(), 1);
+    node.queue.set(Weather::default());
+    // Long before its timeout, and without another lease.
+    assert_eq!(world.end_of(id).await, WorkflowStatus::Succeeded);
+    assert!(world.ledger.elapsed() < SECOND * 8);
+    assert_eq!(world.end_of(slow).await, WorkflowStatus::Succeeded);
+    assert_eq!(world.ledger.entries().len(), 6);
+    assert_eq!(node.queue.leases().len(), 1);
+    let stats = node.engine.stats();
+    assert_eq!(
+        (stats.refused, stats.unreported, stats.leases_lost),
+        (0, 0, 0)
+    );
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_stops_gives_back_what_it_never_heard_of() {
+    let world = World::new();
+    let node = world.node("n1", &[("test", Act::Succeed)]);
+    node.queue.set(Weather {
+        loses_claims: true,
+        ..Weather::default()
+    });
+    let id = world.start(fixtures::linear(&["a"])).await;
+    world.reaches(id, TaskStatus::Running).await;
+    assert!(node.stop().await < SECOND);
+    let record = world.task(id).await.task;
+    assert_eq!((record.status, record.attempt), (TaskStatus::Queued, 1));
+    assert!(world.ledger.entries().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

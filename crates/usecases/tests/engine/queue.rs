@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::workflow::LeaseId;
-use drover_ports::{Assignment, Beat, ClaimRequest, Report, ReportVerdict, StoreError, TaskQueue};
+use drover_ports::{
+    Assignment, Beat, ClaimRequest, HeldAttempt, Report, ReportVerdict, StoreError, TaskQueue,
+};
 use drover_testkit::store::MemoryStore;
 use tokio::sync::watch;
 
@@ -20,6 +22,8 @@ pub(crate) struct Weather {
     pub(crate) is_away: bool,
     /// Signs of life do not arrive.
     pub(crate) loses_beats: bool,
+    /// Claims arrive, and the answers are lost.
+    pub(crate) loses_claims: bool,
     /// Reports arrive, and the answers are lost.
     pub(crate) loses_verdicts: bool,
     /// Reports about this many tasks or more cannot be written, though everything else works.
@@ -127,7 +131,17 @@ impl TaskQueue for RoughQueue {
         if let Some(deed) = deed {
             deed().await;
         }
+        if self.now().loses_claims {
+            return Err(away("claim tasks"));
+        }
         Ok(claimed)
+    }
+
+    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+        if self.now().is_away {
+            return Err(away("look what a lease holds"));
+        }
+        self.store.held(lease).await
     }
 
     async fn report(

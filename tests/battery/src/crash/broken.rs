@@ -10,8 +10,8 @@ use drover_domain::workflow::{
     Definition, Json, LeaseId, SignalName, TaskId, TaskSpec, WorkflowId, WorkflowStatus,
 };
 use drover_ports::{
-    Assignment, Beat, ClaimRequest, DeadLetterFilter, Idempotency, NewWorkflow, Report,
-    ReportVerdict, StartedWorkflow, StoreError, TaskQueue, WorkflowStore,
+    Assignment, Beat, ClaimRequest, DeadLetterFilter, HeldAttempt, Idempotency, NewWorkflow,
+    Report, ReportVerdict, StartedWorkflow, StoreError, TaskQueue, WorkflowStore,
 };
 use drover_usecases::EnginePorts;
 
@@ -102,6 +102,10 @@ impl TaskQueue for Broken {
             return Ok(tasks);
         }
         self.heard(Place::Claim, Ok(tasks))
+    }
+
+    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+        self.ports.tasks.held(lease).await
     }
 
     async fn report(

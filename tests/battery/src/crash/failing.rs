@@ -14,8 +14,8 @@ use drover_domain::workflow::{
 };
 use drover_ports::{
     Assignment, Beat, ClaimRequest, DeadLetterFilter, DefinitionRecord, DefinitionStore,
-    Idempotency, NewWorkflow, QueueStats, QueueStore, Report, ReportVerdict, ScheduleStore,
-    StartedWorkflow, StoreError, TaskQueue, Upkeep, WorkflowStore, WorkflowUpkeep,
+    HeldAttempt, Idempotency, NewWorkflow, QueueStats, QueueStore, Report, ReportVerdict,
+    ScheduleStore, StartedWorkflow, StoreError, TaskQueue, Upkeep, WorkflowStore, WorkflowUpkeep,
 };
 use drover_usecases::EnginePorts;
 
@@ -67,6 +67,10 @@ impl TaskQueue for Failing {
     ) -> Result<Vec<Assignment>, StoreError> {
         let call = self.ports.tasks.claim(lease, request);
         self.points.call(Place::Claim, call).await
+    }
+
+    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+        self.ports.tasks.held(lease).await
     }
 
     async fn report(

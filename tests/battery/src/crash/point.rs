@@ -247,7 +247,7 @@ mod tests {
         include_str!("../../../../crates/ports/src/workflow/runs.rs"),
         include_str!("../../../../crates/ports/src/workflow/registry.rs"),
     ];
-    const READING: [&str; 5] = ["find", "list", "list", "stats", "due"];
+    const READING: [&str; 5] = ["held", "find", "list", "stats", "due"];
 
     #[test]
     fn every_method_of_the_ports_that_commits_has_its_points() {

@@ -25,11 +25,11 @@ use super::point::{Place, Points};
 use super::watch::{Watch, follow_up};
 use super::worker::LEASE;
 
-/// The methods whose answers may be lost. Not `claim`: what came of one that nobody heard of stays with the
-/// worker, unexecuted, until its timeout has passed.
-const UNHEARD: [Place; 4] = [
+/// The methods whose answers may be lost.
+const UNHEARD: [Place; 5] = [
     Place::OpenLease,
     Place::Heartbeat,
+    Place::Claim,
     Place::Report,
     Place::Start,
 ];

@@ -131,6 +131,34 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!(Driver::open(world, 1).await.drain().await, ["t7", "t1", "t9", "t2", "t5"]);
     }
 
+    /// A lease tells what it holds: what was taken under it, and neither reported nor taken by others.
+    async fn a_lease_tells_what_it_holds(world) {
+        start(world, 1, parallel(4)).await;
+        let (mine, others) = (Driver::open(world, 1).await, Driver::open(world, 2).await);
+        assert_eq!(mine.held().await, []);
+        let taken = mine.claim(3).await;
+        assert_eq!(others.claim(1).await.len(), 1);
+        let expected: Vec<(TaskId, u32)> = taken.iter().map(|taken| (taken.task, 1)).collect();
+        assert_eq!(mine.held().await, expected);
+        let [first, second, third] = &taken[..] else { panic!("{taken:?}") };
+        mine.end(first, success("1")).await;
+        mine.end(second, Outcome::Released).await;
+        assert_eq!(mine.held().await, [(third.task, 1)]);
+        // What was given back is another attempt when it is taken again.
+        assert_eq!(mine.claim(1).await.len(), 1);
+        assert_eq!(mine.held().await, [(second.task, 2), (third.task, 1)]);
+    }
+
+    /// A lease that is over holds nothing.
+    async fn a_lease_that_is_over_does_not_tell(world) {
+        start(world, 1, linear(&["a"])).await;
+        let driver = Driver::open(world, 1).await;
+        driver.take().await;
+        driver.expire().await;
+        is_stale(world.tasks().held(driver.lease).await);
+        is_stale(world.tasks().held(lease_id(9)).await);
+    }
+
     /// What is queued with one start is taken in the order of the request.
     async fn one_start_is_taken_in_its_order(world) {
         let all: Vec<NewWorkflow> = [(1, &["a", "b"]), (2, &["c", "d"])]
@@ -695,6 +723,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         is_unavailable(tasks.open_lease(lease_id(2), "worker", LEASE).await);
         is_unavailable(tasks.heartbeat(driver.lease, LEASE).await);
         is_unavailable(tasks.claim(driver.lease, &request).await);
+        is_unavailable(tasks.held(driver.lease).await);
         is_unavailable(tasks.report(driver.lease, &[report(&taken, success("1"))]).await);
         is_unavailable(tasks.close_lease(driver.lease).await);
     }

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Input, Refusal};
 use drover_domain::workflow::{LeaseId, TaskId};
-use drover_ports::{Assignment, Beat, ClaimRequest, Report, ReportVerdict, StoreError, TaskQueue};
+use drover_ports::{
+    Assignment, Beat, ClaimRequest, HeldAttempt, Report, ReportVerdict, StoreError, TaskQueue,
+};
 
 use super::{Engine, Lease};
 use crate::store::memory::MemoryStore;
@@ -139,6 +141,17 @@ impl TaskQueue for MemoryStore {
             .into_iter()
             .filter_map(|task| engine.take(lease, &worker, task));
         Ok(taken.collect())
+    }
+
+    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+        let engine = &mut self.state("look what a lease holds")?.engine;
+        engine.live(lease)?;
+        let held = engine.held_by(lease).into_iter().filter_map(|task| {
+            let run = &engine.workflows.get(&task.workflow())?.run;
+            let attempt = run.tasks.get(&task.no()?)?.attempt;
+            Some(HeldAttempt { task, attempt })
+        });
+        Ok(held.collect())
     }
 
     async fn report(
