@@ -1,7 +1,7 @@
 //! Writing what steps changed: a constant number of statements for any number of runs and tasks.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Changes, Head, QueueMove, Run, Task, Wake, WakeKind};
@@ -210,13 +210,18 @@ impl<'a> Writes<'a> {
             .extend(taken.map(|position| PositionWrite {
                 position: *position,
             }));
-        self.add_moves(run, &changes.queue, taken_out);
+        self.add_moves(run, &changes.queue, |no| {
+            let was = before.get(&no);
+            let may_be =
+                was.is_none_or(|was| matches!(was, TaskStatus::Queued | TaskStatus::Running));
+            may_be && !taken_out.contains(&no)
+        });
         self.add_consequences(run, changes, now);
     }
 
     /// Adds what creating a run brings besides its rows.
     pub(super) fn add_new(&mut self, run: &'a Run, changes: &'a Changes, now: Timestamp) {
-        self.add_moves(run, &changes.queue, &BTreeSet::new());
+        self.add_moves(run, &changes.queue, |_| false);
         self.add_consequences(run, changes, now);
     }
 
@@ -249,8 +254,8 @@ impl<'a> Writes<'a> {
         }
     }
 
-    // What counts of several moves of one task is where it ends up.
-    fn add_moves(&mut self, run: &'a Run, moves: &[QueueMove], taken_out: &BTreeSet<TaskNo>) {
+    // What counts of several moves of one task is where it ends up, and whether it has a row there.
+    fn add_moves(&mut self, run: &'a Run, moves: &[QueueMove], has_row: impl Fn(TaskNo) -> bool) {
         let mut ends: BTreeMap<TaskNo, Option<bool>> = BTreeMap::new();
         let mut stopped = Vec::new();
         for change in moves {
@@ -272,7 +277,7 @@ impl<'a> Writes<'a> {
             task_no: column(no),
         };
         for (no, end) in &ends {
-            if !taken_out.contains(no) {
+            if has_row(*no) {
                 self.leave.push(wanted(*no));
             }
             let task = run.tasks.get(no);
