@@ -22,6 +22,8 @@ use super::outbox::{Failure, Group, Outbox};
 use super::stats::Counters;
 use crate::background::{Stop, stopped};
 
+/// How many claims may be under way: while the tasks of one are started, the store looks for the next ones.
+const CLAIMS_MAX: usize = 2;
 /// How often the engine steps back for handlers that are about to end, before it goes on with what it has.
 const GATHER_MAX: usize = 16;
 
@@ -35,8 +37,7 @@ pub(super) enum End {
 }
 
 /// Everything under one lease. One task owns it and nothing in it is shared; handlers and calls of the
-/// store run beside it, at most one call of each sort at a time: what happens meanwhile makes the next
-/// one larger.
+/// store run beside it, few of each sort at a time: what happens meanwhile makes the next one larger.
 pub(super) struct Hold {
     engine: Arc<Shared>,
     lease: LeaseId,
@@ -47,7 +48,8 @@ pub(super) struct Hold {
     beat_at: Option<Instant>,
     beats: Backoff,
     lanes: Lanes,
-    is_claiming: bool,
+    /// How many claims are under way.
+    claiming: usize,
     /// Whether a claim may have taken tasks that nobody here heard of.
     is_in_doubt: bool,
     claim_at: Instant,
@@ -94,7 +96,7 @@ impl Hold {
             beat_at: Some(opened + options.lease / 3),
             beats: Backoff::default(),
             lanes: Lanes::new(&options.queues),
-            is_claiming: false,
+            claiming: 0,
             is_in_doubt: false,
             claim_at: opened,
             claims: Backoff::default(),
@@ -177,7 +179,7 @@ impl Hold {
     fn is_done(&self, is_late: bool) -> bool {
         self.hands.len() == 0
             && self.outbox.len() == 0
-            && !self.is_claiming
+            && self.claiming == 0
             && (is_late || !self.is_in_doubt)
     }
 
@@ -221,7 +223,7 @@ impl Hold {
     /// being written: what they are about is neither held any more nor known to be written.
     fn recount(&mut self, now: Instant) {
         let is_due = self.is_in_doubt && self.claim_at <= now;
-        if !is_due || self.is_claiming || self.is_reporting || self.is_recounting {
+        if !is_due || self.claiming > 0 || self.is_reporting || self.is_recounting {
             return;
         }
         self.is_recounting = true;
@@ -248,14 +250,19 @@ impl Hold {
 
     /// Asks for as much work as there is room for.
     fn claim(&mut self, now: Instant) {
-        let is_free = !self.is_claiming && self.claim_at <= now && self.drain_until.is_none();
+        let is_free = self.claim_at <= now && self.drain_until.is_none();
         if !is_free || self.is_in_doubt || self.outbox.is_full() {
             return;
         }
-        let Some(wish) = self.lanes.wish(self.engine.options.claim_batch_max, now) else {
-            return;
-        };
-        self.is_claiming = true;
+        while self.claiming < CLAIMS_MAX
+            && let Some(wish) = self.lanes.wish(self.engine.options.claim_batch_max, now)
+        {
+            self.ask(wish);
+        }
+    }
+
+    fn ask(&mut self, wish: Wish) {
+        self.claiming += 1;
         let (tasks, lease) = (Arc::clone(&self.engine.ports.tasks), self.lease);
         let request = ClaimRequest {
             executor: Executor::Engine,
@@ -320,7 +327,7 @@ impl Hold {
         wish: &Wish,
         answer: Result<Vec<Assignment>, StoreError>,
     ) -> Result<(), Lost> {
-        self.is_claiming = false;
+        self.claiming -= 1;
         let now = Instant::now();
         match answer {
             Ok(tasks) => {

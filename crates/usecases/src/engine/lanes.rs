@@ -22,8 +22,12 @@ struct Lane {
     name: QueueName,
     concurrency: u32,
     busy: u32,
+    /// How many tasks were asked for and not answered yet.
+    asked: u32,
     /// Whether there may be tasks that nobody took.
     may_have_work: bool,
+    /// Whether the last answer was as many as asked for, so that there may be more.
+    flows: bool,
     /// Whether it had its turn since every lane had one.
     was_asked: bool,
     rests_until: Option<Instant>,
@@ -42,7 +46,9 @@ impl Lanes {
             name: queue.name.clone(),
             concurrency: queue.concurrency,
             busy: 0,
+            asked: 0,
             may_have_work: true,
+            flows: false,
             was_asked: false,
             rests_until: None,
         };
@@ -53,7 +59,9 @@ impl Lanes {
     ///
     /// A claim's limit holds for all of its queues together, so it must fit into the fullest of them. Lanes
     /// with about as much room as the emptiest (at least half) are asked for together, others get a call of
-    /// their own; and nobody is asked twice before everybody was asked.
+    /// their own; and nobody is asked twice before everybody was asked. A lane whose answer is still to come is
+    /// asked again only for a whole `most`, and only while its answers are full: smaller claims would cost more
+    /// than they save.
     pub(super) fn wish(&mut self, most: u32, now: Instant) -> Option<Wish> {
         self.wish_of_round(most, now).or_else(|| {
             for lane in &mut self.0 {
@@ -64,7 +72,7 @@ impl Lanes {
     }
 
     fn wish_of_round(&mut self, most: u32, now: Instant) -> Option<Wish> {
-        let wanted = |lane: &Lane| lane.is_wanted() && !lane.was_asked && !lane.rests(now);
+        let wanted = |lane: &Lane| lane.is_wanted(most) && !lane.was_asked && !lane.rests(now);
         let emptiest = self
             .0
             .iter()
@@ -82,6 +90,11 @@ impl Lanes {
                 lanes.push(at);
             }
         }
+        for at in &lanes {
+            if let Some(lane) = self.0.get_mut(*at) {
+                lane.asked += limit;
+            }
+        }
         Some(Wish { lanes, limit })
     }
 
@@ -95,22 +108,27 @@ impl Lanes {
 
     /// Notes that a wish brought `got` tasks; there may be more if that is as many as asked for.
     pub(super) fn granted(&mut self, wish: &Wish, got: usize) {
-        if usize::try_from(wish.limit).is_ok_and(|limit| got >= limit) {
-            self.look(wish);
+        let is_full = usize::try_from(wish.limit).is_ok_and(|limit| got >= limit);
+        for lane in self.answered(wish) {
+            lane.flows = is_full;
         }
     }
 
     /// Notes that a wish could not be asked for; it stays one.
     pub(super) fn refused(&mut self, wish: &Wish) {
-        self.look(wish);
+        for lane in self.answered(wish) {
+            lane.may_have_work = true;
+        }
     }
 
-    fn look(&mut self, wish: &Wish) {
-        for at in &wish.lanes {
-            if let Some(lane) = self.0.get_mut(*at) {
-                lane.may_have_work = true;
-            }
-        }
+    fn answered<'a>(&'a mut self, wish: &'a Wish) -> impl Iterator<Item = &'a mut Lane> {
+        let lanes = self.0.iter_mut().enumerate();
+        lanes
+            .filter(|(at, _)| wish.lanes.contains(at))
+            .map(|(_, lane)| {
+                lane.asked = lane.asked.saturating_sub(wish.limit);
+                lane
+            })
     }
 
     /// Notes that there may be work anywhere.
@@ -122,7 +140,7 @@ impl Lanes {
 
     /// When [`Self::wish`] may have more than it has now.
     pub(super) fn next_moment(&self, now: Instant) -> Option<Instant> {
-        let resting = self.0.iter().filter(|lane| lane.is_wanted());
+        let resting = self.0.iter().filter(|lane| lane.is_wanted(u32::MAX));
         let ends = resting.filter_map(|lane| lane.rests_until);
         ends.filter(|until| *until > now).min()
     }
@@ -160,11 +178,17 @@ impl Lanes {
 
 impl Lane {
     const fn room(&self) -> u32 {
-        self.concurrency.saturating_sub(self.busy)
+        self.concurrency
+            .saturating_sub(self.busy)
+            .saturating_sub(self.asked)
     }
 
-    const fn is_wanted(&self) -> bool {
-        self.may_have_work && self.room() > 0
+    const fn is_wanted(&self, most: u32) -> bool {
+        if self.asked > 0 {
+            self.flows && self.room() >= most
+        } else {
+            (self.may_have_work || self.flows) && self.room() > 0
+        }
     }
 
     fn rests(&self, now: Instant) -> bool {
@@ -202,11 +226,14 @@ mod tests {
     #[test]
     fn lanes_with_about_the_same_room_share_a_call_that_fits_into_each() {
         let mut lanes = lanes(&[64, 40, 3, 64]);
-        assert_eq!(lanes.wish(500, now()), Some(wish(&[0, 1, 3], 40)));
+        let first = wish(&[0, 1, 3], 40);
+        assert_eq!(lanes.wish(500, now()), Some(first.clone()));
         lanes.look_everywhere();
         assert_eq!(lanes.wish(500, now()), Some(wish(&[2], 3)));
+        assert_eq!(lanes.wish(500, now()), None);
+        lanes.granted(&first, 0);
         // The next round.
-        assert_eq!(lanes.wish(500, now()), Some(wish(&[0, 1, 3], 40)));
+        assert_eq!(lanes.wish(500, now()), Some(first));
     }
 
     #[test]
@@ -255,6 +282,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_flows_is_asked_again_before_it_has_answered() {
+        let mut lanes = lanes(&[1_200]);
+        let whole = wish(&[0], 500);
+        assert_eq!(lanes.wish(500, now()), Some(whole.clone()));
+        lanes.look_everywhere();
+        assert_eq!(lanes.wish(500, now()), None);
+        lanes.granted(&whole, 500);
+        assert_eq!(lanes.wish(500, now()), Some(whole.clone()));
+        assert_eq!(lanes.wish(500, now()), Some(whole.clone()));
+        // There is room for 200 more, which is worth no call while others are under way.
+        assert_eq!(lanes.wish(500, now()), None);
+        lanes.granted(&whole, 3);
+        assert_eq!(lanes.wish(500, now()), None);
+        lanes.granted(&whole, 0);
+        assert_eq!(lanes.wish(500, now()), None);
+    }
+
+    #[test]
     fn what_is_heard_of_during_a_claim_is_not_forgotten_with_its_answer() {
         let mut lanes = lanes(&[2]);
         let two = lanes.wish(500, now()).unwrap();
@@ -269,6 +314,7 @@ mod tests {
         let now = now();
         lanes.rest(0, now);
         assert_eq!(lanes.wish(500, now), Some(wish(&[1], 1)));
+        lanes.granted(&wish(&[1], 1), 0);
         let end = lanes.next_moment(now).unwrap();
         assert_eq!(end - now, HEAD_START);
         lanes.rest(0, end);
