@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use drover_domain::Timestamp;
 use drover_domain::id::Uuid;
 use drover_domain::workflow::{Definition, ExecutionMode, Kind, QueueName};
-use drover_ports::{Clock, IdSource, TaskHandler, WorkflowStore};
+use drover_ports::{ClaimRequest, Clock, IdSource, TaskHandler, WorkflowStore};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_usecases::{Engine, EngineOptions, EnginePorts, Handlers, QueueOptions};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
@@ -18,8 +18,10 @@ use super::handler::{Noop, Starts, Timed};
 use super::server::{Server, settle};
 use super::{ROUNDS, TASKS, median, rate, rounded, shape};
 
-/// How many handlers run at once in the engine's best setting for handlers that do nothing.
-const CONCURRENCY: u32 = 2_000;
+/// The engine's best setting for handlers that do nothing: how many run at once, how many tasks one claim takes
+/// and how many outcomes are written together.
+const CONCURRENCY: u32 = 4_000;
+const BATCH: u32 = ClaimRequest::LIMIT_MAX;
 /// How many tasks one call starts.
 const PER_CALL: usize = 1_000;
 /// The longest a measurement may take.
@@ -55,12 +57,17 @@ pub(crate) fn engine(store: &SeaOrmStore, handler: Arc<dyn TaskHandler>) -> Resu
     handlers.register(Kind::parse(shape::KIND)?, handler)?;
     let mut queue = QueueOptions::new(QueueName::parse(shape::QUEUE)?);
     queue.concurrency = CONCURRENCY;
+    let options = EngineOptions {
+        claim_batch_max: BATCH,
+        report_batch_max: usize::try_from(BATCH)?,
+        ..EngineOptions::new("bench".to_owned(), vec![queue])
+    };
     Ok(Engine::new(
         EnginePorts::over(&Arc::new(store.clone())),
         Arc::new(NoClock),
         Arc::new(Counter::default()),
         handlers,
-        EngineOptions::new("bench".to_owned(), vec![queue]),
+        options,
     )?)
 }
 
@@ -181,7 +188,7 @@ pub(crate) async fn measure(server: &Server) -> Result<Value> {
     let latency = latency(&store, &side, first).await?;
     store.close().await;
     Ok(json!({
-        "settings": { "concurrency": CONCURRENCY, "tasks_per_start": PER_CALL },
+        "settings": { "concurrency": CONCURRENCY, "batch": BATCH, "tasks_per_start": PER_CALL },
         "shapes": { "wide": "20 workflows of 1,000 tasks", "single": "20,000 workflows of one task" },
         "drain_per_s": drained,
         "enqueue_per_s": enqueued,
