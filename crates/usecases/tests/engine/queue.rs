@@ -16,6 +16,10 @@ use tokio::sync::watch;
 type Deed = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What goes wrong.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each goes wrong by itself, in any combination"
+)]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Weather {
     /// Nothing is answered, and nothing arrives.
