@@ -14,6 +14,7 @@ mod m20261121_000003_rollout;
 mod m20261121_000004_access;
 mod m20261125_000005_workflows;
 mod m20261125_000006_updates_on_the_engine;
+mod m20261126_000007_actions;
 
 use sea_orm_migration::prelude::*;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000004_access::Migration),
             Box::new(m20261125_000005_workflows::Migration),
             Box::new(m20261125_000006_updates_on_the_engine::Migration),
+            Box::new(m20261126_000007_actions::Migration),
         ]
     }
 }

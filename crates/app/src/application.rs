@@ -301,6 +301,7 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
         },
         polling_interval: settings.fleet.polling_interval,
         sync_interval: settings.balancer.sync_interval,
+        min_ready: settings.balancer.min_ready,
         poll_concurrency: settings.fleet.poll_concurrency.get(),
         kinds,
         ..Policy::default()

@@ -31,14 +31,14 @@ pub(crate) fn kinds() -> Result<Kinds, StartError> {
     Ok(Kinds::default().with(kind(drover_peer_http::KIND)?, spec))
 }
 
-/// What executes them, and updates besides.
+/// What executes them, and updates and actions besides.
 pub(crate) fn handlers(settings: &Settings, service: &Service) -> Result<Handlers, StartError> {
     let requests = PeerHttp::new(requests(settings)?).map_err(|source| StartError::Client {
         source: Box::new(source),
     })?;
     let mut handlers = Handlers::default();
     let requests: (_, Arc<dyn TaskHandler>) = (kind(drover_peer_http::KIND)?, Arc::new(requests));
-    for (kind, handler) in [requests, service.update_handler()] {
+    for (kind, handler) in [requests, service.update_handler(), service.action_handler()] {
         let metered = Metered::new(kind.as_str(), handler);
         handlers.register(kind, Arc::new(metered))?;
     }

@@ -54,6 +54,7 @@ pub(crate) struct Fleet {
 pub(crate) struct Balancer {
     pub(crate) sync_interval_ms: u64,
     pub(crate) request_timeout_ms: u64,
+    pub(crate) min_ready: u32,
 }
 
 #[derive(Debug, Deserialize)]

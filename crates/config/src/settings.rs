@@ -86,6 +86,8 @@ pub struct Balancer {
     pub sync_interval: Duration,
     /// The longest an agent may take for one answer about HAProxy.
     pub request_timeout: Duration,
+    /// How many servers of a backend must go on taking requests when somebody takes one out.
+    pub min_ready: u32,
 }
 
 /// The control host.
@@ -346,6 +348,7 @@ impl TryFrom<raw::Raw> for Settings {
                     "balancer.request_timeout_ms",
                     raw.balancer.request_timeout_ms,
                 )?,
+                min_ready: raw.balancer.min_ready,
             },
             ansible: ansible(raw.ansible)?,
             engine: engine(raw.engine)?,

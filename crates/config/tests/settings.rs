@@ -70,7 +70,10 @@ fn queues_add_up_and_zero_takes_one_away() {
         .iter()
         .map(|(name, most)| (name.as_str(), most.get()))
         .collect();
-    assert_eq!(queues, [("batch", 5), ("default", 64), ("media", 2)]);
+    assert_eq!(
+        queues,
+        [("batch", 5), ("default", 64), ("haproxy", 32), ("media", 2)]
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use drover_domain::text::{check_name, visible};
 use drover_egress::{BodyError, read_capped};
 use drover_ports::{AgentAddress, AgentError};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::wire::refusal::words;
@@ -44,6 +45,19 @@ impl Call<'_> {
     /// The body of the answer to `GET path`.
     pub(crate) async fn get(&self, path: &str) -> Result<Vec<u8>, AgentError> {
         self.get_first(&[path]).await
+    }
+
+    /// The body of the answer to `POST path` with this document.
+    pub(crate) async fn post<T: Serialize + Sync>(
+        &self,
+        path: &str,
+        document: &T,
+    ) -> Result<Vec<u8>, AgentError> {
+        self.within(async {
+            let request = |url| self.client.post(url).json(document);
+            self.body(self.send_as(path, request).await?).await
+        })
+        .await
     }
 
     /// The body of the answer to the first of `paths` that is not answered 404, all within one
@@ -108,6 +122,14 @@ impl Call<'_> {
     }
 
     async fn send(&self, path: &str) -> Result<Response, AgentError> {
+        self.send_as(path, |url| self.client.get(url)).await
+    }
+
+    async fn send_as(
+        &self,
+        path: &str,
+        request: impl FnOnce(String) -> RequestBuilder,
+    ) -> Result<Response, AgentError> {
         let address = || self.agent.clone();
         if !is_host(&self.agent.host) || self.agent.port == 0 {
             let source = "this is not an IP address or a host name with a port".into();
@@ -116,7 +138,7 @@ impl Call<'_> {
                 source,
             });
         }
-        let request = self.client.get(format!("http://{}{path}", self.agent));
+        let request = request(format!("http://{}{path}", self.agent));
         request.send().await.map_err(|error| {
             if error.is_timeout() && !error.is_connect() {
                 self.silent()

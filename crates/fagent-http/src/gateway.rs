@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_egress::{ClientError, Proxy, client};
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
 
 use crate::call::Call;
+use crate::wire::{Action, Done};
 use crate::{balancer, inventory, reading};
 
 /// The deadlines of the gateway.
@@ -113,5 +115,26 @@ impl AgentGateway for FagentHttp {
             ))
             .await?;
         reading::read_data(&call, &body, balancer::servers)
+    }
+
+    #[tracing::instrument(name = "agent.set_state", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn set_state(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+        backend: &str,
+        server: &str,
+        state: AdminState,
+    ) -> Result<(), AgentError> {
+        let call = self.balancer_call(agent);
+        let instance = call.segment("HAProxy instance", instance)?;
+        let backend = call.segment("backend", backend)?;
+        let server = call.segment("server", server)?;
+        let path = format!("/api/v1/haproxy/{instance}/backends/{backend}/servers/{server}/action");
+        let action = Action {
+            action: state.as_str(),
+        };
+        let body = call.post(&path, &action).await?;
+        reading::read_data(&call, &body, |_: Done| ())
     }
 }

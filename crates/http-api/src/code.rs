@@ -20,6 +20,7 @@ pub(crate) enum Code {
     BodyTimeout,
     AlreadyExists,
     Conflict,
+    BelowMinReady,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidBody,
@@ -56,7 +57,7 @@ impl Code {
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::AlreadyExists | Self::Conflict => StatusCode::CONFLICT,
+            Self::AlreadyExists | Self::Conflict | Self::BelowMinReady => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidBody | Self::Refused | Self::IdempotencyKeyReused => {
@@ -96,6 +97,10 @@ impl Code {
             Self::BodyTimeout => ("body_timeout", "The body took too long to arrive"),
             Self::AlreadyExists => ("already_exists", "It already exists"),
             Self::Conflict => ("conflict", "The state of things does not allow it"),
+            Self::BelowMinReady => (
+                "below_min_ready",
+                "Too few servers would be left that take requests",
+            ),
             Self::BodyTooLarge => ("body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", "The body is of another type"),
             Self::InvalidBody => ("invalid_body", "The body is not valid"),

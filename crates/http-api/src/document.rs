@@ -24,8 +24,8 @@ use utoipa_axum::routes;
 use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
 use crate::routes::{
-    applications, definitions, haproxy, orchestrators, queues, schedules, servers, streams, tasks,
-    workers, workflow_tasks, workflows,
+    applications, definitions, haproxy, haproxy_actions, orchestrators, queues, schedules, servers,
+    streams, tasks, workers, workflow_tasks, workflows,
 };
 use crate::state::Api;
 use crate::{auth, health, wire};
@@ -44,7 +44,10 @@ const TAGS: [(&str, &str); 14] = [
     ("servers", "Servers with an agent"),
     ("applications", "What runs where, and updating it"),
     ("events", "What happened to the fleet"),
-    ("haproxy", "HAProxy, as it was last read"),
+    (
+        "haproxy",
+        "HAProxy as it was last read, and setting the state of its servers",
+    ),
     (
         "tasks",
         "Updates: how far they are, what became of every instance",
@@ -90,6 +93,12 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(haproxy::instances))
         .routes(routes!(haproxy::backends))
         .routes(routes!(haproxy::servers))
+        .routes(routes!(haproxy::sync))
+        .routes(routes!(haproxy_actions::act))
+        .routes(routes!(haproxy_actions::act_many))
+        .routes(routes!(haproxy_actions::list))
+        .routes(routes!(haproxy_actions::get))
+        .routes(routes!(haproxy_actions::history))
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::events))
@@ -343,11 +352,14 @@ fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
         .filter_map(|rest| rest.split('}').next())
 }
 
+/// Below these, an `{id}` is a UUID.
+const UUID_PATHS: [&str; 3] = ["/tasks/", "/workflows/", "/actions/"];
+
 fn path_parameter(path: &str, name: &str) -> Parameter {
     let schema = match name {
         "name" => wire::schema::path_name(),
         "task_id" => wire::schema::uuid(),
-        _ if path.contains("/tasks/") || path.contains("/workflows/") => wire::schema::uuid(),
+        _ if UUID_PATHS.iter().any(|part| path.contains(part)) => wire::schema::uuid(),
         _ => wire::schema::id().build(),
     };
     ParameterBuilder::new()

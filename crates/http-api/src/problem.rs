@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use drover_domain::text::visible;
 use drover_usecases::{
-    Fault, RequestError, ScanError, ScheduleError, StartError, StoreError, Subject,
+    ActionError, Fault, RequestError, ScanError, ScheduleError, StartError, StoreError, Subject,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -26,7 +27,8 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// The most complaints one problem lists.
 pub(crate) const ERRORS_MAX: usize = 20;
 
-const RETRY_AFTER_SECONDS: &str = "2";
+/// When a request may work again where nobody knows better.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// One thing that is wrong with a body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -71,6 +73,7 @@ struct Inner {
     detail: String,
     errors: Vec<FieldError>,
     challenge: Option<&'static str>,
+    retry_after: Duration,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -164,8 +167,27 @@ impl ApiError {
             detail,
             errors,
             challenge,
+            retry_after: RETRY_AFTER,
             cause,
         }))
+    }
+
+    /// Something that is known to be away, and for how long it will not be asked.
+    fn away(detail: String, retry_after: Duration) -> Self {
+        Self(Arc::new(Inner {
+            code: Code::Unavailable,
+            detail,
+            errors: Vec::new(),
+            challenge: None,
+            retry_after,
+            cause: None,
+        }))
+    }
+
+    /// The word and the sentence, for an answer that tells of several things. Nobody else logs it.
+    pub(crate) fn told(&self) -> (&'static str, String) {
+        self.log();
+        (self.0.code.word(), self.0.detail.clone())
     }
 
     #[cfg(test)]
@@ -248,6 +270,24 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<ActionError> for ApiError {
+    fn from(error: ActionError) -> Self {
+        let code = match error {
+            ActionError::UnknownServer { server } => {
+                return Self::not_found("HAProxy server", server);
+            }
+            ActionError::BreakerOpen { retry_after, .. } => {
+                return Self::away(error.to_string(), retry_after);
+            }
+            ActionError::Store(source) => return source.into(),
+            ActionError::Removed { .. } => Code::Conflict,
+            ActionError::Capacity(_) => Code::BelowMinReady,
+            ActionError::TransactionReused { .. } => Code::IdempotencyKeyReused,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<ScanError> for ApiError {
     fn from(error: ScanError) -> Self {
         Self::from_fault(error.fault(), error)
@@ -325,10 +365,15 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     if error.0.code.status() == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(
             header::RETRY_AFTER,
-            HeaderValue::from_static(RETRY_AFTER_SECONDS),
+            HeaderValue::from(whole_seconds(error.0.retry_after)),
         );
     }
     response
+}
+
+/// At least this long, in whole seconds.
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 /// A bug in one request is that request's problem and nobody else's.
@@ -454,6 +499,13 @@ mod tests {
                 "{}",
                 problem.code
             );
+        }
+    }
+
+    #[test]
+    fn a_wait_is_never_told_shorter_than_it_is() {
+        for (millis, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
         }
     }
 

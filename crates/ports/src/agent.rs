@@ -1,7 +1,7 @@
 //! Agents on servers.
 
 use async_trait::async_trait;
-use drover_domain::balancer::ObservedServer;
+use drover_domain::balancer::{AdminState, ObservedServer};
 use drover_domain::fleet::inventory::InventoryReport;
 
 use crate::{BoxError, Fault};
@@ -138,4 +138,19 @@ pub trait AgentGateway: Send + Sync {
         instance: &str,
         backend: &str,
     ) -> Result<BackendAnswer, AgentError>;
+
+    /// Tells HAProxy to put a server into a state. What the agent answers proves nothing: whether it is so has to be
+    /// looked at with [`Self::backend_servers`].
+    ///
+    /// # Errors
+    ///
+    /// Any [`AgentError`]; after [`AgentError::Silent`] it may have been done.
+    async fn set_state(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+        backend: &str,
+        server: &str,
+        state: AdminState,
+    ) -> Result<(), AgentError>;
 }

@@ -6,6 +6,7 @@
 //! Start reading at [`TaskQueue`] (what is to be done) and [`PlaybookRunner`] (what does the work).
 
 mod access;
+mod actions;
 mod agent;
 mod balancer;
 mod clock;
@@ -18,6 +19,7 @@ mod tasks;
 mod workflow;
 
 pub use access::AccessKeys;
+pub use actions::{ActionView, BalancerActions, NewAction, StatusChange};
 pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
 pub use balancer::{BalancerStore, BalancerView, NewMapping};
 pub use clock::{Clock, IdSource};

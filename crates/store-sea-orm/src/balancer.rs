@@ -7,6 +7,7 @@ use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
     AdminBits, BalancerInstance, BalancerServer, InstanceKey, MappingBasis, MappingCandidate,
+    ObservedServer,
 };
 use drover_domain::fleet::ServerKey;
 use drover_ports::{BalancerStore, NewMapping, StoreError};
@@ -290,6 +291,26 @@ async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), S
     session.execute(sql).await.map(|_| ())
 }
 
+/// What was seen of a server of the backend called `backend`.
+pub(crate) fn server_row<'a>(
+    backend: &'a str,
+    observed: &'a ObservedServer,
+) -> ServerUpsertRow<'a> {
+    ServerUpsertRow {
+        backend,
+        name: &observed.name,
+        status: observed.word.as_str(),
+        takes_traffic: observed.word.takes_traffic(),
+        admin_state: observed.admin.map(AdminBits::bits),
+        sessions: observed.sessions.map(integer),
+        queue: observed.queue.map(integer),
+        weight: observed.weight,
+        check_status: observed.check_status.as_deref(),
+        address: observed.address.as_deref(),
+        port: observed.port,
+    }
+}
+
 async fn upsert_servers(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
     if change.servers.is_empty() {
         return Ok(());
@@ -298,20 +319,7 @@ async fn upsert_servers(session: &Session, change: &SyncChange) -> Result<(), St
         .servers
         .iter()
         .map(|server| {
-            let observed = &server.observed;
-            let row = ServerUpsertRow {
-                backend: &server.backend,
-                name: &observed.name,
-                status: observed.word.as_str(),
-                takes_traffic: observed.word.takes_traffic(),
-                admin_state: observed.admin.map(AdminBits::bits),
-                sessions: observed.sessions.map(integer),
-                queue: observed.queue.map(integer),
-                weight: observed.weight,
-                check_status: observed.check_status.as_deref(),
-                address: observed.address.as_deref(),
-                port: observed.port,
-            };
+            let row = server_row(&server.backend, &server.observed);
             ((row.backend, row.name), row)
         })
         .collect();

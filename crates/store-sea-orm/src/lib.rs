@@ -5,6 +5,8 @@
 //!
 //! Start reading at [`SeaOrmStore`], then `tasks.rs` (the queue) and `inventory.rs` (polling).
 
+mod action_view;
+mod actions;
 mod balancer;
 mod balancer_view;
 mod batch;
@@ -12,6 +14,7 @@ mod dialect;
 mod engine;
 mod events;
 mod fleet_view;
+mod held;
 mod inventory;
 mod keys;
 mod migrate;

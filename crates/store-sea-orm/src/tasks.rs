@@ -1,8 +1,6 @@
 //! Update tasks, as those use them who start and do them.
 //!
-//! Every write under a claim starts with [`hold`]: it finds the task's row in the engine's queue only while
-//! the claim is held, and locks it until the write is done. Whoever takes the task away changes that row, and
-//! waits. Nothing else of the engine's is locked, so nobody waits in a circle.
+//! Every write under a claim starts with [`hold`].
 
 use std::collections::BTreeMap;
 
@@ -20,6 +18,7 @@ use sea_orm::FromQueryResult;
 use crate::dialect::rows;
 use crate::engine::start_all;
 use crate::events::insert_events;
+use crate::held::{hold, stale};
 use crate::inventory::{VersionChangeRow, insert_versions};
 use crate::row::prepared::{HostShape, PreparedShape, ReportShape};
 use crate::row::task::{INSTANCE_COLUMNS, InstanceRow, RUN_COLUMNS, RunRow, TaskRow, select_tasks};
@@ -27,6 +26,9 @@ use crate::row::{Stored, integer};
 use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, to_json};
 use crate::store::{SeaOrmStore, is_duplicate};
+
+/// What a claim is on, for [`StoreError::Stale`].
+const WHAT: &str = "update task";
 
 rows! {
     /// What is an update's own.
@@ -94,15 +96,6 @@ rows! {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct Held {
-    is_stopped: bool,
-}
-
-impl Row for Held {
-    const WHAT: &'static str = "update task";
-}
-
-#[derive(Debug, FromQueryResult)]
 struct UsedKey {
     digest: Vec<u8>,
     task_ids: String,
@@ -138,7 +131,7 @@ impl UpdateTasks for SeaOrmStore {
     #[tracing::instrument(name = "db.tasks.begin", level = "debug", skip_all)]
     async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError> {
         let session = self.write("begin with an update task").await?;
-        let is_called_off = hold(&session, claim).await?.is_stopped;
+        let is_called_off = hold(&session, claim, WHAT).await?.is_stopped;
         let change = "began_at = COALESCE(began_at, $2)";
         change_task(&session, claim.task, change, |sql| sql.bind(at.as_micros())).await?;
         let loaded = detail(&session, claim.task).await?;
@@ -158,7 +151,7 @@ impl UpdateTasks for SeaOrmStore {
         instances: &[TaskInstance],
     ) -> Result<(), StoreError> {
         let session = self.write("store the plan of an update task").await?;
-        hold(&session, claim).await?;
+        hold(&session, claim, WHAT).await?;
         let sql = Sql::new(format!(
             "SELECT id FROM update_task_runs WHERE task_id = {} LIMIT 1",
             session.dialect.uuid(1)
@@ -174,7 +167,7 @@ impl UpdateTasks for SeaOrmStore {
     #[tracing::instrument(name = "db.tasks.progress", level = "debug", skip_all)]
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
         let session = self.write("store the progress of an update task").await?;
-        hold(&session, claim).await?;
+        hold(&session, claim, WHAT).await?;
         let change = "progress = $2, current_step = $3";
         let changed = change_task(&session, claim.task, change, |sql| {
             sql.bind(i64::from(progress.progress))
@@ -182,7 +175,7 @@ impl UpdateTasks for SeaOrmStore {
         })
         .await?;
         if !changed {
-            return Err(stale(claim));
+            return Err(stale(claim, WHAT));
         }
         update_run(&session, claim.task, &progress.run).await?;
         insert_job_events(&session, claim.task, progress.run.index, &progress.events).await?;
@@ -193,7 +186,7 @@ impl UpdateTasks for SeaOrmStore {
     #[tracing::instrument(name = "db.tasks.finish", level = "debug", skip_all)]
     async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
         let session = self.write("end an update task").await?;
-        hold(&session, claim).await?;
+        hold(&session, claim, WHAT).await?;
         let change = "ended_as = $2, result = $3, error = $4, ended_at = $5, progress = $6, current_step = NULL";
         let changed = change_task(&session, claim.task, change, |sql| {
             sql.bind(end.status.as_str())
@@ -211,32 +204,6 @@ impl UpdateTasks for SeaOrmStore {
         insert_events(&session, &end.events).await?;
         session.commit().await
     }
-}
-
-fn stale(claim: &Claim) -> StoreError {
-    StoreError::Stale {
-        what: "update task",
-        name: claim.task.to_string(),
-        attempt: claim.attempt,
-    }
-}
-
-/// Keeps the claim as it is until the end of the transaction, if it is held.
-async fn hold(session: &Session, claim: &Claim) -> Result<Held, StoreError> {
-    let Some(no) = claim.task.no() else {
-        return Err(stale(claim));
-    };
-    let text = format!(
-        "SELECT q.is_stopped FROM workflow_queue q
-         WHERE q.workflow_id = {} AND q.task_no = $2 AND q.attempt = $3 AND q.lease_id IS NOT NULL{}",
-        session.dialect.uuid(1),
-        session.dialect.locking("q"),
-    );
-    let sql = Sql::new(text)
-        .id(claim.task.workflow())
-        .bind(i64::from(no.get()))
-        .bind(i64::from(claim.attempt));
-    session.row::<Held>(sql).await?.ok_or_else(|| stale(claim))
 }
 
 /// Changes what is the task's own, until its end is written down; whether it did. Parameters of `change`

@@ -6,6 +6,8 @@
     reason = "a broken test setup should stop the test"
 )]
 
+#[path = "statements/actions.rs"]
+mod actions;
 #[path = "statements/engine.rs"]
 mod engine;
 mod support;

@@ -6,12 +6,14 @@
 //! Start reading at [`Service`] (what can be asked), then [`Background`] (what goes on by itself).
 
 mod access;
+mod actions;
 mod background;
 mod balancer;
 mod engine;
 mod engine_ports;
 mod fleet;
 mod orchestrators;
+mod patience;
 mod polling;
 mod servers;
 mod service;
@@ -19,12 +21,13 @@ mod updates;
 mod workflows;
 
 pub use access::Access;
+pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
-    ApplicationFilter, Assignment, BalancerView, Beat, DeadLetter, DeadLetterFilter,
+    ActionView, ApplicationFilter, Assignment, BalancerView, Beat, DeadLetter, DeadLetterFilter,
     DefinitionRecord, DefinitionRef, EventFilter, EventPage, Fault, FleetView, Idempotency,
-    OrchestratorStore, QueueStats, ReportVerdict, ServerRegistry, StartedWorkflow, StoreError,
-    StoreHealth, TaskRecord, TaskView, WorkflowFilter, WorkflowRecord, WorkflowView,
+    OrchestratorStore, QueueStats, ReportVerdict, ServerRegistry, StartedWorkflow, StatusChange,
+    StoreError, StoreHealth, TaskRecord, TaskView, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,

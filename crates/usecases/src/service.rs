@@ -4,21 +4,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_domain::balancer::{BreakerPolicy, action};
 use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::rollout::update;
 use drover_domain::workflow::Kind;
 use drover_ports::{
-    AccessKeys, AgentGateway, BalancerStore, BalancerView, Clock, DefinitionStore, EventLog,
-    FleetSnapshots, FleetView, IdSource, InventoryStore, OrchestratorStore, PlaybookRunner,
-    QueueStore, ScheduleStore, ServerRegistry, StoreHealth, TaskHandler, TaskQueue, TaskView,
-    UpdateTasks, WakeUps, WorkflowStore, WorkflowUpkeep, WorkflowView,
+    AccessKeys, ActionView, AgentGateway, BalancerActions, BalancerStore, BalancerView, Clock,
+    DefinitionStore, EventLog, FleetSnapshots, FleetView, IdSource, InventoryStore,
+    OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth,
+    TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps, WorkflowStore, WorkflowUpkeep,
+    WorkflowView,
 };
 
+use crate::actions::ActionHandler;
 use crate::background::Background;
 use crate::polling::Polling;
 use crate::updates::UpdateHandler;
 use crate::{
-    Access, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Orchestrators, Queues,
+    Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Orchestrators, Queues,
     RemoteWorkers, Schedules, Servers, Updates, Workflows,
 };
 
@@ -32,6 +35,8 @@ pub struct Ports {
     pub snapshots: Arc<dyn FleetSnapshots>,
     pub balancers: Arc<dyn BalancerStore>,
     pub balancer_view: Arc<dyn BalancerView>,
+    pub actions: Arc<dyn BalancerActions>,
+    pub action_view: Arc<dyn ActionView>,
     pub tasks: Arc<dyn UpdateTasks>,
     pub task_view: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
@@ -61,6 +66,8 @@ impl Ports {
             + FleetSnapshots
             + BalancerStore
             + BalancerView
+            + BalancerActions
+            + ActionView
             + UpdateTasks
             + TaskView
             + OrchestratorStore
@@ -84,6 +91,8 @@ impl Ports {
             snapshots: Arc::<S>::clone(&store),
             balancers: Arc::<S>::clone(&store),
             balancer_view: Arc::<S>::clone(&store),
+            actions: Arc::<S>::clone(&store),
+            action_view: Arc::<S>::clone(&store),
             tasks: Arc::<S>::clone(&store),
             task_view: Arc::<S>::clone(&store),
             orchestrators: Arc::<S>::clone(&store),
@@ -119,6 +128,10 @@ pub struct Policy {
     pub sync_interval: Duration,
     /// How many agents are asked at once, by polls and by syncs each.
     pub poll_concurrency: usize,
+    /// How many servers of a backend must go on taking requests when one is taken out.
+    pub min_ready: u32,
+    /// When an HAProxy whose agent does not answer is left alone, and for how long.
+    pub breaker: BreakerPolicy,
     /// How long one look at a running play waits for something new.
     pub follow_wait: Duration,
     /// Which kinds of tasks there are.
@@ -134,6 +147,8 @@ impl Default for Policy {
             polling_interval: Duration::from_mins(1),
             sync_interval: Duration::from_mins(1),
             poll_concurrency: 64,
+            min_ready: 1,
+            breaker: BreakerPolicy::default(),
             follow_wait: Duration::from_secs(2),
             kinds: Kinds::default(),
         }
@@ -147,6 +162,7 @@ pub struct Views {
     pub fleet: Arc<dyn FleetView>,
     pub servers: Arc<dyn ServerRegistry>,
     pub balancer: Arc<dyn BalancerView>,
+    pub actions: Arc<dyn ActionView>,
     pub tasks: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
     pub health: Arc<dyn StoreHealth>,
@@ -170,6 +186,8 @@ pub struct Service {
     pub fleet: Fleet,
     /// Starting updates.
     pub updates: Updates,
+    /// Setting servers in HAProxy to a state.
+    pub actions: Actions,
     /// Finding orchestrator playbooks.
     pub orchestrators: Orchestrators,
     /// Starting and steering workflows.
@@ -190,6 +208,7 @@ pub struct Service {
     pub policy: Arc<Policy>,
     polling: Polling,
     updating: UpdateHandler,
+    acting: ActionHandler,
 }
 
 impl Service {
@@ -200,6 +219,8 @@ impl Service {
         let polling = Polling::new(ports.clone(), Arc::clone(&policy));
         let updates = Updates::new(ports.clone(), Arc::clone(&policy));
         let updating = UpdateHandler::new(ports.clone(), Arc::clone(&policy), polling.clone());
+        let actions = Actions::new(ports.clone(), Arc::clone(&policy), polling.clone());
+        let acting = ActionHandler::new(ports.clone(), Arc::clone(&policy));
         let engine = &ports.engine;
         let (clock, ids, kinds) = (&ports.clock, &ports.ids, &policy.kinds);
         Self {
@@ -213,11 +234,13 @@ impl Service {
             access: Access::new(Arc::clone(&ports.keys)),
             servers: Servers::new(&ports, polling.clone()),
             updates,
+            actions,
             orchestrators: Orchestrators::new(&ports),
             views: Views {
                 fleet: ports.fleet,
                 servers: ports.servers,
                 balancer: ports.balancer_view,
+                actions: ports.action_view,
                 tasks: ports.task_view,
                 orchestrators: ports.orchestrators,
                 health: ports.health,
@@ -226,6 +249,7 @@ impl Service {
             policy,
             polling,
             updating,
+            acting,
         }
     }
 
@@ -240,5 +264,12 @@ impl Service {
     #[must_use]
     pub fn update_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
         (update::kind(), Arc::new(self.updating.clone()))
+    }
+
+    /// What does actions on servers in HAProxy, for the [`Handlers`](crate::Handlers) of an engine that takes from the
+    /// queue [`action::action_queue`].
+    #[must_use]
+    pub fn action_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
+        (action::action_kind(), Arc::new(self.acting.clone()))
     }
 }

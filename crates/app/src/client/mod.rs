@@ -2,7 +2,7 @@
 //!
 //! What was asked for goes to standard output, everything else to standard error; the exit codes
 //! are those of `docs/reference/cli.md`. Start reading at [`run`], then `update` and `watch`; for workflows,
-//! `workflows`, `show` and `follow`.
+//! `workflows`, `show` and `follow`; for HAProxy, `haproxy`.
 
 mod apps;
 mod dead_letters;
@@ -10,6 +10,8 @@ mod document;
 mod failure;
 mod follow;
 mod graph;
+mod haproxy;
+mod haproxy_follow;
 mod orchestrators;
 mod output;
 mod queues;
@@ -45,6 +47,9 @@ pub(crate) enum ClientCommand {
     /// Update tasks: list, show.
     #[command(subcommand)]
     Tasks(tasks::Command),
+    /// HAProxy: look at it, drain servers, give them requests again.
+    #[command(subcommand)]
+    Haproxy(haproxy::Command),
     /// Orchestrator playbooks: list, scan.
     #[command(subcommand)]
     Orchestrators(orchestrators::Command),
@@ -112,6 +117,7 @@ pub(crate) async fn run(
             ClientCommand::Servers(command) => servers::run(command, &service, &output).await,
             ClientCommand::Apps(command) => apps::run(command, &service, &output).await,
             ClientCommand::Tasks(command) => tasks::run(command, &service, &output).await,
+            ClientCommand::Haproxy(command) => haproxy::run(command, &service, &output).await,
             ClientCommand::Orchestrators(command) => {
                 orchestrators::run(command, &service, &output).await
             }

@@ -37,7 +37,7 @@ impl Paint {
 /// The symbol of a state, of a workflow or a task, and its colour. A word that is not known has one too.
 pub(crate) fn symbol(status: &str) -> (char, Colour) {
     match status {
-        "succeeded" => ('✓', Colour::Green),
+        "succeeded" | "success" => ('✓', Colour::Green),
         "compensated" => ('↶', Colour::Yellow),
         "failed" | "timed_out" => ('✗', Colour::Red),
         "unknown" | "needs_human" => ('?', Colour::Red),

@@ -6,6 +6,7 @@
 )]
 
 mod errors;
+mod haproxy;
 mod lists;
 mod queues;
 mod service;

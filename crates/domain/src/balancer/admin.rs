@@ -58,6 +58,15 @@ impl AdminBits {
         text.trim().parse().ok().map(Self)
     }
 
+    /// Whether it is out only because of another server it tracks, or of a name that does not resolve: what is
+    /// told to the server itself changes nothing.
+    #[must_use]
+    pub const fn is_only_inherited(self) -> bool {
+        let inherited = 0x02 | 0x10 | 0x20;
+        let forced = 0x01 | 0x08;
+        self.0 & inherited != 0 && self.0 & forced == 0
+    }
+
     /// What the bits mean; maintenance outranks drain, as in HAProxy.
     #[must_use]
     pub const fn state(self) -> AdminState {

@@ -83,7 +83,46 @@ enum Place {
     HalfOpen { since: Timestamp },
 }
 
+/// A breaker as it is stored; the default is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BreakerRecord {
+    /// Failures in a row, while it is closed.
+    pub failures: u32,
+    /// Since when it is open.
+    pub opened_at: Option<Timestamp>,
+    /// Since when one is asking for all; outranks [`Self::opened_at`].
+    pub probe_at: Option<Timestamp>,
+}
+
 impl Breaker {
+    /// The breaker that was stored like this.
+    #[must_use]
+    pub const fn restore(policy: BreakerPolicy, record: BreakerRecord) -> Self {
+        let place = match (record.probe_at, record.opened_at) {
+            (Some(since), _) => Place::HalfOpen { since },
+            (None, Some(since)) => Place::Open { since },
+            (None, None) => Place::Closed {
+                failures: record.failures,
+            },
+        };
+        Self { policy, place }
+    }
+
+    /// What is to be stored of it.
+    #[must_use]
+    pub const fn record(self) -> BreakerRecord {
+        let (failures, opened_at, probe_at) = match self.place {
+            Place::Closed { failures } => (failures, None, None),
+            Place::Open { since } => (0, Some(since), None),
+            Place::HalfOpen { since } => (0, None, Some(since)),
+        };
+        BreakerRecord {
+            failures,
+            opened_at,
+            probe_at,
+        }
+    }
+
     /// A closed breaker.
     #[must_use]
     pub const fn new(policy: BreakerPolicy) -> Self {
@@ -181,6 +220,15 @@ mod tests {
         }
         assert_eq!(BreakerState::parse("ajar"), None);
         assert_eq!(BreakerPolicy::default(), POLICY);
+    }
+
+    #[test]
+    fn what_is_stored_reads_back() {
+        let closed = Breaker::new(POLICY).failed(at(0));
+        for breaker in [closed, opened(1), opened(1).admit(at(61)).0] {
+            assert_eq!(Breaker::restore(POLICY, breaker.record()), breaker);
+        }
+        assert_eq!(Breaker::new(POLICY).record(), BreakerRecord::default());
     }
 
     #[test]

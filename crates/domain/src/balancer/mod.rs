@@ -1,5 +1,6 @@
 //! HAProxy as Drover knows it: instances, backends, servers, their states and mappings.
 
+pub mod action;
 mod admin;
 mod breaker;
 mod entity;
@@ -8,7 +9,7 @@ pub mod sync;
 mod word;
 
 pub use admin::{AdminBits, AdminState};
-pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState};
+pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerRecord, BreakerState};
 pub use entity::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
     InstanceKey, ObservedServer,

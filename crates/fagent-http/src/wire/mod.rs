@@ -5,7 +5,7 @@ pub(crate) mod field;
 pub(crate) mod list;
 pub(crate) mod refusal;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use entry::Entry;
 use field::Field;
@@ -98,3 +98,13 @@ pub(crate) struct BalancerServer {
     pub(crate) qcur: Field,
     pub(crate) admin_state: Field,
 }
+
+/// What HAProxy is to do with a server.
+#[derive(Debug, Serialize)]
+pub(crate) struct Action {
+    pub(crate) action: &'static str,
+}
+
+/// The data of an action that was accepted; nothing in it proves anything.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Done {}

@@ -1,5 +1,6 @@
 //! Which paths are asked, in which spelling.
 
+use drover_domain::balancer::AdminState;
 use drover_ports::{AgentAddress, AgentError, AgentGateway as _};
 
 use crate::stub::{Answer, Stubs, gateway};
@@ -54,14 +55,38 @@ async fn names_stand_in_the_path_as_they_are() {
         .backend_servers(&agent, "edge:1", "be_a-b.c")
         .await
         .unwrap();
+    gateway
+        .set_state(&agent, "edge:1", "be_a-b.c", "s-1", AdminState::Drain)
+        .await
+        .unwrap();
     assert_eq!(
         stubs.seen(),
         [
             "GET /api/v1/haproxy/instances HTTP/1.1",
             "GET /api/v1/haproxy/edge:1/backends HTTP/1.1",
             "GET /api/v1/haproxy/edge:1/backends/be_a-b.c/servers HTTP/1.1",
+            r#"POST /api/v1/haproxy/edge:1/backends/be_a-b.c/servers/s-1/action HTTP/1.1 {"action":"drain"}"#,
         ]
     );
+}
+
+#[tokio::test]
+async fn a_name_that_would_change_the_path_is_never_sent() {
+    let stubs = Stubs::default();
+    let agent = stubs.start(|_| Answer::json(200, r#"{"data":{}}"#)).await;
+    for (instance, backend, server) in
+        [("a/b", "be", "s"), ("a", "..", "s"), ("a", "be", "s; quit")]
+    {
+        let failure = gateway()
+            .set_state(&agent, instance, backend, server, AdminState::Ready)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(failure, AgentError::Unreadable { .. }),
+            "{failure:?}"
+        );
+    }
+    assert_eq!(stubs.seen(), Vec::<String>::new());
 }
 
 #[tokio::test]

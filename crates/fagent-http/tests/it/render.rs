@@ -38,6 +38,9 @@ pub(crate) fn answer(sight: &Sight, path: &str) -> Answer {
                         .collect();
                     success(&json!({"instance": instance, "backend": backend, "servers": servers}))
                 }
+                ["backends", backend, "servers", server, "action"] => success(&json!({
+                    "instance": instance, "backend": backend, "server": server, "action": "drain", "status": "completed",
+                })),
                 _ => refusal(RefusalShape::Controller, 404, "no such path"),
             }
         }

@@ -112,7 +112,25 @@ async fn request(mut stream: TcpStream) -> Option<(TcpStream, String)> {
         }
     }
     let text = String::from_utf8(head).unwrap();
-    Some((stream, text.lines().next().unwrap_or_default().to_owned()))
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    let line = head.lines().next().unwrap_or_default();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.parse::<usize>().unwrap())
+    });
+    let Some(length) = length.filter(|length| *length > 0) else {
+        return Some((stream, line.to_owned()));
+    };
+    let mut body = body.as_bytes().to_vec();
+    while body.len() < length {
+        match stream.read(&mut piece).await {
+            Ok(length) if length > 0 => body.extend_from_slice(&piece[..length]),
+            Ok(_) | Err(_) => return None,
+        }
+    }
+    let body = String::from_utf8(body).unwrap();
+    Some((stream, format!("{line} {body}")))
 }
 
 async fn send(mut stream: TcpStream, answer: Answer) {

@@ -1,15 +1,16 @@
 //! HAProxy, as it was last read.
 
+use axum::Json;
 use axum::extract::State;
 use drover_domain::balancer::{BackendKey, InstanceKey};
 
-use crate::extract::PathId;
+use crate::extract::{NoQuery, PathId};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{HaproxyBackend, HaproxyInstance, HaproxyServer};
 
-const TAG: &str = "haproxy";
+pub(super) const TAG: &str = "haproxy";
 
 /// HAProxy instances, by id.
 #[utoipa::path(
@@ -64,4 +65,22 @@ pub(crate) async fn servers(
         .await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("HAProxy backend", id))
+}
+
+/// Reads an HAProxy now.
+///
+/// An HAProxy that cannot be read is an outcome, not an error.
+#[utoipa::path(
+    post, path = "/haproxy/instances/{id}/sync", tag = TAG, operation_id = "sync_haproxy_instance",
+    responses((status = 200, description = "The instance as it is after", body = HaproxyInstance))
+)]
+pub(crate) async fn sync(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+) -> Result<Json<HaproxyInstance>, ApiError> {
+    let synced = api.service.actions.sync(InstanceKey::new(id)).await?;
+    synced
+        .map(|instance| Json(instance.into()))
+        .ok_or_else(|| ApiError::not_found("HAProxy instance", id))
 }

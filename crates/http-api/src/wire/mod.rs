@@ -5,6 +5,7 @@
 
 mod application;
 mod balancer;
+mod balancer_action;
 mod definition;
 mod document;
 mod orchestrator;
@@ -25,6 +26,11 @@ pub(crate) use application::{
     Application, ApplicationGroup, ApplicationParams, FleetEvent, ServerParams, VersionChange,
 };
 pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
+pub(crate) use balancer_action::{
+    HaproxyAction, HaproxyActionParams, HaproxyActionResults, HaproxyStatusChange,
+    NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions, NewHaproxyActionsShape,
+    TransactionParams,
+};
 pub(crate) use definition::{
     DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
     WorkflowDefinitionDetail,

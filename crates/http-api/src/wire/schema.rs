@@ -1,9 +1,11 @@
 //! Schemas that derives cannot say.
 
 use drover_domain::Timestamp;
+use drover_domain::balancer::action::WAIT_MAX;
 use drover_domain::fleet::NewServer;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
 use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
+use drover_usecases::Actions;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{
     AnyOfBuilder, Array, ArrayBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat,
@@ -51,6 +53,78 @@ pub(super) fn application_ids() -> Array {
         .description(Some("The ids of the applications, each once."))
         .build()
 }
+
+/// Ids of servers in HAProxy, each once.
+pub(super) fn haproxy_server_ids() -> Array {
+    ArrayBuilder::new()
+        .items(id().build())
+        .min_items(Some(1))
+        .max_items(Some(Actions::BATCH_MAX))
+        .unique_items(true)
+        .description(Some("The ids of the servers, each once."))
+        .build()
+}
+
+/// The id of a server in HAProxy, as a condition.
+pub(super) fn haproxy_server() -> Object {
+    id().description(Some("Only those of the server with this id."))
+        .build()
+}
+
+/// Seconds an action may wait.
+pub(super) fn action_wait() -> Object {
+    ObjectBuilder::new()
+        .schema_type(nullable(Type::Number))
+        .minimum(Some(0))
+        .maximum(Some(WAIT_MAX.as_secs()))
+        .description(Some(
+            "How long to wait, seconds: after `drain` and `maint` for sessions to end, before `ready` for checks to \
+             pass. Absent or null: 60 for `ready`, else 0, which does not wait for sessions.",
+        ))
+        .build()
+}
+
+/// What makes a repetition the same action.
+pub(super) fn transaction_id() -> Object {
+    transaction(
+        TRANSACTION_ID_MAX,
+        "What makes a repetition the same action; made up when it is not given.",
+    )
+}
+
+/// What makes a repetition the same actions.
+pub(super) fn batch_transaction_id() -> Object {
+    transaction(
+        BATCH_TRANSACTION_ID_MAX,
+        "What makes a repetition the same actions: each server's has this one, `:` and the server's id.",
+    )
+}
+
+fn transaction(most: usize, description: &'static str) -> Object {
+    line(most)
+        .schema_type(nullable(Type::String))
+        .description(Some(description))
+        .build()
+}
+
+/// The most characters of a transaction identifier.
+pub(super) const TRANSACTION_ID_MAX: usize = 128;
+
+/// The most characters of one that `:` and the greatest id are added to.
+pub(super) const BATCH_TRANSACTION_ID_MAX: usize = TRANSACTION_ID_MAX - 17;
+
+/// Why an action is done.
+pub(super) fn action_reason() -> Object {
+    line(ACTION_REASON_MAX)
+        .schema_type(nullable(Type::String))
+        .description(Some(
+            "Why, for those who look later; needed when `force` is true.",
+        ))
+        .build()
+}
+
+/// The most characters of the reason for an action.
+pub(super) const ACTION_REASON_MAX: usize = 1_000;
 
 /// What [`drover_domain::text::check_line`] accepts.
 pub(super) fn line(most: usize) -> ObjectBuilder {

@@ -61,6 +61,10 @@ words! {
     AdminState for balancer::AdminState { Ready, Drain, Maint }
 }
 words! {
+    /// Where an action stands; `success`: HAProxy was seen to be as wanted.
+    ActionStatus for balancer::action::ActionStatus { Pending, Running, Success, Failed }
+}
+words! {
     /// What became of an instance.
     Outcome for task::InstanceOutcome {
         Pending, Draining, Drained, Updating, Verifying, Returning, Done, Failed, Skipped, RolledBack, LeftDrained,
@@ -215,6 +219,9 @@ mod tests {
             .map(|word| balancer::ServerWord::new(word).health())
         {
             assert_eq!(word(ServerHealth::from(health)), health.as_str());
+        }
+        for status in balancer::action::ActionStatus::ALL {
+            assert_eq!(word(ActionStatus::from(status)), status.as_str());
         }
         for status in workflow::WorkflowStatus::ALL {
             assert_eq!(word(WorkflowStatus::from(status)), status.as_str());

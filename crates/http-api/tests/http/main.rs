@@ -8,6 +8,7 @@
 
 mod definitions;
 mod faulty;
+mod haproxy;
 mod lists;
 mod operations;
 mod problems;

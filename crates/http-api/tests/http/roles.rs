@@ -18,9 +18,15 @@ const EXPECTED: &[(&str, &str, Role)] = &[
     ("POST", "/dead-letters/redrive", Role::Operator),
     ("GET", "/events", Role::Viewer),
     ("GET", "/events/stream", Role::Viewer),
+    ("GET", "/haproxy/actions", Role::Viewer),
+    ("GET", "/haproxy/actions/{id}", Role::Viewer),
     ("GET", "/haproxy/backends/{id}/servers", Role::Viewer),
+    ("POST", "/haproxy/batch/action", Role::Operator),
     ("GET", "/haproxy/instances", Role::Viewer),
     ("GET", "/haproxy/instances/{id}/backends", Role::Viewer),
+    ("POST", "/haproxy/instances/{id}/sync", Role::Operator),
+    ("POST", "/haproxy/servers/{id}/action", Role::Operator),
+    ("GET", "/haproxy/servers/{id}/history", Role::Viewer),
     ("GET", "/orchestrators", Role::Viewer),
     ("POST", "/orchestrators/scan", Role::Operator),
     ("GET", "/queues", Role::Viewer),
@@ -95,7 +101,9 @@ const METHODS: [Method; 7] = [
 ];
 
 fn concrete(path: &str) -> String {
-    let is_long = path.contains("/tasks/") || path.contains("/workflows/");
+    let is_long = ["/tasks/", "/workflows/", "/actions/"]
+        .iter()
+        .any(|part| path.contains(part));
     let id = if is_long {
         "00000000-0000-0000-0000-000000007000"
     } else {

@@ -118,11 +118,9 @@ JOIN haproxy_backends b ON b.id = h.backend_id
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
 ";
 
-/// A row of `haproxy_servers`.
+/// What was last seen of a server: columns of `haproxy_servers`.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct BalancerServerRow {
-    id: i64,
-    backend_id: i64,
+pub(crate) struct ObservedRow {
     name: String,
     status: String,
     admin_state: Option<i64>,
@@ -132,6 +130,34 @@ pub(crate) struct BalancerServerRow {
     check_status: Option<String>,
     address: Option<String>,
     port: Option<i64>,
+}
+
+impl ObservedRow {
+    /// What was seen.
+    pub(crate) fn read(self, stored: &Stored) -> Result<ObservedServer, StoreError> {
+        Ok(ObservedServer {
+            word: ServerWord::new(&self.status),
+            admin: stored
+                .optional("admin state", self.admin_state)?
+                .map(AdminBits::from_bits),
+            sessions: stored.optional("count of sessions", self.sessions)?,
+            queue: stored.optional("queue length", self.queue)?,
+            weight: stored.number("weight", self.weight)?,
+            port: stored.optional("port", self.port)?,
+            name: self.name,
+            check_status: self.check_status,
+            address: self.address,
+        })
+    }
+}
+
+/// A row of `haproxy_servers`.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct BalancerServerRow {
+    id: i64,
+    backend_id: i64,
+    #[sea_orm(nested)]
+    observed: ObservedRow,
     application_id: Option<i64>,
     last_seen: Option<i64>,
     removed_at: Option<i64>,
@@ -148,19 +174,7 @@ impl BalancerServerRow {
         Ok(BalancerServer {
             key: Key::new(self.id),
             backend: Key::new(self.backend_id),
-            observed: ObservedServer {
-                word: ServerWord::new(&self.status),
-                admin: stored
-                    .optional("admin state", self.admin_state)?
-                    .map(AdminBits::from_bits),
-                sessions: stored.optional("count of sessions", self.sessions)?,
-                queue: stored.optional("queue length", self.queue)?,
-                weight: stored.number("weight", self.weight)?,
-                port: stored.optional("port", self.port)?,
-                name: self.name,
-                check_status: self.check_status,
-                address: self.address,
-            },
+            observed: self.observed.read(&stored)?,
             application: self.application_id.map(Key::new),
             last_seen: time(self.last_seen),
             removed_at: time(self.removed_at),

@@ -1,5 +1,6 @@
 //! Stored shapes and their way back into the domain.
 
+pub(crate) mod action;
 pub(crate) mod application;
 pub(crate) mod balancer;
 pub(crate) mod event;

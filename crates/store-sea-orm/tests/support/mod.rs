@@ -177,6 +177,14 @@ impl SideDoor for Scene {
             .collect()
     }
 
+    async fn status_reasons(&self) -> Vec<String> {
+        let text = "SELECT change_reason FROM haproxy_server_status_history ORDER BY id";
+        let rows = self.rows(text).await;
+        rows.iter()
+            .map(|row| row.try_get("", "change_reason").unwrap())
+            .collect()
+    }
+
     async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)> {
         let text = "SELECT m.entity_id, m.application_id, h.action FROM application_mapping_history h \
                     JOIN application_mappings m ON m.id = h.mapping_id ORDER BY h.id";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
+use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
 use drover_ports::{AgentAddress, AgentError, AgentGateway, Fault};
 
@@ -120,6 +120,13 @@ async fn failures(
                 .await
                 .unwrap_err(),
         ),
+        (
+            "set_state",
+            gateway
+                .set_state(agent, "default", "be", "s", AdminState::Drain)
+                .await
+                .unwrap_err(),
+        ),
     ];
     if with_ping {
         failures.push(("ping", gateway.ping(agent).await.unwrap_err()));
@@ -142,6 +149,17 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
     async fn an_answering_agent_is_there(world) {
         let agent = world.arrange(Agent::Answers(sight())).await;
         world.gateway().ping(&agent).await.unwrap();
+    }
+
+    /// A command is accepted by an agent that answers. Whether it was obeyed is another question.
+    async fn a_command_is_accepted(world) {
+        let agent = world.arrange(Agent::Answers(sight())).await;
+        let gateway = world.gateway();
+        for state in [AdminState::Drain, AdminState::Maint, AdminState::Ready] {
+            gateway.set_state(&agent, "default", "be_jurws", "web1_jurws_1", state).await.unwrap();
+        }
+        let refusal = gateway.set_state(&agent, "other", "be_jurws", "web1_jurws_1", AdminState::Drain).await.unwrap_err();
+        assert!(matches!(refusal, AgentError::Refused { status: 400, .. }), "{refusal:?}");
     }
 
     /// What an agent lists arrives as it is, in its order.

@@ -14,7 +14,7 @@ use drover_domain::fleet::ObservedApplication;
 use drover_ports::{AgentAddress, AgentGateway};
 
 pub use contract::*;
-pub use scripted::ScriptedAgents;
+pub use scripted::{Command, Habit, ScriptedAgents, obey};
 
 /// How an agent behaves, whatever it is asked.
 #[derive(Debug, Clone)]

@@ -1,20 +1,46 @@
 //! A gateway to agents that exist only in a test.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use drover_domain::balancer::ObservedServer;
+use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_domain::text::visible;
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
 
 use super::{Agent, Sight};
 
-/// Agents by address; where none is arranged, none can be reached.
-#[derive(Debug, Default)]
+/// A command that an agent was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The instance, the backend and the server.
+    pub path: [String; 3],
+    /// The state that was wanted.
+    pub state: AdminState,
+}
+
+/// What an agent does when it is given a command, in place of obeying: it may change what it sees, and answers.
+pub type Habit =
+    Arc<dyn Fn(&mut Sight, &Command) -> Result<(), AgentError> + Send + Sync + 'static>;
+
+/// Agents by address; where none is arranged, none can be reached. They obey, as HAProxy would for a healthy server.
+#[derive(Default)]
 pub struct ScriptedAgents {
     agents: Mutex<HashMap<AgentAddress, Agent>>,
+    habits: Mutex<HashMap<AgentAddress, Habit>>,
+    commands: Mutex<Vec<Command>>,
+    looks: AtomicUsize,
+}
+
+impl fmt::Debug for ScriptedAgents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedAgents")
+            .field("agents", &self.agents)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ScriptedAgents {
@@ -37,6 +63,42 @@ impl ScriptedAgents {
     /// If a thread panicked while it arranged an agent.
     pub fn remove(&self, address: &AgentAddress) {
         self.agents.lock().unwrap().remove(address);
+    }
+
+    /// Lets the agent at `address` do this with every command from now on.
+    ///
+    /// # Panics
+    ///
+    /// If a thread panicked while it arranged an agent.
+    pub fn on_command(&self, address: AgentAddress, habit: Habit) {
+        self.habits.lock().unwrap().insert(address, habit);
+    }
+
+    /// Changes what the agent at `address` sees, if it answers.
+    ///
+    /// # Panics
+    ///
+    /// If a thread panicked while it arranged an agent.
+    pub fn change(&self, address: &AgentAddress, change: impl FnOnce(&mut Sight)) {
+        if let Some(Agent::Answers(sight)) = self.agents.lock().unwrap().get_mut(address) {
+            change(sight);
+        }
+    }
+
+    /// The commands that agents which answer were given.
+    ///
+    /// # Panics
+    ///
+    /// If a thread panicked while it gave one.
+    #[must_use]
+    pub fn commands(&self) -> Vec<Command> {
+        self.commands.lock().unwrap().clone()
+    }
+
+    /// How often somebody looked at the servers of a backend, whoever the agent.
+    #[must_use]
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
     }
 
     fn agent(&self, address: &AgentAddress) -> Result<Agent, AgentError> {
@@ -116,6 +178,7 @@ impl AgentGateway for ScriptedAgents {
     ) -> Result<BackendAnswer, AgentError> {
         check(agent, instance)?;
         check(agent, backend)?;
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let backends = self.sight(agent)?.balancers.remove(instance);
         let mut backends = backends.ok_or_else(|| refused(agent, 400, "no such instance"))?;
         // As the real agent: an unknown backend is an empty list.
@@ -124,6 +187,60 @@ impl AgentGateway for ScriptedAgents {
             servers,
             complaints: Vec::new(),
         })
+    }
+
+    async fn set_state(
+        &self,
+        agent: &AgentAddress,
+        instance: &str,
+        backend: &str,
+        server: &str,
+        state: AdminState,
+    ) -> Result<(), AgentError> {
+        for name in [instance, backend, server] {
+            check(agent, name)?;
+        }
+        if !self.sight(agent)?.balancers.contains_key(instance) {
+            return Err(refused(agent, 400, "no such instance"));
+        }
+        let command = Command {
+            path: [instance, backend, server].map(str::to_owned),
+            state,
+        };
+        self.commands.lock().unwrap().push(command.clone());
+        let habit = self.habits.lock().unwrap().get(agent).cloned();
+        let mut done = Ok(());
+        self.change(agent, |sight| {
+            if let Some(habit) = habit {
+                done = habit(sight, &command);
+            } else {
+                obey(sight, &command);
+            }
+        });
+        done
+    }
+}
+
+/// What a command does to a healthy server with checks. One for a server that is not there does nothing, and
+/// FAgent calls that a success.
+pub fn obey(sight: &mut Sight, command: &Command) {
+    let [instance, backend, server] = &command.path;
+    let servers = sight
+        .balancers
+        .get_mut(instance)
+        .and_then(|backends| backends.get_mut(backend));
+    let found = servers
+        .into_iter()
+        .flatten()
+        .find(|found| found.name == *server);
+    if let Some(found) = found {
+        let (word, bits) = match command.state {
+            AdminState::Ready => ("UP", 0),
+            AdminState::Drain => ("DRAIN", 8),
+            AdminState::Maint => ("MAINT", 1),
+        };
+        found.word = ServerWord::new(word);
+        found.admin = found.admin.map(|_| AdminBits::from_bits(bits));
     }
 }
 
@@ -159,7 +276,7 @@ fn check(address: &AgentAddress, name: &str) -> Result<(), AgentError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::AtomicU8;
 
     use crate::agent::AgentWorld;
 

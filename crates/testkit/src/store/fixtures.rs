@@ -1,5 +1,7 @@
 //! Things to store in tests, and the ways they get into a store.
 
+pub mod actions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,7 @@ use drover_domain::rollout::task::{
 };
 use drover_domain::rollout::update;
 use drover_domain::workflow::run::Outcome;
-use drover_domain::workflow::{Executor, Json, LeaseId, WorkflowId};
+use drover_domain::workflow::{Executor, Json, LeaseId, QueueName, WorkflowId};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
     Claim, ClaimRequest, NewUpdate, NewUpdates, NewWorkflow, Report, ReportVerdict, TaskQueue,
@@ -256,9 +258,14 @@ impl<'a> Updater<'a> {
 
     /// Takes the next task there is.
     pub async fn claim(&self) -> Option<Claim> {
+        self.claim_of(update::queue()).await
+    }
+
+    /// Takes the next task of another queue.
+    pub async fn claim_of(&self, queue: QueueName) -> Option<Claim> {
         let request = ClaimRequest {
             executor: Executor::Engine,
-            queues: vec![update::queue()],
+            queues: vec![queue],
             limit: 1,
         };
         let taken = self.queue.claim(self.lease, &request).await.unwrap().pop();

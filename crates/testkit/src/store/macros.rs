@@ -23,6 +23,12 @@ macro_rules! every_store_contract {
         mod balancer_view {
             $crate::balancer_view_contract!($fresh);
         }
+        mod balancer_actions {
+            $crate::balancer_actions_contract!($fresh);
+        }
+        mod action_view {
+            $crate::action_view_contract!($fresh);
+        }
         mod orchestrator_store {
             $crate::orchestrator_store_contract!($fresh);
         }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
-    AccessKeys, BalancerStore, BalancerView, FleetSnapshots, FleetView, InventoryStore,
-    OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView, UpdateTasks,
-    WorkflowStore, WorkflowUpkeep,
+    AccessKeys, ActionView, BalancerActions, BalancerStore, BalancerView, FleetSnapshots,
+    FleetView, InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView,
+    UpdateTasks, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
@@ -20,6 +20,8 @@ pub trait AnyStore:
     + FleetSnapshots
     + BalancerStore
     + BalancerView
+    + BalancerActions
+    + ActionView
     + OrchestratorStore
     + UpdateTasks
     + TaskView
@@ -38,6 +40,8 @@ impl<S> AnyStore for S where
         + FleetSnapshots
         + BalancerStore
         + BalancerView
+        + BalancerActions
+        + ActionView
         + OrchestratorStore
         + UpdateTasks
         + TaskView
@@ -69,6 +73,9 @@ pub trait SideDoor: Send + Sync {
 
     /// The status history of HAProxy servers: the server, its status before and after; oldest first.
     async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)>;
+
+    /// Why each row of the status history was written, `sync` or `command`; oldest first.
+    async fn status_reasons(&self) -> Vec<String>;
 
     /// The history of mappings: the server, the application and `created`, `updated`, `activated` or
     /// `deactivated`; oldest first.
@@ -144,6 +151,18 @@ impl World {
 
     /// The port.
     #[must_use]
+    pub fn actions(&self) -> &dyn BalancerActions {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn action_view(&self) -> &dyn ActionView {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
     pub fn orchestrators(&self) -> &dyn OrchestratorStore {
         &*self.store
     }
@@ -160,19 +179,19 @@ impl World {
         &*self.store
     }
 
-    /// The engine's port: calls updates off.
+    /// The engine's port: calls updates and actions off.
     #[must_use]
     pub fn workflows(&self) -> &dyn WorkflowStore {
         &*self.store
     }
 
-    /// The engine's port: gives update tasks out.
+    /// The engine's port: gives update tasks and actions out.
     #[must_use]
     pub fn queue(&self) -> &dyn TaskQueue {
         &*self.store
     }
 
-    /// The engine's port: removes ended updates.
+    /// The engine's port: removes ended updates and actions.
     #[must_use]
     pub fn upkeep(&self) -> &dyn WorkflowUpkeep {
         &*self.store

@@ -19,8 +19,8 @@ use drover_ports::Claim;
 use tokio::time::timeout;
 
 use super::handler::UpdateHandler;
-use super::patience::{Interrupted, patiently};
 use super::track::progress;
+use crate::patience::{Interrupted, patiently};
 
 /// How long the touched servers are polled before the end is told; what is not polled then is polled in
 /// its turn.

@@ -16,8 +16,8 @@ use crate::service::{Policy, Ports};
 
 use super::called_off::CalledOff;
 use super::end::{Ended, outcome};
-use super::patience::{Interrupted, patiently};
 use super::run::Unplanned;
+use crate::patience::{Interrupted, patiently};
 
 /// Does updates.
 ///

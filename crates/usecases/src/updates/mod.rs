@@ -3,7 +3,6 @@
 mod called_off;
 mod end;
 mod handler;
-mod patience;
 mod prepare;
 mod request;
 mod run;

@@ -14,9 +14,9 @@ use drover_ports::{Claim, EventBatch, Fault};
 use super::called_off::CalledOff;
 use super::end::Ended;
 use super::handler::UpdateHandler;
-use super::patience::{Interrupted, patiently, warn_and_wait};
 use super::prepare::{Unprepared, check_playbooks, prepare};
 use super::track::{Track, progress};
+use crate::patience::{Interrupted, patiently, warn_and_wait};
 
 /// What is shown while a play is being stopped.
 const STOPPING: &str = "the update is called off; its play is being stopped";

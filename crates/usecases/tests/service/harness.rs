@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drover_domain::balancer::action::action_queue;
 use drover_domain::balancer::{ObservedServer, ServerWord};
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ApplicationStatus, NewServer, ObservedApplication, Server,
@@ -40,10 +41,11 @@ pub(crate) struct Harness {
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
     pub(crate) service: Service,
+    pub(crate) clock: Arc<FixedClock>,
     ids: Arc<SequentialIds>,
 }
 
-/// A process that does updates.
+/// A process that does updates and actions.
 pub(crate) struct Worker {
     stop: watch::Sender<bool>,
     running: JoinSet<()>,
@@ -69,7 +71,8 @@ impl Harness {
         let agents = Arc::new(ScriptedAgents::default());
         let runner = Arc::new(ScriptedRunner::new());
         let ids = Arc::new(SequentialIds::default());
-        let ports = ports(&store, &agents, &runner, &ids);
+        let clock = Arc::new(FixedClock::default());
+        let ports = ports(&store, &agents, &runner, &clock, &ids);
         let policy = Policy {
             default_orchestrator: ORCHESTRATOR.to_owned(),
             ..Policy::default()
@@ -80,6 +83,7 @@ impl Harness {
             agents,
             runner,
             service,
+            clock,
             ids,
         }
     }
@@ -126,7 +130,7 @@ impl Harness {
 
     /// The same world with another control host.
     pub(crate) fn ports_with_runner(&self, runner: &Arc<ScriptedRunner>) -> Ports {
-        ports(&self.store, &self.agents, runner, &self.ids)
+        ports(&self.store, &self.agents, runner, &self.clock, &self.ids)
     }
 
     pub(crate) async fn add_server(&self, name: &str, number: u8, is_haproxy_node: bool) -> Server {
@@ -175,14 +179,20 @@ impl Harness {
     /// Starts a process called `name`.
     pub(crate) fn work(&self, name: &str) -> Worker {
         let mut handlers = Handlers::default();
-        let (kind, handler) = self.service.update_handler();
-        handlers.register(kind, handler).unwrap();
+        for (kind, handler) in [self.service.update_handler(), self.service.action_handler()] {
+            handlers.register(kind, handler).unwrap();
+        }
         let engine = Engine::new(
             EnginePorts::over(&Arc::new(self.store.clone())),
             Arc::new(FixedClock::default()),
             Arc::<SequentialIds>::clone(&self.ids),
             handlers,
-            EngineOptions::new(name.to_owned(), vec![QueueOptions::new(update::queue())]),
+            EngineOptions::new(
+                name.to_owned(),
+                [update::queue(), action_queue()]
+                    .map(QueueOptions::new)
+                    .into(),
+            ),
         )
         .unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -263,13 +273,14 @@ fn ports(
     store: &MemoryStore,
     agents: &Arc<ScriptedAgents>,
     runner: &Arc<ScriptedRunner>,
+    clock: &Arc<FixedClock>,
     ids: &Arc<SequentialIds>,
 ) -> Ports {
     Ports::over(
         Arc::new(store.clone()),
         Arc::<ScriptedAgents>::clone(agents),
         Arc::<ScriptedRunner>::clone(runner),
-        Arc::new(FixedClock::default()),
+        Arc::<FixedClock>::clone(clock),
         Arc::<SequentialIds>::clone(ids),
     )
 }

@@ -6,6 +6,7 @@
     reason = "a broken setup should stop the test"
 )]
 
+mod actions;
 mod engine;
 mod fleet;
 mod harness;

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261121_000004_access",
     "m20261125_000005_workflows",
     "m20261125_000006_updates_on_the_engine",
+    "m20261126_000007_actions",
 ];
 
 fn all_files() -> Vec<PathBuf> {

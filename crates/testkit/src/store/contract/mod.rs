@@ -5,6 +5,8 @@
 )]
 
 pub mod access_keys;
+pub mod action_view;
+pub mod balancer_actions;
 pub mod balancer_store;
 pub mod balancer_view;
 pub mod fleet_snapshots;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, InstanceKey,
-    MappingBasis, MappingCandidate,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
+    InstanceKey, MappingBasis, MappingCandidate, ServerWord,
 };
 use drover_domain::fleet::ServerKey;
 use drover_domain::page::{Page, PageRequest};
+use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
-use drover_ports::{BalancerStore, BalancerView, NewMapping, StoreError};
+use drover_ports::{BalancerStore, BalancerView, NewMapping, StatusChange, StoreError};
 
 use super::{Mapping, MemoryStore, State, ascending};
 
@@ -151,14 +152,33 @@ impl State {
             self.balancer_servers.get_mut(&key).unwrap().removed_at = Some(change.at);
         }
         for entry in &change.history {
-            if self.balancer_servers.contains_key(&entry.server.get()) {
-                self.status_history.push((
-                    entry.server,
-                    entry.old.to_string(),
-                    entry.new.to_string(),
-                ));
-            }
+            let (old, new) = (entry.old.clone(), entry.new.clone());
+            self.record_status(entry.server, change.at, (old, new), None);
         }
+    }
+
+    /// Adds a row to the history of a server; `action` is what changed it, and who asked for that.
+    pub(super) fn record_status(
+        &mut self,
+        server: BalancerServerKey,
+        at: Timestamp,
+        (old, new): (ServerWord, ServerWord),
+        action: Option<(TaskId, String)>,
+    ) {
+        if !self.balancer_servers.contains_key(&server.get()) {
+            return;
+        }
+        let position = self.draw_key();
+        let (action, actor) = action.unzip();
+        let change = StatusChange {
+            position,
+            at,
+            old,
+            new,
+            action,
+            actor,
+        };
+        self.status_history.push((server, change));
     }
 
     fn make_mapping(&mut self, wanted: &NewMapping) {

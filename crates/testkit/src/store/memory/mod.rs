@@ -1,5 +1,6 @@
 //! A store that keeps everything in memory and every promise of the store ports.
 
+mod actions;
 mod balancer;
 mod engine;
 mod fleet;
@@ -12,8 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use drover_domain::Key;
 use drover_domain::access::ApiKey;
+use drover_domain::balancer::action::BalancerAction;
 use drover_domain::balancer::{
-    BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, MappingBasis,
+    BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, BreakerRecord,
+    MappingBasis,
 };
 use drover_domain::fleet::{
     ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, SettingsLayer,
@@ -22,7 +25,7 @@ use drover_domain::fleet::{
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::rollout::task::TaskId;
-use drover_ports::StoreError;
+use drover_ports::{StatusChange, StoreError};
 
 use self::engine::Engine;
 use self::fleet::{Catalog, StoredApplication};
@@ -53,7 +56,9 @@ struct State {
     balancer_servers: BTreeMap<i64, BalancerServer>,
     mappings: Vec<Mapping>,
     mapping_history: Vec<(BalancerServerKey, ApplicationKey, String)>,
-    status_history: Vec<(BalancerServerKey, String, String)>,
+    status_history: Vec<(BalancerServerKey, StatusChange)>,
+    actions: BTreeMap<i64, BalancerAction>,
+    breakers: BTreeMap<i64, BreakerRecord>,
     orchestrators: BTreeMap<i64, OrchestratorPlaybook>,
     tasks: BTreeMap<i64, StoredTask>,
     idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
@@ -196,7 +201,21 @@ impl SideDoor for MemoryStore {
     }
 
     async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)> {
-        self.unguarded().status_history.clone()
+        let state = self.unguarded();
+        let history = state.status_history.iter();
+        history
+            .map(|(server, change)| (*server, change.old.to_string(), change.new.to_string()))
+            .collect()
+    }
+
+    async fn status_reasons(&self) -> Vec<String> {
+        let state = self.unguarded();
+        let by_action = |change: &StatusChange| change.action.is_some();
+        let history = state.status_history.iter();
+        history
+            .map(|(_, change)| if by_action(change) { "command" } else { "sync" })
+            .map(str::to_owned)
+            .collect()
     }
 
     async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)> {

@@ -107,7 +107,7 @@ impl UpdateTasks for MemoryStore {
             .iter()
             .map(|update| update.workflow.clone())
             .collect();
-        state.engine.start_updates(&workflows)?;
+        state.engine.start_all(&workflows)?;
         if let Some((idempotency, key)) = updates.idempotency.as_ref().zip(key) {
             let ids = updates.updates.iter().map(|update| update.task.id);
             let first = (idempotency.digest.clone(), ids.collect());

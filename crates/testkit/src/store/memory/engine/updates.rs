@@ -1,18 +1,33 @@
-//! What update tasks need of the engine in memory.
+//! What update tasks and actions need of the engine in memory.
 
 use drover_domain::rollout::task::{Standing, TaskId};
 use drover_domain::workflow::TaskStatus;
-use drover_ports::{NewWorkflow, StoreError};
+use drover_ports::{NewWorkflow, StartedWorkflow, StoreError};
 
 use super::Engine;
 
 impl Engine {
-    /// Starts the workflows of updates.
-    pub(in crate::store::memory) fn start_updates(
+    /// Starts the workflows of updates or actions, all or none.
+    pub(in crate::store::memory) fn start_all(
         &mut self,
         workflows: &[NewWorkflow],
-    ) -> Result<(), StoreError> {
-        self.start(workflows).map(|_| ())
+    ) -> Result<Vec<StartedWorkflow>, StoreError> {
+        self.start(workflows)
+    }
+
+    /// Why a task did not succeed, as far as the engine knows: its error's code, and the error of its workflow.
+    pub(in crate::store::memory) fn failure(
+        &self,
+        task: TaskId,
+    ) -> (Option<String>, Option<String>) {
+        let Some(stored) = self.workflows.get(&task.workflow()) else {
+            return (None, None);
+        };
+        let state = task.no().and_then(|no| stored.run.tasks.get(&no));
+        let code = state
+            .and_then(|state| state.error.as_ref())
+            .map(|error| error.code.clone());
+        (code, stored.head().error.clone())
     }
 
     /// Where a task stands; `None` if it is not there, or not any more.

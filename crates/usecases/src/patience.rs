@@ -10,7 +10,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a task in hand is let go.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Interrupted {
+pub(crate) enum Interrupted {
     /// Somebody else owns it now, or the store broke a promise: this worker keeps its hands off.
     #[error("the task is no longer this worker's")]
     Lost(#[source] StoreError),
@@ -18,7 +18,7 @@ pub(super) enum Interrupted {
 
 /// Calls until the store answers: a transient failure is waited out for as long as the
 /// engine keeps the lease alive.
-pub(super) async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, Interrupted>
+pub(crate) async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, Interrupted>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -31,7 +31,7 @@ where
     }
 }
 
-pub(super) async fn warn_and_wait(error: &(dyn std::error::Error + Send + Sync + 'static)) {
+pub(crate) async fn warn_and_wait(error: &(dyn std::error::Error + Send + Sync + 'static)) {
     tracing::warn!(
         error = error as &(dyn std::error::Error + 'static),
         "tried again in {} s",

@@ -1,0 +1,627 @@
+//! `drover haproxy`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::failure::{Code, Failure};
+use super::haproxy_follow::{follow, has_failed};
+use super::output::{Cell, Column, NOTHING, Output, TEXT_MAX, cell, fitted, line, note, table};
+use super::service::Service;
+use super::state::{Colour, symbol};
+use super::times::{age, now};
+use super::update::fresh_key;
+
+/// How long sessions are waited for where `--wait` does not say, seconds.
+const WAIT_DEFAULT: f64 = 300.0;
+
+/// The longest an action may wait, seconds.
+const WAIT_MAX: f64 = 3_600.0;
+
+/// The most characters of a name on a terminal.
+const NAME_MAX: usize = 24;
+
+const CHANGES: &[&str] = &["AT", "FROM", "TO", "REASON", "ACTOR", "ACTION"];
+
+const LOOKS: &[Column] = &[
+    ("SEEN", "at"),
+    ("STATUS", "status"),
+    ("SESSIONS", "sessions"),
+    ("QUEUE", "queue"),
+];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the HAProxy instances.
+    List,
+    /// Show the backends of an instance with their servers.
+    Show {
+        /// The instance, by its number.
+        #[arg(value_name = "INSTANCE_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+    /// Let servers finish what they do and give them nothing new.
+    Drain(Act),
+    /// Take servers out of service.
+    Maint(Act),
+    /// Give servers requests again, once their checks pass.
+    Ready(Act),
+    /// Read an HAProxy now.
+    Sync {
+        /// The instance, by its number.
+        #[arg(value_name = "INSTANCE_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+    /// Show how the status of a server changed, newest first.
+    History {
+        /// The server, by its number.
+        #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+        /// How many.
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+        limit: u32,
+    },
+    /// List what was done to servers, newest first.
+    Actions {
+        /// Only what was done to this one, by its number.
+        #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: Option<i64>,
+        /// How many.
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Act {
+    /// The servers, by their numbers (`drover haproxy show`).
+    #[arg(value_name = "SERVER_ID", required = true, value_parser = clap::value_parser!(i64).range(1..))]
+    servers: Vec<i64>,
+    /// Follow it to its end; the exit code tells how it ended. So long, 0 to 3600, may sessions take to end, or
+    /// checks to pass; where it does not say, 300, and 60 for `ready`.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = seconds)]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, without a value and with one are different wishes"
+    )]
+    wait: Option<Option<f64>>,
+    /// Do it although too few servers would be left.
+    #[arg(long, requires = "reason")]
+    force: bool,
+    /// Why, for those who look at it later.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Makes a repeated command safe: the same one acts once. Made up when not given.
+    #[arg(long, value_name = "ID")]
+    transaction: Option<String>,
+}
+
+/// What servers are set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Drain,
+    Maint,
+    Ready,
+}
+
+impl Verb {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+pub(crate) async fn run(
+    command: Command,
+    service: &Service,
+    output: &Output,
+) -> Result<Code, Failure> {
+    match command {
+        Command::List => {
+            let instances = service.all("haproxy/instances", &[]).await?;
+            print_instances(&instances, output);
+        }
+        Command::Show { id } => show(id, service, output).await?,
+        Command::Drain(act) => return run_act(Verb::Drain, act, service, output).await,
+        Command::Maint(act) => return run_act(Verb::Maint, act, service, output).await,
+        Command::Ready(act) => return run_act(Verb::Ready, act, service, output).await,
+        Command::Sync { id } => {
+            let path = format!("haproxy/instances/{id}/sync");
+            let instance = service.post(&path, &json!({})).await?;
+            output.document(&instance, || {
+                print_instances(std::slice::from_ref(&instance), output);
+            });
+            if cell(&instance, "last_sync_status") == "failed" {
+                return Ok(Code::Failed);
+            }
+        }
+        Command::History { id, limit } => {
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            let path = format!("haproxy/servers/{id}/history");
+            let changes = service.some(&path, &[], most).await?;
+            output.fitted_list(&changes, CHANGES, |change| {
+                [
+                    "at",
+                    "old_status",
+                    "new_status",
+                    "reason",
+                    "actor",
+                    "action",
+                ]
+                .map(|member| Cell::plain(cell(change, member)))
+                .to_vec()
+            });
+        }
+        Command::Actions { id, limit } => {
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            let server = id.map(|id| id.to_string());
+            let query: Vec<(&str, &str)> = server
+                .iter()
+                .map(|server| ("server", server.as_str()))
+                .collect();
+            let actions = service.some("haproxy/actions", &query, most).await?;
+            print_actions(&actions, output);
+        }
+    }
+    Ok(Code::Success)
+}
+
+async fn show(id: i64, service: &Service, output: &Output) -> Result<(), Failure> {
+    let path = format!("haproxy/instances/{id}/backends");
+    let mut items = Vec::new();
+    for backend in service.all(&path, &[]).await? {
+        let path = format!("haproxy/backends/{}/servers", cell(&backend, "id"));
+        let servers = service.all(&path, &[]).await?;
+        items.push(json!({"backend": backend, "servers": servers}));
+    }
+    output.document(&json!({"items": items, "next_cursor": null}), || {
+        for (place, item) in items.iter().enumerate() {
+            if place > 0 {
+                line("");
+            }
+            print_backend(item, output);
+        }
+        if items.is_empty() {
+            note("it has no backends");
+        }
+    });
+    Ok(())
+}
+
+fn print_backend(item: &Value, output: &Output) {
+    line(&format!(
+        "{}  backend {}; {} of {} servers take requests",
+        cell(item, "backend.name"),
+        cell(item, "backend.id"),
+        cell(item, "backend.ready"),
+        cell(item, "backend.servers"),
+    ));
+    let error = cell(item, "backend.last_fetch_error");
+    if error != NOTHING {
+        line(&format!("it could not be read: {error}"));
+    }
+    let servers = item.get("servers").and_then(Value::as_array);
+    let servers = servers.map(Vec::as_slice).unwrap_or_default();
+    if servers.is_empty() {
+        return;
+    }
+    output.fitted_list(
+        servers,
+        &["ID", "NAME", "STATUS", "SESSIONS", "WEIGHT", "APPLICATION"],
+        |server| {
+            [
+                cell(server, "id"),
+                name(server, "name", output),
+                name(server, "status", output),
+                cell(server, "sessions"),
+                cell(server, "weight"),
+                cell(server, "application_id"),
+            ]
+            .map(Cell::plain)
+            .to_vec()
+        },
+    );
+}
+
+fn print_instances(instances: &[Value], output: &Output) {
+    let now = now();
+    output.fitted_list(
+        instances,
+        &["ID", "NAME", "SERVER", "BACKENDS", "LAST SYNC", "STATUS"],
+        |instance| {
+            let status = cell(instance, "last_sync_status");
+            let (symbol, colour) = symbol(&status);
+            let mut status = format!("{symbol} {status}");
+            let error = cell(instance, "last_sync_error");
+            if error != NOTHING {
+                status = format!("{status}: {error}");
+            }
+            vec![
+                Cell::plain(cell(instance, "id")),
+                Cell::plain(name(instance, "name", output)),
+                Cell::plain(name(instance, "server_name", output)),
+                Cell::plain(cell(instance, "backends")),
+                Cell::plain(age(instance, "last_sync", now)),
+                Cell::coloured(status, colour),
+            ]
+        },
+    );
+}
+
+fn print_actions(actions: &[Value], output: &Output) {
+    let now = now();
+    output.fitted_list(
+        actions,
+        &["ID", "SERVER", "ACTION", "AGE", "STATUS"],
+        |action| {
+            let (status, colour) = status(action);
+            vec![
+                Cell::plain(cell(action, "id")),
+                Cell::plain(cell(action, "server")),
+                Cell::plain(cell(action, "action")),
+                Cell::plain(age(action, "created_at", now)),
+                Cell::coloured(status, colour),
+            ]
+        },
+    );
+}
+
+/// Where an action stands and why; one that was refused has an error and no status.
+fn status(action: &Value) -> (String, Colour) {
+    let word = match cell(action, "status") {
+        none if none == NOTHING => "refused".to_owned(),
+        word => word,
+    };
+    let (symbol, colour) = match word.as_str() {
+        "refused" => ('✗', Colour::Red),
+        word => symbol(word),
+    };
+    let text = match cell(action, "error.code") {
+        none if none == NOTHING => format!("{symbol} {word}"),
+        code => format!("{symbol} {word}: {code}: {}", cell(action, "error.detail")),
+    };
+    (text, colour)
+}
+
+/// A name that leaves room for the others on a terminal.
+fn name(item: &Value, member: &str, output: &Output) -> String {
+    let most = output.width().map_or(TEXT_MAX, |_| NAME_MAX);
+    fitted(&cell(item, member), most)
+}
+
+async fn run_act(
+    verb: Verb,
+    mut act: Act,
+    service: &Service,
+    output: &Output,
+) -> Result<Code, Failure> {
+    let transaction = act.transaction.take().map_or_else(fresh_key, Ok)?;
+    let mut body = act.body(verb, &transaction);
+    let path = match act.servers.as_slice() {
+        [server] => format!("haproxy/servers/{server}/action"),
+        servers => {
+            body.insert("servers".to_owned(), json!(servers));
+            "haproxy/batch/action".to_owned()
+        }
+    };
+    let answer = service
+        .post(&path, &Value::Object(body))
+        .await
+        .map_err(|failure| repeatable(failure, &transaction))?;
+    let mut answer = Answer::of(answer)?;
+    if act.wait.is_some() {
+        if let Some(code) = follow(&mut answer.actions, service).await? {
+            return Ok(code);
+        }
+        answer.print_at_length(verb, output);
+    } else {
+        answer.print(output);
+    }
+    Ok(answer.code())
+}
+
+impl Act {
+    /// What is sent, but for the servers.
+    fn body(&self, verb: Verb, transaction: &str) -> Map<String, Value> {
+        let wait = match (self.wait, verb) {
+            (None, _) | (Some(None), Verb::Ready) => None,
+            (Some(None), Verb::Drain | Verb::Maint) => Some(WAIT_DEFAULT),
+            (Some(wait), _) => wait,
+        };
+        let members = [
+            ("action", Some(verb.word().into())),
+            ("transaction_id", Some(transaction.into())),
+            ("wait_s", wait.map(Value::from)),
+            ("force", self.force.then_some(Value::Bool(true))),
+            ("reason", self.reason.as_deref().map(Value::from)),
+        ];
+        members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
+    }
+}
+
+/// What the service said to a wish about one server or several.
+struct Answer {
+    /// What there is now, in the order of the answer.
+    actions: Vec<Value>,
+    /// The refusals, as actions without an identifier, each with the place before which it stood.
+    refused: Vec<(usize, Value)>,
+    is_batch: bool,
+}
+
+impl Answer {
+    fn of(mut answer: Value) -> Result<Self, Failure> {
+        let (mut actions, mut refused) = (Vec::new(), Vec::new());
+        let results = match answer.get_mut("results").map(Value::take) {
+            Some(Value::Array(results)) => Some(results),
+            Some(_) | None => None,
+        };
+        let is_batch = results.is_some();
+        match results {
+            None => actions.push(answer),
+            Some(results) => {
+                for mut result in results {
+                    match result.get_mut("action").map(Value::take) {
+                        Some(action @ Value::Object(_)) => actions.push(action),
+                        Some(_) | None => refused.push((actions.len(), result)),
+                    }
+                }
+            }
+        }
+        let is_agreed = |action: &Value| cell(action, "id").parse::<Uuid>().is_ok();
+        if actions.iter().all(is_agreed) {
+            Ok(Self {
+                actions,
+                refused,
+                is_batch,
+            })
+        } else {
+            let message = "the service does not answer as agreed: an action that was accepted has no identifier";
+            Err(Failure::new(Code::Failed, message))
+        }
+    }
+
+    /// All of it, in the order of the answer.
+    fn rows(&self) -> Vec<Value> {
+        let mut refused = self.refused.iter().peekable();
+        let mut rows = Vec::new();
+        for place in 0..=self.actions.len() {
+            while let Some((_, row)) = refused.next_if(|(before, _)| *before == place) {
+                rows.push(row.clone());
+            }
+            rows.extend(self.actions.get(place).cloned());
+        }
+        rows
+    }
+
+    /// What the API sends, with actions as they are now.
+    fn document(&self) -> Value {
+        if !self.is_batch {
+            return self.actions.first().cloned().unwrap_or_default();
+        }
+        let results: Vec<Value> = self
+            .rows()
+            .into_iter()
+            .map(|row| match row.get("id") {
+                None => row,
+                Some(_) => json!({"server": row.get("server"), "action": row, "error": null}),
+            })
+            .collect();
+        json!({"results": results})
+    }
+
+    fn print(&self, output: &Output) {
+        output.document(&self.document(), || print_actions(&self.rows(), output));
+    }
+
+    fn print_at_length(&self, verb: Verb, output: &Output) {
+        output.document(&self.document(), || {
+            for (place, row) in self.rows().iter().enumerate() {
+                if place > 0 {
+                    line("");
+                }
+                print_action(row, verb, output);
+            }
+        });
+    }
+
+    fn code(&self) -> Code {
+        if self.refused.is_empty() && !self.actions.iter().any(has_failed) {
+            Code::Success
+        } else {
+            Code::Failed
+        }
+    }
+}
+
+/// An action for people: what, how it ended, and what was seen.
+fn print_action(action: &Value, verb: Verb, output: &Output) {
+    let (status, colour) = status(action);
+    let status = output.paint().text(colour, &status);
+    for (label, value) in [
+        ("action", cell(action, "id")),
+        ("server", cell(action, "server")),
+        ("wanted", verb.word().to_owned()),
+        ("status", status),
+        ("reason", cell(action, "reason")),
+        ("requested by", cell(action, "actor")),
+        ("started", cell(action, "started_at")),
+        ("finished", cell(action, "finished_at")),
+        ("commands", cell(action, "evidence.sends")),
+    ] {
+        if value != NOTHING {
+            line(&format!("{label:<13} {value}"));
+        }
+    }
+    let looks = action.pointer("/evidence/looks").and_then(Value::as_array);
+    if let Some(looks) = looks.filter(|looks| !looks.is_empty()) {
+        table(looks, LOOKS);
+    }
+}
+
+/// The failure of a wish that can be made again.
+fn repeatable(mut failure: Failure, transaction: &str) -> Failure {
+    if failure.code == Code::Unavailable {
+        failure.message = format!(
+            "{}; it is safe to repeat the command with --transaction {transaction}",
+            failure.message
+        );
+    }
+    failure
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.0..=WAIT_MAX).contains(seconds))
+        .ok_or_else(|| format!("a number from 0 to {WAIT_MAX} is expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use drover_domain::balancer::AdminState;
+    use drover_domain::balancer::action::{self, ActionStatus};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Typed {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn typed(arguments: &str) -> Result<Command, clap::Error> {
+        let arguments = ["haproxy"].into_iter().chain(arguments.split(' '));
+        Typed::try_parse_from(arguments).map(|typed| typed.command)
+    }
+
+    fn sent(arguments: &str) -> (Vec<i64>, Value) {
+        let (verb, act) = match typed(arguments).unwrap() {
+            Command::Drain(act) => (Verb::Drain, act),
+            Command::Maint(act) => (Verb::Maint, act),
+            Command::Ready(act) => (Verb::Ready, act),
+            Command::List
+            | Command::Show { .. }
+            | Command::Sync { .. }
+            | Command::History { .. }
+            | Command::Actions { .. } => panic!("{arguments}"),
+        };
+        let body = act.body(verb, act.transaction.as_deref().unwrap_or("made up"));
+        (act.servers, Value::Object(body))
+    }
+
+    #[test]
+    fn what_is_typed_is_what_is_sent() {
+        for (arguments, servers, body) in [
+            (
+                "drain 7",
+                vec![7],
+                json!({"action": "drain", "transaction_id": "made up"}),
+            ),
+            (
+                "drain 7 8 --wait",
+                vec![7, 8],
+                json!({"action": "drain", "transaction_id": "made up", "wait_s": 300.0}),
+            ),
+            (
+                "maint --wait 7",
+                vec![7],
+                json!({"action": "maint", "transaction_id": "made up", "wait_s": 300.0}),
+            ),
+            (
+                "maint 7 --wait=0.5 --transaction t1",
+                vec![7],
+                json!({"action": "maint", "transaction_id": "t1", "wait_s": 0.5}),
+            ),
+            (
+                "ready 7 --wait",
+                vec![7],
+                json!({"action": "ready", "transaction_id": "made up"}),
+            ),
+            (
+                "drain 7 --force --reason fire",
+                vec![7],
+                json!({"action": "drain", "transaction_id": "made up", "force": true, "reason": "fire"}),
+            ),
+            (
+                "ready 7 --wait=90 --reason over",
+                vec![7],
+                json!({"action": "ready", "transaction_id": "made up", "wait_s": 90.0, "reason": "over"}),
+            ),
+        ] {
+            assert_eq!(sent(arguments), (servers, body), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for arguments in [
+            "drain",
+            "drain 0",
+            "drain x",
+            "drain 7 --force",
+            "drain 7 --wait=3601",
+            "drain 7 --wait=-1",
+            "drain 7 --wait=NaN",
+            "show",
+            "sync x",
+            "history",
+            "actions 1 2",
+        ] {
+            assert!(typed(arguments).is_err(), "{arguments}");
+        }
+        for arguments in ["list", "show 1", "sync 1", "history 1 --limit 3", "actions"] {
+            assert!(typed(arguments).is_ok(), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn words_and_bounds_are_those_of_the_domain() {
+        for (verb, state) in [
+            (Verb::Drain, AdminState::Drain),
+            (Verb::Maint, AdminState::Maint),
+            (Verb::Ready, AdminState::Ready),
+        ] {
+            assert_eq!(verb.word(), state.as_str());
+        }
+        assert!((action::WAIT_MAX.as_secs_f64() - WAIT_MAX).abs() < f64::EPSILON);
+        for status in ActionStatus::ALL {
+            let is_failed = has_failed(&json!({"status": status.as_str()}));
+            assert_eq!(is_failed, status == ActionStatus::Failed, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_keeps_its_order() {
+        let id = "0190b3a4-7c00-7000-8000-000000000001";
+        let action = |server: i64| json!({"id": id, "server": server, "status": "pending"});
+        let refused = |server: i64| json!({"server": server, "action": null, "error": {"code": "not_found", "detail": "no"}});
+        let accepted =
+            |server: i64| json!({"server": server, "action": action(server), "error": null});
+        let results =
+            json!({"results": [refused(1), accepted(2), refused(3), refused(4), accepted(5)]});
+        let answer = Answer::of(results.clone()).unwrap();
+        assert_eq!(answer.document(), results);
+        assert_eq!(answer.code(), Code::Failed);
+        let servers: Vec<String> = answer
+            .rows()
+            .iter()
+            .map(|row| cell(row, "server"))
+            .collect();
+        assert_eq!(servers, ["1", "2", "3", "4", "5"]);
+        assert_eq!(status(&answer.rows()[0]).0, "✗ refused: not_found: no");
+
+        let single = Answer::of(action(7)).unwrap();
+        assert_eq!(
+            (single.document(), single.code()),
+            (action(7), Code::Success)
+        );
+        assert!(Answer::of(json!({"server": 7})).is_err());
+    }
+}

@@ -1,0 +1,825 @@
+//! Setting a server in HAProxy to a state, and knowing that it is so. Seed 002, "Команды управления".
+//!
+//! HAProxy's answer to a command proves nothing: agents report refusals as success, a reload forgets every
+//! state, a tracked server does what another one does. So an action is a loop: look, decide with [`next`], send,
+//! look again; it has succeeded when what was seen says so. Measured on HAProxy 2.6.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::rollout::task::Origin;
+use crate::workflow::{
+    Action, Definition, DefinitionError, ExecutionMode, Guarantee, Json, Kind, QueueName, TaskId,
+    TaskKey, TaskNo, TaskPolicy, TaskSpec, TaskStatus, Work, WorkflowId,
+};
+
+use super::{
+    AdminState, BackendKey, BalancerServerKey, BreakerRecord, Health, InstanceKey, ObservedServer,
+    ServerWord,
+};
+
+/// The name of the kind, and of every workflow that is an action.
+pub const ACTION_KIND: &str = "haproxy.set_state";
+/// The name of the queue.
+pub const ACTION_QUEUE: &str = "haproxy";
+/// The key of the only task.
+const ACTION_TASK: &str = "set_state";
+
+/// How often an action is sent before the server counts as disobedient.
+pub const SENDS_MAX: u32 = 4;
+/// How many looks in a row without a session prove that a server is drained.
+pub const CALM_LOOKS: usize = 3;
+/// The most looks that are kept as evidence; the first and the last ones.
+pub const LOOKS_MAX: usize = 100;
+/// The longest an action may wait for sessions or checks.
+pub const WAIT_MAX: Duration = Duration::from_hours(1);
+/// How long a returning server may take to become healthy where the request does not say.
+pub const RETURN_WAIT: Duration = Duration::from_mins(1);
+
+/// What somebody wants of a server in HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRequest {
+    /// The server.
+    pub server: BalancerServerKey,
+    /// The state it shall be in.
+    pub wanted: AdminState,
+    /// How long to wait for what follows from it: for sessions to end after `drain` and `maint`, for checks to
+    /// pass before `ready`. Zero does not wait for sessions.
+    pub wait: Duration,
+    /// Why it is done although the backend is left with too few servers.
+    pub forced: Option<String>,
+    /// Why it is done, in the words of whoever asks.
+    pub reason: Option<String>,
+}
+
+/// Where an action stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActionStatus {
+    /// It waits for a worker.
+    Pending,
+    /// It is being done.
+    Running,
+    /// HAProxy was seen to be as wanted.
+    Success,
+    /// It was not, or nobody knows.
+    Failed,
+}
+
+impl ActionStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Success, Self::Failed];
+
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+/// What was seen of a server at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub at: Timestamp,
+    /// HAProxy's status word.
+    pub word: ServerWord,
+    /// Sessions on it.
+    pub sessions: Option<u64>,
+    /// Requests waiting for it.
+    pub queue: Option<u64>,
+}
+
+impl Look {
+    /// What this observation shows.
+    #[must_use]
+    pub fn of(observed: &ObservedServer, at: Timestamp) -> Self {
+        Self {
+            at,
+            word: observed.word.clone(),
+            sessions: observed.sessions,
+            queue: observed.queue,
+        }
+    }
+}
+
+/// What an action did and saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Evidence {
+    /// What was seen, oldest first; at most [`LOOKS_MAX`], the later ones in place of each other.
+    pub looks: Vec<Look>,
+    /// How many commands were sent.
+    pub sends: u32,
+}
+
+impl Evidence {
+    /// Adds what was seen. Between the first and the last ones, what is the same as before is left out.
+    pub fn add(&mut self, look: Look) {
+        let is_repeated = |kept: &Look| {
+            (&kept.word, kept.sessions, kept.queue) == (&look.word, look.sessions, look.queue)
+        };
+        let mut last = self.looks.iter().rev();
+        if last.next().is_some_and(is_repeated) && last.next().is_some_and(is_repeated) {
+            self.looks.pop();
+        } else if self.looks.len() >= LOOKS_MAX {
+            self.looks.remove(LOOKS_MAX / 2);
+        }
+        self.looks.push(look);
+    }
+}
+
+/// Why an action failed. The code is for programs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ActionFailure {
+    /// The server is not in HAProxy any more.
+    #[error("HAProxy has no server of this name in the backend any more")]
+    Gone,
+    /// It does what another server does.
+    #[error(
+        "HAProxy shows `{word}`: it follows another server, whose state has to be changed instead"
+    )]
+    Tracked {
+        /// HAProxy's status word.
+        word: ServerWord,
+    },
+    /// The command was accepted and had no effect.
+    #[error("HAProxy was told {sends} times and still shows `{word}`")]
+    Disobeyed {
+        /// How often it was told.
+        sends: u32,
+        /// HAProxy's status word.
+        word: ServerWord,
+    },
+    /// Nothing that the agent says shows whether it worked.
+    #[error(
+        "HAProxy shows `{word}`, which says nothing about `{}`, and the agent does not tell the administrative state", wanted.as_str()
+    )]
+    NotProven {
+        /// The state that was wanted.
+        wanted: AdminState,
+        /// HAProxy's status word.
+        word: ServerWord,
+    },
+    /// Sessions did not end in time.
+    #[error("{} sessions were left when the time to wait was over; it gets no new ones", sessions.map_or_else(|| "an unknown number of".to_owned(), |sessions| sessions.to_string()))]
+    StillBusy {
+        /// How many were left.
+        sessions: Option<u64>,
+    },
+    /// Its checks did not pass in time.
+    #[error("HAProxy showed `{word}` when the time to wait was over; {}", if *released { "it is ready and its checks fail" } else { "it gets no requests" })]
+    NotHealthy {
+        /// HAProxy's status word.
+        word: ServerWord,
+        /// Whether it was already told `ready`.
+        released: bool,
+    },
+    /// Too few servers would be left.
+    #[error(transparent)]
+    Capacity(#[from] CapacityShort),
+    /// The agent did not do its part.
+    #[error("{reason}")]
+    Agent {
+        /// Why, a sentence.
+        reason: String,
+    },
+}
+
+impl ActionFailure {
+    /// The word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Tracked { .. } => "tracked",
+            Self::Disobeyed { .. } => "disobeyed",
+            Self::NotProven { .. } => "not_proven",
+            Self::StillBusy { .. } => "still_busy",
+            Self::NotHealthy { .. } => "not_healthy",
+            Self::Capacity(_) => "below_min_ready",
+            Self::Agent { .. } => "agent",
+        }
+    }
+}
+
+/// An action would leave a backend with too few servers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the backend `{backend}` has {ready} servers that take requests and would be left with {left}; at least {min_ready} must stay"
+)]
+pub struct CapacityShort {
+    /// The backend.
+    pub backend: String,
+    /// How many take requests.
+    pub ready: usize,
+    /// How many would.
+    pub left: usize,
+    /// How many must.
+    pub min_ready: u32,
+}
+
+/// Checks that a backend keeps `min_ready` servers that take requests when `leaving` of them stop to. Taking out
+/// what takes no requests is always possible.
+///
+/// # Errors
+///
+/// [`CapacityShort`] with the numbers.
+pub fn check_capacity<'a>(
+    backend: &str,
+    members: impl IntoIterator<Item = &'a ObservedServer>,
+    leaving: impl Fn(&str) -> bool,
+    min_ready: u32,
+) -> Result<(), CapacityShort> {
+    let (mut ready, mut left) = (0, 0);
+    for member in members {
+        if member.word.takes_traffic() && member.weight > 0 {
+            ready += 1;
+            left += usize::from(!leaving(&member.name));
+        }
+    }
+    if left < ready && usize::try_from(min_ready).is_ok_and(|min_ready| left < min_ready) {
+        let backend = backend.to_owned();
+        return Err(CapacityShort {
+            backend,
+            ready,
+            left,
+            min_ready,
+        });
+    }
+    Ok(())
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Tell HAProxy, then look.
+    Send(AdminState),
+    /// Look again after a moment.
+    Wait,
+    /// It is so.
+    Done,
+    /// It cannot be.
+    Fail(ActionFailure),
+}
+
+/// What to do about a server that was last seen like that, `calm` looks in a row without a session; `sends` commands
+/// were sent, and `is_late` when the time to wait is over.
+///
+/// A server never goes from maintenance to ready directly: HAProxy would send it requests before the first check.
+#[must_use]
+pub fn next(
+    request: &ActionRequest,
+    observed: &ObservedServer,
+    calm: usize,
+    sends: u32,
+    is_late: bool,
+) -> Next {
+    let word = || observed.word.clone();
+    let Some(state) = observed.admin_state() else {
+        // `DOWN` without the administrative bits may or may not be what was asked for.
+        return match sends {
+            0 => Next::Send(first_step(request.wanted)),
+            _ if is_late || request.wanted != AdminState::Ready => {
+                Next::Fail(ActionFailure::NotProven {
+                    wanted: request.wanted,
+                    word: word(),
+                })
+            }
+            _ => Next::Wait,
+        };
+    };
+    let send = |wanted| {
+        if observed.follows_another() {
+            Next::Fail(ActionFailure::Tracked { word: word() })
+        } else if sends >= SENDS_MAX {
+            Next::Fail(ActionFailure::Disobeyed {
+                sends,
+                word: word(),
+            })
+        } else {
+            Next::Send(wanted)
+        }
+    };
+    let passes = matches!(observed.word.health(), Health::Up | Health::NoCheck);
+    match (request.wanted, state) {
+        (AdminState::Drain, AdminState::Drain) | (AdminState::Maint, AdminState::Maint) => {
+            if request.wait.is_zero() || calm >= CALM_LOOKS {
+                Next::Done
+            } else if is_late {
+                Next::Fail(ActionFailure::StillBusy {
+                    sessions: observed.sessions,
+                })
+            } else {
+                Next::Wait
+            }
+        }
+        (AdminState::Drain | AdminState::Maint, _) => send(request.wanted),
+        (AdminState::Ready, AdminState::Maint) => send(AdminState::Drain),
+        (AdminState::Ready, AdminState::Drain) if observed.follows_another() => {
+            Next::Fail(ActionFailure::Tracked { word: word() })
+        }
+        // Released only after checks have passed; one that nobody checks shows no other word.
+        (AdminState::Ready, AdminState::Drain) if passes => send(AdminState::Ready),
+        (AdminState::Ready, AdminState::Ready) if passes => Next::Done,
+        (AdminState::Ready, AdminState::Drain | AdminState::Ready) if is_late => {
+            Next::Fail(ActionFailure::NotHealthy {
+                word: word(),
+                released: state == AdminState::Ready,
+            })
+        }
+        (AdminState::Ready, AdminState::Drain | AdminState::Ready) => Next::Wait,
+    }
+}
+
+const fn first_step(wanted: AdminState) -> AdminState {
+    match wanted {
+        AdminState::Ready | AdminState::Drain => AdminState::Drain,
+        AdminState::Maint => AdminState::Maint,
+    }
+}
+
+impl ObservedServer {
+    /// What was asked of it: what the administrative bits say, else what the word shows; `None` where it does
+    /// not show it, as with `DOWN`.
+    #[must_use]
+    pub fn admin_state(&self) -> Option<AdminState> {
+        if let Some(bits) = self.admin {
+            return Some(bits.state());
+        }
+        let head = self.word.as_str().split(' ').next().unwrap_or_default();
+        match head.to_ascii_uppercase().as_str() {
+            "DRAIN" => Some(AdminState::Drain),
+            "MAINT" => Some(AdminState::Maint),
+            "NOLB" => Some(AdminState::Ready),
+            _ => self.word.takes_traffic().then_some(AdminState::Ready),
+        }
+    }
+
+    /// Whether its state is that of another server, or of a name that does not resolve.
+    #[must_use]
+    pub fn follows_another(&self) -> bool {
+        match self.admin {
+            Some(bits) => bits.is_only_inherited(),
+            None => self.word.as_str().contains('('),
+        }
+    }
+
+    /// Whether nobody uses it right now; `false` where the agent does not tell.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.sessions == Some(0) && self.queue.unwrap_or_default() == 0
+    }
+}
+
+/// An action with what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerAction {
+    /// The task that does it.
+    pub id: TaskId,
+    /// What makes a repetition the same action.
+    pub transaction_id: String,
+    /// What is wanted.
+    pub request: ActionRequest,
+    /// Who asked.
+    pub origin: Origin,
+    /// Where it stands.
+    pub status: ActionStatus,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When work on it began.
+    pub started_at: Option<Timestamp>,
+    /// What it came to.
+    pub end: Option<ActionEnd>,
+}
+
+/// What an action came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionEnd {
+    /// When.
+    pub at: Timestamp,
+    /// Why it failed: a word for programs and a sentence.
+    pub failure: Option<(String, String)>,
+    /// What was done and seen.
+    pub evidence: Evidence,
+}
+
+/// What the engine says of the task of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionStanding {
+    /// Where the task stands.
+    pub status: TaskStatus,
+    /// Its attempt; 0 before the first one.
+    pub attempt: u32,
+    /// When it ended for good.
+    pub finished_at: Option<Timestamp>,
+    /// The code of its error.
+    pub error_code: Option<String>,
+    /// Its error, a sentence.
+    pub error: Option<String>,
+    /// Why its workflow ended as it did.
+    pub workflow_error: Option<String>,
+}
+
+impl BalancerAction {
+    /// The action, of which only what is its own is known, with what the engine says about it. Its own end holds;
+    /// one that has none and was ended by the engine, by a person or by time, has failed, unless a person knew better.
+    #[must_use]
+    pub fn standing(self, standing: ActionStanding) -> Self {
+        let word = standing.status.as_str();
+        let said = |message: Option<String>| {
+            message.unwrap_or_else(|| format!("the engine ended it as {word}"))
+        };
+        let end = match (self.end, standing.status) {
+            (Some(end), _) => end,
+            (
+                None,
+                TaskStatus::Pending
+                | TaskStatus::Queued
+                | TaskStatus::Running
+                | TaskStatus::Retrying
+                | TaskStatus::Waiting,
+            ) => {
+                let was_taken = standing.attempt > 0 || self.started_at.is_some();
+                let status = if was_taken {
+                    ActionStatus::Running
+                } else {
+                    ActionStatus::Pending
+                };
+                return Self {
+                    status,
+                    end: None,
+                    ..self
+                };
+            }
+            (None, ended) => ActionEnd {
+                // What nobody knows the end of has no time of its own.
+                at: standing
+                    .finished_at
+                    .or(self.started_at)
+                    .unwrap_or(self.created_at),
+                failure: match ended {
+                    TaskStatus::Succeeded => None,
+                    // What the task says is of an attempt before.
+                    TaskStatus::Cancelled | TaskStatus::Skipped => {
+                        Some((word.to_owned(), said(standing.workflow_error)))
+                    }
+                    TaskStatus::Pending
+                    | TaskStatus::Queued
+                    | TaskStatus::Running
+                    | TaskStatus::Retrying
+                    | TaskStatus::Waiting
+                    | TaskStatus::Failed
+                    | TaskStatus::TimedOut
+                    | TaskStatus::Unknown => Some((
+                        standing.error_code.unwrap_or_else(|| word.to_owned()),
+                        said(standing.error.or(standing.workflow_error)),
+                    )),
+                },
+                evidence: Evidence::default(),
+            },
+        };
+        Self {
+            status: if end.failure.is_some() {
+                ActionStatus::Failed
+            } else {
+                ActionStatus::Success
+            },
+            end: Some(end),
+            ..self
+        }
+    }
+}
+
+/// Where a server is, for whoever has to reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionTarget {
+    /// The server.
+    pub server: BalancerServerKey,
+    /// What was last seen of it.
+    pub observed: ObservedServer,
+    /// Its backend.
+    pub backend: BackendKey,
+    /// The backend's name.
+    pub backend_name: String,
+    /// The HAProxy it is in.
+    pub instance: InstanceKey,
+    /// The HAProxy's name at its agent.
+    pub instance_name: String,
+    /// The address of the agent's host.
+    pub agent_host: String,
+    /// The agent's port.
+    pub agent_port: u16,
+    /// Whether it is in HAProxy at the moment, as far as is known.
+    pub is_present: bool,
+    /// The breaker of the HAProxy.
+    pub breaker: BreakerRecord,
+}
+
+/// The kind of the task.
+#[must_use]
+pub fn action_kind() -> Kind {
+    Kind::of_ours(ACTION_KIND)
+}
+
+/// The queue in which actions wait for a worker.
+#[must_use]
+pub fn action_queue() -> QueueName {
+    QueueName::of_ours(ACTION_QUEUE)
+}
+
+/// The only task of an action.
+#[must_use]
+pub const fn action_task(workflow: WorkflowId) -> TaskId {
+    workflow.task(TaskNo::FIRST)
+}
+
+/// What an action on a server of `backend` consists of that may wait for `wait`. One action of a backend at a time: how
+/// many servers are left is counted before one is taken out.
+///
+/// # Errors
+///
+/// [`DefinitionError`]: never, as long as our names are names.
+pub fn action_definition(
+    backend: BackendKey,
+    wait: Duration,
+) -> Result<Definition, DefinitionError> {
+    let work = Work {
+        kind: action_kind(),
+        action: Action::Run,
+        queue: action_queue(),
+        priority: 0,
+        payload: Json::null(),
+        policy: TaskPolicy {
+            timeout: wait + Duration::from_mins(5),
+            ..TaskPolicy::once(Guarantee::G2)
+        },
+    };
+    let task = TaskSpec {
+        key: TaskKey::of_ours(ACTION_TASK),
+        work,
+        depends_on: Vec::new(),
+        concurrency_keys: vec![format!("haproxy-action:{backend}")],
+        compensation: None,
+    };
+    Definition::new(ExecutionMode::Sequential, vec![task])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::AdminBits;
+    use super::*;
+    use crate::Key;
+
+    fn server(word: &str, bits: Option<u32>) -> ObservedServer {
+        ObservedServer {
+            name: "a".to_owned(),
+            word: ServerWord::new(word),
+            admin: bits.map(AdminBits::from_bits),
+            sessions: Some(0),
+            queue: Some(0),
+            weight: 1,
+            check_status: None,
+            address: None,
+            port: None,
+        }
+    }
+
+    fn wish(wanted: AdminState, wait_s: u64) -> ActionRequest {
+        ActionRequest {
+            server: Key::new(1),
+            wanted,
+            wait: Duration::from_secs(wait_s),
+            forced: None,
+            reason: None,
+        }
+    }
+
+    fn code(next: &Next) -> &'static str {
+        match next {
+            Next::Send(state) => state.as_str(),
+            Next::Wait => "wait",
+            Next::Done => "done",
+            Next::Fail(failure) => failure.code(),
+        }
+    }
+
+    #[test]
+    fn what_is_next_follows_from_what_is_seen() {
+        use AdminState::{Drain, Maint, Ready};
+        for (wanted, word, bits, sends, is_late, expected) in [
+            (Drain, "UP", Some(0), 0, false, "drain"),
+            (Drain, "DRAIN", Some(8), 1, false, "done"),
+            // A server that is down is drained all the same; only the bits show it.
+            (Drain, "DOWN", Some(0), 0, false, "drain"),
+            (Drain, "DOWN", Some(8), 1, false, "done"),
+            (Drain, "DOWN", None, 0, false, "drain"),
+            (Drain, "DOWN", None, 1, false, "not_proven"),
+            (Drain, "no check", Some(0), 0, false, "drain"),
+            // Accepted without effect, or a reload in between: told again, and not for ever.
+            (Drain, "UP", Some(0), 3, false, "drain"),
+            (Drain, "UP", Some(0), 4, false, "disobeyed"),
+            (Drain, "UP", None, 4, false, "disobeyed"),
+            (Drain, "MAINT", Some(1), 0, false, "drain"),
+            (Maint, "UP 1/3", Some(0), 0, false, "maint"),
+            (Maint, "DRAIN", Some(8), 0, false, "maint"),
+            (Maint, "MAINT", Some(1), 1, false, "done"),
+            (Maint, "MAINT", None, 1, false, "done"),
+            // Never from maintenance to ready directly.
+            (Ready, "MAINT", Some(1), 0, false, "drain"),
+            (Ready, "MAINT", None, 0, false, "drain"),
+            (Ready, "DRAIN 1/3", Some(8), 1, false, "wait"),
+            (Ready, "DOWN", Some(8), 1, false, "wait"),
+            (Ready, "DOWN", Some(8), 1, true, "not_healthy"),
+            (Ready, "DRAIN", Some(8), 1, false, "ready"),
+            (Ready, "DOWN 1/2", Some(0), 2, false, "wait"),
+            (Ready, "UP 1/3", Some(0), 2, false, "wait"),
+            (Ready, "DOWN", Some(0), 0, true, "not_healthy"),
+            (Ready, "UP", Some(0), 2, false, "done"),
+            (Ready, "UP", Some(4), 2, false, "done"),
+            (Ready, "no check", Some(0), 1, false, "done"),
+            // What follows another server is not to be told anything.
+            (Ready, "DRAIN", Some(16), 0, false, "tracked"),
+            (Ready, "MAINT (via be/s)", Some(2), 0, false, "tracked"),
+            (Ready, "MAINT (via be/s)", None, 0, false, "tracked"),
+            (Ready, "MAINT (resolution)", Some(32), 0, false, "tracked"),
+        ] {
+            let found = next(&wish(wanted, 0), &server(word, bits), 0, sends, is_late);
+            assert_eq!(
+                code(&found),
+                expected,
+                "{wanted:?} {word} {bits:?} {sends} {is_late}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_drain_that_waits_is_done_when_nobody_was_seen_for_a_while() {
+        let wish = wish(AdminState::Drain, 30);
+        let drained = server("DRAIN", Some(8));
+        assert_eq!(next(&wish, &drained, CALM_LOOKS - 1, 1, false), Next::Wait);
+        assert_eq!(next(&wish, &drained, CALM_LOOKS, 1, false), Next::Done);
+        let busy = ObservedServer {
+            sessions: Some(2),
+            ..drained.clone()
+        };
+        let failure = next(&wish, &busy, 0, 1, true);
+        assert_eq!(code(&failure), "still_busy");
+        assert!(drained.is_calm() && !busy.is_calm());
+        let silent = ObservedServer {
+            sessions: None,
+            ..drained
+        };
+        assert!(!silent.is_calm());
+    }
+
+    #[test]
+    fn a_backend_keeps_enough_servers() {
+        let mut members =
+            ["UP", "UP 1/3", "no check", "DRAIN", "DOWN"].map(|word| server(word, None));
+        for (member, name) in members.iter_mut().zip(["a", "b", "c", "d", "e"]) {
+            name.clone_into(&mut member.name);
+        }
+        let check = |leaving: &[&str], min_ready| {
+            check_capacity("be", &members, |name| leaving.contains(&name), min_ready)
+        };
+        assert_eq!(check(&["a"], 2), Ok(()));
+        assert_eq!(check(&["a", "b"], 1), Ok(()));
+        // What takes no requests may always go.
+        assert_eq!(check(&["d", "e"], 100), Ok(()));
+        let short = check(&["a", "b"], 2).unwrap_err();
+        assert_eq!(
+            short.to_string(),
+            "the backend `be` has 3 servers that take requests and would be left with 1; at least 2 must stay"
+        );
+        members[0].weight = 0;
+        let short = check_capacity("be", &members, |name| name == "b", 2).unwrap_err();
+        assert_eq!((short.ready, short.left), (2, 1));
+    }
+
+    #[test]
+    fn the_engine_tells_where_an_action_stands_until_it_tells_itself() {
+        let time = Timestamp::from_micros;
+        let action = BalancerAction {
+            id: action_task(WorkflowId::rooted(crate::id::Uuid::from_u128(1 << 64))),
+            transaction_id: "t".to_owned(),
+            request: wish(AdminState::Drain, 0),
+            origin: Origin {
+                actor: "ann".to_owned(),
+                request_id: "r".to_owned(),
+            },
+            status: ActionStatus::Pending,
+            created_at: time(1),
+            started_at: None,
+            end: None,
+        };
+        let standing = |status, attempt, error: Option<&str>| ActionStanding {
+            status,
+            attempt,
+            finished_at: Some(time(9)),
+            error_code: error.map(|_| "timeout".to_owned()),
+            error: error.map(str::to_owned),
+            workflow_error: Some("not today".to_owned()),
+        };
+        for (status, attempt, error, expected, failure) in [
+            (TaskStatus::Queued, 0, None, ActionStatus::Pending, None),
+            (TaskStatus::Queued, 1, None, ActionStatus::Running, None),
+            (TaskStatus::Running, 1, None, ActionStatus::Running, None),
+            (TaskStatus::Succeeded, 1, None, ActionStatus::Success, None),
+            (
+                TaskStatus::TimedOut,
+                1,
+                Some("slow"),
+                ActionStatus::Failed,
+                Some(("timeout", "slow")),
+            ),
+            (
+                TaskStatus::Unknown,
+                1,
+                None,
+                ActionStatus::Failed,
+                Some(("unknown", "not today")),
+            ),
+            (
+                TaskStatus::Cancelled,
+                1,
+                Some("slow"),
+                ActionStatus::Failed,
+                Some(("cancelled", "not today")),
+            ),
+        ] {
+            let found = action.clone().standing(standing(status, attempt, error));
+            let told = found.end.and_then(|end| end.failure);
+            let told = told
+                .as_ref()
+                .map(|(code, why)| (code.as_str(), why.as_str()));
+            assert_eq!((found.status, told), (expected, failure), "{status:?}");
+        }
+        let own = BalancerAction {
+            end: Some(ActionEnd {
+                at: time(5),
+                failure: None,
+                evidence: Evidence::default(),
+            }),
+            ..action
+        };
+        let found = own.clone().standing(standing(TaskStatus::Running, 1, None));
+        assert_eq!((found.status, found.end), (ActionStatus::Success, own.end));
+    }
+
+    #[test]
+    fn evidence_keeps_what_changed_and_is_bounded() {
+        let mut evidence = Evidence::default();
+        let look = |at: i64, sessions: u64| Look {
+            at: Timestamp::from_micros(at),
+            word: ServerWord::new("DRAIN"),
+            sessions: Some(sessions),
+            queue: Some(0),
+        };
+        for at in 0..10 {
+            evidence.add(look(at, 1));
+        }
+        evidence.add(look(10, 0));
+        let kept: Vec<i64> = evidence
+            .looks
+            .iter()
+            .map(|look| look.at.as_micros())
+            .collect();
+        assert_eq!(kept, [0, 9, 10]);
+        for at in 0..1_000 {
+            let sessions = u64::try_from(at).unwrap();
+            evidence.add(look(100 + at, sessions));
+        }
+        assert_eq!(evidence.looks.len(), LOOKS_MAX);
+        assert_eq!(evidence.looks[0].at.as_micros(), 0);
+        assert_eq!(evidence.looks.last().unwrap().sessions, Some(999));
+    }
+
+    #[test]
+    fn our_names_are_names_and_words_read_back() {
+        assert_eq!(Kind::parse(ACTION_KIND), Ok(action_kind()));
+        assert_eq!(QueueName::parse(ACTION_QUEUE), Ok(action_queue()));
+        assert_eq!(
+            TaskKey::parse(ACTION_TASK),
+            Ok(TaskKey::of_ours(ACTION_TASK))
+        );
+        for status in ActionStatus::ALL {
+            assert_eq!(ActionStatus::parse(status.as_str()), Some(status));
+        }
+        let definition = action_definition(Key::new(7), WAIT_MAX).unwrap();
+        let [task] = definition.tasks() else {
+            panic!("{definition:?}")
+        };
+        assert_eq!(task.concurrency_keys, ["haproxy-action:7"]);
+        task.work.policy.clone().checked().unwrap();
+    }
+}

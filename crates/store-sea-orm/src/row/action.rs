@@ -1,0 +1,276 @@
+//! The shapes of actions on servers in HAProxy, of where these servers are, and of their history.
+
+use std::time::Duration;
+
+use drover_domain::balancer::action::{
+    ActionEnd, ActionRequest, ActionStanding, ActionStatus, ActionTarget, BalancerAction, Evidence,
+    Look, action_task,
+};
+use drover_domain::balancer::{AdminState, BreakerRecord, InstanceKey, ServerWord};
+use drover_domain::rollout::task::Origin;
+use drover_domain::workflow::TaskStatus;
+use drover_domain::{Key, Timestamp};
+use drover_ports::{StatusChange, StoreError};
+use sea_orm::FromQueryResult;
+use serde::{Deserialize, Serialize};
+
+use super::balancer::ObservedRow;
+use super::task::STATUS;
+use super::{Stored, time};
+use crate::session::Row;
+use crate::sql::Sql;
+
+/// What was seen at one moment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LookShape {
+    at: i64,
+    word: String,
+    sessions: Option<u64>,
+    queue: Option<u64>,
+}
+
+impl LookShape {
+    /// The shapes of what was seen.
+    pub(crate) fn write(looks: &[Look]) -> Vec<Self> {
+        looks
+            .iter()
+            .map(|look| Self {
+                at: look.at.as_micros(),
+                word: look.word.as_str().to_owned(),
+                sessions: look.sessions,
+                queue: look.queue,
+            })
+            .collect()
+    }
+
+    fn read(self) -> Look {
+        Look {
+            at: Timestamp::from_micros(self.at),
+            word: ServerWord::new(&self.word),
+            sessions: self.sessions,
+            queue: self.queue,
+        }
+    }
+}
+
+/// What a query for [`ActionRow`] selects, after [`STATUS`]: `a` is what is the action's own, `w` its workflow,
+/// `t` the only task of that, `q` that task's row in the queue.
+const COLUMNS: &str = "
+       a.id, CAST(a.workflow_id AS text) AS workflow_id, a.haproxy_server_id, a.transaction_id, a.wanted, a.wait, a.forced,
+       a.reason, a.actor, a.request_id, a.created_at, a.started_at, a.ended_at, a.failure_code, a.failure, a.sends,
+       CAST(a.looks AS text) AS looks, COALESCE(q.attempt, t.attempt) AS attempt, t.finished_at, t.error_code,
+       t.error_message, w.error AS workflow_error
+FROM haproxy_actions a
+JOIN workflows w ON w.id = a.workflow_id
+JOIN workflow_tasks t ON t.workflow_id = a.workflow_id AND t.task_no = 0
+LEFT JOIN workflow_queue q ON q.workflow_id = t.workflow_id AND q.task_no = t.task_no
+";
+
+/// The query for [`ActionRow`] that ends with this.
+pub(crate) fn select_actions(rest: &str) -> Sql {
+    Sql::new(format!("SELECT {STATUS} AS status, {COLUMNS} {rest}"))
+}
+
+/// A row of `haproxy_actions`, with what the engine says about it.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct ActionRow {
+    status: String,
+    id: i64,
+    workflow_id: String,
+    haproxy_server_id: i64,
+    transaction_id: String,
+    wanted: String,
+    wait: i64,
+    forced: Option<String>,
+    reason: Option<String>,
+    actor: String,
+    request_id: String,
+    created_at: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+    failure_code: Option<String>,
+    failure: Option<String>,
+    sends: Option<i64>,
+    looks: Option<String>,
+    attempt: i64,
+    finished_at: Option<i64>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    workflow_error: Option<String>,
+}
+
+impl Row for ActionRow {
+    const WHAT: &'static str = "action";
+}
+
+impl ActionRow {
+    /// The action with its position.
+    pub(crate) fn read(mut self) -> Result<(i64, BalancerAction), StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        let end = self.end(&stored)?;
+        let standing = ActionStanding {
+            status: stored.word("status", &self.status, TaskStatus::parse)?,
+            attempt: stored.number("attempt", self.attempt)?,
+            finished_at: time(self.finished_at),
+            error_code: self.error_code,
+            error: self.error_message,
+            workflow_error: self.workflow_error,
+        };
+        let action = BalancerAction {
+            id: action_task(stored.id("workflow identifier", &self.workflow_id)?),
+            request: ActionRequest {
+                server: Key::new(self.haproxy_server_id),
+                wanted: stored.word("state", &self.wanted, AdminState::parse)?,
+                wait: Duration::from_micros(stored.number("time to wait", self.wait)?),
+                forced: self.forced,
+                reason: self.reason,
+            },
+            transaction_id: self.transaction_id,
+            origin: Origin {
+                actor: self.actor,
+                request_id: self.request_id,
+            },
+            status: ActionStatus::Pending,
+            created_at: Timestamp::from_micros(self.created_at),
+            started_at: time(self.started_at),
+            end,
+        };
+        Ok((self.id, action.standing(standing)))
+    }
+
+    fn end(&mut self, stored: &Stored) -> Result<Option<ActionEnd>, StoreError> {
+        let Some(at) = time(self.ended_at) else {
+            return Ok(None);
+        };
+        Ok(Some(ActionEnd {
+            at,
+            failure: self.failure_code.take().zip(self.failure.take()),
+            evidence: self.evidence(stored)?,
+        }))
+    }
+
+    fn evidence(&self, stored: &Stored) -> Result<Evidence, StoreError> {
+        let looks: Vec<LookShape> = match &self.looks {
+            Some(looks) => stored.shape("list of looks", looks)?,
+            None => Vec::new(),
+        };
+        Ok(Evidence {
+            looks: looks.into_iter().map(LookShape::read).collect(),
+            sends: stored
+                .optional("count of commands", self.sends)?
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// What a query for [`TargetRow`] starts with.
+pub(crate) const SELECT_TARGET: &str = "
+SELECT h.id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address, h.port,
+       b.id AS backend_id, b.name AS backend_name, i.id AS instance_id, i.name AS instance_name,
+       s.address AS agent_host, s.port AS agent_port, i.breaker_failures AS failures,
+       i.breaker_opened_at AS opened_at, i.breaker_probe_at AS probe_at,
+       h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AS is_present
+FROM haproxy_servers h
+JOIN haproxy_backends b ON b.id = h.backend_id
+JOIN haproxy_instances i ON i.id = b.instance_id
+JOIN servers s ON s.id = i.server_id
+";
+
+/// Where a server in HAProxy is.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct TargetRow {
+    id: i64,
+    #[sea_orm(nested)]
+    observed: ObservedRow,
+    backend_id: i64,
+    backend_name: String,
+    instance_id: i64,
+    instance_name: String,
+    agent_host: String,
+    agent_port: i64,
+    is_present: bool,
+    #[sea_orm(nested)]
+    breaker: BreakerRow,
+}
+
+impl Row for TargetRow {
+    const WHAT: &'static str = "HAProxy server";
+}
+
+impl TargetRow {
+    /// The target.
+    pub(crate) fn read(self) -> Result<ActionTarget, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        let instance = Key::new(self.instance_id);
+        Ok(ActionTarget {
+            server: Key::new(self.id),
+            observed: self.observed.read(&stored)?,
+            backend: Key::new(self.backend_id),
+            backend_name: self.backend_name,
+            instance,
+            instance_name: self.instance_name,
+            agent_host: self.agent_host,
+            agent_port: stored.number("port", self.agent_port)?,
+            is_present: self.is_present,
+            breaker: self.breaker.read(instance)?,
+        })
+    }
+}
+
+/// The breaker of an instance.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct BreakerRow {
+    failures: i64,
+    opened_at: Option<i64>,
+    probe_at: Option<i64>,
+}
+
+impl Row for BreakerRow {
+    const WHAT: &'static str = "breaker of the HAProxy instance";
+}
+
+impl BreakerRow {
+    /// The breaker of this instance.
+    pub(crate) fn read(self, instance: InstanceKey) -> Result<BreakerRecord, StoreError> {
+        let stored = Stored::new(Self::WHAT, instance);
+        Ok(BreakerRecord {
+            failures: stored.number("count of failures", self.failures)?,
+            opened_at: time(self.opened_at),
+            probe_at: time(self.probe_at),
+        })
+    }
+}
+
+/// A row of `haproxy_server_status_history`.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct StatusChangeRow {
+    id: i64,
+    changed_at: i64,
+    old_status: String,
+    new_status: String,
+    action_workflow_id: Option<String>,
+    actor: Option<String>,
+}
+
+impl Row for StatusChangeRow {
+    const WHAT: &'static str = "status change of an HAProxy server";
+}
+
+impl StatusChangeRow {
+    /// The change.
+    pub(crate) fn read(self) -> Result<StatusChange, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        let workflow = self
+            .action_workflow_id
+            .map(|id| stored.id("workflow identifier", &id))
+            .transpose()?;
+        Ok(StatusChange {
+            position: self.id,
+            at: Timestamp::from_micros(self.changed_at),
+            old: ServerWord::new(&self.old_status),
+            new: ServerWord::new(&self.new_status),
+            action: workflow.map(action_task),
+            actor: self.actor,
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! Actions on servers in HAProxy, in memory.
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::balancer::action::{ActionEnd, ActionStanding, ActionTarget, BalancerAction};
+use drover_domain::balancer::{
+    Admission, BalancerServer, BalancerServerKey, Breaker, BreakerPolicy, BreakerRecord,
+    InstanceKey, ObservedServer,
+};
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::workflow::TaskId;
+use drover_ports::{
+    ActionView, BalancerActions, Claim, NewAction, NewWorkflow, StartedWorkflow, StatusChange,
+    StoreError,
+};
+
+use super::{MemoryStore, State, descending};
+
+fn stale(claim: &Claim) -> StoreError {
+    StoreError::Stale {
+        what: "action",
+        name: claim.task.to_string(),
+        attempt: claim.attempt,
+    }
+}
+
+impl State {
+    /// The action while the claim is held; `None` if the task is none.
+    fn held_action(&mut self, claim: &Claim) -> Result<Option<&mut BalancerAction>, StoreError> {
+        self.engine
+            .is_called_off(claim.task, claim.attempt)
+            .ok_or_else(|| stale(claim))?;
+        let mut actions = self.actions.values_mut();
+        Ok(actions.find(|action| action.id == claim.task))
+    }
+
+    /// The action as it stands; `None` if it was removed with its workflow.
+    fn shown_action(&self, own: &BalancerAction) -> Option<BalancerAction> {
+        let standing = self.engine.standing(own.id)?;
+        let (error_code, workflow_error) = self.engine.failure(own.id);
+        Some(own.clone().standing(ActionStanding {
+            status: standing.status,
+            attempt: standing.attempt,
+            finished_at: standing.finished_at,
+            error_code,
+            error: standing.error,
+            workflow_error,
+        }))
+    }
+
+    fn action_target(&self, server: &BalancerServer) -> Option<ActionTarget> {
+        let backend = self.backends.get(&server.backend.get())?;
+        let instance = self.instances.get(&backend.instance.get())?;
+        let host = self.servers.get(&instance.server.get())?;
+        let is_present =
+            server.removed_at.is_none() && backend.removed_at.is_none() && instance.is_active;
+        Some(ActionTarget {
+            server: server.key,
+            observed: server.observed.clone(),
+            backend: backend.key,
+            backend_name: backend.name.clone(),
+            instance: instance.key,
+            instance_name: instance.name.clone(),
+            agent_host: host.address.clone(),
+            agent_port: host.port,
+            is_present,
+            breaker: self.breaker_record(instance.key),
+        })
+    }
+
+    fn breaker_record(&self, instance: InstanceKey) -> BreakerRecord {
+        let stored = self.breakers.get(&instance.get());
+        stored.copied().unwrap_or_default()
+    }
+
+    fn breaker(&self, instance: InstanceKey, policy: BreakerPolicy) -> Option<Breaker> {
+        self.instances.get(&instance.get())?;
+        Some(Breaker::restore(policy, self.breaker_record(instance)))
+    }
+
+    /// Stores what was seen of a server, and that its status is another one if it is.
+    fn see(
+        &mut self,
+        server: BalancerServerKey,
+        seen: &ObservedServer,
+        at: Timestamp,
+        action: (TaskId, String),
+    ) {
+        let Some(stored) = self.balancer_servers.get_mut(&server.get()) else {
+            return;
+        };
+        let name = stored.observed.name.clone();
+        let old = std::mem::replace(
+            &mut stored.observed,
+            ObservedServer {
+                name,
+                ..seen.clone()
+            },
+        );
+        stored.last_seen = Some(at);
+        if old.word != seen.word {
+            let words = (old.word, seen.word.clone());
+            self.record_status(server, at, words, Some(action));
+        }
+    }
+}
+
+#[async_trait]
+impl BalancerActions for MemoryStore {
+    async fn targets(
+        &self,
+        servers: &[BalancerServerKey],
+    ) -> Result<Vec<ActionTarget>, StoreError> {
+        let state = self.state("find servers in HAProxy")?;
+        let wanted = state
+            .balancer_servers
+            .values()
+            .filter(|server| servers.contains(&server.key));
+        Ok(wanted
+            .filter_map(|server| state.action_target(server))
+            .collect())
+    }
+
+    async fn start(&self, actions: &[NewAction]) -> Result<Vec<StartedWorkflow>, StoreError> {
+        let mut state = self.state("start actions")?;
+        let workflows: Vec<NewWorkflow> = actions
+            .iter()
+            .map(|action| action.workflow.clone())
+            .collect();
+        let answers = state.engine.start_all(&workflows)?;
+        for (new, answer) in actions.iter().zip(&answers) {
+            if matches!(answer, StartedWorkflow::Created(_)) {
+                let position = state.draw_key();
+                let own = BalancerAction {
+                    started_at: None,
+                    end: None,
+                    ..new.action.clone()
+                };
+                state.actions.insert(position, own);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn begin(
+        &self,
+        claim: &Claim,
+        at: Timestamp,
+    ) -> Result<Option<BalancerAction>, StoreError> {
+        let mut state = self.state("begin with an action")?;
+        let Some(own) = state.held_action(claim)? else {
+            return Ok(None);
+        };
+        if own.end.is_none() {
+            own.started_at = own.started_at.or(Some(at));
+        }
+        let own = own.clone();
+        Ok(state.shown_action(&own))
+    }
+
+    async fn admit(
+        &self,
+        instance: InstanceKey,
+        policy: BreakerPolicy,
+        at: Timestamp,
+    ) -> Result<Admission, StoreError> {
+        let mut state = self.state("ask the breaker of an HAProxy")?;
+        let Some(before) = state.breaker(instance, policy) else {
+            return Ok(Admission::Go);
+        };
+        let (after, admission) = before.admit(at);
+        state.breakers.insert(instance.get(), after.record());
+        Ok(admission)
+    }
+
+    async fn told(
+        &self,
+        instance: InstanceKey,
+        policy: BreakerPolicy,
+        was_reached: bool,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state("tell the breaker of an HAProxy")?;
+        if let Some(before) = state.breaker(instance, policy) {
+            let after = if was_reached {
+                before.succeeded()
+            } else {
+                before.failed(at)
+            };
+            state.breakers.insert(instance.get(), after.record());
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        claim: &Claim,
+        end: &ActionEnd,
+        seen: Option<&ObservedServer>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state("end an action")?;
+        let Some(own) = state
+            .held_action(claim)?
+            .filter(|action| action.end.is_none())
+        else {
+            return Ok(());
+        };
+        own.end = Some(end.clone());
+        let (server, action) = (own.request.server, (own.id, own.origin.actor.clone()));
+        if let Some(seen) = seen {
+            state.see(server, seen, end.at, action);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ActionView for MemoryStore {
+    async fn find(&self, action: TaskId) -> Result<Option<BalancerAction>, StoreError> {
+        let state = self.state("find an action")?;
+        let own = state.actions.values().find(|own| own.id == action);
+        Ok(own.and_then(|own| state.shown_action(own)))
+    }
+
+    async fn of_transactions(
+        &self,
+        transactions: &[String],
+    ) -> Result<Vec<BalancerAction>, StoreError> {
+        let state = self.state("find actions by their transactions")?;
+        let wanted = state
+            .actions
+            .values()
+            .filter(|own| transactions.contains(&own.transaction_id));
+        Ok(wanted.filter_map(|own| state.shown_action(own)).collect())
+    }
+
+    async fn list(
+        &self,
+        server: Option<BalancerServerKey>,
+        page: PageRequest,
+    ) -> Result<Page<(i64, BalancerAction)>, StoreError> {
+        let state = self.state("list actions")?;
+        let wanted = state
+            .actions
+            .iter()
+            .filter(|(_, own)| server.is_none_or(|server| own.request.server == server))
+            .filter_map(|(position, own)| Some((*position, state.shown_action(own)?)));
+        Ok(descending(wanted, page))
+    }
+
+    async fn history(
+        &self,
+        server: BalancerServerKey,
+        page: PageRequest,
+    ) -> Result<Option<Page<StatusChange>>, StoreError> {
+        let state = self.state("list the status changes of a HAProxy server")?;
+        if !state.balancer_servers.contains_key(&server.get()) {
+            return Ok(None);
+        }
+        let changes = state
+            .status_history
+            .iter()
+            .filter(|(of, _)| *of == server)
+            .map(|(_, change)| (change.position, change.clone()));
+        Ok(Some(descending(changes, page).map(|(_, change)| change)))
+    }
+}

@@ -1,0 +1,291 @@
+//! Doing an action: look, decide, send, look again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_domain::balancer::action::{
+    ActionEnd, ActionFailure, ActionTarget, BalancerAction, Evidence, Look, Next, check_capacity,
+    next,
+};
+use drover_domain::balancer::{AdminState, Admission, ObservedServer};
+use drover_domain::workflow::run::{Outcome, TaskError};
+use drover_domain::workflow::{Guarantee, Json};
+use drover_ports::{
+    AgentAddress, AgentError, Assigned, Claim, Fault, StopReason, StoreError, TaskHandler,
+};
+use tokio::time::{Instant, sleep};
+
+use super::request::is_own;
+use crate::patience::{Interrupted, patiently};
+use crate::polling::sentence;
+use crate::service::{Policy, Ports};
+
+/// The waits before a call that did not reach the agent is repeated. Seed 002.
+const RETRY_WAITS: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// The pause between two looks, in the beginning and after [`EAGER_FOR`].
+const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+const EAGER_FOR: Duration = Duration::from_secs(10);
+
+/// Does actions.
+///
+/// An action is read, act, read back: whoever takes it up again looks first, so nothing is sent that is so already.
+#[derive(Clone)]
+pub(crate) struct ActionHandler {
+    ports: Ports,
+    policy: Arc<Policy>,
+}
+
+impl fmt::Debug for ActionHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ActionHandler")
+    }
+}
+
+/// Why an action goes no further.
+enum Stuck {
+    /// It has failed.
+    Failed(ActionFailure),
+    /// It is not this worker's any more.
+    Interrupted(Interrupted),
+}
+
+impl From<ActionFailure> for Stuck {
+    fn from(failure: ActionFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Interrupted> for Stuck {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Interrupted(interrupted)
+    }
+}
+
+/// What an action did and saw so far.
+#[derive(Default)]
+struct Course {
+    evidence: Evidence,
+    seen: Option<ObservedServer>,
+    calm: usize,
+}
+
+impl ActionHandler {
+    pub(crate) const fn new(ports: Ports, policy: Arc<Policy>) -> Self {
+        Self { ports, policy }
+    }
+
+    async fn drive(&self, claim: &Claim) -> Result<Outcome, Interrupted> {
+        let now = self.ports.clock.now();
+        let Some(action) = patiently(|| self.ports.actions.begin(claim, now)).await? else {
+            let reason =
+                "no action has this identifier; actions are asked for, not made as workflows";
+            return Ok(failed("no_such_action", reason));
+        };
+        if let Some(end) = &action.end {
+            return Ok(outcome(end));
+        }
+        let mut course = Course::default();
+        let failure = match self.act(&action, &mut course).await {
+            Ok(()) => None,
+            Err(Stuck::Failed(failure)) => Some((failure.code().to_owned(), failure.to_string())),
+            Err(Stuck::Interrupted(interrupted)) => return Err(interrupted),
+        };
+        let end = ActionEnd {
+            at: self.ports.clock.now(),
+            failure,
+            evidence: course.evidence,
+        };
+        let seen = course.seen.as_ref();
+        patiently(|| self.ports.actions.finish(claim, &end, seen)).await?;
+        tell(&action, &end);
+        Ok(outcome(&end))
+    }
+
+    async fn act(&self, action: &BalancerAction, course: &mut Course) -> Result<(), Stuck> {
+        let servers = [action.request.server];
+        let targets = patiently(|| self.ports.actions.targets(&servers)).await?;
+        let target = targets.into_iter().next().ok_or(ActionFailure::Gone)?;
+        let begun = Instant::now();
+        loop {
+            let members = self.look(&target).await?;
+            let observed = members
+                .iter()
+                .find(|member| member.name == target.observed.name)
+                .ok_or(ActionFailure::Gone)?;
+            let look = Look::of(observed, self.ports.clock.now());
+            course.evidence.add(look);
+            course.seen = Some(observed.clone());
+            course.calm = if observed.is_calm() {
+                course.calm + 1
+            } else {
+                0
+            };
+            let is_late = begun.elapsed() >= action.request.wait;
+            let sends = course.evidence.sends;
+            match next(&action.request, observed, course.calm, sends, is_late) {
+                Next::Done => return Ok(()),
+                Next::Fail(failure) => return Err(failure.into()),
+                Next::Wait => sleep(pause(begun.elapsed())).await,
+                Next::Send(state) => {
+                    if state != AdminState::Ready && action.request.forced.is_none() {
+                        let (backend, least) = (&target.backend_name, self.policy.min_ready);
+                        check_capacity(backend, &members, is_own(observed), least)
+                            .map_err(ActionFailure::from)?;
+                    }
+                    // What was sent and not obeyed is looked at for a moment before it is sent again.
+                    if sends > 0 {
+                        sleep(pause(Duration::ZERO)).await;
+                    }
+                    self.send(&target, state).await?;
+                    course.evidence.sends += 1;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, target: &ActionTarget) -> Result<Vec<ObservedServer>, Stuck> {
+        let agents = &self.ports.agents;
+        let (agent, instance) = (agent(target), &target.instance_name);
+        let answer = self
+            .call(target, || {
+                agents.backend_servers(&agent, instance, &target.backend_name)
+            })
+            .await?;
+        Ok(answer.servers)
+    }
+
+    async fn send(&self, target: &ActionTarget, state: AdminState) -> Result<(), Stuck> {
+        let agents = &self.ports.agents;
+        let (agent, instance) = (agent(target), &target.instance_name);
+        let (backend, server) = (&target.backend_name, &target.observed.name);
+        self.call(target, || {
+            agents.set_state(&agent, instance, backend, server, state)
+        })
+        .await
+    }
+
+    /// Calls an agent as far as the breaker of the HAProxy lets it, again after a call that did not reach it.
+    async fn call<T, F>(
+        &self,
+        target: &ActionTarget,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, Stuck>
+    where
+        F: Future<Output = Result<T, AgentError>>,
+    {
+        let (actions, breaker) = (&self.ports.actions, self.policy.breaker);
+        let mut waits = RETRY_WAITS.into_iter();
+        loop {
+            let now = self.ports.clock.now();
+            let admission = patiently(|| actions.admit(target.instance, breaker, now)).await?;
+            if let Admission::Refused { until } = admission {
+                let seconds = until.since(now).as_secs().max(1);
+                let name = &target.instance_name;
+                let reason = format!(
+                    "the agent of HAProxy `{name}` did not answer several times in a row and is left alone for {seconds} s"
+                );
+                return Err(ActionFailure::Agent { reason }.into());
+            }
+            let answer = call().await;
+            let was_reached = !matches!(&answer, Err(error) if error.fault() == Fault::Transient);
+            let now = self.ports.clock.now();
+            patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    let wait = waits.next().filter(|_| !was_reached);
+                    let reason = sentence(&error);
+                    let Some(wait) = wait else {
+                        return Err(ActionFailure::Agent { reason }.into());
+                    };
+                    tracing::info!(
+                        haproxy.instance = %target.instance_name,
+                        "tried again in {} s: {reason}", wait.as_secs()
+                    );
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TaskHandler for ActionHandler {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::G2
+    }
+
+    #[tracing::instrument(name = "actions.work", skip_all, fields(task.id = %assigned.task.task, task.attempt = assigned.task.attempt))]
+    async fn run(&self, assigned: Assigned<'_>) -> Outcome {
+        let claim = Claim {
+            task: assigned.task.task,
+            attempt: assigned.task.attempt,
+        };
+        let stopped = async {
+            match assigned.progress.stopped().await {
+                StopReason::Cancelled => Outcome::Cancelled,
+                StopReason::HandOver => Outcome::Released,
+            }
+        };
+        tokio::select! {
+            driven = self.drive(&claim) => match driven {
+                Ok(outcome) => outcome,
+                // Whatever is said now comes too late.
+                Err(Interrupted::Lost(StoreError::Stale { .. })) => Outcome::Released,
+                Err(Interrupted::Lost(error)) => {
+                    let reason = format!("its record cannot be used: {error}");
+                    failed("action_unreadable", &reason)
+                }
+            },
+            outcome = stopped => outcome,
+        }
+    }
+}
+
+fn agent(target: &ActionTarget) -> AgentAddress {
+    AgentAddress {
+        host: target.agent_host.clone(),
+        port: target.agent_port,
+    }
+}
+
+fn pause(after: Duration) -> Duration {
+    let [eager, calm] = LOOK_EVERY;
+    if after < EAGER_FOR { eager } else { calm }
+}
+
+fn failed(code: &str, reason: &str) -> Outcome {
+    Outcome::Failed {
+        error: TaskError::new(code, reason),
+        retryable: false,
+    }
+}
+
+fn outcome(end: &ActionEnd) -> Outcome {
+    match &end.failure {
+        None => Outcome::Succeeded {
+            result: Json::null(),
+        },
+        Some((code, reason)) => failed(code, reason),
+    }
+}
+
+fn tell(action: &BalancerAction, end: &ActionEnd) {
+    let (server, wanted) = (action.request.server, action.request.wanted.as_str());
+    match &end.failure {
+        None => tracing::info!(
+            action.id = %action.id, sends = end.evidence.sends,
+            "HAProxy server {server} is {wanted}"
+        ),
+        Some((code, reason)) => tracing::warn!(
+            action.id = %action.id, code,
+            "HAProxy server {server} was not set to {wanted}: {reason}"
+        ),
+    }
+}

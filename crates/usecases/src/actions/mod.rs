@@ -1,0 +1,7 @@
+//! Actions on servers in HAProxy: asking for them, and doing them.
+
+mod handler;
+mod request;
+
+pub(crate) use handler::ActionHandler;
+pub use request::{AcceptedAction, ActionError, ActionOrder, Actions};

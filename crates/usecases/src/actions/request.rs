@@ -1,0 +1,461 @@
+//! Asking for an action.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_domain::Timestamp;
+use drover_domain::balancer::action::{
+    ACTION_KIND, ActionRequest, ActionStatus, ActionTarget, BalancerAction, CapacityShort,
+    action_definition, action_task, check_capacity,
+};
+use drover_domain::balancer::{
+    AdminState, Admission, BackendKey, BalancerInstance, BalancerServerKey, Breaker, InstanceKey,
+    ObservedServer,
+};
+use drover_domain::rollout::task::Origin;
+use drover_domain::workflow::{Json, WorkflowId};
+use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
+
+use crate::polling::Polling;
+use crate::service::{Policy, Ports};
+
+/// The scope of transaction identifiers: one makes one action, whoever asks.
+const SCOPE: &str = "haproxy.action";
+
+/// Wishes about servers in HAProxy.
+#[derive(Clone)]
+pub struct Actions {
+    ports: Ports,
+    policy: Arc<Policy>,
+    polling: Polling,
+}
+
+impl fmt::Debug for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Actions")
+    }
+}
+
+/// An action somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionOrder {
+    /// What is wanted of which server.
+    pub request: ActionRequest,
+    /// What makes a repetition the same action, 1 to 128 printable characters; a new one where there is none.
+    pub transaction_id: Option<String>,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// An action that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedAction {
+    /// The action as it stands.
+    pub action: BalancerAction,
+    /// Whether it came of the same order given before.
+    pub replayed: bool,
+}
+
+/// Why an action was refused; nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// There is no such server.
+    #[error("there is no HAProxy server with id {server}")]
+    UnknownServer {
+        /// Its key.
+        server: BalancerServerKey,
+    },
+    /// The server was in HAProxy once.
+    #[error("the server `{name}` is not in HAProxy any more")]
+    Removed {
+        /// Its name.
+        name: String,
+    },
+    /// The agent did not answer several times in a row and is left alone for a while.
+    #[error("the agent of HAProxy `{instance}` did not answer; it is asked again in {} s", retry_after.as_secs().max(1))]
+    BreakerOpen {
+        /// The HAProxy.
+        instance: String,
+        /// When it is asked again at the earliest.
+        until: Timestamp,
+        /// How long that is from now.
+        retry_after: Duration,
+    },
+    /// Too few servers would be left.
+    #[error("{0}; `force` with a reason does it all the same")]
+    Capacity(CapacityShort),
+    /// The transaction identifier belongs to another action.
+    #[error("the transaction `{transaction_id}` was another action before")]
+    TransactionReused {
+        /// The identifier.
+        transaction_id: String,
+    },
+    /// The store did not do its part.
+    #[error("the action cannot be queued")]
+    Store(#[from] StoreError),
+}
+
+impl ActionError {
+    /// What the caller may do about it.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownServer { .. }
+            | Self::Removed { .. }
+            | Self::Capacity(_)
+            | Self::TransactionReused { .. } => Fault::Permanent,
+            Self::BreakerOpen { .. } => Fault::Transient,
+            Self::Store(source) => source.fault(),
+        }
+    }
+
+    /// The word for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownServer { .. } => "not_found",
+            Self::Removed { .. } => "removed",
+            Self::BreakerOpen { .. } | Self::Store(StoreError::Unavailable { .. }) => "unavailable",
+            Self::Capacity(_) => "below_min_ready",
+            Self::TransactionReused { .. } => "idempotency_key_reused",
+            Self::Store(_) => "internal",
+        }
+    }
+}
+
+impl Actions {
+    /// The most actions that are asked for together.
+    pub const BATCH_MAX: usize = 500;
+
+    pub(crate) const fn new(ports: Ports, policy: Arc<Policy>, polling: Polling) -> Self {
+        Self {
+            ports,
+            policy,
+            polling,
+        }
+    }
+
+    /// Queues an action. What can be known to be wrong is refused here; whether enough servers are left is
+    /// looked at again, in HAProxy itself, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ActionError`], and then nothing changed.
+    pub async fn request(&self, order: ActionOrder) -> Result<AcceptedAction, ActionError> {
+        let mut answers = self.request_many(vec![order]).await?;
+        answers.pop().unwrap_or_else(|| {
+            Err(ActionError::Store(StoreError::Corrupt {
+                what: "HAProxy action",
+                name: String::new(),
+                reason: "nothing came of one order".to_owned(),
+            }))
+        })
+    }
+
+    /// Queues actions, each with an answer of its own, in the order of the orders. Of those that would together
+    /// leave a backend with too few servers none is queued.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when nothing is known of any of them; nothing changed.
+    #[tracing::instrument(name = "actions.request", skip_all, fields(orders = orders.len()))]
+    pub async fn request_many(
+        &self,
+        orders: Vec<ActionOrder>,
+    ) -> Result<Vec<Result<AcceptedAction, ActionError>>, StoreError> {
+        let known = self.known(&orders).await?;
+        let keys: BTreeSet<BalancerServerKey> =
+            orders.iter().map(|order| order.request.server).collect();
+        let keys: Vec<BalancerServerKey> = keys.into_iter().collect();
+        let targets: BTreeMap<BalancerServerKey, ActionTarget> = self
+            .ports
+            .actions
+            .targets(&keys)
+            .await?
+            .into_iter()
+            .map(|target| (target.server, target))
+            .collect();
+        let short = self.short_backends(&orders, &targets).await?;
+        let mut answers: Vec<Option<Result<AcceptedAction, ActionError>>> = Vec::new();
+        let mut new: Vec<(usize, NewAction)> = Vec::new();
+        for (at, order) in orders.into_iter().enumerate() {
+            // Whatever has become of the server since: a repetition is told what came of the first time.
+            let before = order.transaction_id.as_ref().and_then(|id| known.get(id));
+            if let Some(action) = before {
+                answers.push(Some(repeated(&order, action)));
+                continue;
+            }
+            match self.admit(order, &targets, &short) {
+                Ok(action) => {
+                    new.push((at, action));
+                    answers.push(None);
+                }
+                Err(refusal) => answers.push(Some(Err(refusal))),
+            }
+        }
+        self.start(new, &mut answers).await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn known(
+        &self,
+        orders: &[ActionOrder],
+    ) -> Result<BTreeMap<String, BalancerAction>, StoreError> {
+        let ids = orders
+            .iter()
+            .filter_map(|order| order.transaction_id.clone());
+        let ids: Vec<String> = ids.collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.ports.action_view.of_transactions(&ids).await?;
+        let by_transaction = |action: BalancerAction| (action.transaction_id.clone(), action);
+        Ok(found.into_iter().map(by_transaction).collect())
+    }
+
+    fn admit(
+        &self,
+        order: ActionOrder,
+        targets: &BTreeMap<BalancerServerKey, ActionTarget>,
+        short: &BTreeMap<BackendKey, CapacityShort>,
+    ) -> Result<NewAction, ActionError> {
+        let request = order.request;
+        let server = request.server;
+        let target = targets
+            .get(&server)
+            .ok_or(ActionError::UnknownServer { server })?;
+        if !target.is_present {
+            let name = target.observed.name.clone();
+            return Err(ActionError::Removed { name });
+        }
+        let now = self.ports.clock.now();
+        let breaker = Breaker::restore(self.policy.breaker, target.breaker);
+        if let (_, Admission::Refused { until }) = breaker.admit(now) {
+            return Err(ActionError::BreakerOpen {
+                instance: target.instance_name.clone(),
+                until,
+                retry_after: until.since(now),
+            });
+        }
+        if let Some(short) = short.get(&target.backend).filter(|_| takes_out(&request)) {
+            return Err(ActionError::Capacity(short.clone()));
+        }
+        let workflow = WorkflowId::rooted(self.ports.ids.draw());
+        let transaction_id = order.transaction_id.unwrap_or_else(|| workflow.to_string());
+        let definition = action_definition(target.backend, request.wait).map_err(|error| {
+            ActionError::Store(StoreError::Corrupt {
+                what: "HAProxy action",
+                name: transaction_id.clone(),
+                reason: error.to_string(),
+            })
+        })?;
+        Ok(NewAction {
+            workflow: NewWorkflow {
+                id: workflow,
+                name: ACTION_KIND.to_owned(),
+                definition: Arc::new(definition),
+                source: None,
+                labels: BTreeMap::new(),
+                input: Json::null(),
+                origin: order.origin.clone(),
+                parent: None,
+                start_after: Some(Duration::ZERO),
+                deadline: None,
+                idempotency: Some(Idempotency {
+                    scope: SCOPE.to_owned(),
+                    key: transaction_id.clone(),
+                    digest: digest(&request),
+                }),
+            },
+            action: BalancerAction {
+                id: action_task(workflow),
+                transaction_id,
+                request,
+                origin: order.origin,
+                status: ActionStatus::Pending,
+                created_at: now,
+                started_at: None,
+                end: None,
+            },
+        })
+    }
+
+    // Which backends these orders together would leave with too few servers. One question per HAProxy that is asked
+    // for, which are few.
+    async fn short_backends(
+        &self,
+        orders: &[ActionOrder],
+        targets: &BTreeMap<BalancerServerKey, ActionTarget>,
+    ) -> Result<BTreeMap<BackendKey, CapacityShort>, StoreError> {
+        let mut leaving: BTreeMap<InstanceKey, BTreeMap<BackendKey, BTreeSet<&str>>> =
+            BTreeMap::new();
+        for order in orders.iter().filter(|order| takes_out(&order.request)) {
+            if let Some(target) = targets.get(&order.request.server) {
+                let backends = leaving.entry(target.instance).or_default();
+                let names = backends.entry(target.backend).or_default();
+                names.insert(&target.observed.name);
+            }
+        }
+        let mut short = BTreeMap::new();
+        for (instance, backends) in leaving {
+            let Some(known) = self.ports.balancers.load(instance).await? else {
+                continue;
+            };
+            for backend in &known.backends {
+                let Some(names) = backends.get(&backend.key) else {
+                    continue;
+                };
+                let members = known
+                    .servers
+                    .iter()
+                    .filter(|server| server.backend == backend.key && server.removed_at.is_none())
+                    .map(|server| &server.observed);
+                let leaves = |name: &str| names.contains(name);
+                let min_ready = self.policy.min_ready;
+                if let Err(error) = check_capacity(&backend.name, members, leaves, min_ready) {
+                    short.insert(backend.key, error);
+                }
+            }
+        }
+        Ok(short)
+    }
+
+    // A reused transaction refuses its own order and none of the others.
+    async fn start(
+        &self,
+        mut new: Vec<(usize, NewAction)>,
+        answers: &mut [Option<Result<AcceptedAction, ActionError>>],
+    ) -> Result<(), StoreError> {
+        loop {
+            if new.is_empty() {
+                return Ok(());
+            }
+            let actions: Vec<NewAction> = new.iter().map(|(_, action)| action.clone()).collect();
+            match self.ports.actions.start(&actions).await {
+                Ok(started) => return self.answer(new, started, answers).await,
+                Err(StoreError::KeyReused { key }) => {
+                    let is_reused =
+                        |(_, action): &(usize, NewAction)| action.action.transaction_id == key;
+                    let before = new.len();
+                    for (at, _) in new.iter().filter(|one| is_reused(one)) {
+                        put(answers, *at, Err(reused(&key)));
+                    }
+                    new.retain(|one| !is_reused(one));
+                    if new.len() == before {
+                        return Err(StoreError::KeyReused { key });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        new: Vec<(usize, NewAction)>,
+        started: Vec<StartedWorkflow>,
+        answers: &mut [Option<Result<AcceptedAction, ActionError>>],
+    ) -> Result<(), StoreError> {
+        for ((at, new), started) in new.into_iter().zip(started) {
+            let action = match started {
+                StartedWorkflow::Created(_) => {
+                    let (action, origin) = (&new.action, &new.action.origin);
+                    tracing::info!(
+                        action.id = %action.id, actor = %origin.actor, request.id = %origin.request_id,
+                        "{} asked to set HAProxy server {} to {}", origin.actor, action.request.server,
+                        action.request.wanted.as_str()
+                    );
+                    Some((new.action, false))
+                }
+                // What an earlier order came to; usually there is none, and at most a batch of them.
+                StartedWorkflow::Replayed(id) => {
+                    let found = self.ports.action_view.find(action_task(id)).await?;
+                    found.map(|action| (action, true))
+                }
+            };
+            let answer = action.map_or_else(
+                || Err(reused(&format!("order {}", at + 1))),
+                |(action, replayed)| Ok(AcceptedAction { action, replayed }),
+            );
+            put(answers, at, answer);
+        }
+        Ok(())
+    }
+
+    /// Looks at an HAProxy now, as a sync would; the instance after that, `None` if there is no such instance. An
+    /// agent that does not answer is told by the instance.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn sync(
+        &self,
+        instance: InstanceKey,
+    ) -> Result<Option<BalancerInstance>, StoreError> {
+        let Some(known) = self.ports.balancers.load(instance).await? else {
+            return Ok(None);
+        };
+        let Some(found) = self.ports.inventory.load(known.instance.server).await? else {
+            return Ok(None);
+        };
+        self.polling.sync(&found.server).await?;
+        let known = self.ports.balancers.load(instance).await?;
+        Ok(known.map(|known| known.instance))
+    }
+}
+
+/// Whether an action takes a server out and nobody said that it may whatever is left.
+fn takes_out(request: &ActionRequest) -> bool {
+    request.wanted != AdminState::Ready && request.forced.is_none()
+}
+
+fn repeated(order: &ActionOrder, action: &BalancerAction) -> Result<AcceptedAction, ActionError> {
+    if action.request != order.request {
+        return Err(reused(&action.transaction_id));
+    }
+    Ok(AcceptedAction {
+        action: action.clone(),
+        replayed: true,
+    })
+}
+
+fn reused(transaction_id: &str) -> ActionError {
+    ActionError::TransactionReused {
+        transaction_id: transaction_id.to_owned(),
+    }
+}
+
+fn put(
+    answers: &mut [Option<Result<AcceptedAction, ActionError>>],
+    at: usize,
+    answer: Result<AcceptedAction, ActionError>,
+) {
+    if let Some(place) = answers.get_mut(at) {
+        *place = Some(answer);
+    }
+}
+
+// What makes two orders the same: everything that is asked for, and not who asks.
+fn digest(request: &ActionRequest) -> Vec<u8> {
+    let ActionRequest {
+        server,
+        wanted,
+        wait,
+        forced,
+        reason,
+    } = request;
+    format!(
+        "{server}|{}|{}|{forced:?}|{reason:?}",
+        wanted.as_str(),
+        wait.as_micros()
+    )
+    .into_bytes()
+}
+
+/// The names of the servers of a backend that an action takes out: only its own.
+pub(super) fn is_own(own: &ObservedServer) -> impl Fn(&str) -> bool {
+    let name = own.name.clone();
+    move |other| other == name
+}

@@ -1,0 +1,696 @@
+//! Actions on servers in HAProxy, over agents that obey, lie, or do not answer.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use drover_domain::balancer::action::{ActionRequest, ActionStatus, BalancerAction};
+use drover_domain::balancer::{
+    AdminBits, AdminState, BalancerServerKey, ObservedServer, ServerWord,
+};
+use drover_domain::page::PageRequest;
+use drover_domain::rollout::task::Origin;
+use drover_domain::workflow::{TaskId, WorkflowStatus};
+use drover_ports::{ActionView, AgentAddress, AgentError, BalancerStore, BalancerView};
+use drover_testkit::agent::{Agent, Command, Habit, Sight, obey};
+use drover_testkit::eventually::eventually;
+use drover_usecases::{ActionError, ActionOrder, Actions};
+use tokio::time::{Instant, timeout};
+
+use crate::harness::{Harness, address, balancer_server, balancer_sight};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Three servers behind an HAProxy that was synced.
+struct Scene {
+    harness: Harness,
+    agent: AgentAddress,
+    servers: Vec<BalancerServerKey>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with((1..=3).map(|number| rich(number, "UP", 0)).collect()).await
+    }
+
+    async fn with(members: Vec<ObservedServer>) -> Self {
+        let harness = Harness::new();
+        let balancer = harness.add_server("lb", 200, true).await;
+        let agent = address(&balancer);
+        let sight = balancer_sight(members);
+        harness.agents.arrange(agent.clone(), Agent::Answers(sight));
+        let store: &dyn BalancerStore = &harness.store;
+        let names = ["default".to_owned()];
+        let at = drover_ports::Clock::now(&*harness.clock);
+        let instances = store.discovered(balancer.key, &names, at).await.unwrap();
+        harness
+            .service
+            .actions
+            .sync(instances[0].key)
+            .await
+            .unwrap();
+        let known = store.load(instances[0].key).await.unwrap().unwrap();
+        let servers = known.servers.iter().map(|server| server.key).collect();
+        Self {
+            harness,
+            agent,
+            servers,
+        }
+    }
+
+    fn order(&self, number: usize, wanted: AdminState) -> ActionOrder {
+        ActionOrder {
+            request: ActionRequest {
+                server: self.servers[number - 1],
+                wanted,
+                wait: if wanted == AdminState::Ready {
+                    SECOND * 5
+                } else {
+                    Duration::ZERO
+                },
+                forced: None,
+                reason: None,
+            },
+            transaction_id: None,
+            origin: Origin {
+                actor: "ann".to_owned(),
+                request_id: "r1".to_owned(),
+            },
+        }
+    }
+
+    async fn ask(&self, order: ActionOrder) -> TaskId {
+        let accepted = self.harness.service.actions.request(order).await.unwrap();
+        assert!(!accepted.replayed);
+        accepted.action.id
+    }
+
+    async fn found(&self, id: TaskId) -> BalancerAction {
+        let view: &dyn ActionView = &self.harness.store;
+        view.find(id).await.unwrap().unwrap()
+    }
+
+    async fn until_over(&self, id: TaskId) -> BalancerAction {
+        eventually(Duration::from_mins(3), || async {
+            let action = self.found(id).await;
+            match action.status {
+                ActionStatus::Success | ActionStatus::Failed => Ok(action),
+                ActionStatus::Pending | ActionStatus::Running => Err(format!("{action:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Asks, works, and waits for the end.
+    async fn carry_out(&self, order: ActionOrder) -> BalancerAction {
+        let worker = self.harness.work("w1");
+        let id = self.ask(order).await;
+        let action = self.until_over(id).await;
+        worker.stop().await;
+        action
+    }
+
+    fn on_command(
+        &self,
+        habit: impl Fn(&mut Sight, &Command) -> Result<(), AgentError> + Send + Sync + 'static,
+    ) {
+        let habit: Habit = Arc::new(habit);
+        self.harness.agents.on_command(self.agent.clone(), habit);
+    }
+
+    fn states(&self) -> Vec<AdminState> {
+        let commands = self.harness.agents.commands();
+        commands.iter().map(|command| command.state).collect()
+    }
+
+    async fn stored(&self, number: usize) -> ObservedServer {
+        let view: &dyn BalancerView = &self.harness.store;
+        let backends = view.instances(PageRequest::first()).await.unwrap();
+        let instance = backends.items[0].key;
+        let store: &dyn BalancerStore = &self.harness.store;
+        let known = store.load(instance).await.unwrap().unwrap();
+        known.servers[number - 1].observed.clone()
+    }
+}
+
+fn rich(number: u8, word: &str, bits: u32) -> ObservedServer {
+    ObservedServer {
+        admin: Some(AdminBits::from_bits(bits)),
+        ..balancer_server(number, word)
+    }
+}
+
+fn set(sight: &mut Sight, server: &str, word: &str, bits: Option<u32>, sessions: Option<u64>) {
+    let servers = sight
+        .balancers
+        .values_mut()
+        .flat_map(|backends| backends.values_mut());
+    let found = servers.flatten().find(|found| found.name == server);
+    if let Some(found) = found {
+        found.word = ServerWord::new(word);
+        found.admin = bits.map(AdminBits::from_bits);
+        found.sessions = sessions;
+    }
+}
+
+fn code(action: &BalancerAction) -> Option<&str> {
+    let failure = action.end.as_ref()?.failure.as_ref()?;
+    Some(&failure.0)
+}
+
+/// Lets time pass.
+async fn pass(time: Duration) {
+    timeout(time, pending::<()>()).await.unwrap_err();
+}
+
+fn unreachable(address: &AgentAddress) -> AgentError {
+    AgentError::Unreachable {
+        address: address.clone(),
+        source: "connection refused".into(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_sent_once_read_back_and_written_down() {
+    let scene = Scene::new().await;
+    let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    assert_eq!(scene.states(), [AdminState::Drain]);
+    let end = action.end.unwrap();
+    let words: Vec<&str> = end
+        .evidence
+        .looks
+        .iter()
+        .map(|look| look.word.as_str())
+        .collect();
+    assert_eq!(
+        (words.as_slice(), end.evidence.sends),
+        (&["UP", "DRAIN"][..], 1)
+    );
+    assert_eq!(scene.stored(1).await.word.as_str(), "DRAIN");
+    let view: &dyn ActionView = &scene.harness.store;
+    let history = view
+        .history(scene.servers[0], PageRequest::first())
+        .await
+        .unwrap()
+        .unwrap();
+    let [change] = &history.items[..] else {
+        panic!("{history:?}")
+    };
+    assert_eq!((change.old.as_str(), change.new.as_str()), ("UP", "DRAIN"));
+    assert_eq!(
+        (change.action, change.actor.as_deref()),
+        (Some(action.id), Some("ann"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_so_already_is_not_sent() {
+    let scene = Scene::with(vec![rich(1, "DRAIN", 8), rich(2, "UP", 0)]).await;
+    let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    assert_eq!(scene.states(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_waits_sees_the_sessions_end() {
+    let scene = Scene::new().await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "UP", Some(0), Some(1))
+    });
+    let worker = scene.harness.work("w1");
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 60;
+    let id = scene.ask(order).await;
+    eventually(SECOND * 60, || async {
+        if scene.states().is_empty() {
+            Err("nothing was sent".to_owned())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    pass(SECOND * 20).await;
+    assert_eq!(scene.found(id).await.status, ActionStatus::Running);
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0))
+    });
+    let action = scene.until_over(id).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    let sessions: Vec<Option<u64>> = action
+        .end
+        .unwrap()
+        .evidence
+        .looks
+        .iter()
+        .map(|look| look.sessions)
+        .collect();
+    assert_eq!(
+        (sessions.first(), sessions.last()),
+        (Some(&Some(1)), Some(&Some(0)))
+    );
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_never_end_are_no_success() {
+    let scene = Scene::new().await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "UP", Some(0), Some(3))
+    });
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 30;
+    let begun = Instant::now();
+    let action = scene.carry_out(order).await;
+    assert_eq!(code(&action), Some("still_busy"));
+    assert!(begun.elapsed() >= SECOND * 30 && begun.elapsed() < SECOND * 40);
+    let sentence = action.end.unwrap().failure.unwrap().1;
+    assert!(sentence.starts_with("3 sessions were left"), "{sentence}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_returns_from_maintenance_by_way_of_drain() {
+    let scene = Scene::with(vec![rich(1, "MAINT", 1), rich(2, "UP", 0)]).await;
+    // As HAProxy: optimistic at first, then what the checks say.
+    let ticks = AtomicU32::new(0);
+    scene.on_command(move |sight, command| {
+        obey(sight, command);
+        if command.state == AdminState::Drain && ticks.fetch_add(1, Ordering::Relaxed) == 0 {
+            set(sight, "s1_a_1", "DRAIN 1/3", Some(8), Some(0));
+        }
+        Ok(())
+    });
+    let worker = scene.harness.work("w1");
+    let id = scene.ask(scene.order(1, AdminState::Ready)).await;
+    pass(SECOND * 2).await;
+    assert_eq!(scene.states(), [AdminState::Drain]);
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0))
+    });
+    let action = scene.until_over(id).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    assert_eq!(scene.states(), [AdminState::Drain, AdminState::Ready]);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_checks_fail_is_never_released() {
+    let scene = Scene::with(vec![rich(1, "MAINT", 1), rich(2, "UP", 0)]).await;
+    scene.on_command(|sight, command| {
+        obey(sight, command);
+        set(sight, "s1_a_1", "DOWN", Some(8), Some(0));
+        Ok(())
+    });
+    let action = scene.carry_out(scene.order(1, AdminState::Ready)).await;
+    assert_eq!(code(&action), Some("not_healthy"));
+    assert_eq!(scene.states(), [AdminState::Drain]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_in_the_middle_is_noticed_and_the_state_applied_again() {
+    let scene = Scene::new().await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "UP", Some(0), Some(2))
+    });
+    let worker = scene.harness.work("w1");
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 60;
+    let id = scene.ask(order).await;
+    pass(SECOND * 3).await;
+    // HAProxy forgets every state.
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "UP", Some(0), Some(0))
+    });
+    let action = scene.until_over(id).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    assert_eq!(scene.states(), [AdminState::Drain, AdminState::Drain]);
+    assert_eq!(scene.stored(1).await.word.as_str(), "DRAIN");
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_an_action_up_again_looks_first() {
+    let scene = Scene::new().await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "UP", Some(0), Some(2))
+    });
+    let first = scene.harness.work("w1");
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 300;
+    let id = scene.ask(order).await;
+    pass(SECOND * 3).await;
+    first.kill().await;
+    let second = scene.harness.work("w2");
+    pass(SECOND * 60).await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0))
+    });
+    let action = scene.until_over(id).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    assert_eq!(scene.states(), [AdminState::Drain]);
+    second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_transaction_is_one_action_with_one_effect() {
+    let scene = Scene::new().await;
+    let order = ActionOrder {
+        transaction_id: Some("t-1".to_owned()),
+        ..scene.order(1, AdminState::Drain)
+    };
+    let actions = &scene.harness.service.actions;
+    let first = actions.request(order.clone()).await.unwrap();
+    let again = actions.request(order.clone()).await.unwrap();
+    assert_eq!((again.action.id, again.replayed), (first.action.id, true));
+    let worker = scene.harness.work("w1");
+    scene.until_over(first.action.id).await;
+    let later = actions.request(order.clone()).await.unwrap();
+    assert_eq!(later.action.status, ActionStatus::Success);
+    assert_eq!(scene.states(), [AdminState::Drain]);
+    // Also when the server could not be drained any more.
+    scene.harness.agents.change(&scene.agent, |sight| {
+        let backends = sight
+            .balancers
+            .values_mut()
+            .flat_map(|backends| backends.values_mut());
+        backends.for_each(|servers| servers.retain(|server| server.name == "s3_a_1"));
+    });
+    let instance = drover_domain::Key::new(instance_of(&scene).await);
+    actions.sync(instance).await.unwrap();
+    assert!(actions.request(order.clone()).await.unwrap().replayed);
+    let other = ActionOrder {
+        request: scene.order(2, AdminState::Drain).request,
+        ..order
+    };
+    let refusal = actions.request(other).await.unwrap_err();
+    assert!(
+        matches!(refusal, ActionError::TransactionReused { .. }),
+        "{refusal:?}"
+    );
+    let view: &dyn ActionView = &scene.harness.store;
+    assert_eq!(
+        view.list(None, PageRequest::first())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_is_not_left_with_too_few_servers() {
+    let scene = Scene::new().await;
+    let actions = &scene.harness.service.actions;
+    let all = (1..=3)
+        .map(|number| scene.order(number, AdminState::Drain))
+        .collect();
+    let answers = actions.request_many(all).await.unwrap();
+    assert_eq!(answers.len(), 3);
+    for answer in answers {
+        let refusal = answer.unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "the backend `be` has 3 servers that take requests and would be left with 0; at least 1 must stay; `force` with a reason does it all the same"
+        );
+    }
+    let two = (1..=2)
+        .map(|number| scene.order(number, AdminState::Maint))
+        .collect();
+    let worker = scene.harness.work("w1");
+    for answer in actions.request_many(two).await.unwrap() {
+        let action = scene.until_over(answer.unwrap().action.id).await;
+        assert_eq!(action.status, ActionStatus::Success);
+    }
+    // What is stored is as old as the last sync; before anything is sent HAProxy itself is asked.
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "UP", Some(0), Some(0))
+    });
+    actions
+        .sync(drover_domain::Key::new(instance_of(&scene).await))
+        .await
+        .unwrap();
+    scene.harness.agents.change(&scene.agent, |sight| {
+        set(sight, "s1_a_1", "DOWN", Some(0), Some(0))
+    });
+    let before = scene.states().len();
+    let id = scene.ask(scene.order(3, AdminState::Drain)).await;
+    let action = scene.until_over(id).await;
+    assert_eq!(code(&action), Some("below_min_ready"));
+    assert_eq!(scene.states().len(), before);
+    let mut forced = scene.order(3, AdminState::Drain);
+    forced.request.forced = Some("the site is closed".to_owned());
+    let id = scene.ask(forced).await;
+    assert_eq!(scene.until_over(id).await.status, ActionStatus::Success);
+    worker.stop().await;
+}
+
+async fn instance_of(scene: &Scene) -> i64 {
+    let view: &dyn BalancerView = &scene.harness.store;
+    view.instances(PageRequest::first()).await.unwrap().items[0]
+        .key
+        .get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_answer_is_asked_three_times_and_then_left_alone() {
+    let scene = Scene::new().await;
+    let agent = scene.agent.clone();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let begun = Instant::now();
+    let log = Arc::clone(&asked);
+    scene.on_command(move |_, _| {
+        log.lock().unwrap().push(begun.elapsed().as_secs());
+        Err(unreachable(&agent))
+    });
+    let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
+    assert_eq!(code(&action), Some("agent"));
+    // Waits of 1 s and 2 s; after 4 s more it would be the fourth, which is not made.
+    assert_eq!(*asked.lock().unwrap(), [0, 1, 3]);
+    assert!(begun.elapsed() >= SECOND * 7, "{:?}", begun.elapsed());
+    let looks = scene.harness.agents.looks();
+    let refusal = scene
+        .harness
+        .service
+        .actions
+        .request(scene.order(2, AdminState::Drain))
+        .await
+        .unwrap_err();
+    let ActionError::BreakerOpen { retry_after, .. } = &refusal else {
+        panic!("{refusal:?}")
+    };
+    assert_eq!(*retry_after, SECOND * 60);
+    assert_eq!(scene.harness.agents.looks(), looks);
+    // One asks for all, and when it gets an answer everybody may again.
+    scene.harness.clock.advance(SECOND * 60);
+    scene.on_command(|sight, command| {
+        obey(sight, command);
+        Ok(())
+    });
+    let action = scene.carry_out(scene.order(2, AdminState::Drain)).await;
+    assert_eq!(action.status, ActionStatus::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_not_tried_again() {
+    let scene = Scene::new().await;
+    let agent = scene.agent.clone();
+    scene.on_command(move |_, _| {
+        Err(AgentError::Refused {
+            address: agent.clone(),
+            status: 400,
+            message: "no".to_owned(),
+        })
+    });
+    let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
+    assert_eq!(code(&action), Some("agent"));
+    assert_eq!(scene.states().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_is_called_off_is_shown_as_failed() {
+    let scene = Scene::new().await;
+    let id = scene.ask(scene.order(1, AdminState::Drain)).await;
+    scene.harness.call_off(id).await;
+    assert_eq!(scene.harness.workflow(id).await, WorkflowStatus::Cancelled);
+    let action = scene.found(id).await;
+    assert_eq!(action.status, ActionStatus::Failed);
+    let worker = scene.harness.work("w1");
+    pass(SECOND * 5).await;
+    assert_eq!(scene.states(), []);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_refused_at_once() {
+    let scene = Scene::new().await;
+    let actions = &scene.harness.service.actions;
+    let mut unknown = scene.order(1, AdminState::Drain);
+    unknown.request.server = drover_domain::Key::new(4_711);
+    let refusal = actions.request(unknown).await.unwrap_err();
+    assert!(
+        matches!(refusal, ActionError::UnknownServer { .. }),
+        "{refusal:?}"
+    );
+    scene.harness.agents.change(&scene.agent, |sight| {
+        let backends = sight
+            .balancers
+            .values_mut()
+            .flat_map(|backends| backends.values_mut());
+        backends.for_each(|servers| servers.retain(|server| server.name != "s1_a_1"));
+    });
+    actions
+        .sync(drover_domain::Key::new(instance_of(&scene).await))
+        .await
+        .unwrap();
+    let refusal = actions
+        .request(scene.order(1, AdminState::Drain))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refusal, ActionError::Removed { .. }),
+        "{refusal:?}"
+    );
+    assert_eq!(Actions::BATCH_MAX, 500);
+}
+
+/// A way in which an agent does not do what it says.
+type Lie = (&'static str, fn(&mut Sight, &Command));
+
+/// What the agent does when it is told to, while it answers that all is well. What it shows is the truth, as far as it
+/// shows anything.
+const LIES: [Lie; 12] = [
+    ("does nothing", |_, _| {}),
+    ("does it to another server", |sight, command| {
+        let mut other = command.clone();
+        "s2_a_1".clone_into(&mut other.path[2]);
+        obey(sight, &other);
+    }),
+    ("removes the server", |sight, command| {
+        let servers = sight
+            .balancers
+            .values_mut()
+            .flat_map(|backends| backends.values_mut());
+        servers.for_each(|servers| servers.retain(|server| server.name != command.path[2]));
+    }),
+    ("lists nothing any more", |sight, _| {
+        let servers = sight
+            .balancers
+            .values_mut()
+            .flat_map(|backends| backends.values_mut());
+        servers.for_each(Vec::clear);
+    }),
+    ("forgets the backend", |sight, _| {
+        sight
+            .balancers
+            .values_mut()
+            .for_each(std::collections::BTreeMap::clear);
+    }),
+    ("shows DOWN without bits", |sight, command| {
+        set(sight, &command.path[2], "DOWN", None, None);
+    }),
+    ("shows a word nobody knows", |sight, command| {
+        set(sight, &command.path[2], "PERHAPS", None, None);
+    }),
+    ("drains in place of maintenance", |sight, command| {
+        let state = if command.state == AdminState::Maint {
+            AdminState::Drain
+        } else {
+            AdminState::Maint
+        };
+        obey(
+            sight,
+            &Command {
+                state,
+                ..command.clone()
+            },
+        );
+    }),
+    ("follows another server", |sight, command| {
+        set(
+            sight,
+            &command.path[2],
+            "MAINT (via be/other)",
+            Some(2),
+            Some(0),
+        );
+    }),
+    ("does not resolve", |sight, command| {
+        set(
+            sight,
+            &command.path[2],
+            "MAINT (resolution)",
+            Some(32),
+            Some(0),
+        );
+    }),
+    ("shows an empty word", |sight, command| {
+        set(sight, &command.path[2], "", None, None);
+    }),
+    ("renames the server", |sight, command| {
+        let servers = sight
+            .balancers
+            .values_mut()
+            .flat_map(|backends| backends.values_mut());
+        let found = servers
+            .flatten()
+            .find(|found| found.name == command.path[2]);
+        if let Some(found) = found {
+            found.name.push_str("-new");
+        }
+    }),
+];
+
+/// What a server is like before; `None` for an agent that tells no bits.
+const BEFORE: [(&str, Option<u32>); 6] = [
+    ("UP", Some(0)),
+    ("UP", None),
+    ("DRAIN", Some(8)),
+    ("MAINT", Some(1)),
+    ("MAINT", None),
+    ("DOWN", Some(0)),
+];
+
+#[tokio::test(start_paused = true)]
+async fn no_lie_of_an_agent_makes_a_false_success() {
+    let (mut cases, mut successes) = (0, Vec::new());
+    for (what, lie) in LIES {
+        for (word, bits) in BEFORE {
+            for wanted in [AdminState::Drain, AdminState::Maint, AdminState::Ready] {
+                let own = ObservedServer {
+                    admin: bits.map(AdminBits::from_bits),
+                    ..balancer_server(1, word)
+                };
+                let scene = Scene::with(vec![own, rich(2, "UP", 0), rich(3, "UP", 0)]).await;
+                let shown = scene.stored(1).await;
+                let is_so = |server: &ObservedServer| {
+                    server.admin_state() == Some(wanted)
+                        && (wanted != AdminState::Ready || server.word.takes_traffic())
+                };
+                let was_so = is_so(&shown);
+                scene.on_command(move |sight, command| {
+                    lie(sight, command);
+                    Ok(())
+                });
+                let action = scene.carry_out(scene.order(1, wanted)).await;
+                cases += 1;
+                if action.status == ActionStatus::Success {
+                    // Only what HAProxy really shows may be believed, whoever brought it about.
+                    let now = scene.stored(1).await;
+                    assert!(
+                        is_so(&now),
+                        "{what}: {word} {bits:?} to {wanted:?}: {action:?}"
+                    );
+                    successes.push((what, was_so));
+                }
+                // The inventory is as it was: an action takes nothing away.
+                assert_eq!(scene.stored(2).await.word.as_str(), "UP", "{what}");
+            }
+        }
+    }
+    assert_eq!(cases, 216);
+    let without_need = successes.iter().filter(|(_, was_so)| *was_so).count();
+    assert!(without_need >= LIES.len() * 3, "{successes:?}");
+}
