@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     /// Install what is missing with apt-get through sudo; root and CI=true need not say it
     #[arg(long, short, global = true)]
     yes: bool,
-    /// The build profile to measure; the engine is measured in `release`, everything else in `dev`
+    /// The build profile to measure; preparing is measured in `dev`, everything else in `release`
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
 }
@@ -33,6 +33,8 @@ enum Subject {
         #[arg(long)]
         no_growth: bool,
     },
+    /// Polling 1,000 agents, some of which hang or refuse, and 10,000; beside Prometheus, where it is installed
+    Fleet,
 }
 
 /// Builds and runs the measurement.
@@ -40,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     peers::require(&[peers::POSTGRESQL], Consent::of_root_or(arguments.yes))?;
     let (usual, words) = match arguments.subject {
         Subject::Prepare => ("dev", vec!["prepare"]),
+        Subject::Fleet => ("release", vec!["polling"]),
         Subject::Engine { peers, no_growth } => {
             let mut words = vec!["engine"];
             words.extend(peers.then_some("--peers"));

@@ -9,6 +9,7 @@
 mod engine;
 mod fleet;
 mod naive;
+mod polling;
 mod prepare;
 mod proxy;
 
@@ -27,8 +28,19 @@ async fn main() -> ExitCode {
             };
             engine::measure(options).await
         }
+        Some("polling") => polling::measure().await,
+        // What the measurement of polling polls.
+        Some("agents") => {
+            return match polling::agents::serve().await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("bench: {error:#}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Some(_) | None => {
-            eprintln!("bench: there are two measurements: prepare, engine");
+            eprintln!("bench: there are three measurements: prepare, engine, polling");
             return ExitCode::from(64);
         }
     };

@@ -103,6 +103,7 @@ const LAYERS: &[Layer] = &[
         "drover-bench",
         &[
             "drover-domain",
+            "drover-fagent-http",
             "drover-ports",
             "drover-store-sea-orm",
             "drover-testkit",

@@ -7,7 +7,7 @@ mod growth;
 mod handler;
 mod ours;
 mod peers;
-mod server;
+pub(crate) mod server;
 mod shape;
 
 use std::time::Duration;

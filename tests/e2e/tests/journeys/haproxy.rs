@@ -162,9 +162,10 @@ impl Haproxy {
         stream
     }
 
-    /// How often HAProxy logged something.
+    /// How often HAProxy logged a line that begins like this. What it also warns of on its terminal has more before it.
     fn logged(&self, what: &str) -> usize {
-        self.process.log().matches(what).count()
+        let log = self.process.log();
+        log.lines().filter(|line| line.starts_with(what)).count()
     }
 }
 
