@@ -151,7 +151,9 @@ fn exposition(bytes: usize) -> String {
     }
     let rest = bytes.saturating_sub(text.len());
     if rest > 2 {
-        text.push_str(&format!("#{}\n", " ".repeat(rest - 2)));
+        text.push('#');
+        text.extend(std::iter::repeat_n(' ', rest - 2));
+        text.push('\n');
     }
     text
 }
