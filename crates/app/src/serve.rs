@@ -104,7 +104,7 @@ fn spawn_background(tasks: &TaskTracker, work: &Work, stopped: &Stop) {
         async move { engine.run(stop).await }
     });
     tasks.spawn({
-        let told = crate::meter::tell(engine.clone(), service.queues.clone(), work.queues.clone());
+        let told = crate::meter::tell(engine.clone(), service.clone(), work.queues.clone());
         let mut stop = stopped.clone();
         async move {
             tokio::select! {

@@ -24,8 +24,8 @@ use utoipa_axum::routes;
 use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
 use crate::routes::{
-    applications, definitions, haproxy, haproxy_actions, orchestrators, queues, schedules, servers,
-    streams, tasks, workers, workflow_tasks, workflows,
+    applications, definitions, haproxy, haproxy_actions, haproxy_mappings, orchestrators, queues,
+    schedules, servers, streams, tasks, workers, workflow_tasks, workflows,
 };
 use crate::state::Api;
 use crate::{auth, health, wire};
@@ -46,7 +46,7 @@ const TAGS: [(&str, &str); 14] = [
     ("events", "What happened to the fleet"),
     (
         "haproxy",
-        "HAProxy as it was last read, and setting the state of its servers",
+        "HAProxy as it was last read, setting the state of its servers, and the applications behind them",
     ),
     (
         "tasks",
@@ -84,6 +84,7 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(servers::list, servers::add))
         .routes(routes!(servers::get))
         .routes(routes!(servers::refresh))
+        .routes(routes!(servers::haproxy))
         .routes(routes!(applications::list))
         .routes(routes!(applications::get))
         .routes(routes!(applications::versions))
@@ -99,6 +100,13 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(haproxy_actions::list))
         .routes(routes!(haproxy_actions::get))
         .routes(routes!(haproxy_actions::history))
+        .routes(routes!(haproxy_mappings::unmapped))
+        .routes(routes!(haproxy_mappings::map))
+        .routes(routes!(haproxy_mappings::unmap))
+        .routes(routes!(haproxy_mappings::remap))
+        .routes(routes!(haproxy_mappings::get))
+        .routes(routes!(haproxy_mappings::history))
+        .routes(routes!(haproxy_mappings::summary))
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::events))

@@ -13,7 +13,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use drover_domain::text::visible;
 use drover_usecases::{
-    ActionError, Fault, RequestError, ScanError, ScheduleError, StartError, StoreError, Subject,
+    ActionError, Fault, MapError, RequestError, ScanError, ScheduleError, StartError, StoreError,
+    Subject,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -285,6 +286,19 @@ impl From<ActionError> for ApiError {
             ActionError::TransactionReused { .. } => Code::IdempotencyKeyReused,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<MapError> for ApiError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::UnknownServer { server } => Self::not_found("HAProxy server", server),
+            MapError::UnknownApplication { application } => {
+                Self::not_found("application", application)
+            }
+            MapError::Removed { .. } => Self::new(Code::Conflict, error.to_string()),
+            MapError::Store(source) => source.into(),
+        }
     }
 }
 

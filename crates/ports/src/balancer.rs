@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, InstanceKey,
-    MappingBasis, MappingCandidate,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
+    BalancerSummary, InstanceKey, MappingBasis, MappingCandidate,
 };
 use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::page::{Page, PageRequest};
 
-use crate::StoreError;
+use crate::{MappingCause, StoreError};
 
 /// A mapping to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct NewMapping {
     pub basis: MappingBasis,
     /// When it was found.
     pub at: Timestamp,
+    /// Who wanted it; `None` when a sync found it.
+    pub cause: Option<MappingCause>,
 }
 
 /// The durable record of HAProxy instances, backends, servers and mappings, as the sync needs it.
@@ -32,6 +34,7 @@ pub struct NewMapping {
 pub trait BalancerStore: Send + Sync {
     /// Makes the instances of a server's agent be exactly `names`: new ones are added, missing
     /// ones become inactive, returning ones active again with their old key. Returns the active ones by name.
+    /// A server that is no HAProxy node (any more) has none, whatever its agent lists.
     ///
     /// # Errors
     ///
@@ -68,12 +71,16 @@ pub trait BalancerStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn store(&self, change: &SyncChange) -> Result<(), StoreError>;
 
-    /// The present servers of an instance without an active mapping.
+    /// The present servers without an active mapping that nobody holds unmapped, by key: of an instance, or of all
+    /// active ones.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn unmapped(&self, instance: InstanceKey) -> Result<Vec<BalancerServer>, StoreError>;
+    async fn unmapped(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<BalancerServer>, StoreError>;
 
     /// Every application that may stand behind a server: those with a server, by key.
     ///
@@ -82,13 +89,14 @@ pub trait BalancerStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError>;
 
-    /// Makes these mappings active. A server that already has an active manual mapping keeps it;
-    /// every change gets a history row.
+    /// Makes these mappings active and says how many it made or changed. Only a manual one takes the place of an active
+    /// manual mapping. What is gone is passed over, and so is a server that somebody holds unmapped. Every change gets
+    /// a history row with its cause.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`].
-    async fn map(&self, mappings: &[NewMapping]) -> Result<(), StoreError>;
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn map(&self, mappings: &[NewMapping]) -> Result<u64, StoreError>;
 }
 
 /// HAProxy as people look at it; removed rows are not shown.
@@ -122,4 +130,12 @@ pub trait BalancerView: Send + Sync {
         backend: BackendKey,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerServer>>, StoreError>;
+
+    /// All of it in a few numbers, at one moment; a backend has too few servers that take requests when it has any
+    /// and fewer than `min_ready` of them do.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError>;
 }

@@ -36,6 +36,18 @@ pub trait ServerRegistry: Send + Sync {
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError>;
+
+    /// Says whether an HAProxy is managed through a server's agent; when not, its instances become inactive with it.
+    /// The server as it is then, `None` if there is no such server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn set_haproxy_node(
+        &self,
+        server: ServerKey,
+        is_haproxy_node: bool,
+    ) -> Result<Option<Server>, StoreError>;
 }
 
 /// The durable record of what runs where, as polling needs it.

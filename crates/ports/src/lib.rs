@@ -12,6 +12,7 @@ mod balancer;
 mod clock;
 mod fault;
 mod fleet;
+mod mappings;
 mod orchestrators;
 mod runner;
 mod store;
@@ -25,6 +26,10 @@ pub use balancer::{BalancerStore, BalancerView, NewMapping};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
 pub use fleet::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry};
+pub use mappings::{
+    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,
+    Unmapping,
+};
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use runner::{EventBatch, PlaybookRunner, RunnerError};
 pub use store::{StoreError, StoreHealth};

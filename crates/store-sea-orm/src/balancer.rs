@@ -1,25 +1,24 @@
-//! HAProxy as the sync and the mapping read and write it.
+//! HAProxy as the sync reads and writes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    AdminBits, BalancerInstance, BalancerServer, InstanceKey, MappingBasis, MappingCandidate,
-    ObservedServer,
+    AdminBits, BalancerInstance, BalancerServer, InstanceKey, MappingCandidate, ObservedServer,
 };
 use drover_domain::fleet::ServerKey;
 use drover_ports::{BalancerStore, NewMapping, StoreError};
-use sea_orm::FromQueryResult;
 
 use crate::dialect::rows;
+use crate::mappings::make;
 use crate::row::balancer::{
     BackendRow, BalancerServerRow, CandidateRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE,
     SELECT_SERVER,
 };
-use crate::row::{Stored, integer};
-use crate::session::{KeyRow, Row, Session};
+use crate::row::integer;
+use crate::session::{KeyRow, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
 
@@ -59,18 +58,6 @@ rows! {
     }
 }
 
-rows! {
-    /// A mapping to make active, or whose end is recorded.
-    MappingRow {
-        ordinal: usize => Integer,
-        application_id: i64 => Integer,
-        entity_id: i64 => Integer,
-        basis: &'static str => Text,
-        at: i64 => Integer,
-        action: &'static str => Text,
-    }
-}
-
 #[async_trait]
 impl BalancerStore for SeaOrmStore {
     #[tracing::instrument(name = "db.balancer.discovered", level = "debug", skip_all)]
@@ -84,6 +71,14 @@ impl BalancerStore for SeaOrmStore {
             .write("store the HAProxy instances of a server")
             .await?;
         let names_in = session.dialect.texts(1);
+        // Locked first: whether the server is a node cannot change before its instances are what that says.
+        let lock = format!(
+            "SELECT s.id FROM servers s WHERE s.id = $1{}",
+            session.dialect.locking("s"),
+        );
+        session
+            .rows::<KeyRow>(Sql::new(lock).bind(server.get()))
+            .await?;
         let lock = format!(
             "SELECT i.id FROM haproxy_instances i WHERE i.server_id = $1 ORDER BY i.id{}",
             session.dialect.locking("i"),
@@ -95,7 +90,7 @@ impl BalancerStore for SeaOrmStore {
             "INSERT INTO haproxy_instances (server_id, name, is_active, created_at)
              SELECT s.id, n.name, true, $3
              FROM (SELECT DISTINCT value AS name FROM {names_in} AS t) AS n
-             JOIN servers s ON s.id = $2
+             JOIN servers s ON s.id = $2 AND s.is_haproxy_node
              WHERE NOT EXISTS (SELECT 1 FROM haproxy_instances i WHERE i.server_id = $2 AND i.name = n.name AND i.is_active)
              ORDER BY n.name
              ON CONFLICT (server_id, name) DO UPDATE SET is_active = true"
@@ -110,7 +105,9 @@ impl BalancerStore for SeaOrmStore {
             .await?;
         let retire = format!(
             "UPDATE haproxy_instances SET is_active = false
-             WHERE server_id = $2 AND is_active AND name NOT IN {names_in}"
+             WHERE server_id = $2 AND is_active
+               AND (name NOT IN {names_in}
+                    OR NOT EXISTS (SELECT 1 FROM servers s WHERE s.id = $2 AND s.is_haproxy_node))"
         );
         session
             .execute(Sql::new(retire).json(&names).bind(server.get()))
@@ -180,12 +177,22 @@ impl BalancerStore for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.balancer.unmapped", level = "debug", skip_all)]
-    async fn unmapped(&self, instance: InstanceKey) -> Result<Vec<BalancerServer>, StoreError> {
-        let sql = Sql::new(format!(
-            "{SELECT_SERVER} WHERE b.instance_id = $1 AND b.removed_at IS NULL AND h.removed_at IS NULL AND m.id IS NULL
+    async fn unmapped(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<BalancerServer>, StoreError> {
+        let of = match instance {
+            Some(_) => "b.instance_id = $1",
+            None => "b.instance_id IN (SELECT i.id FROM haproxy_instances i WHERE i.is_active)",
+        };
+        let mut sql = Sql::new(format!(
+            "{SELECT_SERVER} WHERE {of} AND b.removed_at IS NULL AND h.removed_at IS NULL AND m.id IS NULL
+               AND h.mapping_held_at IS NULL
              ORDER BY h.id"
-        ))
-        .bind(instance.get());
+        ));
+        if let Some(instance) = instance {
+            sql = sql.bind(instance.get());
+        }
         let rows = self
             .read("list HAProxy servers without a mapping")
             .rows::<BalancerServerRow>(sql)
@@ -207,22 +214,14 @@ impl BalancerStore for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.balancer.map", level = "debug", skip_all)]
-    async fn map(&self, mappings: &[NewMapping]) -> Result<(), StoreError> {
+    async fn map(&self, mappings: &[NewMapping]) -> Result<u64, StoreError> {
         if mappings.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let session = self.write("map HAProxy servers to applications").await?;
-        let mut wanted: BTreeMap<i64, &NewMapping> = mappings
-            .iter()
-            .map(|mapping| (mapping.server.get(), mapping))
-            .collect();
-        let stored = lock_mappings(&session, &mut wanted).await?;
-        let (ended, made) = decide(&wanted, &stored)?;
-        end_mappings(&session, &ended).await?;
-        make_mappings(&session, &made).await?;
-        let history: Vec<MappingRow> = ended.into_iter().chain(made).collect();
-        record_mappings(&session, &history).await?;
-        session.commit().await
+        let made = make(&session, mappings).await?;
+        session.commit().await?;
+        Ok(made)
     }
 }
 
@@ -409,172 +408,6 @@ async fn record_history(session: &Session, change: &SyncChange) -> Result<(), St
     );
     session
         .execute(Sql::new(text).rows(&rows).bind(change.at.as_micros()))
-        .await
-        .map(|_| ())
-}
-
-#[derive(Debug, FromQueryResult)]
-struct StoredMapping {
-    id: i64,
-    application_id: i64,
-    entity_id: i64,
-    basis: String,
-    is_active: bool,
-}
-
-impl Row for StoredMapping {
-    const WHAT: &'static str = "mapping";
-}
-
-// The instances of the servers are locked, as a sync does it: so the two do not wait for each
-// other in a circle. Locked first, read second: on PostgreSQL a row that was waited for is read as it
-// is now, but rows joined to it as they were before the wait.
-async fn lock_mappings(
-    session: &Session,
-    wanted: &mut BTreeMap<i64, &NewMapping>,
-) -> Result<BTreeMap<i64, Vec<StoredMapping>>, StoreError> {
-    let keys: Vec<i64> = wanted.keys().copied().collect();
-    let servers = session.dialect.integers(1);
-    let text = format!(
-        "SELECT i.id FROM haproxy_instances i
-         WHERE i.id IN (
-             SELECT b.instance_id FROM haproxy_backends b JOIN haproxy_servers h ON h.backend_id = b.id
-             WHERE h.id IN {servers})
-         ORDER BY i.id{}",
-        session.dialect.locking("i"),
-    );
-    session.rows::<KeyRow>(Sql::new(text).json(&keys)).await?;
-    let applications: Vec<i64> = wanted
-        .values()
-        .map(|mapping| mapping.application.get())
-        .collect();
-    let text = format!(
-        "SELECT id FROM application_instances WHERE id IN {}",
-        session.dialect.integers(1)
-    );
-    let known = session
-        .rows::<KeyRow>(Sql::new(text).json(&applications))
-        .await?;
-    let known: BTreeSet<i64> = known.into_iter().map(|row| row.id).collect();
-    wanted.retain(|_, mapping| known.contains(&mapping.application.get()));
-    let text = format!(
-        "SELECT id, application_id, entity_id, basis, is_active FROM application_mappings
-         WHERE entity_type = 'haproxy_server' AND entity_id IN {servers} ORDER BY id"
-    );
-    let mut by_server: BTreeMap<i64, Vec<StoredMapping>> = BTreeMap::new();
-    for stored in session
-        .rows::<StoredMapping>(Sql::new(text).json(&keys))
-        .await?
-    {
-        by_server.entry(stored.entity_id).or_default().push(stored);
-    }
-    Ok(by_server)
-}
-
-// What ends and what becomes active, with the word for the history of each.
-fn decide(
-    wanted: &BTreeMap<i64, &NewMapping>,
-    stored: &BTreeMap<i64, Vec<StoredMapping>>,
-) -> Result<(Vec<MappingRow>, Vec<MappingRow>), StoreError> {
-    let (mut ended, mut made) = (Vec::new(), Vec::new());
-    for (server, mapping) in wanted {
-        let mut action = "created";
-        let mut active = None;
-        for known in stored.get(server).into_iter().flatten() {
-            let row = Stored::new("mapping", known.id);
-            let basis = row.word("basis", &known.basis, MappingBasis::parse)?;
-            if known.is_active {
-                active = Some((known.application_id, basis));
-            }
-            if known.application_id == mapping.application.get() {
-                action = if known.is_active {
-                    "updated"
-                } else {
-                    "activated"
-                };
-            }
-        }
-        let new = MappingRow {
-            ordinal: ended.len() + made.len(),
-            application_id: mapping.application.get(),
-            entity_id: *server,
-            basis: mapping.basis.as_str(),
-            at: mapping.at.as_micros(),
-            action,
-        };
-        match active {
-            Some((_, MappingBasis::Manual)) => {}
-            Some((application, basis))
-                if application == new.application_id && basis == mapping.basis => {}
-            Some((application, basis)) if application != new.application_id => {
-                let action = "deactivated";
-                ended.push(MappingRow {
-                    application_id: application,
-                    basis: basis.as_str(),
-                    action,
-                    ..new
-                });
-                made.push(MappingRow {
-                    ordinal: new.ordinal + 1,
-                    ..new
-                });
-            }
-            Some(_) | None => made.push(new),
-        }
-    }
-    Ok((ended, made))
-}
-
-async fn end_mappings(session: &Session, ended: &[MappingRow]) -> Result<(), StoreError> {
-    if ended.is_empty() {
-        return Ok(());
-    }
-    let servers: Vec<i64> = ended.iter().map(|row| row.entity_id).collect();
-    let text = format!(
-        "UPDATE application_mappings SET is_active = false
-         WHERE entity_type = 'haproxy_server' AND is_active AND entity_id IN {}",
-        session.dialect.integers(1),
-    );
-    session
-        .execute(Sql::new(text).json(&servers))
-        .await
-        .map(|_| ())
-}
-
-async fn make_mappings(session: &Session, made: &[MappingRow]) -> Result<(), StoreError> {
-    if made.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "INSERT INTO application_mappings (application_id, entity_type, entity_id, basis, is_active, mapped_at)
-         SELECT a.id, 'haproxy_server', h.id, r.basis, true, r.at
-         FROM {}
-         JOIN application_instances a ON a.id = r.application_id
-         JOIN haproxy_servers h ON h.id = r.entity_id
-         WHERE true
-         ORDER BY h.id
-         ON CONFLICT (application_id, entity_type, entity_id) DO UPDATE SET
-             basis = excluded.basis, is_active = true, mapped_at = excluded.mapped_at",
-        session.dialect.rows::<MappingRow>(1, "r"),
-    );
-    session.execute(Sql::new(text).rows(made)).await.map(|_| ())
-}
-
-async fn record_mappings(session: &Session, history: &[MappingRow]) -> Result<(), StoreError> {
-    if history.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "INSERT INTO application_mapping_history (mapping_id, action, basis, changed_at)
-         SELECT m.id, r.action, r.basis, r.at
-         FROM {}
-         JOIN application_mappings m
-           ON m.entity_type = 'haproxy_server' AND m.entity_id = r.entity_id AND m.application_id = r.application_id
-         ORDER BY r.ordinal",
-        session.dialect.rows::<MappingRow>(1, "r"),
-    );
-    session
-        .execute(Sql::new(text).rows(history))
         .await
         .map(|_| ())
 }

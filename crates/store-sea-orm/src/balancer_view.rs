@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, InstanceKey,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerSummary, InstanceKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{BalancerView, StoreError};
@@ -10,6 +10,11 @@ use drover_ports::{BalancerView, StoreError};
 use crate::row::balancer::{
     BackendRow, BalancerServerRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
 };
+use crate::row::summary::{
+    BREAKERS, COUNTS, CountsRow, InstanceBreakerRow, SHORT_BACKENDS, ShortBackendRow, WORDS,
+    WordRow,
+};
+use crate::session::Session;
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
 
@@ -99,4 +104,40 @@ impl BalancerView for SeaOrmStore {
             |server: &BalancerServer| server.key.get(),
         )))
     }
+
+    #[tracing::instrument(name = "db.balancer_view.summary", level = "debug", skip_all)]
+    async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError> {
+        let session = self.read_together("sum HAProxy up").await?;
+        let mut summary = counted(&session).await?;
+        for row in session.rows::<WordRow>(Sql::new(WORDS)).await? {
+            row.add_to(&mut summary)?;
+        }
+        let most = i64::try_from(BalancerSummary::BREAKERS_MAX).unwrap_or(i64::MAX);
+        let rows = session
+            .rows::<InstanceBreakerRow>(Sql::new(BREAKERS).bind(most))
+            .await?;
+        summary.breakers = rows
+            .into_iter()
+            .map(InstanceBreakerRow::read)
+            .collect::<Result<_, _>>()?;
+        let most = i64::try_from(BalancerSummary::SHORT_MAX).unwrap_or(i64::MAX);
+        let sql = Sql::new(SHORT_BACKENDS)
+            .bind(i64::from(min_ready))
+            .bind(most);
+        let rows = session.rows::<ShortBackendRow>(sql).await?;
+        if let Some(row) = rows.first() {
+            summary.short = row.all()?;
+        }
+        summary.short_backends = rows
+            .into_iter()
+            .map(ShortBackendRow::read)
+            .collect::<Result<_, _>>()?;
+        session.commit().await?;
+        Ok(summary)
+    }
+}
+
+async fn counted(session: &Session) -> Result<BalancerSummary, StoreError> {
+    let row = session.row::<CountsRow>(Sql::new(COUNTS)).await?;
+    row.map_or_else(|| Ok(BalancerSummary::default()), CountsRow::read)
 }

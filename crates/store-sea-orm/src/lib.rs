@@ -17,6 +17,7 @@ mod fleet_view;
 mod held;
 mod inventory;
 mod keys;
+mod mappings;
 mod migrate;
 mod options;
 mod orchestrators;

@@ -8,6 +8,7 @@ use drover_ports::{ServerRegistry, StoreError};
 
 use crate::row::Stored;
 use crate::row::server::{COLUMNS, ServerRow};
+use crate::session::KeyRow;
 use crate::sql::{Sql, limit};
 use crate::store::{SeaOrmStore, is_duplicate};
 
@@ -68,5 +69,37 @@ impl ServerRegistry for SeaOrmStore {
             limit(page),
             |server: &Server| server.key.get(),
         ))
+    }
+
+    #[tracing::instrument(name = "db.servers.set_haproxy_node", level = "debug", skip_all)]
+    async fn set_haproxy_node(
+        &self,
+        server: ServerKey,
+        is_haproxy_node: bool,
+    ) -> Result<Option<Server>, StoreError> {
+        let session = self.write("say whether a server is a HAProxy node").await?;
+        let sql = Sql::new(format!(
+            "UPDATE servers SET is_haproxy_node = $2 WHERE id = $1 RETURNING {COLUMNS}"
+        ))
+        .bind(server.get())
+        .bind(is_haproxy_node);
+        let Some(row) = session.row::<ServerRow>(sql).await? else {
+            return Ok(None);
+        };
+        if !is_haproxy_node {
+            // In the order of their keys, as everybody locks them.
+            let sql = Sql::new(format!(
+                "SELECT i.id FROM haproxy_instances i WHERE i.server_id = $1 AND i.is_active ORDER BY i.id{}",
+                session.dialect.locking("i"),
+            ));
+            session.rows::<KeyRow>(sql.bind(server.get())).await?;
+            let sql = Sql::new(
+                "UPDATE haproxy_instances SET is_active = false WHERE server_id = $1 AND is_active",
+            );
+            session.execute(sql.bind(server.get())).await?;
+        }
+        let server = row.read()?;
+        session.commit().await?;
+        Ok(Some(server))
     }
 }

@@ -10,6 +10,8 @@
 mod actions;
 #[path = "statements/engine.rs"]
 mod engine;
+#[path = "statements/mappings.rs"]
+mod mappings;
 mod support;
 
 use drover_domain::balancer::sync::{self, ObservedBackends};
@@ -17,7 +19,7 @@ use drover_domain::balancer::{InstanceKey, MappingBasis, ObservedServer};
 use drover_domain::fleet::inventory::{
     self, InventoryChange, InventoryReport, PollPolicy, Reconciled,
 };
-use drover_domain::fleet::{ApplicationKey, ObservedApplication, ServerKey};
+use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
 use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, RunProgress, TaskEnd, TaskInstance,
 };
@@ -133,7 +135,8 @@ async fn a_snapshot_costs_one_statement(store: SeaOrmStore) {
 }
 
 async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, InstanceKey) {
-    let server = server(store, name).await;
+    let node = NewServer::new(name, "10.0.0.2", 5001, true).unwrap();
+    let server = store.add(&node, at(0)).await.unwrap().key;
     let names: Vec<String> = (0..names)
         .map(|number| format!("instance{number}"))
         .collect();
@@ -198,6 +201,7 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
                     application,
                     basis: MappingBasis::Name,
                     at: at(5),
+                    cause: None,
                 })
                 .collect();
             costs.push(cost(&store, store.map(&wanted)).await.0);
@@ -205,7 +209,7 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
         let change = shown(&store, instance, 0, "").await;
         gone.push(cost(&store, BalancerStore::store(&store, &change)).await.0);
     }
-    all_equal("a discovery", &discoveries, 4);
+    all_equal("a discovery", &discoveries, 5);
     all_equal("a first sync", &first, 3);
     all_equal("a sync with changes", &changed, 3);
     all_equal("a quiet sync", &quiet, 1);

@@ -45,7 +45,7 @@ impl Background {
             stop,
             policy.sync_interval,
             |server| server.is_haproxy_node,
-            |polling, server| async move { polling.sync(&server).await },
+            |polling, server| async move { polling.sync(&server).await.map(|_| ()) },
         )
         .await;
     }

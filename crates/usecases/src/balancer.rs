@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use drover_domain::balancer::BalancerInstance;
 use drover_domain::balancer::sync::{ObservedBackends, failed, reconcile};
-use drover_domain::balancer::{BalancerInstance, ObservedServer, find_applications};
 use drover_domain::fleet::Server;
-use drover_ports::{AgentAddress, NewMapping, StoreError};
+use drover_ports::{AgentAddress, StoreError};
 
+use crate::mappings::map_unmapped;
 use crate::polling::{address, sentence};
 use crate::service::Ports;
 
@@ -25,9 +26,9 @@ impl BalancerSync {
     }
 
     /// Discovers the instances of a server and syncs each. An agent that does not answer is written
-    /// down at each instance; only a store that does not answer is an error.
+    /// down at each instance, and why is returned; only a store that does not answer is an error.
     #[tracing::instrument(name = "balancer.sync", skip_all, fields(server.name = %server.name))]
-    pub(crate) async fn sync(&self, server: &Server) -> Result<(), StoreError> {
+    pub(crate) async fn sync(&self, server: &Server) -> Result<Option<String>, StoreError> {
         let agent = address(server);
         let instances = match self.ports.agents.balancer_instances(&agent).await {
             Ok(names) => {
@@ -41,13 +42,13 @@ impl BalancerSync {
                 for instance in self.ports.balancers.active_instances(server.key).await? {
                     self.failed(&instance, &reason).await?;
                 }
-                return Ok(());
+                return Ok(Some(reason));
             }
         };
         for instance in instances {
             self.sync_instance(&agent, &instance).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn sync_instance(
@@ -105,39 +106,16 @@ impl BalancerSync {
     }
 
     async fn map(&self, instance: &BalancerInstance) -> Result<(), StoreError> {
-        let unmapped = self.ports.balancers.unmapped(instance.key).await?;
-        if unmapped.is_empty() {
-            return Ok(());
+        let found = map_unmapped(&self.ports, Some(instance.key), None).await?;
+        if found.mapped > 0 {
+            tracing::info!(
+                mappings = found.mapped,
+                "{} servers of HAProxy {} were mapped",
+                found.mapped,
+                instance.name
+            );
         }
-        let candidates = self.ports.balancers.candidates().await?;
-        let observed: Vec<ObservedServer> = unmapped
-            .iter()
-            .map(|server| server.observed.clone())
-            .collect();
-        let at = self.ports.clock.now();
-        let mappings: Vec<NewMapping> = unmapped
-            .iter()
-            .zip(find_applications(&observed, &candidates))
-            .filter_map(|(server, found)| {
-                let (application, basis) = found?;
-                Some(NewMapping {
-                    server: server.key,
-                    application,
-                    basis,
-                    at,
-                })
-            })
-            .collect();
-        if mappings.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(
-            mappings = mappings.len(),
-            "{} servers of HAProxy {} were mapped",
-            mappings.len(),
-            instance.name
-        );
-        self.ports.balancers.map(&mappings).await
+        Ok(())
     }
 
     async fn failed(&self, instance: &BalancerInstance, reason: &str) -> Result<(), StoreError> {

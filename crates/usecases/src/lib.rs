@@ -12,6 +12,7 @@ mod balancer;
 mod engine;
 mod engine_ports;
 mod fleet;
+mod mappings;
 mod orchestrators;
 mod patience;
 mod polling;
@@ -24,10 +25,11 @@ pub use access::Access;
 pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
-    ActionView, ApplicationFilter, Assignment, BalancerView, Beat, DeadLetter, DeadLetterFilter,
-    DefinitionRecord, DefinitionRef, EventFilter, EventPage, Fault, FleetView, Idempotency,
-    OrchestratorStore, QueueStats, ReportVerdict, ServerRegistry, StartedWorkflow, StatusChange,
-    StoreError, StoreHealth, TaskRecord, TaskView, WorkflowFilter, WorkflowRecord, WorkflowView,
+    ActionView, ApplicationFilter, Assignment, BalancerMappings, BalancerView, Beat, DeadLetter,
+    DeadLetterFilter, DefinitionRecord, DefinitionRef, EventFilter, EventPage, Fault, FleetView,
+    Idempotency, MappingCause, MappingChange, OrchestratorStore, QueueStats, ReportVerdict,
+    ServerRegistry, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord, TaskView,
+    UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
@@ -35,9 +37,10 @@ pub use engine::{
 };
 pub use engine_ports::EnginePorts;
 pub use fleet::{ApplicationDetail, Fleet};
+pub use mappings::{HaproxySummary, MapError, Mappings, Remapped};
 pub use orchestrators::{Orchestrators, Scan, ScanError};
 pub use polling::{PollOutcome, Refreshed};
-pub use servers::Servers;
+pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
 pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
 pub use workflows::{

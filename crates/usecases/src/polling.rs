@@ -173,8 +173,8 @@ impl Polling {
         }))
     }
 
-    /// Syncs the HAProxy instances of a server.
-    pub(crate) async fn sync(&self, server: &Server) -> Result<(), StoreError> {
+    /// Syncs the HAProxy instances of a server; why its agent could not be asked which there are, if so.
+    pub(crate) async fn sync(&self, server: &Server) -> Result<Option<String>, StoreError> {
         self.balancer.sync(server).await
     }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use drover_domain::balancer::BalancerInstance;
 use drover_domain::fleet::{NewServer, Server, ServerKey};
-use drover_ports::{Clock, ServerRegistry, StoreError};
+use drover_ports::{BalancerStore, Clock, ServerRegistry, StoreError};
 
 use crate::polling::{Polling, Refreshed};
 use crate::service::Ports;
@@ -13,6 +14,7 @@ use crate::service::Ports;
 #[derive(Clone)]
 pub struct Servers {
     registry: Arc<dyn ServerRegistry>,
+    balancers: Arc<dyn BalancerStore>,
     clock: Arc<dyn Clock>,
     polling: Polling,
 }
@@ -23,10 +25,22 @@ impl fmt::Debug for Servers {
     }
 }
 
+/// A server after it was said whether an HAProxy is managed through its agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaproxyNode {
+    /// The server as it is now.
+    pub server: Server,
+    /// Its active instances by name, as they were just read; none on a server that is no node.
+    pub instances: Vec<BalancerInstance>,
+    /// Why its agent could not be asked for its instances. The server is a node all the same: the next sync asks again.
+    pub error: Option<String>,
+}
+
 impl Servers {
     pub(crate) fn new(ports: &Ports, polling: Polling) -> Self {
         Self {
             registry: Arc::clone(&ports.servers),
+            balancers: Arc::clone(&ports.balancers),
             clock: Arc::clone(&ports.clock),
             polling,
         }
@@ -60,5 +74,43 @@ impl Servers {
             self.polling.sync(&refreshed.server).await?;
         }
         Ok(refreshed)
+    }
+
+    /// Says whether an HAProxy is managed through a server's agent. A node is synced at once; on a server that is none
+    /// (any more) every instance is inactive when this returns, also when a sync of it is under way. `None` if there
+    /// is no such server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]. An agent that does not answer is a result.
+    #[tracing::instrument(name = "servers.set_haproxy_node", skip_all, fields(server.id = %server))]
+    pub async fn set_haproxy_node(
+        &self,
+        server: ServerKey,
+        is_haproxy_node: bool,
+    ) -> Result<Option<HaproxyNode>, StoreError> {
+        let changed = self
+            .registry
+            .set_haproxy_node(server, is_haproxy_node)
+            .await?;
+        let Some(server) = changed else {
+            return Ok(None);
+        };
+        let word = if is_haproxy_node { "is" } else { "is not" };
+        tracing::info!(server.name = %server.name, "an HAProxy {word} managed through the agent of {}", server.name);
+        self.polling.list_changed();
+        if !is_haproxy_node {
+            return Ok(Some(HaproxyNode {
+                server,
+                instances: Vec::new(),
+                error: None,
+            }));
+        }
+        let error = self.polling.sync(&server).await?;
+        Ok(Some(HaproxyNode {
+            instances: self.balancers.active_instances(server.key).await?,
+            server,
+            error,
+        }))
     }
 }

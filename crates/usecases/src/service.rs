@@ -9,11 +9,11 @@ use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::rollout::update;
 use drover_domain::workflow::Kind;
 use drover_ports::{
-    AccessKeys, ActionView, AgentGateway, BalancerActions, BalancerStore, BalancerView, Clock,
-    DefinitionStore, EventLog, FleetSnapshots, FleetView, IdSource, InventoryStore,
-    OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth,
-    TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps, WorkflowStore, WorkflowUpkeep,
-    WorkflowView,
+    AccessKeys, ActionView, AgentGateway, BalancerActions, BalancerMappings, BalancerStore,
+    BalancerView, Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView, IdSource,
+    InventoryStore, OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry,
+    StoreHealth, TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps, WorkflowStore,
+    WorkflowUpkeep, WorkflowView,
 };
 
 use crate::actions::ActionHandler;
@@ -21,8 +21,8 @@ use crate::background::Background;
 use crate::polling::Polling;
 use crate::updates::UpdateHandler;
 use crate::{
-    Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Orchestrators, Queues,
-    RemoteWorkers, Schedules, Servers, Updates, Workflows,
+    Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Mappings, Orchestrators,
+    Queues, RemoteWorkers, Schedules, Servers, Updates, Workflows,
 };
 
 /// Everything the service needs from outside.
@@ -35,6 +35,7 @@ pub struct Ports {
     pub snapshots: Arc<dyn FleetSnapshots>,
     pub balancers: Arc<dyn BalancerStore>,
     pub balancer_view: Arc<dyn BalancerView>,
+    pub mappings: Arc<dyn BalancerMappings>,
     pub actions: Arc<dyn BalancerActions>,
     pub action_view: Arc<dyn ActionView>,
     pub tasks: Arc<dyn UpdateTasks>,
@@ -66,6 +67,7 @@ impl Ports {
             + FleetSnapshots
             + BalancerStore
             + BalancerView
+            + BalancerMappings
             + BalancerActions
             + ActionView
             + UpdateTasks
@@ -91,6 +93,7 @@ impl Ports {
             snapshots: Arc::<S>::clone(&store),
             balancers: Arc::<S>::clone(&store),
             balancer_view: Arc::<S>::clone(&store),
+            mappings: Arc::<S>::clone(&store),
             actions: Arc::<S>::clone(&store),
             action_view: Arc::<S>::clone(&store),
             tasks: Arc::<S>::clone(&store),
@@ -162,6 +165,7 @@ pub struct Views {
     pub fleet: Arc<dyn FleetView>,
     pub servers: Arc<dyn ServerRegistry>,
     pub balancer: Arc<dyn BalancerView>,
+    pub mappings: Arc<dyn BalancerMappings>,
     pub actions: Arc<dyn ActionView>,
     pub tasks: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
@@ -188,6 +192,8 @@ pub struct Service {
     pub updates: Updates,
     /// Setting servers in HAProxy to a state.
     pub actions: Actions,
+    /// Saying which application stands behind a server in HAProxy.
+    pub mappings: Mappings,
     /// Finding orchestrator playbooks.
     pub orchestrators: Orchestrators,
     /// Starting and steering workflows.
@@ -220,6 +226,7 @@ impl Service {
         let updates = Updates::new(ports.clone(), Arc::clone(&policy));
         let updating = UpdateHandler::new(ports.clone(), Arc::clone(&policy), polling.clone());
         let actions = Actions::new(ports.clone(), Arc::clone(&policy), polling.clone());
+        let mappings = Mappings::new(ports.clone(), Arc::clone(&policy));
         let acting = ActionHandler::new(ports.clone(), Arc::clone(&policy));
         let engine = &ports.engine;
         let (clock, ids, kinds) = (&ports.clock, &ports.ids, &policy.kinds);
@@ -235,11 +242,13 @@ impl Service {
             servers: Servers::new(&ports, polling.clone()),
             updates,
             actions,
+            mappings,
             orchestrators: Orchestrators::new(&ports),
             views: Views {
                 fleet: ports.fleet,
                 servers: ports.servers,
                 balancer: ports.balancer_view,
+                mappings: ports.mappings,
                 actions: ports.action_view,
                 tasks: ports.task_view,
                 orchestrators: ports.orchestrators,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::failure::{Code, Failure};
 use super::haproxy_follow::{follow, has_failed};
+use super::haproxy_mapping::{self, MapArgs, MappingArgs, UnmapArgs};
 use super::output::{Cell, Column, NOTHING, Output, TEXT_MAX, cell, fitted, line, note, table};
 use super::service::Service;
 use super::state::{Colour, symbol};
@@ -70,6 +71,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
         limit: u32,
     },
+    /// Say which application stands behind a server; no sync changes that.
+    Map(MapArgs),
+    /// End the mapping of a server; it stays unmapped until somebody maps it.
+    Unmap(UnmapArgs),
+    /// Map by rule, now, whatever has no mapping and is not held.
+    Remap,
+    /// List the servers without a mapping.
+    Unmapped,
+    /// Show which application stands behind a server, why, and how that changed.
+    Mapping(MappingArgs),
+    /// Show all of HAProxy in a few numbers.
+    Summary,
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +178,12 @@ pub(crate) async fn run(
             let actions = service.some("haproxy/actions", &query, most).await?;
             print_actions(&actions, output);
         }
+        Command::Map(map) => haproxy_mapping::map(&map, service, output).await?,
+        Command::Unmap(unmap) => haproxy_mapping::unmap(&unmap, service, output).await?,
+        Command::Remap => haproxy_mapping::remap(service, output).await?,
+        Command::Unmapped => haproxy_mapping::unmapped(service, output).await?,
+        Command::Mapping(of) => haproxy_mapping::mapping(&of, service, output).await?,
+        Command::Summary => haproxy_mapping::summary(service, output).await?,
     }
     Ok(Code::Success)
 }
@@ -510,7 +529,13 @@ mod tests {
             | Command::Show { .. }
             | Command::Sync { .. }
             | Command::History { .. }
-            | Command::Actions { .. } => panic!("{arguments}"),
+            | Command::Actions { .. }
+            | Command::Map(_)
+            | Command::Unmap(_)
+            | Command::Remap
+            | Command::Unmapped
+            | Command::Mapping(_)
+            | Command::Summary => panic!("{arguments}"),
         };
         let body = act.body(verb, act.transaction.as_deref().unwrap_or("made up"));
         (act.servers, Value::Object(body))

@@ -12,6 +12,7 @@ mod follow;
 mod graph;
 mod haproxy;
 mod haproxy_follow;
+mod haproxy_mapping;
 mod orchestrators;
 mod output;
 mod queues;
@@ -47,7 +48,7 @@ pub(crate) enum ClientCommand {
     /// Update tasks: list, show.
     #[command(subcommand)]
     Tasks(tasks::Command),
-    /// HAProxy: look at it, drain servers, give them requests again.
+    /// HAProxy: look at it, drain servers, give them requests again, map them to applications.
     #[command(subcommand)]
     Haproxy(haproxy::Command),
     /// Orchestrator playbooks: list, scan.

@@ -7,6 +7,7 @@
 
 mod errors;
 mod haproxy;
+mod haproxy_mapping;
 mod lists;
 mod queues;
 mod service;

@@ -171,7 +171,7 @@ pub enum ActionFailure {
         word: ServerWord,
     },
     /// Sessions did not end in time.
-    #[error("{} sessions were left when the time to wait was over; it gets no new ones", sessions.map_or_else(|| "an unknown number of".to_owned(), |sessions| sessions.to_string()))]
+    #[error("{} left when the time to wait was over; it gets no new ones", left(*sessions))]
     StillBusy {
         /// How many were left.
         sessions: Option<u64>,
@@ -212,10 +212,18 @@ impl ActionFailure {
     }
 }
 
+fn left(sessions: Option<u64>) -> String {
+    match sessions {
+        Some(1) => "1 session was".to_owned(),
+        Some(sessions) => format!("{sessions} sessions were"),
+        None => "an unknown number of sessions was".to_owned(),
+    }
+}
+
 /// An action would leave a backend with too few servers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the backend `{backend}` has {ready} servers that take requests and would be left with {left}; at least {min_ready} must stay"
+    "of the backend `{backend}` {left} of {ready} servers would go on taking requests; at least {min_ready} must"
 )]
 pub struct CapacityShort {
     /// The backend.
@@ -699,7 +707,7 @@ mod tests {
         let short = check(&["a", "b"], 2).unwrap_err();
         assert_eq!(
             short.to_string(),
-            "the backend `be` has 3 servers that take requests and would be left with 1; at least 2 must stay"
+            "of the backend `be` 1 of 3 servers would go on taking requests; at least 2 must"
         );
         members[0].weight = 0;
         let short = check_capacity("be", &members, |name| name == "b", 2).unwrap_err();

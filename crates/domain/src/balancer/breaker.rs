@@ -142,6 +142,17 @@ impl Breaker {
         }
     }
 
+    /// Until when nobody else may ask; `None` while it is closed. Once that is past, the next one asks for all.
+    #[must_use]
+    pub fn until(self) -> Option<Timestamp> {
+        match self.place {
+            Place::Closed { .. } => None,
+            Place::Open { since } | Place::HalfOpen { since } => {
+                Some(since.after(self.policy.open_for))
+            }
+        }
+    }
+
     /// Whether a call may be made now, and the breaker after that answer.
     #[must_use]
     pub fn admit(self, now: Timestamp) -> (Self, Admission) {
@@ -241,6 +252,7 @@ mod tests {
         );
         let three = two.failed(at(2));
         assert_eq!(three.state(), BreakerState::Open);
+        assert_eq!((two.until(), three.until()), (None, Some(at(62))));
         assert_eq!(
             three.admit(at(61)),
             (three, Admission::Refused { until: at(62) })
@@ -258,6 +270,7 @@ mod tests {
             probing.admit(at(61)),
             (probing, Admission::Refused { until: at(120) })
         );
+        assert_eq!(probing.until(), Some(at(120)));
         assert_eq!(probing.succeeded(), Breaker::new(POLICY));
         let again = probing.failed(at(65));
         assert_eq!(

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::Timestamp;
 use crate::fleet::{ApplicationKey, ApplicationName};
 
-use super::ObservedServer;
+use super::{BalancerServerKey, ObservedServer};
 
 /// An application that may stand behind a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,78 @@ impl MappingBasis {
             .into_iter()
             .find(|basis| basis.as_str() == word)
     }
+}
+
+/// What became of a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MappingAction {
+    /// It was made for the first time, and is active since.
+    Created,
+    /// It stayed active and has another basis.
+    Updated,
+    /// It had ended before and is active again.
+    Activated,
+    /// It ended.
+    Deactivated,
+}
+
+impl MappingAction {
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Activated => "activated",
+            Self::Deactivated => "deactivated",
+        }
+    }
+
+    /// The action with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [
+            Self::Created,
+            Self::Updated,
+            Self::Activated,
+            Self::Deactivated,
+        ]
+        .into_iter()
+        .find(|action| action.as_str() == word)
+    }
+}
+
+/// The application behind a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveMapping {
+    /// The application.
+    pub application: ApplicationKey,
+    /// Why they belong together.
+    pub basis: MappingBasis,
+    /// Since when, or since when for this reason.
+    pub at: Timestamp,
+}
+
+/// Somebody's word that a server shall have no mapping until somebody makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingHold {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who said so.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+}
+
+/// Where a server stands with its mapping: at most one of the two is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerMapping {
+    /// The server in HAProxy.
+    pub server: BalancerServerKey,
+    /// The application behind it.
+    pub active: Option<ActiveMapping>,
+    /// Who keeps Drover from mapping it by itself.
+    pub hold: Option<MappingHold>,
 }
 
 /// The application behind each server, by address and port first, by name second; `None` where
@@ -161,6 +234,19 @@ mod tests {
     ) {
         let expected = expected.map(|(key, basis)| (Key::new(key), basis));
         assert_eq!(find_applications(&[server], candidates), [expected]);
+    }
+
+    #[test]
+    fn words_read_back() {
+        for action in [
+            MappingAction::Created,
+            MappingAction::Updated,
+            MappingAction::Activated,
+            MappingAction::Deactivated,
+        ] {
+            assert_eq!(MappingAction::parse(action.as_str()), Some(action));
+        }
+        assert_eq!(MappingAction::parse("forgotten"), None);
     }
 
     #[test]

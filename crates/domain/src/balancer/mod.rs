@@ -5,6 +5,7 @@ mod admin;
 mod breaker;
 mod entity;
 mod mapping;
+mod summary;
 pub mod sync;
 mod word;
 
@@ -14,5 +15,9 @@ pub use entity::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
     InstanceKey, ObservedServer,
 };
-pub use mapping::{MappingBasis, MappingCandidate, find_applications};
-pub use word::{Health, ServerWord};
+pub use mapping::{
+    ActiveMapping, MappingAction, MappingBasis, MappingCandidate, MappingHold, ServerMapping,
+    find_applications,
+};
+pub use summary::{BalancerSummary, InstanceBreaker, ServerCounts, ShortBackend};
+pub use word::{Health, ServerWord, Shown};

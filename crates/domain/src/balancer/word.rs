@@ -34,6 +34,21 @@ impl Health {
     }
 }
 
+/// What a server shows, in one of a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shown {
+    /// It takes requests: `UP` in any form, or `no check`.
+    Up,
+    /// `DRAIN` in any form.
+    Drain,
+    /// `MAINT` in any form.
+    Maint,
+    /// `DOWN` in any form.
+    Down,
+    /// `NOLB`, or a word nobody knows.
+    Other,
+}
+
 /// A status word as HAProxy gave it, kept as it is and read for what it tells.
 ///
 /// Forms seen: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `DRAIN`, `DRAIN 1/3`,
@@ -73,6 +88,21 @@ impl ServerWord {
             ("DOWN", false) => Health::Down,
             ("DOWN", true) => Health::ComingUp,
             _ => Health::Unknown,
+        }
+    }
+
+    /// What it shows, for counting.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        if self.takes_traffic() {
+            return Shown::Up;
+        }
+        let head = self.0.split(' ').next().unwrap_or_default();
+        match head.to_ascii_uppercase().as_str() {
+            "DRAIN" => Shown::Drain,
+            "MAINT" => Shown::Maint,
+            "DOWN" => Shown::Down,
+            _ => Shown::Other,
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod applications;
 pub(crate) mod definitions;
 pub(crate) mod haproxy;
 pub(crate) mod haproxy_actions;
+pub(crate) mod haproxy_mappings;
 pub(crate) mod orchestrators;
 pub(crate) mod queues;
 pub(crate) mod schedules;

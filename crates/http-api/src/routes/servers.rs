@@ -10,7 +10,7 @@ use crate::extract::{NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
-use crate::wire::{NewServer, RefreshReport, Server};
+use crate::wire::{NewServer, RefreshReport, Server, ServerHaproxy, SetHaproxyNode};
 
 const TAG: &str = "servers";
 
@@ -85,5 +85,30 @@ pub(crate) async fn refresh(
     let refreshed = api.service.servers.refresh(ServerKey::new(id)).await?;
     refreshed
         .map(|refreshed| Json(refreshed.into()))
+        .ok_or_else(|| ApiError::not_found("server", id))
+}
+
+/// Says whether an HAProxy is managed through a server's agent.
+///
+/// A node is synced at once; an agent that does not answer is an outcome, not an error. The instances of a server that
+/// is no node any more become inactive; they are back with all that is known of them when it is one again.
+#[utoipa::path(
+    put, path = "/servers/{id}/haproxy", tag = TAG, operation_id = "set_server_haproxy", request_body = SetHaproxyNode,
+    responses(
+        (status = 200, description = "The server with the instances found", body = ServerHaproxy),
+        (status = 404, description = "There is no such thing"),
+    )
+)]
+pub(crate) async fn haproxy(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    Body(body): Body<SetHaproxyNode>,
+) -> Result<Json<ServerHaproxy>, ApiError> {
+    let servers = &api.service.servers;
+    let node = servers
+        .set_haproxy_node(ServerKey::new(id), body.is_haproxy_node)
+        .await?;
+    node.map(|node| Json(node.into()))
         .ok_or_else(|| ApiError::not_found("server", id))
 }

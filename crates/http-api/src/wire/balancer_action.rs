@@ -111,7 +111,7 @@ fn wait(seconds: f64) -> Result<Duration, Flaw> {
     })
 }
 
-fn line(
+pub(super) fn line(
     what: &'static str,
     most: usize,
 ) -> impl FnOnce(serde_json::Value) -> Result<String, Vec<Flaw>> {

@@ -6,8 +6,10 @@
 mod application;
 mod balancer;
 mod balancer_action;
+mod balancer_summary;
 mod definition;
 mod document;
+mod mapping;
 mod orchestrator;
 mod queue;
 mod schedule;
@@ -31,9 +33,14 @@ pub(crate) use balancer_action::{
     NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions, NewHaproxyActionsShape,
     TransactionParams,
 };
+pub(crate) use balancer_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode};
 pub(crate) use definition::{
     DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
     WorkflowDefinitionDetail,
+};
+pub(crate) use mapping::{
+    EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, NewHaproxyMapping,
+    UnmappedHaproxyServer,
 };
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
 pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};

@@ -123,6 +123,20 @@ pub(super) fn action_reason() -> Object {
         .build()
 }
 
+/// The application behind a server.
+pub(super) fn mapped_application() -> Object {
+    id().description(Some("The id of the application behind the server."))
+        .build()
+}
+
+/// Why a mapping is made or ended.
+pub(super) fn mapping_reason() -> Object {
+    line(ACTION_REASON_MAX)
+        .schema_type(nullable(Type::String))
+        .description(Some("Why, for those who look later."))
+        .build()
+}
+
 /// The most characters of the reason for an action.
 pub(super) const ACTION_REASON_MAX: usize = 1_000;
 

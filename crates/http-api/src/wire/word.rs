@@ -61,6 +61,19 @@ words! {
     AdminState for balancer::AdminState { Ready, Drain, Maint }
 }
 words! {
+    /// Why a server in HAProxy and an application belong together: the same address and port, the name, or because
+    /// somebody said so.
+    MappingBasis for balancer::MappingBasis { Address, Name, Manual }
+}
+words! {
+    /// What became of a mapping; `updated`: it has another basis, `activated`: it had ended before.
+    MappingAction for balancer::MappingAction { Created, Updated, Activated, Deactivated }
+}
+words! {
+    /// Whether an HAProxy is asked (`closed`), is not, or is by one for all (`half_open`).
+    BreakerState for balancer::BreakerState { Closed, Open, HalfOpen }
+}
+words! {
     /// Where an action stands; `success`: HAProxy was seen to be as wanted.
     ActionStatus for balancer::action::ActionStatus { Pending, Running, Success, Failed }
 }

@@ -22,14 +22,14 @@ use crate::world::{Answer, World};
 const NOW: &str = "2023-11-14T22:13:20.000Z";
 
 /// A fleet whose HAProxy is known: the instance, and its servers by name.
-struct Fleet {
-    world: World,
-    instance: i64,
-    servers: BTreeMap<String, i64>,
+pub(crate) struct Fleet {
+    pub(crate) world: World,
+    pub(crate) instance: i64,
+    pub(crate) servers: BTreeMap<String, i64>,
 }
 
 impl Fleet {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = Box::pin(World::with_fleet()).await;
         let items = |answer: Answer| answer.ok(200).json()["items"].as_array().unwrap().clone();
         let instances = items(world.get("/api/haproxy/instances").await);
@@ -53,7 +53,7 @@ impl Fleet {
         }
     }
 
-    fn server(&self) -> i64 {
+    pub(crate) fn server(&self) -> i64 {
         self.servers["web01_jurws_1"]
     }
 
@@ -84,7 +84,7 @@ impl Fleet {
     }
 
     /// Lets HAProxy show these words, and syncs it.
-    async fn show(&self, words: &[(&str, &str)]) -> Value {
+    pub(crate) async fn show(&self, words: &[(&str, &str)]) -> Value {
         self.world.agents.change(&agent(), |sight| {
             let backend = sight.balancers.get_mut("default").unwrap();
             for server in backend.get_mut("be_jurws").unwrap() {
@@ -98,13 +98,13 @@ impl Fleet {
         self.sync().await.ok(200).json()
     }
 
-    async fn sync(&self) -> Answer {
+    pub(crate) async fn sync(&self) -> Answer {
         let path = format!("/api/v1/haproxy/instances/{}/sync", self.instance);
         self.world.post(&path, Value::Null).await
     }
 }
 
-fn agent() -> AgentAddress {
+pub(crate) fn agent() -> AgentAddress {
     AgentAddress {
         host: "192.0.2.1".to_owned(),
         port: 11_011,
@@ -344,7 +344,8 @@ async fn the_last_server_stays_unless_it_is_forced() {
         let answer = fleet.act(fleet.server(), json!({ "action": action })).await;
         let problem = answer.problem(409, "below_min_ready");
         let detail = problem["detail"].as_str().unwrap();
-        let numbers = "the backend `be_jurws` has 1 servers that take requests and would be left with 0; at least 1 must stay";
+        let numbers =
+            "of the backend `be_jurws` 0 of 1 servers would go on taking requests; at least 1 must";
         assert!(detail.contains(numbers), "{detail}");
     }
     let forced = json!({ "action": "drain", "force": true, "reason": "the rack burns" });
@@ -441,7 +442,7 @@ async fn a_batch_never_takes_out_a_whole_backend() {
         assert_eq!(result["error"]["code"], "below_min_ready");
         let detail = result["error"]["detail"].as_str().unwrap();
         assert!(
-            detail.contains("has 6 servers") && detail.contains("left with 0"),
+            detail.contains("0 of 6 servers would go on taking requests"),
             "{detail}"
         );
     }

@@ -4,9 +4,11 @@ pub(crate) mod action;
 pub(crate) mod application;
 pub(crate) mod balancer;
 pub(crate) mod event;
+pub(crate) mod mapping;
 pub(crate) mod orchestrator;
 pub(crate) mod prepared;
 pub(crate) mod server;
+pub(crate) mod summary;
 pub(crate) mod task;
 
 use std::fmt::Display;

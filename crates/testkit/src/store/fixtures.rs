@@ -1,6 +1,7 @@
 //! Things to store in tests, and the ways they get into a store.
 
 pub mod actions;
+pub mod mappings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

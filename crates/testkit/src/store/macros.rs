@@ -23,6 +23,9 @@ macro_rules! every_store_contract {
         mod balancer_view {
             $crate::balancer_view_contract!($fresh);
         }
+        mod balancer_mappings {
+            $crate::balancer_mappings_contract!($fresh);
+        }
         mod balancer_actions {
             $crate::balancer_actions_contract!($fresh);
         }

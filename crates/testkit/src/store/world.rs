@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
-    AccessKeys, ActionView, BalancerActions, BalancerStore, BalancerView, FleetSnapshots,
-    FleetView, InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView,
-    UpdateTasks, WorkflowStore, WorkflowUpkeep,
+    AccessKeys, ActionView, BalancerActions, BalancerMappings, BalancerStore, BalancerView,
+    FleetSnapshots, FleetView, InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth,
+    TaskQueue, TaskView, UpdateTasks, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
@@ -20,6 +20,7 @@ pub trait AnyStore:
     + FleetSnapshots
     + BalancerStore
     + BalancerView
+    + BalancerMappings
     + BalancerActions
     + ActionView
     + OrchestratorStore
@@ -40,6 +41,7 @@ impl<S> AnyStore for S where
         + FleetSnapshots
         + BalancerStore
         + BalancerView
+        + BalancerMappings
         + BalancerActions
         + ActionView
         + OrchestratorStore
@@ -146,6 +148,12 @@ impl World {
     /// The port.
     #[must_use]
     pub fn balancer_view(&self) -> &dyn BalancerView {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn mappings(&self) -> &dyn BalancerMappings {
         &*self.store
     }
 

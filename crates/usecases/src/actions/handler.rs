@@ -181,19 +181,21 @@ impl ActionHandler {
     {
         let (actions, breaker) = (&self.ports.actions, self.policy.breaker);
         let mut waits = RETRY_WAITS.into_iter();
+        let mut last = None;
         loop {
             let now = self.ports.clock.now();
             let admission = patiently(|| actions.admit(target.instance, breaker, now)).await?;
             if let Admission::Refused { until } = admission {
                 let seconds = until.since(now).as_secs().max(1);
                 let name = &target.instance_name;
-                let reason = format!(
-                    "the agent of HAProxy `{name}` did not answer several times in a row and is left alone for {seconds} s"
-                );
+                let why = last.unwrap_or_else(|| {
+                    format!("the agent of HAProxy `{name}` did not answer several times in a row")
+                });
+                let reason = format!("{why}; it is left alone for {seconds} s");
                 return Err(ActionFailure::Agent { reason }.into());
             }
             let answer = call().await;
-            let was_reached = !matches!(&answer, Err(error) if error.fault() == Fault::Transient);
+            let was_reached = answer.as_ref().err().is_none_or(is_an_answer);
             let now = self.ports.clock.now();
             patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
             match answer {
@@ -208,11 +210,18 @@ impl ActionHandler {
                         haproxy.instance = %target.instance_name,
                         "tried again in {} s: {reason}", wait.as_secs()
                     );
+                    last = Some(reason);
                     sleep(wait).await;
                 }
             }
         }
     }
+}
+
+/// Whether an agent's failure is HAProxy's own answer: repeating it brings the same. FAgent says 502 for that, and 503
+/// when HAProxy cannot be reached.
+fn is_an_answer(error: &AgentError) -> bool {
+    matches!(error, AgentError::Refused { status: 502, .. }) || error.fault() != Fault::Transient
 }
 
 #[async_trait]

@@ -413,7 +413,7 @@ async fn a_backend_is_not_left_with_too_few_servers() {
         let refusal = answer.unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "the backend `be` has 3 servers that take requests and would be left with 0; at least 1 must stay; `force` with a reason does it all the same"
+            "of the backend `be` 0 of 3 servers would go on taking requests; at least 1 must; `force` with a reason does it all the same"
         );
     }
     let two = (1..=2)
@@ -495,18 +495,23 @@ async fn an_agent_that_does_not_answer_is_asked_three_times_and_then_left_alone(
 
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_is_not_tried_again() {
-    let scene = Scene::new().await;
-    let agent = scene.agent.clone();
-    scene.on_command(move |_, _| {
-        Err(AgentError::Refused {
-            address: agent.clone(),
-            status: 400,
-            message: "no".to_owned(),
-        })
-    });
-    let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
-    assert_eq!(code(&action), Some("agent"));
-    assert_eq!(scene.states().len(), 1);
+    // HAProxy's own refusal comes as 502.
+    for status in [400, 502] {
+        let scene = Scene::new().await;
+        let agent = scene.agent.clone();
+        scene.on_command(move |_, _| {
+            Err(AgentError::Refused {
+                address: agent.clone(),
+                status,
+                message: "Permission denied".to_owned(),
+            })
+        });
+        let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
+        assert_eq!(code(&action), Some("agent"));
+        let reason = action.end.unwrap().failure.unwrap().1;
+        assert!(reason.contains("Permission denied"), "{reason}");
+        assert_eq!(scene.states().len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,5 +10,6 @@ mod actions;
 mod engine;
 mod fleet;
 mod harness;
+mod mappings;
 mod requests;
 mod runs;

@@ -1,4 +1,4 @@
-//! Actions on servers in two real HAProxies behind a real agent. What counts is what HAProxy itself says.
+//! Actions on servers of two real HAProxy instances behind a real agent. What counts is what HAProxy itself says.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -133,8 +133,8 @@ impl Haproxy {
             .map(|line| line.split(',').collect::<Vec<_>>())
             .find(|row| row.get(1) == Some(&name))
             .ok_or_else(|| stat.clone())?;
-        let states = self.ask(&format!("show servers state {backend}"))?;
-        let admin = states.lines().find_map(|line| {
+        let dump = self.ask(&format!("show servers state {backend}"))?;
+        let admin = dump.lines().find_map(|line| {
             let fields: Vec<&str> = line.split(' ').collect();
             (fields.get(3) == Some(&name)).then(|| fields[6].to_owned())
         });
@@ -370,8 +370,14 @@ async fn servers_are_drained_and_returned_as_haproxy_itself_says() {
         "{}",
         first.process.log()
     );
-    // The other HAProxy has a server of the same name and knows nothing of this.
+    // The other one has a server of the same name and knows nothing of this.
     assert_eq!(second.state("web/app1").unwrap().0, "UP");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_server_goes_out_and_comes_back() {
+    let world = World::start().await;
+    let first = &world.first;
 
     // Maintenance, and back by way of drain and a passing check.
     let maint = world

@@ -10,6 +10,7 @@ use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, Serve
 use drover_ports::NewMapping;
 
 use crate::store::World;
+use crate::store::fixtures::mappings::unmapping;
 use crate::store::fixtures::{
     HOSTILE, at, balancer, balancer_server, fleet, new_server, observed, poll, sync as synced,
 };
@@ -64,6 +65,7 @@ fn mapping(
         application,
         basis,
         at: at(5),
+        cause: None,
     }
 }
 
@@ -102,13 +104,27 @@ contract! { $ balancer_store => balancer_store_contract for World;
     /// The instances of one server are not those of another; a server that is not there has none.
     async fn instances_belong_to_their_server(world) {
         let node = node(world).await;
-        let other = world.servers().add(&new_server("lb02"), at(0)).await.unwrap().key;
+        let other = NewServer::new("lb02", "10.0.0.3", 5001, true).unwrap();
+        let other = world.servers().add(&other, at(0)).await.unwrap().key;
         let first = discovered(world, node, &["default"]).await;
         let second = discovered(world, other, &["default"]).await;
         assert_ne!(first, second);
         assert_eq!(discovered(world, node, &["default"]).await, first);
         assert_eq!(discovered(world, Key::new(404), &["default"]).await, []);
         assert_eq!(world.balancers().active_instances(Key::new(404)).await.unwrap(), []);
+    }
+
+    /// A server that is no HAProxy node has no instances, whatever its agent lists.
+    async fn a_server_that_is_no_node_has_no_instances(world) {
+        let plain = world.servers().add(&new_server("app01"), at(0)).await.unwrap().key;
+        assert_eq!(discovered(world, plain, &["default"]).await, []);
+        world.servers().set_haproxy_node(plain, true).await.unwrap();
+        let found = discovered(world, plain, &["default"]).await;
+        assert_eq!(found.len(), 1);
+        world.servers().set_haproxy_node(plain, false).await.unwrap();
+        assert_eq!(discovered(world, plain, &["default"]).await, []);
+        world.servers().set_haproxy_node(plain, true).await.unwrap();
+        assert_eq!(discovered(world, plain, &["default"]).await, found);
     }
 
     /// An instance that is not there is absent.
@@ -214,7 +230,40 @@ contract! { $ balancer_store => balancer_store_contract for World;
         world.balancers().map(&[mapping(mapped, keys[0], MappingBasis::Name)]).await.unwrap();
         synced(world, instance, &[("be", &all[..2])], at(10)).await;
         let free = server(world, instance, "free").await;
-        assert_eq!(world.balancers().unmapped(instance).await.unwrap(), [free]);
+        assert_eq!(world.balancers().unmapped(Some(instance)).await.unwrap(), [free]);
+    }
+
+    /// Unmapped servers of all instances are those of active ones, by key.
+    async fn unmapped_servers_of_all_instances_are_of_active_ones(world) {
+        let srv = [balancer_server("srv1", "UP")];
+        let mut instances = Vec::new();
+        for name in ["lb01", "lb02", "lb03"] {
+            instances.push(balancer(world, name, &[("be", &srv)]).await);
+        }
+        let gone = world.balancers().load(instances[1]).await.unwrap().unwrap().instance.server;
+        world.balancers().discovered(gone, &[], at(9)).await.unwrap();
+        let expected = [server(world, instances[0], "srv1").await, server(world, instances[2], "srv1").await];
+        assert_eq!(world.balancers().unmapped(None).await.unwrap(), expected);
+    }
+
+    /// What is held unmapped is not mapped, nor offered for it, until the hold has ended.
+    async fn what_is_held_unmapped_is_not_mapped_by_itself(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        world.mappings().unmap(&unmapping(srv1, true, at(6))).await.unwrap();
+        for of in [Some(instance), None] {
+            assert_eq!(world.balancers().unmapped(of).await.unwrap(), []);
+        }
+        // Who looked before the hold comes too late.
+        for basis in [MappingBasis::Address, MappingBasis::Name, MappingBasis::Manual] {
+            assert_eq!(world.balancers().map(&[mapping(srv1, keys[0], basis)]).await.unwrap(), 0);
+        }
+        let found = [mapping(srv1, keys[0], MappingBasis::Address)];
+        assert_eq!(server(world, instance, "srv1").await.application, None);
+        world.mappings().unmap(&unmapping(srv1, false, at(7))).await.unwrap();
+        assert_eq!(world.balancers().map(&found).await.unwrap(), 1);
+        assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
     }
 
     /// Candidates are the applications with a server; without an address of their own they have the server's.
@@ -244,9 +293,11 @@ contract! { $ balancer_store => balancer_store_contract for World;
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
         let srv1 = server(world, instance, "srv1").await.key;
+        let mut made = Vec::new();
         for _ in 0..2 {
-            world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Name)]).await.unwrap();
+            made.push(world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Name)]).await.unwrap());
         }
+        assert_eq!(made, [1, 0]);
         assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
         assert_eq!(world.side_door().mapping_history().await, [(srv1, keys[0], "created".to_owned())]);
         world.balancers().map(&[mapping(srv1, keys[0], MappingBasis::Address)]).await.unwrap();
@@ -272,7 +323,7 @@ contract! { $ balancer_store => balancer_store_contract for World;
         assert_eq!(actions(world).await, expected.map(|(application, action)| (application, action.to_owned())));
     }
 
-    /// What somebody said by hand stays.
+    /// What somebody said by hand stays until somebody says otherwise.
     async fn a_manual_mapping_stays(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
         let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
@@ -281,6 +332,8 @@ contract! { $ balancer_store => balancer_store_contract for World;
         world.balancers().map(&[mapping(srv1, keys[1], MappingBasis::Address)]).await.unwrap();
         assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
         assert_eq!(actions(world).await, [(keys[0], "created".to_owned())]);
+        world.balancers().map(&[mapping(srv1, keys[1], MappingBasis::Manual)]).await.unwrap();
+        assert_eq!(server(world, instance, "srv1").await.application, Some(keys[1]));
     }
 
     /// One application may stand behind several servers; what is gone is passed over.
@@ -294,7 +347,7 @@ contract! { $ balancer_store => balancer_store_contract for World;
             mapping(found[1].key, keys[0], MappingBasis::Name),
             mapping(Key::new(404), keys[0], MappingBasis::Name),
         ];
-        world.balancers().map(&wanted).await.unwrap();
+        assert_eq!(world.balancers().map(&wanted).await.unwrap(), 2);
         assert!(servers(world, instance).await.iter().all(|server| server.application == Some(keys[0])));
         world.balancers().map(&[mapping(found[0].key, Key::new(404), MappingBasis::Address)]).await.unwrap();
         assert!(servers(world, instance).await.iter().all(|server| server.application == Some(keys[0])));

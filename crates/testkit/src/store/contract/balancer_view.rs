@@ -1,9 +1,14 @@
 //! What [`BalancerView`](drover_ports::BalancerView) promises.
 
 use drover_domain::Key;
+use drover_domain::balancer::sync::failed;
+use drover_domain::balancer::{
+    BalancerSummary, BreakerPolicy, BreakerRecord, InstanceBreaker, ServerCounts, ShortBackend,
+};
 
 use super::{ALL, two_after};
-use crate::store::fixtures::{at, balancer, balancer_server, sync};
+use crate::store::fixtures::mappings::{by_hand, unmapping};
+use crate::store::fixtures::{at, balancer, balancer_server, fleet, sync};
 
 contract! { $ balancer_view => balancer_view_contract for crate::store::World;
     /// Instances go by key, page by page, inactive ones included.
@@ -66,5 +71,91 @@ contract! { $ balancer_view => balancer_view_contract for crate::store::World;
         assert_eq!(all.len(), 3);
         sync(world, instance, &[("other", &servers[..1])], at(20)).await;
         assert_eq!(world.balancer_view().servers(backend, ALL).await.unwrap(), None);
+    }
+
+    /// A summary counts what is present in active instances, by the words that are shown.
+    async fn a_summary_counts_what_is_present(world) {
+        assert_eq!(world.balancer_view().summary(1).await.unwrap(), BalancerSummary::default());
+        let words = ["UP", "UP 1/3", "no check", "DRAIN", "MAINT (via be/s0)", "DOWN 1/2", "NOLB"];
+        let servers: Vec<_> = words.iter().zip(0..).map(|(word, place)| balancer_server(&format!("s{place}"), word)).collect();
+        let gone = [balancer_server("gone", "UP")];
+        let instance = balancer(world, "lb01", &[("be", &servers), ("gone", &gone)]).await;
+        sync(world, instance, &[("be", &servers)], at(10)).await;
+        let failing = balancer(world, "lb02", &[("be", &servers[..1])]).await;
+        let known = world.balancers().load(failing).await.unwrap().unwrap();
+        world.balancers().store(&failed(&known.instance, "no answer", at(11))).await.unwrap();
+        let left = balancer(world, "lb03", &[("be", &servers)]).await;
+        let known = world.balancers().load(left).await.unwrap().unwrap();
+        world.balancers().discovered(known.instance.server, &[], at(12)).await.unwrap();
+
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let server = |name: &str| known.servers.iter().find(|server| server.observed.name == name).unwrap().key;
+        world.mappings().map_by_hand(&by_hand(server("s0"), keys[0], at(13))).await.unwrap();
+        world.mappings().unmap(&unmapping(server("s1"), true, at(14))).await.unwrap();
+        let summary = world.balancer_view().summary(1).await.unwrap();
+        assert_eq!((summary.instances, summary.synced, summary.failed, summary.backends), (2, 1, 1, 2));
+        assert_eq!(summary.servers, ServerCounts { up: 4, drain: 1, maint: 1, down: 1, other: 1 });
+        assert_eq!((summary.unmapped, summary.held), (7, 1));
+        assert_eq!((summary.short, summary.short_backends), (0, Vec::new()));
+    }
+
+    /// A summary tells the breaker of each active instance, those first that are not closed.
+    async fn a_summary_tells_breakers(world) {
+        let mut instances = Vec::new();
+        for name in ["lb01", "lb02", "lb03"] {
+            instances.push(balancer(world, name, &[]).await);
+        }
+        let policy = BreakerPolicy::default();
+        for (instance, failures) in [(instances[0], 1), (instances[2], policy.failures)] {
+            for _ in 0..failures {
+                world.actions().told(instance, policy, false, at(20)).await.unwrap();
+            }
+        }
+        let node = world.balancers().load(instances[1]).await.unwrap().unwrap().instance.server;
+        world.balancers().discovered(node, &[], at(21)).await.unwrap();
+        let breaker = |place: usize, server_name: &str, breaker| InstanceBreaker {
+            instance: instances[place],
+            name: "default".to_owned(),
+            server_name: server_name.to_owned(),
+            breaker,
+        };
+        let open = BreakerRecord { opened_at: Some(at(20)), ..BreakerRecord::default() };
+        let one = BreakerRecord { failures: 1, ..BreakerRecord::default() };
+        let summary = world.balancer_view().summary(1).await.unwrap();
+        assert_eq!(summary.breakers, [breaker(2, "lb03", open), breaker(0, "lb01", one)]);
+    }
+
+    /// A summary names the backends with too few servers that take requests, by key and not all of too many.
+    async fn a_summary_names_short_backends(world) {
+        let words = |words: &[&str]| -> Vec<_> {
+            words.iter().zip(0..).map(|(word, place)| balancer_server(&format!("s{place}"), word)).collect()
+        };
+        let (two, one, none) = (words(&["UP", "no check"]), words(&["UP", "DRAIN"]), words(&["MAINT"]));
+        let instance = balancer(world, "lb01", &[("a", &two), ("b", &one), ("c", &none), ("empty", &[])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let short = |name: &str, servers, ready| ShortBackend {
+            backend: known.backends.iter().find(|backend| backend.name == name).unwrap().key,
+            name: name.to_owned(),
+            instance,
+            instance_name: "default".to_owned(),
+            servers,
+            ready,
+        };
+        for (min_ready, mut expected) in [
+            (0, vec![]),
+            (1, vec![short("c", 1, 0)]),
+            (2, vec![short("b", 2, 1), short("c", 1, 0)]),
+        ] {
+            expected.sort_by_key(|backend| backend.backend);
+            let summary = world.balancer_view().summary(min_ready).await.unwrap();
+            assert_eq!((summary.short, summary.short_backends), (expected.len() as u64, expected), "{min_ready}");
+        }
+        let names: Vec<String> = (0..=BalancerSummary::SHORT_MAX).map(|number| format!("be{number:03}")).collect();
+        let many: Vec<(&str, &[_])> = names.iter().map(|name| (name.as_str(), none.as_slice())).collect();
+        balancer(world, "lb02", &many).await;
+        let summary = world.balancer_view().summary(1).await.unwrap();
+        assert_eq!(summary.short_backends.len(), BalancerSummary::SHORT_MAX);
+        assert_eq!(summary.short, BalancerSummary::SHORT_MAX as u64 + 2);
     }
 }

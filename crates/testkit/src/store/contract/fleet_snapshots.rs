@@ -35,6 +35,7 @@ async fn map(world: &World, server: BalancerServerKey, application: ApplicationK
         application,
         basis: MappingBasis::Address,
         at: at(3),
+        cause: None,
     };
     world.balancers().map(&[mapping]).await.unwrap();
 }

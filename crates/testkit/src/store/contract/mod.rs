@@ -7,6 +7,7 @@
 pub mod access_keys;
 pub mod action_view;
 pub mod balancer_actions;
+pub mod balancer_mappings;
 pub mod balancer_store;
 pub mod balancer_view;
 pub mod fleet_snapshots;

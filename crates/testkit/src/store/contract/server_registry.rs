@@ -1,12 +1,12 @@
 //! What [`ServerRegistry`](drover_ports::ServerRegistry) promises.
 
 use drover_domain::Key;
-use drover_domain::fleet::{NewServer, ServerStatus};
+use drover_domain::fleet::{NewServer, Server, ServerStatus};
 use drover_domain::page::PageRequest;
 use drover_ports::StoreError;
 
 use super::{ALL, two_after};
-use crate::store::fixtures::{at, new_server};
+use crate::store::fixtures::{at, balancer, new_server};
 
 contract! { $ server_registry => server_registry_contract for crate::store::World;
     /// A server that was added is found as it was given, and nobody has polled it yet.
@@ -43,6 +43,36 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
     /// A server that is not there is absent.
     async fn an_unknown_server_is_absent(world) {
         assert_eq!(world.servers().find(Key::new(404)).await.unwrap(), None);
+        for is_haproxy_node in [true, false] {
+            let absent = world.servers().set_haproxy_node(Key::new(404), is_haproxy_node).await.unwrap();
+            assert_eq!(absent, None);
+        }
+    }
+
+    /// Whether a server is an HAProxy node can be said at any time; nothing else of it changes, nor any other server.
+    async fn a_server_becomes_an_haproxy_node_and_none_again(world) {
+        let added = world.servers().add(&new_server("web01"), at(0)).await.unwrap();
+        let other = world.servers().add(&new_server("web02"), at(0)).await.unwrap();
+        for is_haproxy_node in [true, true, false, false] {
+            let expected = Server { is_haproxy_node, ..added.clone() };
+            let told = world.servers().set_haproxy_node(added.key, is_haproxy_node).await.unwrap();
+            assert_eq!(told.as_ref(), Some(&expected));
+            assert_eq!(world.servers().list(ALL).await.unwrap().items, [expected, other.clone()]);
+        }
+    }
+
+    /// The instances of a server that is no node any more are not active, those of others are.
+    async fn instances_end_with_their_node(world) {
+        let instance = balancer(world, "lb01", &[]).await;
+        let kept = balancer(world, "lb02", &[]).await;
+        let node = world.balancers().load(instance).await.unwrap().unwrap().instance.server;
+        world.servers().set_haproxy_node(node, false).await.unwrap();
+        assert_eq!(world.balancers().active_instances(node).await.unwrap(), []);
+        assert!(!world.balancers().load(instance).await.unwrap().unwrap().instance.is_active);
+        assert!(world.balancers().load(kept).await.unwrap().unwrap().instance.is_active);
+        // They return when the agent lists them again, not before.
+        world.servers().set_haproxy_node(node, true).await.unwrap();
+        assert_eq!(world.balancers().active_instances(node).await.unwrap(), []);
     }
 
     /// The list goes by key, page by page, to its end.

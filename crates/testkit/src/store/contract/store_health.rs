@@ -5,6 +5,7 @@ use drover_domain::access::Role;
 use drover_ports::{ApplicationFilter, Claim, Fault, StoreError};
 
 use super::ALL;
+use crate::store::fixtures::mappings::{by_hand, unmapping};
 use crate::store::fixtures::{api_key, at, new_server, orchestrator, task, task_id, updates};
 
 contract! { $ store_health => store_health_contract for crate::store::World;
@@ -21,6 +22,7 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.servers().add(&new_server("web01"), at(0)).await.err(),
             world.servers().find(Key::new(1)).await.err(),
             world.servers().list(ALL).await.err(),
+            world.servers().set_haproxy_node(Key::new(1), true).await.err(),
             world.inventory().load(Key::new(1)).await.err(),
             world.fleet().applications(&ApplicationFilter::default(), ALL).await.err(),
             world.fleet().versions(Key::new(1), ALL).await.err(),
@@ -32,6 +34,12 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.balancers().candidates().await.err(),
             world.balancer_view().instances(ALL).await.err(),
             world.balancer_view().servers(Key::new(1), ALL).await.err(),
+            world.balancer_view().summary(1).await.err(),
+            world.mappings().map_by_hand(&by_hand(Key::new(1), Key::new(1), at(0))).await.err(),
+            world.mappings().unmap(&unmapping(Key::new(1), true, at(0))).await.err(),
+            world.mappings().find(Key::new(1)).await.err(),
+            world.mappings().history(Key::new(1), ALL).await.err(),
+            world.mappings().unmapped(ALL).await.err(),
             world.orchestrators().scanned(&[orchestrator("a.yml", "1")], at(0)).await.err(),
             world.orchestrators().list(ALL).await.err(),
             world.tasks().start(&updates(vec![task(1, &[])])).await.err(),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
-    InstanceKey, MappingBasis, MappingCandidate, ServerWord,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
+    BalancerSummary, FetchStatus, InstanceKey, MappingCandidate, ServerWord,
 };
 use drover_domain::fleet::ServerKey;
 use drover_domain::page::{Page, PageRequest};
@@ -14,7 +14,7 @@ use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{BalancerStore, BalancerView, NewMapping, StatusChange, StoreError};
 
-use super::{Mapping, MemoryStore, State, ascending};
+use super::{MemoryStore, State, ascending};
 
 impl State {
     fn instance(&self, stored: &BalancerInstance) -> BalancerInstance {
@@ -28,7 +28,7 @@ impl State {
         }
     }
 
-    fn backend(&self, stored: &BalancerBackend) -> BalancerBackend {
+    pub(super) fn backend(&self, stored: &BalancerBackend) -> BalancerBackend {
         let servers = || {
             let of_backend = self
                 .balancer_servers
@@ -46,13 +46,11 @@ impl State {
         }
     }
 
-    fn balancer_server(&self, stored: &BalancerServer) -> BalancerServer {
-        let active = self
-            .mappings
-            .iter()
-            .find(|mapping| mapping.is_active && mapping.server == stored.key);
+    pub(super) fn balancer_server(&self, stored: &BalancerServer) -> BalancerServer {
         BalancerServer {
-            application: active.map(|mapping| mapping.application),
+            application: self
+                .active_mapping(stored.key)
+                .map(|active| active.application),
             ..stored.clone()
         }
     }
@@ -180,53 +178,6 @@ impl State {
         };
         self.status_history.push((server, change));
     }
-
-    fn make_mapping(&mut self, wanted: &NewMapping) {
-        let active = self
-            .mappings
-            .iter()
-            .find(|mapping| mapping.is_active && mapping.server == wanted.server);
-        let active = active.map(|mapping| (mapping.application, mapping.basis));
-        if let Some((application, basis)) = active {
-            if basis == MappingBasis::Manual
-                || (application == wanted.application && basis == wanted.basis)
-            {
-                return;
-            }
-            if application != wanted.application {
-                let ended = self
-                    .mappings
-                    .iter_mut()
-                    .filter(|mapping| mapping.server == wanted.server);
-                ended.for_each(|mapping| mapping.is_active = false);
-                self.mapping_history
-                    .push((wanted.server, application, "deactivated".to_owned()));
-            }
-        }
-        let known = self.mappings.iter_mut().find(|mapping| {
-            mapping.server == wanted.server && mapping.application == wanted.application
-        });
-        let action = if let Some(known) = known {
-            let action = if known.is_active {
-                "updated"
-            } else {
-                "activated"
-            };
-            (known.basis, known.is_active) = (wanted.basis, true);
-            action
-        } else {
-            let mapping = Mapping {
-                server: wanted.server,
-                application: wanted.application,
-                basis: wanted.basis,
-                is_active: true,
-            };
-            self.mappings.push(mapping);
-            "created"
-        };
-        self.mapping_history
-            .push((wanted.server, wanted.application, action.to_owned()));
-    }
 }
 
 #[async_trait]
@@ -238,13 +189,11 @@ impl BalancerStore for MemoryStore {
         _at: Timestamp,
     ) -> Result<Vec<BalancerInstance>, StoreError> {
         let mut state = self.state("store the HAProxy instances of a server")?;
-        let Some(server_name) = state
-            .servers
-            .get(&server.get())
-            .map(|server| server.name.clone())
-        else {
+        let Some(found) = state.servers.get(&server.get()) else {
             return Ok(Vec::new());
         };
+        let server_name = found.name.clone();
+        let names = if found.is_haproxy_node { names } else { &[] };
         let mut missing: Vec<&String> = names.iter().collect();
         missing.sort();
         missing.dedup();
@@ -321,16 +270,20 @@ impl BalancerStore for MemoryStore {
         Ok(())
     }
 
-    async fn unmapped(&self, instance: InstanceKey) -> Result<Vec<BalancerServer>, StoreError> {
+    async fn unmapped(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<BalancerServer>, StoreError> {
         let state = self.state("list HAProxy servers without a mapping")?;
-        let present = state.balancer_servers.values().filter(|server| {
+        let wanted = state.balancer_servers.values().filter(|server| {
             let backend = state.backends.get(&server.backend.get());
-            let is_present = backend.is_some_and(|backend| {
-                backend.instance == instance && backend.removed_at.is_none()
+            let is_there = backend.is_some_and(|backend| match instance {
+                Some(instance) => backend.instance == instance && backend.removed_at.is_none(),
+                None => state.is_shown(backend),
             });
-            is_present && server.removed_at.is_none()
+            is_there && server.removed_at.is_none() && !state.holds.contains_key(&server.key.get())
         });
-        let servers = present.map(|server| state.balancer_server(server));
+        let servers = wanted.map(|server| state.balancer_server(server));
         Ok(servers
             .filter(|server| server.application.is_none())
             .collect())
@@ -355,20 +308,22 @@ impl BalancerStore for MemoryStore {
         Ok(candidates.collect())
     }
 
-    async fn map(&self, mappings: &[NewMapping]) -> Result<(), StoreError> {
+    async fn map(&self, mappings: &[NewMapping]) -> Result<u64, StoreError> {
         let mut state = self.state("map HAProxy servers to applications")?;
         let wanted: BTreeMap<i64, &NewMapping> = mappings
             .iter()
             .map(|mapping| (mapping.server.get(), mapping))
             .collect();
+        let mut made = 0;
         for mapping in wanted.into_values() {
             if state.balancer_servers.contains_key(&mapping.server.get())
                 && state.applications.contains_key(&mapping.application.get())
+                && state.make_mapping(mapping)
             {
-                state.make_mapping(mapping);
+                made += 1;
             }
         }
-        Ok(())
+        Ok(made)
     }
 }
 
@@ -419,5 +374,10 @@ impl BalancerView for MemoryStore {
             .filter(|(_, server)| server.backend == backend && server.removed_at.is_none());
         let present = present.map(|(key, server)| (*key, state.balancer_server(server)));
         Ok(Some(ascending(present, page).map(|(_, server)| server)))
+    }
+
+    async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError> {
+        let state = self.state("sum HAProxy up")?;
+        Ok(state.summary(min_ready))
     }
 }

@@ -212,6 +212,24 @@ impl ServerRegistry for MemoryStore {
         )
         .map(|(_, server)| server))
     }
+
+    async fn set_haproxy_node(
+        &self,
+        server: ServerKey,
+        is_haproxy_node: bool,
+    ) -> Result<Option<Server>, StoreError> {
+        let mut state = self.state("say whether a server is a HAProxy node")?;
+        let Some(found) = state.servers.get_mut(&server.get()) else {
+            return Ok(None);
+        };
+        found.is_haproxy_node = is_haproxy_node;
+        let found = found.clone();
+        let instances = state.instances.values_mut();
+        for instance in instances.filter(|instance| instance.server == server) {
+            instance.is_active &= is_haproxy_node;
+        }
+        Ok(Some(found))
+    }
 }
 
 #[async_trait]
@@ -413,7 +431,7 @@ impl State {
         let active = self
             .mappings
             .iter()
-            .filter(|mapping| mapping.is_active && mapping.application == key);
+            .filter(|mapping| mapping.is_active && mapping.what.application == key);
         let mut balancer_servers: Vec<TargetBalancerServer> = active
             .filter_map(|mapping| self.target_server(mapping.server.get()))
             .collect();

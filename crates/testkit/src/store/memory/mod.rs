@@ -4,6 +4,7 @@ mod actions;
 mod balancer;
 mod engine;
 mod fleet;
+mod mappings;
 mod rest;
 mod tasks;
 
@@ -15,8 +16,8 @@ use drover_domain::Key;
 use drover_domain::access::ApiKey;
 use drover_domain::balancer::action::BalancerAction;
 use drover_domain::balancer::{
-    BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, BreakerRecord,
-    MappingBasis,
+    ActiveMapping, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
+    BreakerRecord, MappingHold,
 };
 use drover_domain::fleet::{
     ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, SettingsLayer,
@@ -25,7 +26,7 @@ use drover_domain::fleet::{
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::rollout::task::TaskId;
-use drover_ports::{StatusChange, StoreError};
+use drover_ports::{MappingChange, StatusChange, StoreError};
 
 use self::engine::Engine;
 use self::fleet::{Catalog, StoredApplication};
@@ -55,7 +56,8 @@ struct State {
     backends: BTreeMap<i64, BalancerBackend>,
     balancer_servers: BTreeMap<i64, BalancerServer>,
     mappings: Vec<Mapping>,
-    mapping_history: Vec<(BalancerServerKey, ApplicationKey, String)>,
+    mapping_history: Vec<(BalancerServerKey, MappingChange)>,
+    holds: BTreeMap<i64, MappingHold>,
     status_history: Vec<(BalancerServerKey, StatusChange)>,
     actions: BTreeMap<i64, BalancerAction>,
     breakers: BTreeMap<i64, BreakerRecord>,
@@ -69,8 +71,7 @@ struct State {
 #[derive(Debug)]
 struct Mapping {
     server: BalancerServerKey,
-    application: ApplicationKey,
-    basis: MappingBasis,
+    what: ActiveMapping,
     is_active: bool,
 }
 
@@ -219,7 +220,14 @@ impl SideDoor for MemoryStore {
     }
 
     async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)> {
-        self.unguarded().mapping_history.clone()
+        let state = self.unguarded();
+        let history = state.mapping_history.iter();
+        history
+            .map(|(server, change)| {
+                let action = change.action.as_str().to_owned();
+                (*server, change.application, action)
+            })
+            .collect()
     }
 
     async fn cut(&self) {

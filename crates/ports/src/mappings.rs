@@ -1,0 +1,144 @@
+//! Mappings of servers in HAProxy to applications, as people make, end and look at them.
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::balancer::{
+    BalancerServer, BalancerServerKey, InstanceKey, MappingAction, MappingBasis, MappingHold,
+    ServerMapping,
+};
+use drover_domain::fleet::ApplicationKey;
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::rollout::task::Origin;
+
+use crate::StoreError;
+
+/// Who wanted a change of a mapping, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingCause {
+    /// Who, and in which request.
+    pub origin: Origin,
+    /// Why, in their words; at most 1,000 characters.
+    pub reason: Option<String>,
+}
+
+/// A mapping that somebody makes by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManualMapping {
+    /// The server in HAProxy.
+    pub server: BalancerServerKey,
+    /// The application behind it.
+    pub application: ApplicationKey,
+    /// When.
+    pub at: Timestamp,
+    /// Who and why.
+    pub cause: MappingCause,
+}
+
+/// The end of a mapping by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmapping {
+    /// The server in HAProxy.
+    pub server: BalancerServerKey,
+    /// Whether it stays unmapped until somebody maps it by hand.
+    pub hold: bool,
+    /// When.
+    pub at: Timestamp,
+    /// Who and why.
+    pub cause: MappingCause,
+}
+
+/// What came of mapping a server by hand; only the first changed anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MapOutcome {
+    /// It is mapped so; perhaps it was before.
+    Mapped(ServerMapping),
+    /// There is no such server.
+    NoServer,
+    /// There is no such application.
+    NoApplication,
+    /// The server, of this name, is not in HAProxy any more.
+    Removed(String),
+}
+
+/// A present server without an active mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmappedServer {
+    /// The server.
+    pub server: BalancerServer,
+    /// The name of its backend.
+    pub backend_name: String,
+    /// Its instance.
+    pub instance: InstanceKey,
+    /// The name of that at its agent.
+    pub instance_name: String,
+    /// The name of the server whose agent manages it.
+    pub node_name: String,
+    /// Who holds it unmapped.
+    pub hold: Option<MappingHold>,
+}
+
+/// A row of the history of a server's mappings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingChange {
+    /// Its place in the list.
+    pub position: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub action: MappingAction,
+    /// To the mapping to which application.
+    pub application: ApplicationKey,
+    /// Why the two belonged together.
+    pub basis: MappingBasis,
+    /// Who wanted it; `None` when a sync did it.
+    pub cause: Option<MappingCause>,
+}
+
+/// Mappings by hand.
+///
+/// Every method is atomic and costs a number of statements that does not depend on the number of rows.
+#[async_trait]
+pub trait BalancerMappings: Send + Sync {
+    /// Makes a manual mapping active, whatever was active before; that one ends. A hold ends too. One that is active
+    /// already is left as it is. Each change gets a history row with its cause.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn map_by_hand(&self, mapping: &ManualMapping) -> Result<MapOutcome, StoreError>;
+
+    /// Ends the active mapping of a server, manual or not, with a history row; of one that left HAProxy too. It is
+    /// held unmapped from then on, or not any more, as `hold` says; an earlier hold that goes on is left as it is.
+    /// `None` if there is no such server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn unmap(&self, unmapping: &Unmapping) -> Result<Option<ServerMapping>, StoreError>;
+
+    /// Where a server stands with its mapping; `None` if there is no such server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn find(&self, server: BalancerServerKey) -> Result<Option<ServerMapping>, StoreError>;
+
+    /// How the mappings of a server changed, newest first; `None` if there is no such server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn history(
+        &self,
+        server: BalancerServerKey,
+        page: PageRequest,
+    ) -> Result<Option<Page<MappingChange>>, StoreError>;
+
+    /// The present servers of all active instances that have no active mapping, by key; those included that are held
+    /// unmapped.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn unmapped(&self, page: PageRequest) -> Result<Page<UnmappedServer>, StoreError>;
+}

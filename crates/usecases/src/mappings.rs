@@ -1,0 +1,225 @@
+//! Saying by hand which application stands behind a server in HAProxy, and finding out by rule.
+
+use std::fmt;
+use std::sync::Arc;
+
+use drover_domain::Timestamp;
+use drover_domain::balancer::{
+    BalancerServerKey, BalancerSummary, Breaker, BreakerState, InstanceKey, ObservedServer,
+    ServerMapping, find_applications,
+};
+use drover_domain::fleet::ApplicationKey;
+use drover_domain::rollout::task::Origin;
+use drover_ports::{
+    Fault, ManualMapping, MapOutcome, MappingCause, NewMapping, StoreError, Unmapping,
+};
+
+use crate::service::{Policy, Ports};
+
+/// Wishes about mappings, and the sum of HAProxy.
+#[derive(Clone)]
+pub struct Mappings {
+    ports: Ports,
+    policy: Arc<Policy>,
+}
+
+impl fmt::Debug for Mappings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mappings")
+    }
+}
+
+/// What a look at everything unmapped came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Remapped {
+    /// How many servers without a mapping were looked at; those that somebody holds unmapped are not.
+    pub looked_at: u64,
+    /// How many of them have a mapping since.
+    pub mapped: u64,
+}
+
+/// All of HAProxy in a few numbers, with what its breakers mean now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaproxySummary {
+    /// The numbers.
+    pub numbers: BalancerSummary,
+    /// Where each of `numbers.breakers` stands and until when nobody else may ask, in the same order. Once that is
+    /// past, the next one asks for all.
+    pub breakers: Vec<(BreakerState, Option<Timestamp>)>,
+    /// How many servers of a backend have to take requests.
+    pub min_ready: u32,
+}
+
+/// Why a server was not mapped; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// There is no such server.
+    #[error("there is no HAProxy server with id {server}")]
+    UnknownServer {
+        /// Its key.
+        server: BalancerServerKey,
+    },
+    /// There is no such application.
+    #[error("there is no application with id {application}")]
+    UnknownApplication {
+        /// Its key.
+        application: ApplicationKey,
+    },
+    /// The server was in HAProxy once.
+    #[error("the server `{name}` is not in HAProxy any more")]
+    Removed {
+        /// Its name.
+        name: String,
+    },
+    /// The store did not do its part.
+    #[error("the mapping cannot be stored")]
+    Store(#[from] StoreError),
+}
+
+impl MapError {
+    /// What the caller may do about it.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownServer { .. } | Self::UnknownApplication { .. } | Self::Removed { .. } => {
+                Fault::Permanent
+            }
+            Self::Store(source) => source.fault(),
+        }
+    }
+}
+
+impl Mappings {
+    pub(crate) fn new(ports: Ports, policy: Arc<Policy>) -> Self {
+        Self { ports, policy }
+    }
+
+    /// Says that this application stands behind this server. That holds until somebody says otherwise: no sync and no
+    /// [`Mappings::remap`] changes it. Saying it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    #[tracing::instrument(name = "mappings.map", skip_all, fields(haproxy.server.id = %server))]
+    pub async fn map(
+        &self,
+        server: BalancerServerKey,
+        application: ApplicationKey,
+        cause: MappingCause,
+    ) -> Result<ServerMapping, MapError> {
+        let mapping = ManualMapping {
+            server,
+            application,
+            at: self.ports.clock.now(),
+            cause,
+        };
+        match self.ports.mappings.map_by_hand(&mapping).await? {
+            MapOutcome::Mapped(mapping) => Ok(mapping),
+            MapOutcome::NoServer => Err(MapError::UnknownServer { server }),
+            MapOutcome::NoApplication => Err(MapError::UnknownApplication { application }),
+            MapOutcome::Removed(name) => Err(MapError::Removed { name }),
+        }
+    }
+
+    /// Ends the mapping of a server, manual or not. With `hold` it stays unmapped until somebody maps it; without, the
+    /// next sync maps it by rule again. `None` if there is no such server.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    #[tracing::instrument(name = "mappings.unmap", skip_all, fields(haproxy.server.id = %server))]
+    pub async fn unmap(
+        &self,
+        server: BalancerServerKey,
+        hold: bool,
+        cause: MappingCause,
+    ) -> Result<Option<ServerMapping>, StoreError> {
+        let unmapping = Unmapping {
+            server,
+            hold,
+            at: self.ports.clock.now(),
+            cause,
+        };
+        self.ports.mappings.unmap(&unmapping).await
+    }
+
+    /// Maps by rule, on all active instances, what has no mapping; what somebody holds unmapped is passed over. It
+    /// looks at what is stored and asks no agent.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    #[tracing::instrument(name = "mappings.remap", skip_all)]
+    pub async fn remap(&self, origin: Origin) -> Result<Remapped, StoreError> {
+        let cause = MappingCause {
+            origin,
+            reason: None,
+        };
+        let done = map_unmapped(&self.ports, None, Some(&cause)).await?;
+        tracing::info!(
+            mappings = done.mapped,
+            "{} of {} HAProxy servers without a mapping were mapped",
+            done.mapped,
+            done.looked_at
+        );
+        Ok(done)
+    }
+
+    /// All of HAProxy in a few numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn summary(&self) -> Result<HaproxySummary, StoreError> {
+        let min_ready = self.policy.min_ready;
+        let numbers = self.ports.balancer_view.summary(min_ready).await?;
+        let breakers = numbers.breakers.iter().map(|found| {
+            let breaker = Breaker::restore(self.policy.breaker, found.breaker);
+            (breaker.state(), breaker.until())
+        });
+        Ok(HaproxySummary {
+            breakers: breakers.collect(),
+            numbers,
+            min_ready,
+        })
+    }
+}
+
+/// Maps by rule what has no mapping and is not held unmapped, of one instance or of all active ones.
+pub(crate) async fn map_unmapped(
+    ports: &Ports,
+    instance: Option<InstanceKey>,
+    cause: Option<&MappingCause>,
+) -> Result<Remapped, StoreError> {
+    let unmapped = ports.balancers.unmapped(instance).await?;
+    let looked_at = u64::try_from(unmapped.len()).unwrap_or(u64::MAX);
+    if unmapped.is_empty() {
+        return Ok(Remapped::default());
+    }
+    let candidates = ports.balancers.candidates().await?;
+    let observed: Vec<ObservedServer> = unmapped
+        .iter()
+        .map(|server| server.observed.clone())
+        .collect();
+    let at = ports.clock.now();
+    let mappings: Vec<NewMapping> = unmapped
+        .iter()
+        .zip(find_applications(&observed, &candidates))
+        .filter_map(|(server, found)| {
+            let (application, basis) = found?;
+            Some(NewMapping {
+                server: server.key,
+                application,
+                basis,
+                at,
+                cause: cause.cloned(),
+            })
+        })
+        .collect();
+    let mapped = if mappings.is_empty() {
+        0
+    } else {
+        ports.balancers.map(&mappings).await?
+    };
+    Ok(Remapped { looked_at, mapped })
+}

@@ -1,0 +1,295 @@
+//! Which application stands behind a server in HAProxy: what is found by rule, and what people say.
+
+use std::time::Duration;
+
+use drover_domain::Key;
+use drover_domain::balancer::{
+    BalancerServerKey, BreakerPolicy, BreakerState, MappingAction, MappingBasis, ServerMapping,
+};
+use drover_domain::page::PageRequest;
+use drover_domain::rollout::task::Origin;
+use drover_ports::{BalancerActions, BalancerStore, Clock, Fault};
+use drover_testkit::agent::Agent;
+use drover_usecases::{
+    BalancerMappings, BalancerView, MapError, MappingCause, MappingChange, Remapped,
+};
+
+use crate::harness::{Harness, address, balancer_server, balancer_sight, sight};
+
+fn cause(actor: &str) -> MappingCause {
+    MappingCause {
+        origin: Origin {
+            actor: actor.to_owned(),
+            request_id: "r7".to_owned(),
+        },
+        reason: Some("because".to_owned()),
+    }
+}
+
+async fn servers(harness: &Harness) -> Vec<BalancerServerKey> {
+    let store: &dyn BalancerView = &harness.store;
+    let mut keys = Vec::new();
+    for instance in store.instances(PageRequest::first()).await.unwrap().items {
+        let known = BalancerStore::load(&harness.store, instance.key).await;
+        let known = known.unwrap().unwrap();
+        keys.extend(known.servers.iter().map(|server| server.key));
+    }
+    keys
+}
+
+async fn mapping(harness: &Harness, server: BalancerServerKey) -> ServerMapping {
+    let view: &dyn BalancerMappings = &harness.store;
+    view.find(server).await.unwrap().unwrap()
+}
+
+async fn history(harness: &Harness, server: BalancerServerKey) -> Vec<MappingChange> {
+    let view: &dyn BalancerMappings = &harness.store;
+    let page = view.history(server, PageRequest::first()).await.unwrap();
+    page.unwrap().items
+}
+
+async fn sync(harness: &Harness) {
+    let balancer = harness.server("lb").await;
+    harness.service.servers.refresh(balancer.key).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mapping_by_hand_outlasts_syncs_and_remaps() {
+    let harness = Harness::with_fleet(2).await;
+    let (server, applications) = (servers(&harness).await[0], harness.applications().await);
+    harness.clock.advance(Duration::from_secs(5));
+    let mappings = &harness.service.mappings;
+    let made = mappings
+        .map(server, applications[1], cause("ann"))
+        .await
+        .unwrap();
+    let active = made.active.unwrap();
+    assert_eq!(
+        (active.application, active.basis, active.at),
+        (applications[1], MappingBasis::Manual, harness.clock.now())
+    );
+    harness.clock.advance(Duration::from_secs(5));
+    sync(&harness).await;
+    let done = mappings.remap(cause("bob").origin).await.unwrap();
+    assert_eq!(done, Remapped::default());
+    let again = mappings.map(server, applications[1], cause("bob")).await;
+    assert_eq!(again.unwrap(), made);
+    assert_eq!(mapping(&harness, server).await, made);
+    let told: Vec<_> = history(&harness, server)
+        .await
+        .into_iter()
+        .map(|change| (change.action, change.application, change.cause))
+        .collect();
+    let expected = [
+        (MappingAction::Created, applications[1], Some(cause("ann"))),
+        (
+            MappingAction::Deactivated,
+            applications[0],
+            Some(cause("ann")),
+        ),
+        (MappingAction::Created, applications[0], None),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn an_unmapping_holds_until_it_is_given_back() {
+    let harness = Harness::with_fleet(2).await;
+    let (server, applications) = (servers(&harness).await[0], harness.applications().await);
+    let mappings = &harness.service.mappings;
+    let held = mappings.unmap(server, true, cause("ann")).await.unwrap();
+    let held = held.unwrap();
+    assert_eq!(
+        (held.active, held.hold.as_ref().unwrap().actor.as_str()),
+        (None, "ann")
+    );
+    sync(&harness).await;
+    let done = mappings.remap(cause("bob").origin).await.unwrap();
+    assert_eq!(done, Remapped::default());
+    assert_eq!(mapping(&harness, server).await, held);
+
+    let free = mappings.unmap(server, false, cause("bob")).await.unwrap();
+    assert_eq!(free.unwrap().hold, None);
+    assert_eq!(mapping(&harness, server).await.active, None);
+    sync(&harness).await;
+    let active = mapping(&harness, server).await.active.unwrap();
+    assert_eq!(
+        (active.application, active.basis),
+        (applications[0], MappingBasis::Address)
+    );
+    assert_eq!(history(&harness, server).await[0].cause, None);
+    assert_eq!(
+        mappings
+            .unmap(Key::new(404), true, cause("ann"))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_remap_finds_on_all_instances_what_was_not_known_before() {
+    let harness = Harness::new();
+    for (name, number) in [("lb", 200), ("lb2", 201)] {
+        let node = harness.add_server(name, number, true).await;
+        let members = vec![balancer_server(1, "UP"), balancer_server(2, "UP")];
+        let sight = Agent::Answers(balancer_sight(members));
+        harness.agents.arrange(address(&node), sight);
+        harness.service.servers.refresh(node.key).await.unwrap();
+    }
+    let mappings = &harness.service.mappings;
+    let origin = cause("ann").origin;
+    let nothing = mappings.remap(origin.clone()).await.unwrap();
+    assert_eq!((nothing.looked_at, nothing.mapped), (4, 0));
+    let server = harness.add_server("s1", 1, false).await;
+    let agent = Agent::Answers(sight(1, "1.0.0"));
+    harness.agents.arrange(address(&server), agent);
+    harness.service.servers.refresh(server.key).await.unwrap();
+    let done = mappings.remap(origin.clone()).await.unwrap();
+    assert_eq!((done.looked_at, done.mapped), (4, 2));
+    let expected = Some(MappingCause {
+        origin: origin.clone(),
+        reason: None,
+    });
+    let mut mapped = 0;
+    for server in servers(&harness).await {
+        for change in history(&harness, server).await {
+            assert_eq!(
+                (change.action, &change.cause),
+                (MappingAction::Created, &expected)
+            );
+            mapped += 1;
+        }
+    }
+    assert_eq!(mapped, 2);
+    let rest = mappings.remap(origin).await.unwrap();
+    assert_eq!((rest.looked_at, rest.mapped), (2, 0));
+}
+
+#[tokio::test]
+async fn what_is_not_there_cannot_be_mapped() {
+    let harness = Harness::with_fleet(1).await;
+    let (server, application) = (servers(&harness).await[0], harness.applications().await[0]);
+    let mappings = &harness.service.mappings;
+    let error = mappings
+        .map(Key::new(404), application, cause("ann"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, MapError::UnknownServer { .. }), "{error:?}");
+    let error = mappings
+        .map(server, Key::new(404), cause("ann"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, MapError::UnknownApplication { .. }),
+        "{error:?}"
+    );
+    let node = harness.server("lb").await;
+    harness
+        .service
+        .servers
+        .set_haproxy_node(node.key, false)
+        .await
+        .unwrap();
+    let error = mappings
+        .map(server, application, cause("ann"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, MapError::Removed { name } if name == "s1_a_1"),
+        "{error:?}"
+    );
+    assert_eq!(error.fault(), Fault::Permanent);
+    drover_testkit::store::SideDoor::cut(&harness.store).await;
+    let error = mappings
+        .map(server, application, cause("ann"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.fault(), Fault::Transient);
+}
+
+#[tokio::test]
+async fn a_summary_tells_what_a_breaker_means_now() {
+    let harness = Harness::with_fleet(2).await;
+    let policy = BreakerPolicy::default();
+    let store: &dyn BalancerActions = &harness.store;
+    let opened = harness.clock.now();
+    let summary = harness.service.mappings.summary().await.unwrap();
+    assert_eq!(summary.breakers, [(BreakerState::Closed, None)]);
+    assert_eq!(
+        (
+            summary.numbers.servers.up,
+            summary.numbers.unmapped,
+            summary.min_ready
+        ),
+        (2, 0, 1)
+    );
+    let instance = summary.numbers.breakers[0].instance;
+    for _ in 0..policy.failures {
+        store.told(instance, policy, false, opened).await.unwrap();
+    }
+    let summary = harness.service.mappings.summary().await.unwrap();
+    let until = opened.after(policy.open_for);
+    assert_eq!(summary.breakers, [(BreakerState::Open, Some(until))]);
+    store.admit(instance, policy, until).await.unwrap();
+    let summary = harness.service.mappings.summary().await.unwrap();
+    let later = until.after(policy.open_for);
+    assert_eq!(summary.breakers, [(BreakerState::HalfOpen, Some(later))]);
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_a_node_is_synced_at_once() {
+    let harness = Harness::with_fleet(1).await;
+    let plain = harness.add_server("lb2", 201, false).await;
+    let members = vec![balancer_server(1, "UP")];
+    let agent = Agent::Answers(balancer_sight(members));
+    harness.agents.arrange(address(&plain), agent);
+    let services = &harness.service.servers;
+    let node = services.set_haproxy_node(plain.key, true).await.unwrap();
+    let node = node.unwrap();
+    assert!(node.server.is_haproxy_node);
+    assert_eq!((node.instances.len(), node.error), (1, None));
+    assert_eq!(
+        (node.instances[0].backends, node.instances[0].last_sync),
+        (1, Some(harness.clock.now()))
+    );
+    let found = servers(&harness).await;
+    assert_eq!(found.len(), 2);
+    let active = mapping(&harness, found[1]).await.active.unwrap();
+    assert_eq!(active.basis, MappingBasis::Address);
+
+    let off = services
+        .set_haproxy_node(plain.key, false)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((off.server.is_haproxy_node, off.instances), (false, vec![]));
+    // A sync that began before it was switched off.
+    let known = BalancerStore::load(&harness.store, node.instances[0].key);
+    assert!(!known.await.unwrap().unwrap().instance.is_active);
+    let synced = harness
+        .service
+        .actions
+        .sync(node.instances[0].key)
+        .await
+        .unwrap();
+    assert!(!synced.unwrap().is_active);
+
+    harness
+        .agents
+        .arrange(address(&plain), Agent::SpeaksNonsense);
+    let node = services
+        .set_haproxy_node(plain.key, true)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(node.server.is_haproxy_node && node.instances.is_empty());
+    assert!(node.error.is_some());
+    assert_eq!(
+        services
+            .set_haproxy_node(Key::new(404), true)
+            .await
+            .unwrap(),
+        None
+    );
+}
