@@ -217,7 +217,7 @@ async fn what_is_so_already_is_not_sent() {
 async fn a_drain_that_waits_sees_the_sessions_end() {
     let scene = Scene::new().await;
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "UP", Some(0), Some(1))
+        set(sight, "s1_a_1", "UP", Some(0), Some(1));
     });
     let worker = scene.harness.work("w1");
     let mut order = scene.order(1, AdminState::Drain);
@@ -234,7 +234,7 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
     pass(SECOND * 20).await;
     assert_eq!(scene.found(id).await.status, ActionStatus::Running);
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0))
+        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0));
     });
     let action = scene.until_over(id).await;
     assert_eq!(action.status, ActionStatus::Success);
@@ -257,7 +257,7 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
 async fn sessions_that_never_end_are_no_success() {
     let scene = Scene::new().await;
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "UP", Some(0), Some(3))
+        set(sight, "s1_a_1", "UP", Some(0), Some(3));
     });
     let mut order = scene.order(1, AdminState::Drain);
     order.request.wait = SECOND * 30;
@@ -286,7 +286,7 @@ async fn a_server_returns_from_maintenance_by_way_of_drain() {
     pass(SECOND * 2).await;
     assert_eq!(scene.states(), [AdminState::Drain]);
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0))
+        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0));
     });
     let action = scene.until_over(id).await;
     assert_eq!(action.status, ActionStatus::Success);
@@ -311,7 +311,7 @@ async fn a_server_whose_checks_fail_is_never_released() {
 async fn a_reload_in_the_middle_is_noticed_and_the_state_applied_again() {
     let scene = Scene::new().await;
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "UP", Some(0), Some(2))
+        set(sight, "s1_a_1", "UP", Some(0), Some(2));
     });
     let worker = scene.harness.work("w1");
     let mut order = scene.order(1, AdminState::Drain);
@@ -320,7 +320,7 @@ async fn a_reload_in_the_middle_is_noticed_and_the_state_applied_again() {
     pass(SECOND * 3).await;
     // HAProxy forgets every state.
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "UP", Some(0), Some(0))
+        set(sight, "s1_a_1", "UP", Some(0), Some(0));
     });
     let action = scene.until_over(id).await;
     assert_eq!(action.status, ActionStatus::Success);
@@ -333,7 +333,7 @@ async fn a_reload_in_the_middle_is_noticed_and_the_state_applied_again() {
 async fn whoever_takes_an_action_up_again_looks_first() {
     let scene = Scene::new().await;
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "UP", Some(0), Some(2))
+        set(sight, "s1_a_1", "UP", Some(0), Some(2));
     });
     let first = scene.harness.work("w1");
     let mut order = scene.order(1, AdminState::Drain);
@@ -344,7 +344,7 @@ async fn whoever_takes_an_action_up_again_looks_first() {
     let second = scene.harness.work("w2");
     pass(SECOND * 60).await;
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0))
+        set(sight, "s1_a_1", "DRAIN", Some(8), Some(0));
     });
     let action = scene.until_over(id).await;
     assert_eq!(action.status, ActionStatus::Success);
@@ -426,14 +426,14 @@ async fn a_backend_is_not_left_with_too_few_servers() {
     }
     // What is stored is as old as the last sync; before anything is sent HAProxy itself is asked.
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "UP", Some(0), Some(0))
+        set(sight, "s1_a_1", "UP", Some(0), Some(0));
     });
     actions
         .sync(drover_domain::Key::new(instance_of(&scene).await))
         .await
         .unwrap();
     scene.harness.agents.change(&scene.agent, |sight| {
-        set(sight, "s1_a_1", "DOWN", Some(0), Some(0))
+        set(sight, "s1_a_1", "DOWN", Some(0), Some(0));
     });
     let before = scene.states().len();
     let id = scene.ask(scene.order(3, AdminState::Drain)).await;
