@@ -104,6 +104,15 @@ impl Application {
         .map_err(|source| StartError::Client {
             source: Box::new(source),
         })?;
+        let agents =
+            match &settings.fleet.agent_token {
+                Some(token) => agents.with_token(token.expose_secret()).map_err(|error| {
+                    StartError::Settings {
+                        reason: format!("setting `fleet.agent_token` cannot be used: {error}"),
+                    }
+                })?,
+                None => agents,
+            };
         let ports = Ports::over(
             store,
             Arc::new(agents),

@@ -47,6 +47,8 @@ pub(crate) struct Fleet {
     pub(crate) connection_timeout_ms: u64,
     pub(crate) offline_after: u32,
     pub(crate) poll_concurrency: usize,
+    pub(crate) agent_token: Option<SecretString>,
+    pub(crate) agent_token_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -77,6 +77,8 @@ pub struct Fleet {
     pub offline_after: NonZeroU32,
     /// How many agents are asked at once.
     pub poll_concurrency: NonZeroUsize,
+    /// What opens the agents.
+    pub agent_token: Option<SecretString>,
 }
 
 /// HAProxy.
@@ -274,7 +276,7 @@ pub(crate) fn layers(
 }
 
 /// Settings whose values are never shown.
-pub(crate) const SECRETS: [&str; 2] = ["access.admin_key", "database.url"];
+pub(crate) const SECRETS: [&str; 3] = ["access.admin_key", "database.url", "fleet.agent_token"];
 
 pub(crate) fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
     let mut sentences = Vec::new();
@@ -341,6 +343,12 @@ impl TryFrom<raw::Raw> for Settings {
                     .ok_or_else(|| positive("fleet.offline_after"))?,
                 poll_concurrency: NonZeroUsize::new(raw.fleet.poll_concurrency)
                     .ok_or_else(|| positive("fleet.poll_concurrency"))?,
+                agent_token: secret(
+                    "fleet.agent_token",
+                    "fleet.agent_token_file",
+                    raw.fleet.agent_token,
+                    raw.fleet.agent_token_file,
+                )?,
             },
             balancer: Balancer {
                 sync_interval: millis("balancer.sync_interval_ms", raw.balancer.sync_interval_ms)?,

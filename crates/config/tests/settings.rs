@@ -155,9 +155,10 @@ fn a_secret_comes_from_a_file_and_is_never_printed() {
     let pairs = [
         ("DROVER_ACCESS__ADMIN_KEY_FILE", path.to_str().unwrap()),
         ("DROVER_DATABASE__URL", "postgres://drover:canary@db/drover"),
+        ("DROVER_FLEET__AGENT_TOKEN", "canary-of-the-fleet"),
     ];
     let settings = load(None, variables(&pairs)).unwrap();
-    assert!(settings.access.admin_key.is_some());
+    assert!(settings.access.admin_key.is_some() && settings.fleet.agent_token.is_some());
     assert!(!format!("{settings:?}").contains("canary"));
     let shown = describe(None, variables(&pairs)).unwrap();
     assert!(
@@ -186,14 +187,12 @@ fn no_error_repeats_a_secret() {
         let refusal = refusal(text, &pairs);
         assert!(!refusal.contains(canary), "{refusal}");
     }
-    let digits = [("DROVER_ACCESS__ADMIN_KEY", "123456")];
-    assert!(
-        load(None, variables(&digits))
-            .unwrap()
-            .access
-            .admin_key
-            .is_some()
-    );
+    let digits = [
+        ("DROVER_ACCESS__ADMIN_KEY", "123456"),
+        ("DROVER_FLEET__AGENT_TOKEN", "123456"),
+    ];
+    let settings = load(None, variables(&digits)).unwrap();
+    assert!(settings.access.admin_key.is_some() && settings.fleet.agent_token.is_some());
     let query = [(
         "DROVER_DATABASE__URL",
         "postgres://db/drover?user=x&password=canary",

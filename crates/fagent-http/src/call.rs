@@ -6,6 +6,7 @@ use std::time::Duration;
 use drover_domain::text::{check_name, visible};
 use drover_egress::{BodyError, read_capped};
 use drover_ports::{AgentAddress, AgentError};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -25,6 +26,7 @@ const SEGMENT_MAX: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a Client,
+    pub(crate) authorization: Option<&'a HeaderValue>,
     pub(crate) agent: &'a AgentAddress,
     pub(crate) deadline: Duration,
 }
@@ -138,7 +140,10 @@ impl Call<'_> {
                 source,
             });
         }
-        let request = request(format!("http://{}{path}", self.agent));
+        let mut request = request(format!("http://{}{path}", self.agent));
+        if let Some(authorization) = self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         request.send().await.map_err(|error| {
             if error.is_timeout() && !error.is_connect() {
                 self.silent()

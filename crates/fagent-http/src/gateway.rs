@@ -7,6 +7,7 @@ use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_egress::{ClientError, Proxy, client};
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+use reqwest::header::HeaderValue;
 
 use crate::call::Call;
 use crate::wire::{Action, Done};
@@ -21,6 +22,11 @@ pub struct Options {
     pub balancer_deadline: Duration,
 }
 
+/// A token that cannot be sent. It is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token has characters that cannot be sent: letters, digits and signs of ASCII can")]
+pub struct TokenError;
+
 /// Agents that speak the FAgent contract over plain HTTP, such as `drover-agent`.
 ///
 /// Half of the shorter deadline may go into connecting.
@@ -28,6 +34,7 @@ pub struct Options {
 pub struct FagentHttp {
     client: reqwest::Client,
     options: Options,
+    authorization: Option<HeaderValue>,
 }
 
 impl FagentHttp {
@@ -45,12 +52,32 @@ impl FagentHttp {
             total_timeout: longer * 2,
             proxy: Proxy::Direct,
         })?;
-        Ok(Self { client, options })
+        Ok(Self {
+            client,
+            options,
+            authorization: None,
+        })
+    }
+
+    /// The same gateway, which sends every agent this bearer token. FAgent itself asks for none and ignores it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`] when it cannot stand in a header.
+    pub fn with_token(self, token: &str) -> Result<Self, TokenError> {
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TokenError)?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            authorization: Some(authorization),
+            ..self
+        })
     }
 
     fn call<'a>(&'a self, agent: &'a AgentAddress, deadline: Duration) -> Call<'a> {
         Call {
             client: &self.client,
+            authorization: self.authorization.as_ref(),
             agent,
             deadline,
         }

@@ -14,4 +14,4 @@ mod inventory;
 mod reading;
 mod wire;
 
-pub use gateway::{FagentHttp, Options};
+pub use gateway::{FagentHttp, Options, TokenError};

@@ -90,6 +90,25 @@ async fn a_name_that_would_change_the_path_is_never_sent() {
 }
 
 #[tokio::test]
+async fn the_token_is_sent_with_every_question_and_shown_nowhere() {
+    let stubs = Stubs::default();
+    let agent = stubs.start(|_| Answer::json(200, EMPTY)).await;
+    let gateway = gateway().with_token("s3cret-of-the-fleet").unwrap();
+    gateway.ping(&agent).await.unwrap();
+    gateway.inventory(&agent).await.unwrap();
+    assert_eq!(
+        stubs.seen(),
+        [
+            "GET /ping HTTP/1.1 Bearer s3cret-of-the-fleet",
+            "GET /api/v1/apps HTTP/1.1 Bearer s3cret-of-the-fleet",
+        ]
+    );
+    assert!(!format!("{gateway:?}").contains("s3cret"), "{gateway:?}");
+    let refusal = gateway.with_token("two\nlines").unwrap_err();
+    assert!(!refusal.to_string().contains("two"), "{refusal}");
+}
+
+#[tokio::test]
 async fn an_address_that_is_none_is_never_called() {
     for host in ["user@127.0.0.1", "127.0.0.1/x", "127.0.0.1:80", "", "a b"] {
         let agent = AgentAddress {

@@ -114,13 +114,19 @@ async fn request(mut stream: TcpStream) -> Option<(TcpStream, String)> {
     let text = String::from_utf8(head).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let line = head.lines().next().unwrap_or_default();
+    let token = head
+        .lines()
+        .find_map(|line| line.strip_prefix("authorization: "))
+        .map(|token| format!(" {token}"))
+        .unwrap_or_default();
+    let line = format!("{line}{token}");
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("content-length")
             .then(|| value.parse::<usize>().unwrap())
     });
     let Some(length) = length.filter(|length| *length > 0) else {
-        return Some((stream, line.to_owned()));
+        return Some((stream, line));
     };
     let mut body = body.as_bytes().to_vec();
     while body.len() < length {

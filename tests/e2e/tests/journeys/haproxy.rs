@@ -192,7 +192,19 @@ impl World {
             format!("default={}", first.socket),
             format!("second={}", second.socket),
         );
-        let arguments = ["--listen", &listen, "--haproxy", &one, "--haproxy", &two];
+        let token = root.join("token");
+        fs::write(&token, "a-token-of-the-fleet\n").unwrap();
+        let token = token.display().to_string();
+        let arguments = [
+            "--listen",
+            &listen,
+            "--haproxy",
+            &one,
+            "--haproxy",
+            &two,
+            "--token-file",
+            &token,
+        ];
         let agent = Process::start(
             &binary("drover-agent"),
             &arguments,
@@ -213,6 +225,7 @@ impl World {
                 format!("sqlite://{}?mode=rwc", path("drover.sqlite")),
             ),
             ("DROVER_BALANCER__SYNC_INTERVAL_MS", "1000".to_owned()),
+            ("DROVER_FLEET__AGENT_TOKEN_FILE", token),
             ("DROVER_ANSIBLE__PLAYBOOKS", root.display().to_string()),
             ("DROVER_ANSIBLE__SPOOL", path("spool")),
             ("DROVER_ACCESS__ADMIN_KEY", key.clone()),
