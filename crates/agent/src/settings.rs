@@ -266,16 +266,13 @@ mod tests {
 
     #[test]
     fn the_shipped_example_is_readable() {
-        let example = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../deploy/agent/agent.example.yml"
-        );
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/agent/agent.yml");
         let choices = Choices::read(Path::new(example)).unwrap();
         assert_eq!(
             choices.haproxy.get("default").map(String::as_str),
             Some("/run/haproxy/admin.sock")
         );
-        assert!(choices.token_file.is_some());
+        assert!(choices.apps_dir.is_some());
     }
 
     #[test]
