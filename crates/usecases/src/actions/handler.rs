@@ -144,6 +144,8 @@ impl ActionHandler {
                     }
                     self.send(&target, state).await?;
                     course.evidence.sends += 1;
+                    // That nobody was there before proves nothing: somebody may have come in between.
+                    course.calm = 0;
                 }
             }
         }

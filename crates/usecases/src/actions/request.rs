@@ -165,34 +165,27 @@ impl Actions {
         &self,
         orders: Vec<ActionOrder>,
     ) -> Result<Vec<Result<AcceptedAction, ActionError>>, StoreError> {
-        let known = self.known(&orders).await?;
-        let keys: BTreeSet<BalancerServerKey> =
-            orders.iter().map(|order| order.request.server).collect();
-        let keys: Vec<BalancerServerKey> = keys.into_iter().collect();
-        let targets: BTreeMap<BalancerServerKey, ActionTarget> = self
-            .ports
-            .actions
-            .targets(&keys)
-            .await?
-            .into_iter()
-            .map(|target| (target.server, target))
-            .collect();
-        let short = self.short_backends(&orders, &targets).await?;
         let mut answers: Vec<Option<Result<AcceptedAction, ActionError>>> = Vec::new();
-        let mut new: Vec<(usize, NewAction)> = Vec::new();
+        let mut fresh: Vec<(usize, ActionOrder)> = Vec::new();
+        // Whatever has become of the servers since: a repetition is told what came of the first time.
+        let ids = orders
+            .iter()
+            .filter_map(|order| order.transaction_id.clone());
+        let known = self.known(ids.collect()).await?;
         for (at, order) in orders.into_iter().enumerate() {
-            // Whatever has become of the server since: a repetition is told what came of the first time.
             let before = order.transaction_id.as_ref().and_then(|id| known.get(id));
-            if let Some(action) = before {
-                answers.push(Some(repeated(&order, action)));
-                continue;
+            answers.push(before.map(|action| repeated(&order.request, action)));
+            if before.is_none() {
+                fresh.push((at, order));
             }
+        }
+        let targets = self.targets(&fresh).await?;
+        let short = self.short_backends(&fresh, &targets).await?;
+        let mut new: Vec<(usize, NewAction)> = Vec::new();
+        for (at, order) in fresh {
             match self.admit(order, &targets, &short) {
-                Ok(action) => {
-                    new.push((at, action));
-                    answers.push(None);
-                }
-                Err(refusal) => answers.push(Some(Err(refusal))),
+                Ok(action) => new.push((at, action)),
+                Err(refusal) => put(&mut answers, at, Err(refusal)),
             }
         }
         self.start(new, &mut answers).await?;
@@ -201,18 +194,32 @@ impl Actions {
 
     async fn known(
         &self,
-        orders: &[ActionOrder],
+        transactions: Vec<String>,
     ) -> Result<BTreeMap<String, BalancerAction>, StoreError> {
-        let ids = orders
-            .iter()
-            .filter_map(|order| order.transaction_id.clone());
-        let ids: Vec<String> = ids.collect();
-        if ids.is_empty() {
+        if transactions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let found = self.ports.action_view.of_transactions(&ids).await?;
+        let found = self
+            .ports
+            .action_view
+            .of_transactions(&transactions)
+            .await?;
         let by_transaction = |action: BalancerAction| (action.transaction_id.clone(), action);
         Ok(found.into_iter().map(by_transaction).collect())
+    }
+
+    async fn targets(
+        &self,
+        orders: &[(usize, ActionOrder)],
+    ) -> Result<BTreeMap<BalancerServerKey, ActionTarget>, StoreError> {
+        let keys: BTreeSet<BalancerServerKey> = orders
+            .iter()
+            .map(|(_, order)| order.request.server)
+            .collect();
+        let keys: Vec<BalancerServerKey> = keys.into_iter().collect();
+        let targets = self.ports.actions.targets(&keys).await?;
+        let by_server = |target: ActionTarget| (target.server, target);
+        Ok(targets.into_iter().map(by_server).collect())
     }
 
     fn admit(
@@ -286,12 +293,13 @@ impl Actions {
     // for, which are few.
     async fn short_backends(
         &self,
-        orders: &[ActionOrder],
+        orders: &[(usize, ActionOrder)],
         targets: &BTreeMap<BalancerServerKey, ActionTarget>,
     ) -> Result<BTreeMap<BackendKey, CapacityShort>, StoreError> {
         let mut leaving: BTreeMap<InstanceKey, BTreeMap<BackendKey, BTreeSet<&str>>> =
             BTreeMap::new();
-        for order in orders.iter().filter(|order| takes_out(&order.request)) {
+        let orders = orders.iter().map(|(_, order)| order);
+        for order in orders.filter(|order| takes_out(&order.request)) {
             if let Some(target) = targets.get(&order.request.server) {
                 let backends = leaving.entry(target.instance).or_default();
                 let names = backends.entry(target.backend).or_default();
@@ -358,28 +366,28 @@ impl Actions {
         started: Vec<StartedWorkflow>,
         answers: &mut [Option<Result<AcceptedAction, ActionError>>],
     ) -> Result<(), StoreError> {
-        for ((at, new), started) in new.into_iter().zip(started) {
-            let action = match started {
-                StartedWorkflow::Created(_) => {
-                    let (action, origin) = (&new.action, &new.action.origin);
-                    tracing::info!(
-                        action.id = %action.id, actor = %origin.actor, request.id = %origin.request_id,
-                        "{} asked to set HAProxy server {} to {}", origin.actor, action.request.server,
-                        action.request.wanted.as_str()
-                    );
-                    Some((new.action, false))
-                }
-                // What an earlier order came to; usually there is none, and at most a batch of them.
-                StartedWorkflow::Replayed(id) => {
-                    let found = self.ports.action_view.find(action_task(id)).await?;
-                    found.map(|action| (action, true))
-                }
-            };
-            let answer = action.map_or_else(
-                || Err(reused(&format!("order {}", at + 1))),
-                |(action, replayed)| Ok(AcceptedAction { action, replayed }),
+        // The same order came by another way in the meantime.
+        let replayed = new.iter().zip(&started).filter_map(|((_, new), started)| {
+            let is_replayed = matches!(started, StartedWorkflow::Replayed(_));
+            is_replayed.then(|| new.action.transaction_id.clone())
+        });
+        let known = self.known(replayed.collect()).await?;
+        for (at, NewAction { action, .. }) in new {
+            if let Some(before) = known.get(&action.transaction_id) {
+                put(answers, at, repeated(&action.request, before));
+                continue;
+            }
+            let origin = &action.origin;
+            tracing::info!(
+                action.id = %action.id, actor = %origin.actor, request.id = %origin.request_id,
+                "{} asked to set HAProxy server {} to {}", origin.actor, action.request.server,
+                action.request.wanted.as_str()
             );
-            put(answers, at, answer);
+            let accepted = AcceptedAction {
+                action,
+                replayed: false,
+            };
+            put(answers, at, Ok(accepted));
         }
         Ok(())
     }
@@ -411,8 +419,11 @@ fn takes_out(request: &ActionRequest) -> bool {
     request.wanted != AdminState::Ready && request.forced.is_none()
 }
 
-fn repeated(order: &ActionOrder, action: &BalancerAction) -> Result<AcceptedAction, ActionError> {
-    if action.request != order.request {
+fn repeated(
+    request: &ActionRequest,
+    action: &BalancerAction,
+) -> Result<AcceptedAction, ActionError> {
+    if action.request != *request {
         return Err(reused(&action.transaction_id));
     }
     Ok(AcceptedAction {

@@ -254,6 +254,48 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_what_is_seen_after_the_drain_proves_that_it_is_over() {
+    let scene = Scene::new().await;
+    let before = scene.harness.agents.looks();
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 30;
+    let action = scene.carry_out(order).await;
+    assert_eq!(action.status, ActionStatus::Success);
+    // One before the command, three without a session after it.
+    assert_eq!(scene.harness.agents.looks() - before, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_takes_no_place_among_those_that_leave() {
+    let scene = Scene::new().await;
+    let worker = scene.harness.work("w1");
+    let given = |number: usize| ActionOrder {
+        transaction_id: Some(format!("t-{number}")),
+        ..scene.order(number, AdminState::Drain)
+    };
+    for number in [1, 2] {
+        let id = scene.ask(given(number)).await;
+        scene.until_over(id).await;
+        let id = scene.ask(scene.order(number, AdminState::Ready)).await;
+        assert_eq!(scene.until_over(id).await.status, ActionStatus::Success);
+    }
+    let orders = (1..=3).map(given).collect();
+    let answers = scene
+        .harness
+        .service
+        .actions
+        .request_many(orders)
+        .await
+        .unwrap();
+    let replayed: Vec<bool> = answers
+        .into_iter()
+        .map(|answer| answer.unwrap().replayed)
+        .collect();
+    assert_eq!(replayed, [true, true, false]);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_that_never_end_are_no_success() {
     let scene = Scene::new().await;
     scene.harness.agents.change(&scene.agent, |sight| {
