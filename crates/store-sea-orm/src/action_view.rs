@@ -7,8 +7,9 @@ use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_ports::{ActionView, StatusChange, StoreError};
 
+use crate::balancer_view::is_stored;
 use crate::row::action::{ActionRow, StatusChangeRow, select_actions};
-use crate::session::{KeyRow, Session};
+use crate::session::Session;
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
 
@@ -78,11 +79,8 @@ impl ActionView for SeaOrmStore {
         let rows = session
             .rows::<StatusChangeRow>(sql.descending(page).bind(server.get()))
             .await?;
-        if rows.is_empty() {
-            let sql = Sql::new("SELECT id FROM haproxy_servers WHERE id = $1").bind(server.get());
-            if session.row::<KeyRow>(sql).await?.is_none() {
-                return Ok(None);
-            }
+        if rows.is_empty() && !is_stored(&session, server).await? {
+            return Ok(None);
         }
         let changes = rows
             .into_iter()

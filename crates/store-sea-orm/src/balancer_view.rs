@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerSummary, InstanceKey,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
+    BalancerSummary, InstanceKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{BalancerView, StoreError};
@@ -14,7 +15,7 @@ use crate::row::summary::{
     BREAKERS, COUNTS, CountsRow, InstanceBreakerRow, SHORT_BACKENDS, ShortBackendRow, WORDS,
     WordRow,
 };
-use crate::session::Session;
+use crate::session::{KeyRow, Session};
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
 
@@ -140,4 +141,13 @@ impl BalancerView for SeaOrmStore {
 async fn counted(session: &Session) -> Result<BalancerSummary, StoreError> {
     let row = session.row::<CountsRow>(Sql::new(COUNTS)).await?;
     row.map_or_else(|| Ok(BalancerSummary::default()), CountsRow::read)
+}
+
+/// Whether there is such a server, in HAProxy now or once.
+pub(crate) async fn is_stored(
+    session: &Session,
+    server: BalancerServerKey,
+) -> Result<bool, StoreError> {
+    let sql = Sql::new("SELECT id FROM haproxy_servers WHERE id = $1").bind(server.get());
+    Ok(session.row::<KeyRow>(sql).await?.is_some())
 }

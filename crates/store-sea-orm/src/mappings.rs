@@ -11,6 +11,7 @@ use drover_ports::{
 };
 use sea_orm::FromQueryResult;
 
+use crate::balancer_view::is_stored;
 use crate::dialect::rows;
 use crate::row::Stored;
 use crate::row::mapping::{
@@ -123,11 +124,8 @@ impl BalancerMappings for SeaOrmStore {
         let rows = session
             .rows::<MappingChangeRow>(sql.descending(page).bind(server.get()))
             .await?;
-        if rows.is_empty() {
-            let sql = Sql::new("SELECT id FROM haproxy_servers WHERE id = $1").bind(server.get());
-            if session.row::<KeyRow>(sql).await?.is_none() {
-                return Ok(None);
-            }
+        if rows.is_empty() && !is_stored(&session, server).await? {
+            return Ok(None);
         }
         let changes = rows
             .into_iter()
