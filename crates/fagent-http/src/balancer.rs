@@ -1,6 +1,8 @@
 //! What an agent shows of HAProxy, as the domain understands it.
 
-use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
+use std::time::Duration;
+
+use drover_domain::balancer::{AdminBits, ObservedProcess, ObservedServer, ServerWord};
 use drover_domain::text::visible;
 use drover_ports::BackendAnswer;
 
@@ -8,7 +10,7 @@ use crate::call::is_segment;
 use crate::reading::Complaints;
 use crate::wire::entry::Entry;
 use crate::wire::field::Field;
-use crate::wire::{Backends, BalancerServer, Instances, Servers};
+use crate::wire::{Backends, BalancerServer, Instances, Process, Servers};
 
 /// The most characters of a check's word or an address.
 const WORD_MAX: usize = 255;
@@ -42,8 +44,21 @@ pub(crate) fn servers(data: Servers) -> BackendAnswer {
     }
     BackendAnswer {
         servers,
+        process: data.haproxy.as_ref().and_then(process),
         complaints: complaints.into_sentences(),
     }
+}
+
+/// The process, where both of its numbers are numbers: one alone does not tell a reload.
+fn process(entry: &Entry<Process>) -> Option<ObservedProcess> {
+    let Entry::Object(entry) = entry else {
+        return None;
+    };
+    let seconds = entry.uptime_sec.word()?.parse().ok()?;
+    Some(ObservedProcess {
+        pid: entry.pid.word()?.parse().ok()?,
+        uptime: Duration::from_secs(seconds),
+    })
 }
 
 fn names(what: &str, fields: impl Iterator<Item = Field>) -> Vec<String> {

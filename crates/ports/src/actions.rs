@@ -99,8 +99,9 @@ pub trait BalancerActions: Send + Sync {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Stores what an action came to, and what was last seen of its server, with a row of its history where the
-    /// status is another one. The first end holds; another one changes nothing.
+    /// Stores what an action came to, what was last seen of its server, with a row of its history where the status is
+    /// another one, and who holds the server from then on, as
+    /// [`desired_after`](drover_domain::balancer::desired_after) says. The first end holds; another one changes nothing.
     ///
     /// # Errors
     ///

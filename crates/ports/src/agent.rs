@@ -1,7 +1,7 @@
 //! Agents on servers.
 
 use async_trait::async_trait;
-use drover_domain::balancer::{AdminState, ObservedServer};
+use drover_domain::balancer::{AdminState, ObservedProcess, ObservedServer};
 use drover_domain::fleet::inventory::InventoryReport;
 
 use crate::{BoxError, Fault};
@@ -30,6 +30,8 @@ impl std::fmt::Display for AgentAddress {
 pub struct BackendAnswer {
     /// The servers.
     pub servers: Vec<ObservedServer>,
+    /// The process of HAProxy that told all of it, where the agent says.
+    pub process: Option<ObservedProcess>,
     /// What could not be read, one sentence each; the rest stands.
     pub complaints: Vec<String>,
 }

@@ -63,7 +63,8 @@ pub trait BalancerStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError>;
 
-    /// Writes what a sync changed: the instance row, and of the rest only what the change names.
+    /// Writes what a sync changed: the instance row, and of the rest only what the change names. A hold that has lapsed
+    /// is ended unless it was renewed in the meantime. A status that an action under way brought is written down as that.
     /// A returning backend or server keeps its key; a removed server keeps its mapping for its return.
     ///
     /// # Errors

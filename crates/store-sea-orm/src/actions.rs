@@ -1,16 +1,19 @@
 //! Actions on servers in HAProxy, as those use them who start and do them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::action::{ActionEnd, ActionTarget, BalancerAction, action_task};
 use drover_domain::balancer::{
-    Admission, BalancerServerKey, Breaker, BreakerPolicy, InstanceKey, ObservedServer,
+    Admission, BalancerServerKey, Breaker, BreakerPolicy, DesiredChange, InstanceKey,
+    ObservedServer, desired_after,
 };
 use drover_domain::workflow::TaskId;
 use drover_ports::{BalancerActions, Claim, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 
 use crate::action_view::find_action;
-use crate::balancer::{ServerUpsertRow, server_row};
+use crate::balancer::{NO_DESIRED_STATE, ServerUpsertRow, server_row};
 use crate::dialect::rows;
 use crate::engine::start_all;
 use crate::held::hold;
@@ -33,6 +36,8 @@ rows! {
         wait: i64 => Integer,
         forced: Option<&'a str> => Text,
         reason: Option<&'a str> => Text,
+        hold_for: Option<i64> => Integer,
+        restores: bool => Boolean,
         actor: &'a str => Text,
         request_id: &'a str => Text,
         created_at: i64 => Integer,
@@ -157,6 +162,7 @@ impl BalancerActions for SeaOrmStore {
         }
         if let Some(seen) = seen {
             see(&session, claim.task, seen, end.at).await?;
+            hold_server(&session, claim.task, end, seen).await?;
         }
         session.commit().await
     }
@@ -175,16 +181,18 @@ async fn insert_actions(session: &Session, actions: &[&BalancerAction]) -> Resul
             haproxy_server_id: action.request.server.get(),
             transaction_id: &action.transaction_id,
             wanted: action.request.wanted.as_str(),
-            wait: i64::try_from(action.request.wait.as_micros()).unwrap_or(i64::MAX),
+            wait: micros(action.request.wait),
             forced: action.request.forced.as_deref(),
             reason: action.request.reason.as_deref(),
+            hold_for: action.request.hold_for.map(micros),
+            restores: action.request.restores,
             actor: &action.origin.actor,
             request_id: &action.origin.request_id,
             created_at: action.created_at.as_micros(),
         })
         .collect();
-    let columns = "workflow_id, haproxy_server_id, transaction_id, wanted, wait, forced, reason, actor, request_id, \
-                   created_at";
+    let columns = "workflow_id, haproxy_server_id, transaction_id, wanted, wait, forced, reason, hold_for, \
+                   restores, actor, request_id, created_at";
     let text = format!(
         "INSERT INTO haproxy_actions ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewActionRow<'_>>(1, "r"),
@@ -193,6 +201,10 @@ async fn insert_actions(session: &Session, actions: &[&BalancerAction]) -> Resul
         .execute(Sql::new(text).rows(&rows))
         .await
         .map(|_| ())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Changes what is the action's own, until its end is written down; whether it did. Parameters of `change`
@@ -299,5 +311,38 @@ async fn see(
         .rows(&[server_row("", seen)])
         .id(task.workflow())
         .bind(at.as_micros());
+    session.execute(sql).await.map(|_| ())
+}
+
+/// Stores who holds an action's server after its end.
+async fn hold_server(
+    session: &Session,
+    task: TaskId,
+    end: &ActionEnd,
+    seen: &ObservedServer,
+) -> Result<(), StoreError> {
+    let Some(action) = find_action(session, task).await? else {
+        return Ok(());
+    };
+    let request = &action.request;
+    let server = request.server.get();
+    let sql = match desired_after(request, end.evidence.sends, Some(seen)) {
+        DesiredChange::Keep => return Ok(()),
+        DesiredChange::Release => Sql::new(format!(
+            "UPDATE haproxy_servers SET {NO_DESIRED_STATE} WHERE id = $1"
+        ))
+        .bind(server),
+        DesiredChange::Hold(state) => Sql::new(
+            "UPDATE haproxy_servers SET
+                 desired_state = $2, desired_by = $3, desired_reason = $4, desired_since = $5, desired_until = $6
+             WHERE id = $1",
+        )
+        .bind(server)
+        .bind(state.as_str())
+        .text(&action.origin.actor)
+        .optional_text(request.reason.as_deref())
+        .bind(end.at.as_micros())
+        .time(request.hold_for.map(|time| end.at.after(time))),
+    };
     session.execute(sql).await.map(|_| ())
 }

@@ -55,6 +55,7 @@ rows! {
         server_id: i64 => Integer,
         old_status: &'a str => Text,
         new_status: &'a str => Text,
+        is_administrative: bool => Boolean,
     }
 }
 
@@ -172,6 +173,7 @@ impl BalancerStore for SeaOrmStore {
         upsert_backends(&session, change).await?;
         upsert_servers(&session, change).await?;
         remove(&session, change).await?;
+        release(&session, change).await?;
         record_history(&session, change).await?;
         session.commit().await
     }
@@ -244,14 +246,17 @@ async fn update_instance(
     instance: &BalancerInstance,
 ) -> Result<u64, StoreError> {
     let sql = Sql::new(
-        "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, empty_answers = $5
+        "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, empty_answers = $5,
+             process_id = $6, process_started_at = $7
          WHERE id = $1",
     )
     .bind(instance.key.get())
     .time(instance.last_sync)
     .bind(instance.last_sync_status.as_str())
     .optional_text(instance.last_sync_error.as_deref())
-    .bind(i64::from(instance.empty_answers));
+    .bind(i64::from(instance.empty_answers))
+    .bind(instance.process.map(|process| i64::from(process.pid)))
+    .time(instance.process.map(|process| process.started_at));
     session.execute(sql).await
 }
 
@@ -289,6 +294,10 @@ async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), S
         .bind(change.at.as_micros());
     session.execute(sql).await.map(|_| ())
 }
+
+/// Nobody holds a server any more.
+pub(crate) const NO_DESIRED_STATE: &str = "desired_state = NULL, desired_by = NULL, desired_reason = NULL, \
+                                           desired_since = NULL, desired_until = NULL";
 
 /// What was seen of a server of the backend called `backend`.
 pub(crate) fn server_row<'a>(
@@ -385,6 +394,24 @@ async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError
         .map(|_| ())
 }
 
+/// Ends holds that have lapsed and were not renewed since they were read.
+async fn release(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    if change.lapsed.is_empty() {
+        return Ok(());
+    }
+    let servers: Vec<i64> = change.lapsed.iter().map(|key| key.get()).collect();
+    let text = format!(
+        "UPDATE haproxy_servers SET {NO_DESIRED_STATE}
+         WHERE desired_until <= $3
+           AND backend_id IN (SELECT b.id FROM haproxy_backends b WHERE b.instance_id = $2)
+           AND id IN {}",
+        session.dialect.integers(1),
+    );
+    let (instance, at) = (change.instance.key.get(), change.at.as_micros());
+    let sql = Sql::new(text).json(&servers).bind(instance).bind(at);
+    session.execute(sql).await.map(|_| ())
+}
+
 async fn record_history(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
     if change.history.is_empty() {
         return Ok(());
@@ -398,11 +425,18 @@ async fn record_history(session: &Session, change: &SyncChange) -> Result<(), St
             server_id: entry.server.get(),
             old_status: entry.old.as_str(),
             new_status: entry.new.as_str(),
+            is_administrative: entry.is_administrative,
         })
         .collect();
     let text = format!(
-        "INSERT INTO haproxy_server_status_history (haproxy_server_id, old_status, new_status, changed_at, change_reason)
-         SELECT h.id, r.old_status, r.new_status, $2, 'sync' FROM {} JOIN haproxy_servers h ON h.id = r.server_id
+        "INSERT INTO haproxy_server_status_history (
+             haproxy_server_id, old_status, new_status, changed_at, change_reason, action_workflow_id, actor)
+         SELECT h.id, r.old_status, r.new_status, $2, CASE WHEN a.id IS NULL THEN 'sync' ELSE 'command' END,
+                a.workflow_id, a.actor
+         FROM {} JOIN haproxy_servers h ON h.id = r.server_id
+         LEFT JOIN haproxy_actions a ON r.is_administrative AND a.id = (
+             SELECT max(u.id) FROM haproxy_actions u JOIN workflow_queue q ON q.workflow_id = u.workflow_id
+             WHERE u.haproxy_server_id = r.server_id AND u.started_at IS NOT NULL AND u.ended_at IS NULL)
          ORDER BY r.ordinal",
         session.dialect.rows::<HistoryRow<'_>>(1, "r"),
     );

@@ -163,12 +163,12 @@ async fn shown(
             .map(|(number, chunk)| (format!("be{number}"), Ok(chunk.to_vec())))
             .collect()
     };
-    let mut change = sync::reconcile(&known, &observed, at(2));
+    let mut change = sync::reconcile(&known, &observed, None, at(2));
     if count == 0 {
         // Believed only the second time in a row.
         BalancerStore::store(store, &change).await.unwrap();
         let known = BalancerStore::load(store, instance).await.unwrap().unwrap();
-        change = sync::reconcile(&known, &observed, at(3));
+        change = sync::reconcile(&known, &observed, None, at(3));
     }
     change
 }

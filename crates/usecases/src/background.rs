@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::actions::Actions;
 use crate::polling::{Polling, phase};
 
 /// Says `true` when it is time to end.
@@ -19,11 +20,12 @@ pub type Stop = watch::Receiver<bool>;
 #[derive(Debug, Clone)]
 pub struct Background {
     polling: Polling,
+    actions: Actions,
 }
 
 impl Background {
-    pub(crate) const fn new(polling: Polling) -> Self {
-        Self { polling }
+    pub(crate) const fn new(polling: Polling, actions: Actions) -> Self {
+        Self { polling, actions }
     }
 
     /// Polls every server once per interval, each at its own fixed phase, a bounded number at once.
@@ -38,14 +40,20 @@ impl Background {
         .await;
     }
 
-    /// Syncs every HAProxy once per interval, like [`Background::poll_loop`].
+    /// Syncs every HAProxy once per interval, like [`Background::poll_loop`], and says again what one forgot in a reload.
     pub async fn sync_loop(&self, stop: Stop) {
         let policy = self.polling.policy();
         self.each_server(
             stop,
             policy.sync_interval,
             |server| server.is_haproxy_node,
-            |polling, server| async move { polling.sync(&server).await.map(|_| ()) },
+            |polling, server| {
+                let actions = self.actions.clone();
+                async move {
+                    let synced = polling.sync(&server).await?;
+                    actions.restore(synced.forgotten).await
+                }
+            },
         )
         .await;
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use drover_domain::balancer::BalancerInstance;
 use drover_domain::balancer::sync::{ObservedBackends, failed, reconcile};
+use drover_domain::balancer::{
+    BalancerInstance, BalancerProcess, BalancerServerKey, DesiredState, ObservedProcess,
+};
 use drover_domain::fleet::Server;
 use drover_ports::{AgentAddress, StoreError};
 
@@ -13,6 +15,26 @@ use crate::service::Ports;
 
 /// The most backends of one HAProxy that are read.
 const BACKENDS_MAX: usize = 1_000;
+
+/// What a sync came to.
+#[derive(Debug, Default)]
+pub(crate) struct Synced {
+    /// Why the agent could not be asked which instances there are.
+    pub(crate) error: Option<String>,
+    /// What HAProxy forgot in a reload.
+    pub(crate) forgotten: Vec<Forgotten>,
+}
+
+/// A server that is held out of use, and that a new process of HAProxy has in use.
+#[derive(Debug, Clone)]
+pub(crate) struct Forgotten {
+    /// The server.
+    pub(crate) server: BalancerServerKey,
+    /// Who holds it.
+    pub(crate) desired: DesiredState,
+    /// The process.
+    pub(crate) process: BalancerProcess,
+}
 
 /// Syncs HAProxy instances through their agents.
 #[derive(Clone)]
@@ -26,9 +48,10 @@ impl BalancerSync {
     }
 
     /// Discovers the instances of a server and syncs each. An agent that does not answer is written
-    /// down at each instance, and why is returned; only a store that does not answer is an error.
+    /// down at each instance, and why is told; only a store that does not answer is an error.
     #[tracing::instrument(name = "balancer.sync", skip_all, fields(server.name = %server.name))]
-    pub(crate) async fn sync(&self, server: &Server) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
+        let mut synced = Synced::default();
         let agent = address(server);
         let instances = match self.ports.agents.balancer_instances(&agent).await {
             Ok(names) => {
@@ -42,20 +65,22 @@ impl BalancerSync {
                 for instance in self.ports.balancers.active_instances(server.key).await? {
                     self.failed(&instance, &reason).await?;
                 }
-                return Ok(Some(reason));
+                synced.error = Some(reason);
+                return Ok(synced);
             }
         };
         for instance in instances {
-            self.sync_instance(&agent, &instance).await?;
+            let forgotten = self.sync_instance(&agent, &instance).await?;
+            synced.forgotten.extend(forgotten);
         }
-        Ok(None)
+        Ok(synced)
     }
 
     async fn sync_instance(
         &self,
         agent: &AgentAddress,
         instance: &BalancerInstance,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Forgotten>, StoreError> {
         let names = match self.ports.agents.backends(agent, &instance.name).await {
             Ok(names) if names.len() <= BACKENDS_MAX => names,
             Ok(names) => {
@@ -63,28 +88,36 @@ impl BalancerSync {
                     "it lists {} backends; at most {BACKENDS_MAX} are read",
                     names.len()
                 );
-                return self.failed(instance, &reason).await;
+                self.failed(instance, &reason).await?;
+                return Ok(Vec::new());
             }
-            Err(error) => return self.failed(instance, &sentence(&error)).await,
+            Err(error) => {
+                self.failed(instance, &sentence(&error)).await?;
+                return Ok(Vec::new());
+            }
         };
         let mut observed: ObservedBackends = BTreeMap::new();
+        let mut process: Option<ObservedProcess> = None;
         for name in names {
             let answer = self
                 .ports
                 .agents
                 .backend_servers(agent, &instance.name, &name)
                 .await;
-            observed.insert(
-                name,
-                answer
-                    .map(|answer| answer.servers)
-                    .map_err(|error| sentence(&error)),
-            );
+            let answer = answer.map_err(|error| sentence(&error));
+            if let Ok(Some(told)) = answer.as_ref().map(|answer| answer.process) {
+                // In a reload in between, what the later process says is what counts.
+                process = process
+                    .filter(|earlier| earlier.uptime < told.uptime)
+                    .or(Some(told));
+            }
+            observed.insert(name, answer.map(|answer| answer.servers));
         }
         let Some(known) = self.ports.balancers.load(instance.key).await? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let change = reconcile(&known, &observed, self.ports.clock.now());
+        let change = reconcile(&known, &observed, process, self.ports.clock.now());
+        tell_reload(&known.instance, &change.instance);
         for row in &change.history {
             let name = known
                 .servers
@@ -101,8 +134,32 @@ impl BalancerSync {
                 row.new
             );
         }
+        for lapsed in &change.lapsed {
+            let server = known.servers.iter().find(|server| server.key == *lapsed);
+            if let Some((server, desired)) =
+                server.and_then(|server| Some((server, server.desired.as_ref()?)))
+            {
+                let (name, owner) = (&server.observed.name, &desired.owner);
+                tracing::warn!(
+                    haproxy.instance = %instance.name,
+                    "the time is over for which {owner} held {name} in HAProxy {} on {}; it shows {}",
+                    instance.name, instance.server_name, server.observed.word
+                );
+            }
+        }
         self.ports.balancers.store(&change).await?;
-        self.map(instance).await
+        self.map(instance).await?;
+        let Some(process) = change.instance.process else {
+            return Ok(Vec::new());
+        };
+        let forgotten = change.forgotten.into_iter();
+        Ok(forgotten
+            .map(|(server, desired)| Forgotten {
+                server,
+                desired,
+                process,
+            })
+            .collect())
     }
 
     async fn map(&self, instance: &BalancerInstance) -> Result<(), StoreError> {
@@ -124,5 +181,16 @@ impl BalancerSync {
             .balancers
             .store(&failed(instance, reason, self.ports.clock.now()))
             .await
+    }
+}
+
+fn tell_reload(before: &BalancerInstance, now: &BalancerInstance) {
+    if let (Some(before), Some(process)) = (before.process, now.process)
+        && before != process
+    {
+        tracing::info!(
+            haproxy.instance = %now.name, haproxy.pid = process.pid,
+            "HAProxy {} on {} was reloaded or started again at {}", now.name, now.server_name, process.started_at
+        );
     }
 }

@@ -14,7 +14,7 @@ use drover_domain::page::PageRequest;
 use drover_ports::{AgentAddress, AgentError, Fault, StoreError};
 use tokio::sync::watch;
 
-use crate::balancer::BalancerSync;
+use crate::balancer::{BalancerSync, Synced};
 use crate::service::{Policy, Ports};
 
 /// The most servers of one fleet.
@@ -173,8 +173,8 @@ impl Polling {
         }))
     }
 
-    /// Syncs the HAProxy instances of a server; why its agent could not be asked which there are, if so.
-    pub(crate) async fn sync(&self, server: &Server) -> Result<Option<String>, StoreError> {
+    /// Syncs the HAProxy instances of a server.
+    pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
         self.balancer.sync(server).await
     }
 

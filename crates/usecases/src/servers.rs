@@ -106,7 +106,7 @@ impl Servers {
                 error: None,
             }));
         }
-        let error = self.polling.sync(&server).await?;
+        let error = self.polling.sync(&server).await?.error;
         Ok(Some(HaproxyNode {
             instances: self.balancers.active_instances(server.key).await?,
             server,

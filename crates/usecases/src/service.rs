@@ -265,7 +265,7 @@ impl Service {
     /// What goes on by itself besides the [`Engine`](crate::Engine); run it once per process.
     #[must_use]
     pub fn background(&self) -> Background {
-        Background::new(self.polling.clone())
+        Background::new(self.polling.clone(), self.actions.clone())
     }
 
     /// What does updates, for the [`Handlers`](crate::Handlers) of an engine that takes from the queue

@@ -35,6 +35,8 @@ enum Subject {
     },
     /// Polling 1,000 agents, some of which hang or refuse, and 10,000; beside Prometheus, where it is installed
     Fleet,
+    /// Syncing 10 HAProxy instances of 10 backends of 100 servers
+    Sync,
 }
 
 /// Builds and runs the measurement.
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (usual, words) = match arguments.subject {
         Subject::Prepare => ("dev", vec!["prepare"]),
         Subject::Fleet => ("release", vec!["polling"]),
+        Subject::Sync => ("release", vec!["sync"]),
         Subject::Engine { peers, no_growth } => {
             let mut words = vec!["engine"];
             words.extend(peers.then_some("--peers"));

@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
             engine::measure(options).await
         }
         Some("polling") => polling::measure().await,
+        Some("sync") => polling::sync::measure().await,
         // What the measurement of polling polls.
         Some("agents") => {
             return match polling::agents::serve().await {
@@ -40,7 +41,7 @@ async fn main() -> ExitCode {
             };
         }
         Some(_) | None => {
-            eprintln!("bench: there are three measurements: prepare, engine, polling");
+            eprintln!("bench: there are four measurements: prepare, engine, polling, sync");
             return ExitCode::from(64);
         }
     };

@@ -19,6 +19,9 @@ const WAIT_DEFAULT: f64 = 300.0;
 /// The longest an action may wait, seconds.
 const WAIT_MAX: f64 = 3_600.0;
 
+/// The longest a server may be held by one command, seconds.
+const HOLD_MAX: f64 = 2_592_000.0;
+
 /// The most characters of a name on a terminal.
 const NAME_MAX: usize = 24;
 
@@ -104,6 +107,10 @@ pub(crate) struct Act {
     /// Why, for those who look at it later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// How many hours to hold them, at most 720; so long Drover says it again to an HAProxy that forgot it in a reload.
+    /// Without it: until somebody returns them. Nothing is returned by itself.
+    #[arg(long, value_name = "HOURS", value_parser = hours)]
+    hold: Option<f64>,
     /// Makes a repeated command safe: the same one acts once. Made up when not given.
     #[arg(long, value_name = "ID")]
     transaction: Option<String>,
@@ -229,20 +236,49 @@ fn print_backend(item: &Value, output: &Output) {
     }
     output.fitted_list(
         servers,
-        &["ID", "NAME", "STATUS", "SESSIONS", "WEIGHT", "APPLICATION"],
+        &[
+            "ID",
+            "NAME",
+            "STATUS",
+            "SESSIONS",
+            "WEIGHT",
+            "APPLICATION",
+            "HELD",
+        ],
         |server| {
-            [
-                cell(server, "id"),
-                name(server, "name", output),
-                name(server, "status", output),
-                cell(server, "sessions"),
-                cell(server, "weight"),
-                cell(server, "application_id"),
+            let held = held(server);
+            vec![
+                Cell::plain(cell(server, "id")),
+                Cell::plain(name(server, "name", output)),
+                Cell::plain(name(server, "status", output)),
+                Cell::plain(cell(server, "sessions")),
+                Cell::plain(cell(server, "weight")),
+                Cell::plain(cell(server, "application_id")),
+                held,
             ]
-            .map(Cell::plain)
-            .to_vec()
         },
     );
+}
+
+/// Who holds a server out of use, and whether HAProxy shows that.
+fn held(server: &Value) -> Cell {
+    let (state, owner) = (cell(server, "desired.state"), cell(server, "desired.owner"));
+    if state == NOTHING {
+        return Cell::plain(state);
+    }
+    let until = match cell(server, "desired.until") {
+        none if none == NOTHING => String::new(),
+        until => format!(" until {until}"),
+    };
+    let reason = match cell(server, "desired.reason") {
+        none if none == NOTHING => String::new(),
+        reason => format!(": {reason}"),
+    };
+    if server.get("drift").and_then(Value::as_bool) == Some(true) {
+        let held = format!("! {state} wanted by {owner}{until}{reason}");
+        return Cell::coloured(held, Colour::Yellow);
+    }
+    Cell::plain(format!("{state} by {owner}{until}{reason}"))
 }
 
 fn print_instances(instances: &[Value], output: &Output) {
@@ -356,6 +392,7 @@ impl Act {
             ("wait_s", wait.map(Value::from)),
             ("force", self.force.then_some(Value::Bool(true))),
             ("reason", self.reason.as_deref().map(Value::from)),
+            ("hold_s", self.hold.map(Value::from)),
         ];
         members
             .into_iter()
@@ -468,6 +505,7 @@ fn print_action(action: &Value, verb: Verb, output: &Output) {
         ("wanted", verb.word().to_owned()),
         ("status", status),
         ("reason", cell(action, "reason")),
+        ("held for", cell(action, "hold_s")),
         ("requested by", cell(action, "actor")),
         ("started", cell(action, "started_at")),
         ("finished", cell(action, "finished_at")),
@@ -499,6 +537,15 @@ fn seconds(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|seconds| (0.0..=WAIT_MAX).contains(seconds))
         .ok_or_else(|| format!("a number from 0 to {WAIT_MAX} is expected"))
+}
+
+/// Hours, as seconds.
+fn hours(text: &str) -> Result<f64, String> {
+    let hours: Option<f64> = text.parse().ok();
+    hours
+        .map(|hours| hours * 3_600.0)
+        .filter(|seconds| (1.0..=HOLD_MAX).contains(seconds))
+        .ok_or_else(|| "a number of hours up to 720 is expected, such as 0.5 or 48".to_owned())
 }
 
 #[cfg(test)]
@@ -575,6 +622,11 @@ mod tests {
                 json!({"action": "drain", "transaction_id": "made up", "force": true, "reason": "fire"}),
             ),
             (
+                "drain 7 --hold 1.5",
+                vec![7],
+                json!({"action": "drain", "transaction_id": "made up", "hold_s": 5400.0}),
+            ),
+            (
                 "ready 7 --wait=90 --reason over",
                 vec![7],
                 json!({"action": "ready", "transaction_id": "made up", "wait_s": 90.0, "reason": "over"}),
@@ -594,6 +646,9 @@ mod tests {
             "drain 7 --wait=3601",
             "drain 7 --wait=-1",
             "drain 7 --wait=NaN",
+            "drain 7 --hold 0",
+            "drain 7 --hold 721",
+            "drain 7 --hold NaN",
             "show",
             "sync x",
             "history",
@@ -616,6 +671,7 @@ mod tests {
             assert_eq!(verb.word(), state.as_str());
         }
         assert!((action::WAIT_MAX.as_secs_f64() - WAIT_MAX).abs() < f64::EPSILON);
+        assert!((drover_domain::balancer::HOLD_MAX.as_secs_f64() - HOLD_MAX).abs() < f64::EPSILON);
         for status in ActionStatus::ALL {
             let is_failed = has_failed(&json!({"status": status.as_str()}));
             assert_eq!(is_failed, status == ActionStatus::Failed, "{status:?}");

@@ -220,6 +220,11 @@ fn print_summary(summary: &Value, output: &Output) {
         count("unmapped"),
         count("held")
     ));
+    line(&format!(
+        "desired     {} drained or in maintenance by somebody's wish, {} of them show another state",
+        count("desired"),
+        count("drifting")
+    ));
     for breaker in list(summary, "breakers") {
         let state = cell(breaker, "state");
         if state != "closed" {

@@ -32,6 +32,8 @@ const SYNCED: &str = "drover_balancers_by_last_sync";
 const SYNC_AGE: &str = "drover_balancer_sync_age_seconds";
 const BREAKER: &str = "drover_balancer_breaker_open";
 const BREAKERS: &str = "drover_balancers_by_breaker";
+const HELD: &str = "drover_balancer_servers_held";
+const DRIFTING: &str = "drover_balancer_servers_drifting";
 const DEAD_LETTERS: &str = "drover_dead_letters_total";
 
 /// How a server's last poll went.
@@ -111,6 +113,8 @@ impl Fleet {
         let least = self.policy.min_ready;
         let summary = self.views.balancer.summary(least).await?;
         self.breakers.tell(&summary.breakers, self.policy.breaker);
+        gauge!(HELD).set(rounded(summary.desired));
+        gauge!(DRIFTING).set(rounded(summary.drifting));
         Ok(())
     }
 
@@ -176,6 +180,11 @@ pub(super) fn describe() {
     describe_gauge!(
         BREAKERS,
         "Active HAProxy instances by the state of their breaker"
+    );
+    describe_gauge!(HELD, "Servers in HAProxy that somebody holds out of use");
+    describe_gauge!(
+        DRIFTING,
+        "Servers in HAProxy that show another state than the one somebody holds them in"
     );
     describe_counter!(
         DEAD_LETTERS,
@@ -362,6 +371,7 @@ mod tests {
             last_sync_status: FetchStatus::Success,
             last_sync_error: None,
             empty_answers: 0,
+            process: None,
             backends: 1,
         }
     }

@@ -25,7 +25,7 @@ fn summary() -> Value {
     };
     json!({
         "instances": {"total": 3, "synced": 2, "failed": 1}, "backends": 4,
-        "servers": {"up": 5, "drain": 1, "maint": 2, "down": 3, "other": 0}, "unmapped": 2, "held": 1,
+        "servers": {"up": 5, "drain": 1, "maint": 2, "down": 3, "other": 0}, "unmapped": 2, "held": 1, "desired": 2, "drifting": 1,
         "breakers": [breaker("b", "open", Some(AT)), breaker("a", "closed", None)], "min_ready": 1, "short": 2,
         "short_backends": [
             {"id": 5, "name": "be\u{1b}", "instance_id": 3, "instance_name": "a", "servers": 2, "ready": 0},
@@ -174,6 +174,8 @@ async fn haproxy_is_summed_up() {
             "backends 4".to_owned(),
             "servers 5 up, 1 drain, 2 maint, 3 down, 0 other".to_owned(),
             "unmapped 2, 1 of them held".to_owned(),
+            "desired 2 drained or in maintenance by somebody's wish, 1 of them show another state"
+                .to_owned(),
             format!("left alone b on web01.example: open until {AT}"),
             "short be\\u{1b} of a: 0 of 2 servers take requests; at least 1 should".to_owned(),
         ]

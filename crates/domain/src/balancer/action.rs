@@ -14,8 +14,8 @@ use crate::workflow::{
 };
 
 use super::{
-    AdminState, BackendKey, BalancerServerKey, BreakerRecord, Health, InstanceKey, ObservedServer,
-    ServerWord,
+    AdminBits, AdminState, BackendKey, BalancerServerKey, BreakerRecord, DesiredState, Health,
+    InstanceKey, ObservedServer, ServerWord,
 };
 
 /// The name of the kind, and of every workflow that is an action.
@@ -50,6 +50,10 @@ pub struct ActionRequest {
     pub forced: Option<String>,
     /// Why it is done, in the words of whoever asks.
     pub reason: Option<String>,
+    /// How long whoever asks holds the server in that state; until somebody returns it where that is not said.
+    pub hold_for: Option<Duration>,
+    /// Whether it says again what another action brought and HAProxy has forgotten. The hold stays whose it is.
+    pub restores: bool,
 }
 
 /// Where an action stands.
@@ -187,6 +191,12 @@ pub enum ActionFailure {
     /// Too few servers would be left.
     #[error(transparent)]
     Capacity(#[from] CapacityShort),
+    /// What was to be said again is not wanted any more.
+    #[error("nobody wants it to be `{}` any more", wanted.as_str())]
+    Superseded {
+        /// What was wanted.
+        wanted: AdminState,
+    },
     /// The agent did not do its part.
     #[error("{reason}")]
     Agent {
@@ -207,6 +217,7 @@ impl ActionFailure {
             Self::StillBusy { .. } => "still_busy",
             Self::NotHealthy { .. } => "not_healthy",
             Self::Capacity(_) => "below_min_ready",
+            Self::Superseded { .. } => "superseded",
             Self::Agent { .. } => "agent",
         }
     }
@@ -356,21 +367,27 @@ const fn first_step(wanted: AdminState) -> AdminState {
     }
 }
 
+/// What was asked of a server that shows this, as [`ObservedServer::admin_state`].
+#[must_use]
+pub fn admin_state(word: &ServerWord, bits: Option<AdminBits>) -> Option<AdminState> {
+    if let Some(bits) = bits {
+        return Some(bits.state());
+    }
+    let head = word.as_str().split(' ').next().unwrap_or_default();
+    match head.to_ascii_uppercase().as_str() {
+        "DRAIN" => Some(AdminState::Drain),
+        "MAINT" => Some(AdminState::Maint),
+        "NOLB" => Some(AdminState::Ready),
+        _ => word.takes_traffic().then_some(AdminState::Ready),
+    }
+}
+
 impl ObservedServer {
     /// What was asked of it: what the administrative bits say, else what the word shows; `None` where it does
     /// not show it, as with `DOWN`.
     #[must_use]
     pub fn admin_state(&self) -> Option<AdminState> {
-        if let Some(bits) = self.admin {
-            return Some(bits.state());
-        }
-        let head = self.word.as_str().split(' ').next().unwrap_or_default();
-        match head.to_ascii_uppercase().as_str() {
-            "DRAIN" => Some(AdminState::Drain),
-            "MAINT" => Some(AdminState::Maint),
-            "NOLB" => Some(AdminState::Ready),
-            _ => self.word.takes_traffic().then_some(AdminState::Ready),
-        }
+        admin_state(&self.word, self.admin)
     }
 
     /// Whether its state is that of another server, or of a name that does not resolve.
@@ -529,6 +546,8 @@ pub struct ActionTarget {
     pub agent_port: u16,
     /// Whether it is in HAProxy at the moment, as far as is known.
     pub is_present: bool,
+    /// Who holds it out of use.
+    pub desired: Option<DesiredState>,
     /// The breaker of the HAProxy.
     pub breaker: BreakerRecord,
 }
@@ -584,7 +603,6 @@ pub fn action_definition(
 
 #[cfg(test)]
 mod tests {
-    use super::super::AdminBits;
     use super::*;
     use crate::Key;
 
@@ -609,6 +627,8 @@ mod tests {
             wait: Duration::from_secs(wait_s),
             forced: None,
             reason: None,
+            hold_for: None,
+            restores: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::fleet::{ApplicationKey, ServerKey};
 use crate::{Key, Timestamp};
 
-use super::{AdminBits, ServerWord};
+use super::{AdminBits, BalancerProcess, DesiredState, ServerWord};
 
 /// Marks the keys of HAProxy instances.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct BalancerInstance {
     pub last_sync_error: Option<String>,
     /// How many answers in a row listed no backend although some are known.
     pub empty_answers: u32,
+    /// Its process, where the agent tells; the last one that was seen.
+    pub process: Option<BalancerProcess>,
     /// How many backends it has.
     pub backends: u32,
 }
@@ -147,6 +149,8 @@ pub struct BalancerServer {
     pub observed: ObservedServer,
     /// The application it is actively mapped to.
     pub application: Option<ApplicationKey>,
+    /// Who holds it out of use.
+    pub desired: Option<DesiredState>,
     /// When it was last written.
     pub last_seen: Option<Timestamp>,
     /// When it vanished from HAProxy; a returning server keeps its key.

@@ -3,6 +3,7 @@
 pub mod action;
 mod admin;
 mod breaker;
+mod desired;
 mod entity;
 mod mapping;
 mod summary;
@@ -11,6 +12,9 @@ mod word;
 
 pub use admin::{AdminBits, AdminState};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerRecord, BreakerState};
+pub use desired::{
+    BalancerProcess, DesiredChange, DesiredState, HOLD_MAX, ObservedProcess, desired_after,
+};
 pub use entity::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
     InstanceKey, ObservedServer,

@@ -1,6 +1,7 @@
 //! All of HAProxy in a few numbers.
 
-use super::{BackendKey, BreakerRecord, InstanceKey, ServerWord, Shown};
+use super::action::admin_state;
+use super::{AdminBits, AdminState, BackendKey, BreakerRecord, InstanceKey, ServerWord, Shown};
 
 /// How many servers show what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +79,10 @@ pub struct BalancerSummary {
     pub unmapped: u64,
     /// How many servers somebody holds unmapped.
     pub held: u64,
+    /// How many servers somebody holds out of use.
+    pub desired: u64,
+    /// How many of them show another state than the one they are held in.
+    pub drifting: u64,
     /// The breakers, those that are not closed first, then by key; at most [`Self::BREAKERS_MAX`].
     pub breakers: Vec<InstanceBreaker>,
     /// How many backends have too few servers that take requests. One without any server is not among them:
@@ -93,6 +98,20 @@ impl BalancerSummary {
 
     /// The most backends that are named.
     pub const SHORT_MAX: usize = 100;
+
+    /// Counts `servers` more that somebody holds in this state and that show this.
+    pub fn note_desired(
+        &mut self,
+        desired: AdminState,
+        word: &ServerWord,
+        bits: Option<AdminBits>,
+        servers: u64,
+    ) {
+        self.desired += servers;
+        if admin_state(word, bits).is_some_and(|state| state != desired) {
+            self.drifting += servers;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Timestamp;
 
 use super::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
-    ObservedServer, ServerWord,
+    BackendKey, BalancerBackend, BalancerInstance, BalancerProcess, BalancerServer,
+    BalancerServerKey, DesiredState, FetchStatus, ObservedProcess, ObservedServer, ServerWord,
 };
 
 /// An instance with everything Drover knows of it, removed rows included.
@@ -38,6 +38,11 @@ pub struct SyncChange {
     pub removed_servers: Vec<BalancerServerKey>,
     /// Status changes for the history.
     pub history: Vec<StatusHistory>,
+    /// Servers that nobody holds any more because the time is over.
+    pub lapsed: Vec<BalancerServerKey>,
+    /// Servers that are held, and that a new process of HAProxy has in use: what is wanted has to be said again. Not
+    /// written.
+    pub forgotten: Vec<(BalancerServerKey, DesiredState)>,
     /// When the sync was made.
     pub at: Timestamp,
 }
@@ -50,6 +55,7 @@ impl SyncChange {
             && self.servers.is_empty()
             && self.removed_backends.is_empty()
             && self.removed_servers.is_empty()
+            && self.lapsed.is_empty()
     }
 }
 
@@ -82,15 +88,22 @@ pub struct StatusHistory {
     pub old: ServerWord,
     /// After.
     pub new: ServerWord,
+    /// Whether somebody changed what the server is to do, and not its health.
+    pub is_administrative: bool,
 }
 
 /// Compares what the agent showed with what is known.
 ///
 /// A backend that could not be read keeps its servers. An answer without any backend, where some
 /// are known, is believed only the second time in a row. A status-history row is made only for a
-/// real change of a known server.
+/// real change of a known server. `process` is the latest one of those that told; `None` says nothing about it.
 #[must_use]
-pub fn reconcile(known: &KnownBalancer, observed: &ObservedBackends, now: Timestamp) -> SyncChange {
+pub fn reconcile(
+    known: &KnownBalancer,
+    observed: &ObservedBackends,
+    process: Option<ObservedProcess>,
+    now: Timestamp,
+) -> SyncChange {
     let live_backends = || {
         known
             .backends
@@ -102,8 +115,11 @@ pub fn reconcile(known: &KnownBalancer, observed: &ObservedBackends, now: Timest
     } else {
         0
     };
+    let known_process = known.instance.process;
+    let process = process.map(|seen| BalancerProcess::seen(known_process, seen, now));
     let mut change = SyncChange {
         instance: BalancerInstance {
+            process: process.or(known_process),
             last_sync: Some(now),
             last_sync_status: FetchStatus::Success,
             last_sync_error: None,
@@ -115,6 +131,8 @@ pub fn reconcile(known: &KnownBalancer, observed: &ObservedBackends, now: Timest
         removed_backends: Vec::new(),
         removed_servers: Vec::new(),
         history: Vec::new(),
+        lapsed: lapsed(&known.servers, now),
+        forgotten: Vec::new(),
         at: now,
     };
     if empty_answers == 1 {
@@ -145,6 +163,7 @@ pub fn reconcile(known: &KnownBalancer, observed: &ObservedBackends, now: Timest
                     });
                     kept.extend(stored.map(|stored| stored.key));
                     note_server(&mut change, name, stored, server);
+                    note_forgotten(&mut change, stored, server);
                 }
             }
             Err(_) => kept.extend(
@@ -184,7 +203,32 @@ pub fn failed(instance: &BalancerInstance, reason: &str, now: Timestamp) -> Sync
         removed_backends: Vec::new(),
         removed_servers: Vec::new(),
         history: Vec::new(),
+        lapsed: Vec::new(),
+        forgotten: Vec::new(),
         at: now,
+    }
+}
+
+fn lapsed(servers: &[BalancerServer], now: Timestamp) -> Vec<BalancerServerKey> {
+    let has_lapsed = |server: &&BalancerServer| {
+        let desired = server.desired.as_ref();
+        desired.is_some_and(|desired| desired.has_lapsed(now))
+    };
+    let servers = servers.iter().filter(has_lapsed);
+    servers.map(|server| server.key).collect()
+}
+
+fn note_forgotten(
+    change: &mut SyncChange,
+    known: Option<&BalancerServer>,
+    observed: &ObservedServer,
+) {
+    let (process, now) = (change.instance.process, change.at);
+    if let Some(known) = known
+        && let Some(desired) = &known.desired
+        && desired.is_forgotten(observed, process, now)
+    {
+        change.forgotten.push((known.key, desired.clone()));
     }
 }
 
@@ -230,6 +274,7 @@ fn note_server(
                 server: known.key,
                 old: known.observed.word.clone(),
                 new: observed.word.clone(),
+                is_administrative: known.observed.admin_state() != observed.admin_state(),
             });
         }
     }
@@ -241,8 +286,11 @@ fn note_server(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::Key;
+    use crate::balancer::AdminState;
 
     const NOW: Timestamp = Timestamp::from_micros(9);
 
@@ -271,6 +319,7 @@ mod tests {
             last_sync_status: FetchStatus::Unknown,
             last_sync_error: None,
             empty_answers: 0,
+            process: None,
             backends: 1,
         };
         let backend = BalancerBackend {
@@ -288,6 +337,7 @@ mod tests {
             backend: backend.key,
             observed: observed("s1", "UP"),
             application: None,
+            desired: None,
             last_seen: None,
             removed_at: None,
         };
@@ -308,26 +358,31 @@ mod tests {
             sessions: Some(77),
             ..observed("s1", "UP")
         };
-        assert!(reconcile(&known(), &shows(Ok(vec![busy])), NOW).is_quiet());
+        assert!(reconcile(&known(), &shows(Ok(vec![busy])), None, NOW).is_quiet());
     }
 
     #[test]
     fn a_changed_status_makes_one_history_row() {
-        let change = reconcile(&known(), &shows(Ok(vec![observed("s1", "DRAIN")])), NOW);
+        let change = reconcile(
+            &known(),
+            &shows(Ok(vec![observed("s1", "DRAIN")])),
+            None,
+            NOW,
+        );
         assert_eq!(change.history.len(), 1);
         assert_eq!(change.servers.len(), 1);
     }
 
     #[test]
     fn a_new_server_makes_no_history_and_a_gone_one_is_removed() {
-        let change = reconcile(&known(), &shows(Ok(vec![observed("s2", "UP")])), NOW);
+        let change = reconcile(&known(), &shows(Ok(vec![observed("s2", "UP")])), None, NOW);
         assert_eq!((change.history.len(), change.servers.len()), (0, 1));
         assert_eq!(change.removed_servers, [Key::new(100)]);
     }
 
     #[test]
     fn an_unreadable_backend_keeps_its_servers() {
-        let change = reconcile(&known(), &shows(Err("timeout".to_owned())), NOW);
+        let change = reconcile(&known(), &shows(Err("timeout".to_owned())), None, NOW);
         assert_eq!(change.removed_servers, []);
         assert_eq!(
             change.backends.first().map(|backend| backend.status),
@@ -338,10 +393,10 @@ mod tests {
     #[test]
     fn an_empty_answer_is_believed_the_second_time() {
         let mut known = known();
-        let first = reconcile(&known, &BTreeMap::new(), NOW);
+        let first = reconcile(&known, &BTreeMap::new(), None, NOW);
         assert!(first.is_quiet() && first.instance.last_sync_error.is_some());
         known.instance = first.instance;
-        let second = reconcile(&known, &BTreeMap::new(), NOW);
+        let second = reconcile(&known, &BTreeMap::new(), None, NOW);
         assert_eq!(second.removed_backends, [Key::new(10)]);
         assert_eq!(second.removed_servers, [Key::new(100)]);
     }
@@ -350,8 +405,44 @@ mod tests {
     fn a_returning_server_is_written_again() {
         let mut known = known();
         known.servers[0].removed_at = Some(NOW);
-        let change = reconcile(&known, &shows(Ok(vec![observed("s1", "UP")])), NOW);
+        let change = reconcile(&known, &shows(Ok(vec![observed("s1", "UP")])), None, NOW);
         assert_eq!(change.servers.len(), 1);
         assert_eq!(change.removed_servers, []);
+    }
+
+    #[test]
+    fn what_a_new_process_has_forgotten_is_told() {
+        let mut known = known();
+        known.servers[0].desired = Some(DesiredState {
+            state: AdminState::Drain,
+            owner: "alice".to_owned(),
+            reason: None,
+            since: Timestamp::from_micros(1_000_000),
+            until: Some(Timestamp::from_micros(100_000_000)),
+        });
+        let sync = |known: &KnownBalancer, word, uptime, at| {
+            let process = ObservedProcess {
+                pid: 7,
+                uptime: Duration::from_secs(uptime),
+            };
+            let shown = shows(Ok(vec![observed("s1", word)]));
+            reconcile(known, &shown, Some(process), Timestamp::from_micros(at))
+        };
+        let held = sync(&known, "DRAIN", 60, 50_000_000);
+        assert_eq!(held.forgotten, []);
+        // Somebody returned it by hand: nothing was forgotten.
+        assert_eq!(sync(&known, "UP", 60, 50_000_000).forgotten, []);
+        let change = sync(&known, "UP", 10, 50_000_000);
+        let keys: Vec<_> = change.forgotten.iter().map(|(key, _)| *key).collect();
+        assert_eq!((keys, change.lapsed), (vec![Key::new(100)], vec![]));
+        let late = sync(&known, "UP", 10, 100_000_000);
+        assert_eq!(
+            (late.forgotten, late.lapsed.clone()),
+            (vec![], vec![Key::new(100)])
+        );
+        // An agent that does not tell of the process says nothing about it.
+        known.instance.process = change.instance.process;
+        let silent = reconcile(&known, &shows(Ok(vec![observed("s1", "UP")])), None, NOW);
+        assert_eq!(silent.instance.process, known.instance.process);
     }
 }

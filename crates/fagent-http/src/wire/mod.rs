@@ -83,6 +83,16 @@ pub(crate) struct Backends {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Servers {
     pub(crate) servers: List<Entry<BalancerServer>>,
+    #[serde(default)]
+    pub(crate) haproxy: Option<Entry<Process>>,
+}
+
+/// The process of HAProxy that told of the servers; `drover-agent` sends it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Process {
+    pub(crate) pid: Field,
+    pub(crate) uptime_sec: Field,
 }
 
 /// A server in HAProxy. FAgent sends the first five; `drover-agent` the others too.

@@ -36,7 +36,13 @@ pub(crate) fn answer(sight: &Sight, path: &str) -> Answer {
                         .flatten()
                         .map(server)
                         .collect();
-                    success(&json!({"instance": instance, "backend": backend, "servers": servers}))
+                    let mut data =
+                        json!({"instance": instance, "backend": backend, "servers": servers});
+                    if let Some(process) = sight.processes.get(*instance) {
+                        data["haproxy"] =
+                            json!({"pid": process.pid, "uptime_sec": process.uptime.as_secs()});
+                    }
+                    success(&data)
                 }
                 ["backends", backend, "servers", server, "action"] => success(&json!({
                     "instance": instance, "backend": backend, "server": server, "action": "drain", "status": "completed",

@@ -1,7 +1,9 @@
 //! HAProxy: instances, backends, servers.
 
 use drover_domain::Key;
-use drover_domain::balancer::{AdminBits, BalancerBackend, BalancerInstance, BalancerServer};
+use drover_domain::balancer::{
+    AdminBits, BalancerBackend, BalancerInstance, BalancerServer, DesiredState,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,6 +30,8 @@ pub(crate) struct HaproxyInstance {
     last_sync_status: FetchStatus,
     /// Why it failed.
     last_sync_error: Option<String>,
+    /// When its process started, where the agent tells; a later one is a reload or a restart.
+    started_at: Option<Instant>,
     /// How many backends it has.
     backends: u32,
 }
@@ -43,6 +47,7 @@ impl From<BalancerInstance> for HaproxyInstance {
             last_sync: instance.last_sync.map(Into::into),
             last_sync_status: instance.last_sync_status.into(),
             last_sync_error: instance.last_sync_error,
+            started_at: instance.process.map(|process| process.started_at.into()),
             backends: instance.backends,
         }
     }
@@ -113,8 +118,48 @@ pub(crate) struct HaproxyServer {
     /// The application behind it.
     #[schema(minimum = 1)]
     application_id: Option<i64>,
+    /// Who holds it out of use; null when nobody does.
+    desired: Option<HaproxyDesired>,
+    /// Whether it shows another state than the one it is held in. What HAProxy forgot is said to it again; what
+    /// somebody changed at HAProxy itself is left alone.
+    drift: bool,
     /// When it was last written.
     last_seen: Option<Instant>,
+}
+
+/// Who holds a server out of use. It is said again to an HAProxy that forgot it in a reload.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HaproxyDesired {
+    /// The state it is held in: `drain` or `maint`.
+    state: AdminState,
+    /// Who wants it.
+    owner: String,
+    /// Why, in their words.
+    reason: Option<String>,
+    /// Since when.
+    since: Instant,
+    /// Until when; null for as long as nobody returns it. The server is not returned then: it is just not held any
+    /// more.
+    until: Option<Instant>,
+}
+
+impl From<DesiredState> for HaproxyDesired {
+    fn from(desired: DesiredState) -> Self {
+        let DesiredState {
+            state,
+            owner,
+            reason,
+            since,
+            until,
+        } = desired;
+        Self {
+            state: state.into(),
+            owner,
+            reason,
+            since: since.into(),
+            until: until.map(Into::into),
+        }
+    }
 }
 
 impl From<BalancerServer> for HaproxyServer {
@@ -124,10 +169,14 @@ impl From<BalancerServer> for HaproxyServer {
             backend,
             observed,
             application,
+            desired,
             last_seen,
             removed_at: _,
         } = server;
+        let drifts = |desired: &DesiredState| desired.differs_from(&observed);
         Self {
+            drift: desired.as_ref().is_some_and(drifts),
+            desired: desired.map(Into::into),
             id: key.get(),
             backend_id: backend.get(),
             name: observed.name,

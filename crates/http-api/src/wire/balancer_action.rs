@@ -5,7 +5,7 @@ use std::time::Duration;
 use drover_domain::balancer::action::{
     self, ActionEnd, ActionRequest, BalancerAction, Evidence, RETURN_WAIT, WAIT_MAX,
 };
-use drover_domain::balancer::{self, BalancerServerKey};
+use drover_domain::balancer::{self, BalancerServerKey, HOLD_MAX};
 use drover_domain::rollout::task::Origin;
 use drover_domain::text::check_line;
 use drover_domain::workflow::TaskId;
@@ -29,6 +29,7 @@ pub(crate) struct NewHaproxyAction {
     wait: Duration,
     forced: Option<String>,
     reason: Option<String>,
+    hold_for: Option<Duration>,
     transaction_id: Option<String>,
 }
 
@@ -50,11 +51,18 @@ impl NewHaproxyAction {
         let wait = fields.optional("wait_s", number(wait));
         let is_forced = fields.optional("force", boolean);
         let reason = fields.optional("reason", line("the reason", schema::ACTION_REASON_MAX));
+        let hold_for = fields.optional("hold_s", number(hold));
         let transaction_id = fields.optional(
             "transaction_id",
             line("the transaction id", transaction_id_max),
         );
         let (wanted, is_forced, reason) = (wanted?, is_forced?.unwrap_or(false), reason?);
+        let hold_for = hold_for?;
+        if wanted == balancer::AdminState::Ready && hold_for.is_some() {
+            let detail = "a server is held in `drain` or `maint`; `ready` ends that";
+            fields.complain("hold_s", Flaw::new("invalid", detail));
+            return None;
+        }
         if is_forced && reason.is_none() {
             let detail = "`reason` is missing: who forces an action says why";
             fields.complain("reason", Flaw::new("missing", detail));
@@ -68,6 +76,7 @@ impl NewHaproxyAction {
             }),
             forced: reason.clone().filter(|_| is_forced),
             reason,
+            hold_for,
             transaction_id: transaction_id?,
         })
     }
@@ -99,8 +108,19 @@ impl NewHaproxyAction {
             wait: self.wait,
             forced: self.forced.clone(),
             reason: self.reason.clone(),
+            hold_for: self.hold_for,
+            restores: false,
         }
     }
+}
+
+fn hold(seconds: f64) -> Result<Duration, Flaw> {
+    let hold = Duration::try_from_secs_f64(seconds).ok();
+    let bounds = Duration::from_secs(1)..=HOLD_MAX;
+    hold.filter(|hold| bounds.contains(hold)).ok_or_else(|| {
+        let most = HOLD_MAX.as_secs();
+        Flaw::new("out_of_range", format!("must be 1 to {most} seconds"))
+    })
 }
 
 fn wait(seconds: f64) -> Result<Duration, Flaw> {
@@ -169,6 +189,8 @@ pub(crate) struct NewHaproxyActionShape {
     force: Option<bool>,
     #[schema(schema_with = schema::action_reason, required = false)]
     reason: Option<String>,
+    #[schema(schema_with = schema::action_hold, required = false)]
+    hold_s: Option<f64>,
 }
 
 /// How a repetition is recognized where the body does not say.
@@ -205,6 +227,8 @@ pub(crate) struct NewHaproxyActionsShape {
     force: Option<bool>,
     #[schema(schema_with = schema::action_reason, required = false)]
     reason: Option<String>,
+    #[schema(schema_with = schema::action_hold, required = false)]
+    hold_s: Option<f64>,
 }
 
 /// Of which server.
@@ -241,6 +265,10 @@ pub(crate) struct HaproxyAction {
     force: bool,
     /// Why it is done, in the words of whoever asked.
     reason: Option<String>,
+    /// How long the server is held in that state, seconds; null until somebody returns it.
+    hold_s: Option<f64>,
+    /// Whether it says again what HAProxy forgot in a reload.
+    restores: bool,
     /// Who asked.
     actor: String,
     /// The request in which it was asked for.
@@ -287,6 +315,8 @@ impl From<BalancerAction> for HaproxyAction {
             wait_s: request.wait.as_secs_f64(),
             force: request.forced.is_some(),
             reason: request.reason.or(request.forced),
+            hold_s: request.hold_for.map(|hold| hold.as_secs_f64()),
+            restores: request.restores,
             actor: origin.actor,
             request_id: origin.request_id,
             created_at: created_at.into(),

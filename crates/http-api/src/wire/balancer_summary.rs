@@ -23,6 +23,10 @@ pub(crate) struct HaproxySummary {
     unmapped: u64,
     /// How many servers somebody holds unmapped.
     held: u64,
+    /// How many servers somebody holds out of use.
+    desired: u64,
+    /// How many of them show another state than the one they are held in.
+    drifting: u64,
     /// The breaker of each instance, those first that are not closed.
     #[schema(max_items = 1000)]
     breakers: Vec<HaproxyBreaker>,
@@ -50,6 +54,8 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             servers,
             unmapped,
             held,
+            desired,
+            drifting,
             breakers,
             short,
             short_backends,
@@ -65,6 +71,8 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             servers: servers.into(),
             unmapped,
             held,
+            desired,
+            drifting,
             breakers: breakers
                 .map(|(breaker, (state, until))| HaproxyBreaker::new(breaker, state, until))
                 .collect(),

@@ -1,6 +1,7 @@
 //! Schemas that derives cannot say.
 
 use drover_domain::Timestamp;
+use drover_domain::balancer::HOLD_MAX;
 use drover_domain::balancer::action::WAIT_MAX;
 use drover_domain::fleet::NewServer;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
@@ -80,6 +81,19 @@ pub(super) fn action_wait() -> Object {
         .description(Some(
             "How long to wait, seconds: after `drain` and `maint` for sessions to end, before `ready` for checks to \
              pass. Absent or null: 60 for `ready`, else 0, which does not wait for sessions.",
+        ))
+        .build()
+}
+
+/// Seconds a server is held.
+pub(super) fn action_hold() -> Object {
+    ObjectBuilder::new()
+        .schema_type(nullable(Type::Number))
+        .minimum(Some(1))
+        .maximum(Some(HOLD_MAX.as_secs()))
+        .description(Some(
+            "How long whoever asks holds the server in `drain` or `maint`, seconds; so long it is said again to an \
+             HAProxy that forgot it in a reload. Absent or null: until somebody returns it. The end returns nothing.",
         ))
         .build()
 }

@@ -124,7 +124,8 @@ async fn an_action_is_queued_and_found_where_it_says() {
             action,
             json!({
                 "id": id, "transaction_id": action["transaction_id"], "server": fleet.server(), "action": "drain",
-                "status": "pending", "wait_s": 1.5, "force": false, "reason": "disk", "actor": "the admin",
+                "status": "pending", "wait_s": 1.5, "force": false, "reason": "disk",
+                "hold_s": null, "restores": false, "actor": "the admin",
                 "request_id": answer.header("x-request-id"), "created_at": NOW, "started_at": null,
                 "finished_at": null, "error": null, "evidence": null,
             })
@@ -179,6 +180,18 @@ async fn bad_bodies_are_refused_where_they_are_bad() {
             vec!["/wait_s wrong_type"],
         ),
         (
+            json!({ "action": "drain", "hold_s": 0.5 }),
+            vec!["/hold_s out_of_range"],
+        ),
+        (
+            json!({ "action": "maint", "hold_s": 2_592_001 }),
+            vec!["/hold_s out_of_range"],
+        ),
+        (
+            json!({ "action": "ready", "hold_s": 60 }),
+            vec!["/hold_s invalid"],
+        ),
+        (
             json!({ "action": "drain", "force": true }),
             vec!["/reason missing"],
         ),
@@ -216,9 +229,11 @@ async fn bad_bodies_are_refused_where_they_are_bad() {
     }
     let most = json!({
         "action": "drain", "wait_s": 3_600, "force": true, "reason": long(1_000), "transaction_id": long(128),
+        "hold_s": 2_592_000,
     });
     let action = fleet.act(fleet.server(), most).await.ok(202).json();
     assert_eq!(action["force"], true);
+    assert_eq!(action["hold_s"], 2_592_000.0);
     assert_eq!(action["reason"], long(1_000));
     assert_eq!(action["transaction_id"], long(128));
     assert_eq!(fleet.actions().await.len(), 1);
@@ -557,7 +572,7 @@ async fn a_sync_is_made_now_and_the_history_tells_what_it_found() {
         synced,
         json!({
             "id": fleet.instance, "server_id": 1, "server_name": "web01.example", "name": "default", "active": true,
-            "last_sync": NOW, "last_sync_status": "success", "last_sync_error": null, "backends": 1,
+            "last_sync": NOW, "last_sync_status": "success", "last_sync_error": null, "started_at": null, "backends": 1,
         })
     );
     fleet.show(&[("web01_jurws_1", "DOWN")]).await;

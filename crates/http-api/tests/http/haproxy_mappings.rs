@@ -287,6 +287,8 @@ async fn a_summary_tells_all_of_haproxy_in_a_few_numbers() {
             "instances": { "total": 1, "synced": 1, "failed": 0 },
             "backends": 1,
             "servers": { "up": 0, "drain": 1, "maint": 2, "down": 2, "other": 1 },
+            "desired": 0,
+            "drifting": 0,
             "unmapped": 1,
             "held": 1,
             "breakers": [{

@@ -167,7 +167,8 @@ async fn haproxy_is_shown() {
         *instance,
         json!({
             "id": instance["id"], "server_id": 1, "server_name": "web01.example", "name": "default", "active": true,
-            "last_sync": "2023-11-14T22:13:20.000Z", "last_sync_status": "success", "last_sync_error": null, "backends": 1,
+            "last_sync": "2023-11-14T22:13:20.000Z", "last_sync_status": "success", "last_sync_error": null, "started_at": null,
+            "backends": 1,
         })
     );
     let backends = world
@@ -204,7 +205,7 @@ async fn haproxy_is_shown() {
             "id": server["id"], "backend_id": backend["id"], "name": "web01_jurws_1", "status": "UP 1/3",
             "health": "going_down", "admin": "drain", "sessions": 4, "queue": 0, "weight": 100, "check_status": "L7OK",
             "address": "192.0.2.1", "port": 8001, "application_id": server["application_id"],
-            "last_seen": "2023-11-14T22:13:20.000Z",
+            "last_seen": "2023-11-14T22:13:20.000Z", "desired": null, "drift": false,
         })
     );
     assert!(server["application_id"].is_i64());

@@ -14,7 +14,7 @@ use drover_ports::{StatusChange, StoreError};
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
-use super::balancer::ObservedRow;
+use super::balancer::{DesiredRow, ObservedRow};
 use super::task::STATUS;
 use super::{Stored, time};
 use crate::session::Row;
@@ -57,7 +57,7 @@ impl LookShape {
 /// `t` the only task of that, `q` that task's row in the queue.
 const COLUMNS: &str = "
        a.id, CAST(a.workflow_id AS text) AS workflow_id, a.haproxy_server_id, a.transaction_id, a.wanted, a.wait, a.forced,
-       a.reason, a.actor, a.request_id, a.created_at, a.started_at, a.ended_at, a.failure_code, a.failure, a.sends,
+       a.hold_for, a.restores, a.reason, a.actor, a.request_id, a.created_at, a.started_at, a.ended_at, a.failure_code, a.failure, a.sends,
        CAST(a.looks AS text) AS looks, COALESCE(q.attempt, t.attempt) AS attempt, t.finished_at, t.error_code,
        t.error_message, w.error AS workflow_error
 FROM haproxy_actions a
@@ -82,6 +82,8 @@ pub(crate) struct ActionRow {
     wanted: String,
     wait: i64,
     forced: Option<String>,
+    hold_for: Option<i64>,
+    restores: bool,
     reason: Option<String>,
     actor: String,
     request_id: String,
@@ -124,6 +126,10 @@ impl ActionRow {
                 wait: Duration::from_micros(stored.number("time to wait", self.wait)?),
                 forced: self.forced,
                 reason: self.reason,
+                hold_for: stored
+                    .optional("time to hold", self.hold_for)?
+                    .map(Duration::from_micros),
+                restores: self.restores,
             },
             transaction_id: self.transaction_id,
             origin: Origin {
@@ -169,7 +175,8 @@ SELECT h.id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.c
        b.id AS backend_id, b.name AS backend_name, i.id AS instance_id, i.name AS instance_name,
        s.address AS agent_host, s.port AS agent_port, i.breaker_failures AS failures,
        i.breaker_opened_at AS opened_at, i.breaker_probe_at AS probe_at,
-       h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AS is_present
+       h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AS is_present,
+       h.desired_state, h.desired_by, h.desired_reason, h.desired_since, h.desired_until
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 JOIN haproxy_instances i ON i.id = b.instance_id
@@ -189,6 +196,8 @@ pub(crate) struct TargetRow {
     agent_host: String,
     agent_port: i64,
     is_present: bool,
+    #[sea_orm(nested)]
+    desired: DesiredRow,
     #[sea_orm(nested)]
     breaker: BreakerRow,
 }
@@ -212,6 +221,7 @@ impl TargetRow {
             agent_host: self.agent_host,
             agent_port: stored.number("port", self.agent_port)?,
             is_present: self.is_present,
+            desired: self.desired.read(&stored)?,
             breaker: self.breaker.read(instance)?,
         })
     }

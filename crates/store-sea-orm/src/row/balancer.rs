@@ -1,10 +1,10 @@
 //! The shapes of HAProxy instances, backends and servers.
 
-use drover_domain::Key;
 use drover_domain::balancer::{
-    AdminBits, BalancerBackend, BalancerInstance, BalancerServer, FetchStatus, MappingCandidate,
-    ObservedServer, ServerWord,
+    AdminBits, AdminState, BalancerBackend, BalancerInstance, BalancerProcess, BalancerServer,
+    DesiredState, FetchStatus, MappingCandidate, ObservedServer, ServerWord,
 };
+use drover_domain::{Key, Timestamp};
 use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
 
@@ -14,7 +14,7 @@ use crate::session::Row;
 /// What a query for [`InstanceRow`] starts with.
 pub(crate) const SELECT_INSTANCE: &str = "
 SELECT i.id, i.server_id, s.name AS server_name, i.name, i.is_active, i.last_sync, i.last_sync_status,
-       i.last_sync_error, i.empty_answers,
+       i.last_sync_error, i.empty_answers, i.process_id, i.process_started_at,
        (SELECT count(*) FROM haproxy_backends b WHERE b.instance_id = i.id AND b.removed_at IS NULL) AS backends
 FROM haproxy_instances i
 JOIN servers s ON s.id = i.server_id
@@ -32,6 +32,8 @@ pub(crate) struct InstanceRow {
     last_sync_status: String,
     last_sync_error: Option<String>,
     empty_answers: i64,
+    process_id: Option<i64>,
+    process_started_at: Option<i64>,
     backends: i64,
 }
 
@@ -57,6 +59,10 @@ impl InstanceRow {
             )?,
             last_sync_error: self.last_sync_error,
             empty_answers: stored.number("count of empty answers", self.empty_answers)?,
+            process: stored
+                .optional("process number", self.process_id)?
+                .zip(time(self.process_started_at))
+                .map(|(pid, started_at)| BalancerProcess { pid, started_at }),
             backends: stored.number("count of backends", self.backends)?,
         })
     }
@@ -112,7 +118,8 @@ impl BackendRow {
 /// What a query for [`BalancerServerRow`] starts with; `b` is the backend, `m` the active mapping.
 pub(crate) const SELECT_SERVER: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
-       h.port, m.application_id, h.last_seen, h.removed_at
+       h.port, m.application_id, h.last_seen, h.removed_at, h.desired_state, h.desired_by, h.desired_reason,
+       h.desired_since, h.desired_until
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
@@ -151,6 +158,33 @@ impl ObservedRow {
     }
 }
 
+/// Who holds a server out of use: columns of `haproxy_servers`.
+#[derive(Debug, FromQueryResult)]
+#[expect(clippy::struct_field_names, reason = "they are columns among others")]
+pub(crate) struct DesiredRow {
+    desired_state: Option<String>,
+    desired_by: Option<String>,
+    desired_reason: Option<String>,
+    desired_since: Option<i64>,
+    desired_until: Option<i64>,
+}
+
+impl DesiredRow {
+    /// Who holds it; `None` if nobody does.
+    pub(crate) fn read(self, stored: &Stored) -> Result<Option<DesiredState>, StoreError> {
+        let Some(state) = self.desired_state else {
+            return Ok(None);
+        };
+        Ok(Some(DesiredState {
+            state: stored.word("desired state", &state, AdminState::parse)?,
+            owner: self.desired_by.unwrap_or_default(),
+            reason: self.desired_reason,
+            since: Timestamp::from_micros(self.desired_since.unwrap_or_default()),
+            until: time(self.desired_until),
+        }))
+    }
+}
+
 /// A row of `haproxy_servers`.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct BalancerServerRow {
@@ -158,6 +192,8 @@ pub(crate) struct BalancerServerRow {
     backend_id: i64,
     #[sea_orm(nested)]
     observed: ObservedRow,
+    #[sea_orm(nested)]
+    desired: DesiredRow,
     application_id: Option<i64>,
     last_seen: Option<i64>,
     removed_at: Option<i64>,
@@ -176,6 +212,7 @@ impl BalancerServerRow {
             backend: Key::new(self.backend_id),
             observed: self.observed.read(&stored)?,
             application: self.application_id.map(Key::new),
+            desired: self.desired.read(&stored)?,
             last_seen: time(self.last_seen),
             removed_at: time(self.removed_at),
         })

@@ -1,7 +1,9 @@
 //! The queries that sum HAProxy up, and the shapes of their rows.
 
 use drover_domain::Key;
-use drover_domain::balancer::{BalancerSummary, InstanceBreaker, ServerWord, ShortBackend};
+use drover_domain::balancer::{
+    AdminBits, AdminState, BalancerSummary, InstanceBreaker, ServerWord, ShortBackend,
+};
 use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
 
@@ -47,22 +49,24 @@ impl CountsRow {
     }
 }
 
-/// How many servers show which word, and have no mapping.
+/// How many servers show what, are held in which state, and have no mapping.
 pub(crate) const WORDS: &str = "
-SELECT h.status, count(*) AS servers, count(*) FILTER (WHERE m.id IS NULL) AS unmapped,
+SELECT h.status, h.admin_state, h.desired_state, count(*) AS servers, count(*) FILTER (WHERE m.id IS NULL) AS unmapped,
        count(*) FILTER (WHERE m.id IS NULL AND h.mapping_held_at IS NOT NULL) AS held
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 JOIN haproxy_instances i ON i.id = b.instance_id
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
 WHERE h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active
-GROUP BY h.status
+GROUP BY h.status, h.admin_state, h.desired_state
 ";
 
-/// How many servers show one word.
+/// How many servers show the same and are held in the same state.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct WordRow {
     status: String,
+    admin_state: Option<i64>,
+    desired_state: Option<String>,
     servers: i64,
     unmapped: i64,
     held: i64,
@@ -77,9 +81,13 @@ impl WordRow {
     pub(crate) fn add_to(self, summary: &mut BalancerSummary) -> Result<(), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.status);
         let servers = stored.number("count", self.servers)?;
-        summary
-            .servers
-            .note(&ServerWord::new(&self.status), servers);
+        let word = ServerWord::new(&self.status);
+        summary.servers.note(&word, servers);
+        if let Some(desired) = &self.desired_state {
+            let desired = stored.word("desired state", desired, AdminState::parse)?;
+            let bits = stored.optional("admin state", self.admin_state)?;
+            summary.note_desired(desired, &word, bits.map(AdminBits::from_bits), servers);
+        }
         summary.unmapped += stored.number::<u64>("count", self.unmapped)?;
         summary.held += stored.number::<u64>("count", self.held)?;
         Ok(())

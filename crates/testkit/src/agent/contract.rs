@@ -1,8 +1,9 @@
 //! What every [`AgentGateway`](drover_ports::AgentGateway) promises.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
+use drover_domain::balancer::{AdminBits, AdminState, ObservedProcess, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
 use drover_ports::{AgentAddress, AgentError, AgentGateway, Fault};
 
@@ -94,6 +95,13 @@ fn sight() -> Sight {
             ("default".to_owned(), backends),
             ("second".to_owned(), BTreeMap::new()),
         ]),
+        processes: BTreeMap::from([(
+            "default".to_owned(),
+            ObservedProcess {
+                pid: 77,
+                uptime: Duration::from_secs(1_000),
+            },
+        )]),
     }
 }
 
@@ -198,6 +206,7 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
             let listed = sight().balancers.get("default").and_then(|backends| backends.get(backend)).cloned();
             assert_eq!(Some(answer.servers), listed);
             assert_eq!(answer.complaints, Vec::<String>::new());
+            assert_eq!(answer.process, sight().processes.get("default").copied());
         }
     }
 

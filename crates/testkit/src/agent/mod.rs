@@ -9,7 +9,7 @@ mod scripted;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use drover_domain::balancer::ObservedServer;
+use drover_domain::balancer::{ObservedProcess, ObservedServer};
 use drover_domain::fleet::ObservedApplication;
 use drover_ports::{AgentAddress, AgentGateway};
 
@@ -64,6 +64,8 @@ pub struct Sight {
     pub nameless: usize,
     /// The servers by HAProxy instance and backend.
     pub balancers: BTreeMap<String, BTreeMap<String, Vec<ObservedServer>>>,
+    /// The process of each HAProxy instance that tells of it.
+    pub processes: BTreeMap<String, ObservedProcess>,
 }
 
 /// A gateway, and a way to arrange the agents behind it.

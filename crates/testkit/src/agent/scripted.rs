@@ -179,12 +179,15 @@ impl AgentGateway for ScriptedAgents {
         check(agent, instance)?;
         check(agent, backend)?;
         self.looks.fetch_add(1, Ordering::Relaxed);
-        let backends = self.sight(agent)?.balancers.remove(instance);
+        let mut sight = self.sight(agent)?;
+        let process = sight.processes.get(instance).copied();
+        let backends = sight.balancers.remove(instance);
         let mut backends = backends.ok_or_else(|| refused(agent, 400, "no such instance"))?;
         // As the real agent: an unknown backend is an empty list.
         let servers: Vec<ObservedServer> = backends.remove(backend).unwrap_or_default();
         Ok(BackendAnswer {
             servers,
+            process,
             complaints: Vec::new(),
         })
     }

@@ -151,7 +151,7 @@ pub async fn sync(
         .collect();
     world
         .balancers()
-        .store(&sync::reconcile(&known, &shown, now))
+        .store(&sync::reconcile(&known, &shown, None, now))
         .await
         .unwrap();
 }

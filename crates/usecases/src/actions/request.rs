@@ -18,8 +18,12 @@ use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::{Json, WorkflowId};
 use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 
+use crate::balancer::Forgotten;
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
+
+/// Who asks for what HAProxy forgot.
+const SYSTEM_ACTOR: &str = "drover";
 
 /// The scope of transaction identifiers: one makes one action, whoever asks.
 const SCOPE: &str = "haproxy.action";
@@ -392,6 +396,31 @@ impl Actions {
         Ok(())
     }
 
+    /// Says again what HAProxy forgot in a reload. What a new process of it forgot is said to it once, whoever notices
+    /// it: if it is refused or fails, that is left to people, who see the drift.
+    pub(crate) async fn restore(&self, forgotten: Vec<Forgotten>) -> Result<(), StoreError> {
+        for chunk in forgotten.chunks(Self::BATCH_MAX) {
+            let orders = chunk.iter().map(Forgotten::order).collect();
+            let answers = self.request_many(orders).await?;
+            for (forgotten, answer) in chunk.iter().zip(answers) {
+                let (server, state) = (forgotten.server, forgotten.desired.state.as_str());
+                let owner = &forgotten.desired.owner;
+                match answer {
+                    Ok(AcceptedAction { replayed: true, .. }) => {}
+                    Ok(accepted) => tracing::warn!(
+                        action.id = %accepted.action.id,
+                        "HAProxy forgot in a reload that {owner} wants server {server} to be {state}; it is told again"
+                    ),
+                    Err(error) => tracing::warn!(
+                        "HAProxy forgot in a reload that {owner} wants server {server} to be {state}, and it cannot be told \
+                         again: {error}"
+                    ),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at an HAProxy now, as a sync would; the instance after that, `None` if there is no such instance. An
     /// agent that does not answer is told by the instance.
     ///
@@ -408,9 +437,37 @@ impl Actions {
         let Some(found) = self.ports.inventory.load(known.instance.server).await? else {
             return Ok(None);
         };
-        self.polling.sync(&found.server).await?;
+        let synced = self.polling.sync(&found.server).await?;
+        self.restore(synced.forgotten).await?;
         let known = self.ports.balancers.load(instance).await?;
         Ok(known.map(|known| known.instance))
+    }
+}
+
+impl Forgotten {
+    fn order(&self) -> ActionOrder {
+        let started_at = self.process.started_at;
+        ActionOrder {
+            request: ActionRequest {
+                server: self.server,
+                wanted: self.desired.state,
+                wait: Duration::ZERO,
+                forced: None,
+                reason: self.desired.reason.clone(),
+                hold_for: None,
+                restores: true,
+            },
+            transaction_id: Some(format!(
+                "restore:{}:{}:{}",
+                self.server,
+                self.process.pid,
+                started_at.as_micros()
+            )),
+            origin: Origin {
+                actor: SYSTEM_ACTOR.to_owned(),
+                request_id: format!("reload of HAProxy at {started_at}"),
+            },
+        }
     }
 }
 
@@ -456,9 +513,11 @@ fn digest(request: &ActionRequest) -> Vec<u8> {
         wait,
         forced,
         reason,
+        hold_for,
+        restores,
     } = request;
     format!(
-        "{server}|{}|{}|{forced:?}|{reason:?}",
+        "{server}|{}|{}|{forced:?}|{reason:?}|{hold_for:?}|{restores}",
         wanted.as_str(),
         wait.as_micros()
     )

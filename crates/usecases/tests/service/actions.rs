@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use drover_domain::balancer::action::{ActionRequest, ActionStatus, BalancerAction};
 use drover_domain::balancer::{
-    AdminBits, AdminState, BalancerServerKey, ObservedServer, ServerWord,
+    AdminBits, AdminState, BalancerServerKey, InstanceKey, ObservedServer, ServerWord,
 };
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::Origin;
@@ -20,17 +20,18 @@ use tokio::time::{Instant, timeout};
 
 use crate::harness::{Harness, address, balancer_server, balancer_sight};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Three servers behind an HAProxy that was synced.
-struct Scene {
-    harness: Harness,
-    agent: AgentAddress,
-    servers: Vec<BalancerServerKey>,
+pub(crate) struct Scene {
+    pub(crate) harness: Harness,
+    pub(crate) agent: AgentAddress,
+    pub(crate) instance: InstanceKey,
+    pub(crate) servers: Vec<BalancerServerKey>,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with((1..=3).map(|number| rich(number, "UP", 0)).collect()).await
     }
 
@@ -55,11 +56,12 @@ impl Scene {
         Self {
             harness,
             agent,
+            instance: instances[0].key,
             servers,
         }
     }
 
-    fn order(&self, number: usize, wanted: AdminState) -> ActionOrder {
+    pub(crate) fn order(&self, number: usize, wanted: AdminState) -> ActionOrder {
         ActionOrder {
             request: ActionRequest {
                 server: self.servers[number - 1],
@@ -71,6 +73,8 @@ impl Scene {
                 },
                 forced: None,
                 reason: None,
+                hold_for: None,
+                restores: false,
             },
             transaction_id: None,
             origin: Origin {
@@ -80,7 +84,7 @@ impl Scene {
         }
     }
 
-    async fn ask(&self, order: ActionOrder) -> TaskId {
+    pub(crate) async fn ask(&self, order: ActionOrder) -> TaskId {
         let accepted = self.harness.service.actions.request(order).await.unwrap();
         assert!(!accepted.replayed);
         accepted.action.id
@@ -91,7 +95,7 @@ impl Scene {
         view.find(id).await.unwrap().unwrap()
     }
 
-    async fn until_over(&self, id: TaskId) -> BalancerAction {
+    pub(crate) async fn until_over(&self, id: TaskId) -> BalancerAction {
         eventually(Duration::from_mins(3), || async {
             let action = self.found(id).await;
             match action.status {
@@ -103,7 +107,7 @@ impl Scene {
     }
 
     /// Asks, works, and waits for the end.
-    async fn carry_out(&self, order: ActionOrder) -> BalancerAction {
+    pub(crate) async fn carry_out(&self, order: ActionOrder) -> BalancerAction {
         let worker = self.harness.work("w1");
         let id = self.ask(order).await;
         let action = self.until_over(id).await;
@@ -119,7 +123,7 @@ impl Scene {
         self.harness.agents.on_command(self.agent.clone(), habit);
     }
 
-    fn states(&self) -> Vec<AdminState> {
+    pub(crate) fn states(&self) -> Vec<AdminState> {
         let commands = self.harness.agents.commands();
         commands.iter().map(|command| command.state).collect()
     }
@@ -141,7 +145,13 @@ fn rich(number: u8, word: &str, bits: u32) -> ObservedServer {
     }
 }
 
-fn set(sight: &mut Sight, server: &str, word: &str, bits: Option<u32>, sessions: Option<u64>) {
+pub(crate) fn set(
+    sight: &mut Sight,
+    server: &str,
+    word: &str,
+    bits: Option<u32>,
+    sessions: Option<u64>,
+) {
     let servers = sight
         .balancers
         .values_mut()

@@ -10,6 +10,7 @@ mod actions;
 mod engine;
 mod fleet;
 mod harness;
+mod holds;
 mod mappings;
 mod requests;
 mod runs;

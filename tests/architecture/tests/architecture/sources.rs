@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261125_000006_updates_on_the_engine",
     "m20261126_000007_actions",
     "m20261126_000008_mapping_audit",
+    "m20261126_000011_desired_states",
 ];
 
 fn all_files() -> Vec<PathBuf> {

@@ -24,6 +24,11 @@ struct Told {
     /// How many of a hundred applications have the next version already.
     changed: AtomicU64,
     has_trouble: AtomicBool,
+    /// How many backends an HAProxy has, and how many servers each.
+    backends: AtomicU64,
+    servers: AtomicU64,
+    /// How many servers of each backend are drained.
+    drained: AtomicU64,
 }
 
 impl Told {
@@ -34,8 +39,38 @@ impl Told {
             "applications" => self.applications.store(number, Ordering::Relaxed),
             "version" => self.version.store(number, Ordering::Relaxed),
             "changed" => self.changed.store(number, Ordering::Relaxed),
+            "backends" => self.backends.store(number, Ordering::Relaxed),
+            "servers" => self.servers.store(number, Ordering::Relaxed),
+            "drained" => self.drained.store(number, Ordering::Relaxed),
             _ => self.has_trouble.store(number > 0, Ordering::Relaxed),
         }
+    }
+
+    /// What the HAProxy behind an agent shows.
+    fn balancer(&self, host: u64, path: &str) -> String {
+        let data = if path.ends_with("/instances") {
+            json!({"instances": [{"name": "default", "available": true}], "count": 1})
+        } else if path.ends_with("/backends") {
+            let names =
+                (0..self.backends.load(Ordering::Relaxed)).map(|number| format!("be{number}"));
+            json!({"instance": "default", "backends": names.collect::<Vec<_>>()})
+        } else {
+            let name = path.rsplit('/').nth(1).unwrap_or_default();
+            let backend: u64 = name.trim_start_matches("be").parse().unwrap_or_default();
+            let drained = self.drained.load(Ordering::Relaxed);
+            let servers = (0..self.servers.load(Ordering::Relaxed)).map(|number| {
+                let is_drained = number < drained;
+                json!({
+                    "name": format!("web{number}_app_1"), "status": if is_drained { "DRAIN" } else { "UP" }, "weight": "100",
+                    "check_status": "L7OK", "check_duration": "1", "last_chg": "4711", "downtime": "0",
+                    "addr": format!("10.{host}.{backend}.{number}:8080"), "cookie": "", "scur": (number % 7).to_string(),
+                    "qcur": "0", "admin_state": if is_drained { "8" } else { "0" },
+                })
+            });
+            json!({"instance": "default", "backend": name, "servers": servers.collect::<Vec<_>>(),
+                "haproxy": {"pid": "7", "uptime_sec": "100000"}})
+        };
+        json!({"success": true, "status_code": 200, "data": data}).to_string()
     }
 
     fn inventory(&self, server: u64) -> String {
@@ -124,9 +159,11 @@ async fn converse(mut stream: TcpStream, told: Arc<Told>) -> Option<()> {
         if told.has_trouble.load(Ordering::Relaxed) && server % 10 == HANGING {
             std::future::pending::<()>().await;
         }
-        let body = match head.split(|byte| *byte == b' ').nth(1)? {
-            b"/ping" => r#"{"status":"ok"}"#.to_owned(),
-            b"/metrics" => exposition(told.inventory(server).len()),
+        let path = head.split(|byte| *byte == b' ').nth(1)?;
+        let body = match std::str::from_utf8(path).ok()? {
+            "/ping" => r#"{"status":"ok"}"#.to_owned(),
+            "/metrics" => exposition(told.inventory(server).len()),
+            path if path.starts_with("/api/v1/haproxy/") => told.balancer(server, path),
             _ => told.inventory(server),
         };
         let answer = format!(

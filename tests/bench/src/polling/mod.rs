@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod process;
+pub(crate) mod sync;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,9 @@ const INTERVAL: Duration = Duration::from_secs(20);
 const LONG_INTERVAL: Duration = Duration::from_mins(1);
 /// The longest an agent may take, as is usual.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// An idle backend of PostgreSQL tells the statistics of what it did within ten seconds.
+const STATISTICS: Duration = Duration::from_secs(11);
 
 /// The database's order is by its own clock; polls are dated by ours.
 struct SystemClock;
@@ -137,8 +141,7 @@ impl Fleet {
 
     /// Rows written and transactions so far.
     async fn written(&self) -> Result<(i64, i64)> {
-        // An idle backend tells the statistics of what it did within ten seconds.
-        sleep(Duration::from_secs(11)).await;
+        sleep(STATISTICS).await;
         let rows = "SELECT CAST(sum(n_tup_ins + n_tup_upd + n_tup_del) AS bigint) AS n FROM pg_stat_user_tables";
         let commits =
             "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = current_database()";

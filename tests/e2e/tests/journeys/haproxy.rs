@@ -463,6 +463,54 @@ async fn every_kind_of_server_goes_out_and_comes_back() {
     assert_eq!(app2["status"], "success", "{app2}");
 }
 
+/// HAProxy forgets what an action of the past brought; it is told again in the name of whoever asked, once.
+async fn a_later_reload_is_made_up_for(world: &World, app1: i64) {
+    let first = &world.first;
+    let told = first.logged("Server web/app1 enters drain state");
+    first.process.signal("USR2");
+    let restored = eventually(PATIENCE, || async {
+        let actions = world
+            .items(&format!("/api/haproxy/actions?server={app1}"))
+            .await;
+        match &actions[0] {
+            done if done["restores"] == true && done["status"] == "success" => Ok(done.clone()),
+            other => Err(format!("{other}; log:\n{}", world.service.log())),
+        }
+    })
+    .await;
+    assert_eq!(restored["actor"], "drover", "{restored}");
+    assert_eq!(first.state("web/app1").unwrap().1, "8");
+    let again = first.logged("Server web/app1 enters drain state");
+    assert_eq!(again, told + 1, "{}", first.process.log());
+    let instances = world.items("/api/haproxy/instances").await;
+    let instance = &instances[0];
+    assert!(instance["started_at"].is_string(), "{instance}");
+    let path = format!("/api/haproxy/instances/{}/backends", instance["id"]);
+    let backends = world.items(&path).await;
+    let web = backends.iter().find(|backend| backend["name"] == "web");
+    let path = format!("/api/haproxy/backends/{}/servers", web.unwrap()["id"]);
+    let servers = world.items(&path).await;
+    let held = servers.iter().find(|server| server["id"] == app1).unwrap();
+    let admin = &asked_by(world, app1).await;
+    assert_eq!(
+        (
+            &held["desired"]["state"],
+            &held["desired"]["owner"],
+            &held["drift"]
+        ),
+        (&json!("drain"), admin, &json!(false)),
+        "{held}"
+    );
+}
+
+/// Who asked for the first action on a server.
+async fn asked_by(world: &World, server: i64) -> Value {
+    let actions = world
+        .items(&format!("/api/haproxy/actions?server={server}"))
+        .await;
+    actions.last().unwrap()["actor"].clone()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_in_the_middle_is_noticed_and_no_backend_is_emptied() {
     let world = World::start().await;
@@ -481,6 +529,7 @@ async fn a_reload_in_the_middle_is_noticed_and_no_backend_is_emptied() {
     assert_eq!(action["status"], "success", "{action}");
     assert_eq!(action["evidence"]["sends"], 2, "{action}");
     assert_eq!(first.state("web/app1").unwrap().1, "8");
+    a_later_reload_is_made_up_for(&world, app1).await;
 
     // One batch over both HAProxies: each item has its own answer, and the last server of a backend stays.
     let servers = [

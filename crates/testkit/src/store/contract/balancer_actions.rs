@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use drover_domain::balancer::action::{
-    ActionEnd, ActionStatus, ActionTarget, BalancerAction, Evidence, Look, action_queue,
+    ActionEnd, ActionRequest, ActionStatus, ActionTarget, BalancerAction, Evidence, Look,
+    action_queue,
 };
 use drover_domain::balancer::{
-    Admission, BalancerServer, BreakerPolicy, BreakerRecord, InstanceKey, ObservedServer,
-    ServerWord,
+    AdminState, Admission, BalancerServer, BreakerPolicy, BreakerRecord, DesiredState, InstanceKey,
+    ObservedServer, ServerWord,
 };
+use drover_domain::workflow::Json;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{Claim, Fault, NewAction, StartedWorkflow, StatusChange, StoreError};
@@ -292,7 +294,20 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             ..new.action
         };
         assert_eq!(shown(world, 1).await, expected);
-        let stored = BalancerServer { observed: changed(), last_seen: Some(at(40)), ..servers[0].clone() };
+        let desired = DesiredState {
+            state: AdminState::Drain,
+            owner: "tester 1".to_owned(),
+            reason: shown(world, 1).await.request.reason,
+            since: at(40),
+            until: Some(at(40).after(Duration::from_micros(3_600_000_001))),
+        };
+        let stored = BalancerServer {
+            observed: changed(),
+            desired: Some(desired.clone()),
+            last_seen: Some(at(40)),
+            ..servers[0].clone()
+        };
+        assert_eq!(world.actions().targets(&[servers[0].key]).await.unwrap()[0].desired, Some(desired));
         assert_eq!(now(world, &servers[0]).await, stored);
         assert_eq!(now(world, &servers[1]).await, servers[1]);
         let changes = history(world, &servers[0]).await;
@@ -306,6 +321,68 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         };
         assert_eq!(changes, [change]);
         assert_eq!(history(world, &servers[1]).await, []);
+    }
+
+    /// Who holds a server out of use is stored with the end of an action: an action that says it again to HAProxy leaves
+    /// it whose it is, and one that returns the server ends it.
+    async fn a_server_is_held_until_it_is_returned(world) {
+        let servers = two_servers(world).await;
+        let request = |number, wanted, restores| {
+            let mut new = action_on(number, &servers[0]);
+            new.action.request = ActionRequest { wanted, restores, hold_for: None, ..new.action.request };
+            new
+        };
+        let worker = Updater::open(world.queue(), 1).await;
+        let mut held = Vec::new();
+        for (number, wanted, restores, word) in [
+            (1, AdminState::Maint, false, "MAINT"),
+            (2, AdminState::Maint, true, "MAINT"),
+            (3, AdminState::Drain, false, "UP"),
+            (4, AdminState::Ready, false, "UP"),
+        ] {
+            start_actions(world, &[request(number, wanted, restores)]).await;
+            let claim = take_action(&worker).await;
+            assert_eq!(world.actions().begin(&claim, at(20)).await.unwrap().unwrap().request.restores, restores);
+            let seen = ObservedServer { word: ServerWord::new(word), ..changed() };
+            let seconds = i64::try_from(number).unwrap() * 100;
+            world.actions().finish(&claim, &end(None, at(seconds)), Some(&seen)).await.unwrap();
+            worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
+            let summary = world.balancer_view().summary(1).await.unwrap();
+            let desired = now(world, &servers[0]).await.desired;
+            held.push((desired.map(|desired| (desired.owner, desired.since, desired.until)), summary.desired, summary.drifting));
+        }
+        let first = Some(("tester 1".to_owned(), at(100), None));
+        let expected = [(first.clone(), 1, 0), (first.clone(), 1, 0), (first, 1, 1), (None, 0, 0)];
+        assert_eq!(held, expected);
+        assert_eq!(now(world, &servers[1]).await, servers[1]);
+    }
+
+    /// What a sync sees while an action is under way is the action's doing if somebody changed what the server is to do.
+    async fn a_sync_knows_what_an_action_did(world) {
+        let servers = two_servers(world).await;
+        let instance = instance_of(world, &servers[0]).await;
+        let member = |name: &str, word: &str| ObservedServer { admin: None, ..balancer_server(name, word) };
+        let sees = async |a: &str, b: &str, seconds| {
+            synced(world, instance, &[("be", &[member("a", a), member("b", b)])], at(seconds)).await;
+        };
+        sees("UP", "UP", 10).await;
+        start_actions(world, &[action_on(1, &servers[0])]).await;
+        sees("DRAIN", "UP", 11).await;
+        sees("UP", "UP", 12).await;
+        let worker = Updater::open(world.queue(), 1).await;
+        let claim = take_action(&worker).await;
+        world.actions().begin(&claim, at(20)).await.unwrap();
+        sees("UP 1/3", "DRAIN", 21).await;
+        sees("DRAIN", "UP", 22).await;
+        world.actions().finish(&claim, &end(None, at(40)), Some(&changed())).await.unwrap();
+        sees("UP", "UP", 50).await;
+        let told = |changes: Vec<StatusChange>| -> Vec<(Timestamp, Option<String>)> {
+            changes.into_iter().rev().map(|change| (change.at, change.actor)).collect()
+        };
+        let nobody = |seconds| (at(seconds), None);
+        let tester = (at(22), Some("tester 1".to_owned()));
+        assert_eq!(told(history(world, &servers[0]).await), [nobody(11), nobody(12), nobody(21), tester, nobody(50)]);
+        assert_eq!(told(history(world, &servers[1]).await), [nobody(21), nobody(22)]);
     }
 
     /// A status that is the same is no change; the rest that was seen is stored all the same, but for the name.
@@ -467,6 +544,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
                 instance_name: "default".to_owned(),
                 agent_host: "10.0.0.2".to_owned(),
                 agent_port: 5001,
+                desired: None,
                 breaker: BreakerRecord::default(),
             });
         }

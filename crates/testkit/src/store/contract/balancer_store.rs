@@ -1,18 +1,25 @@
 //! What [`BalancerStore`](drover_ports::BalancerStore) promises.
 
+use std::time::Duration;
+
 use drover_domain::Key;
+use drover_domain::balancer::action::{ActionEnd, Evidence};
 use drover_domain::balancer::sync::{self, ServerUpsert, SyncChange};
 use drover_domain::balancer::{
-    BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis, MappingCandidate,
-    ObservedServer,
+    BalancerProcess, BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis,
+    MappingCandidate, ObservedServer,
 };
 use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
+use drover_domain::workflow::Json;
+use drover_domain::workflow::run::Outcome;
 use drover_ports::NewMapping;
 
 use crate::store::World;
+use crate::store::fixtures::actions::{action_on, start_actions, take_action};
 use crate::store::fixtures::mappings::unmapping;
 use crate::store::fixtures::{
-    HOSTILE, at, balancer, balancer_server, fleet, new_server, observed, poll, sync as synced,
+    HOSTILE, Updater, at, balancer, balancer_server, fleet, new_server, observed, poll,
+    sync as synced,
 };
 
 async fn node(world: &World) -> ServerKey {
@@ -167,6 +174,47 @@ contract! { $ balancer_store => balancer_store_contract for World;
         assert_eq!((after.instance.last_sync, after.instance.last_sync_status), (Some(at(50)), FetchStatus::Failed));
         assert_eq!(after.instance.last_sync_error.as_deref(), Some(HOSTILE));
         assert_eq!((after.backends, after.servers), (before.backends, before.servers));
+    }
+
+    /// The process that was seen last is kept, also when nobody tells of one.
+    async fn the_process_is_kept(world) {
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let mut known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!(known.instance.process, None);
+        known.instance.process = Some(BalancerProcess { pid: u32::MAX, started_at: at(3) });
+        world.balancers().store(&sync::failed(&known.instance, "", at(4))).await.unwrap();
+        synced(world, instance, &[("be", &[balancer_server("srv1", "DOWN")])], at(5)).await;
+        let after = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!(after.instance.process, known.instance.process);
+    }
+
+    /// A hold ends when its time is over, unless it was renewed since the sync looked.
+    async fn a_hold_ends_with_its_time(world) {
+        let shown = ["a", "b"].map(|name| balancer_server(name, "DRAIN"));
+        let instance = balancer(world, "lb01", &[("be", &shown)]).await;
+        let worker = Updater::open(world.queue(), 1).await;
+        let hold = async |number, name: &str, seconds| {
+            let mut new = action_on(number, &server(world, instance, name).await);
+            new.action.request.hold_for = Some(Duration::from_secs(10));
+            start_actions(world, &[new]).await;
+            let claim = take_action(&worker).await;
+            let end = ActionEnd { at: at(seconds), failure: None, evidence: Evidence::default() };
+            world.actions().finish(&claim, &end, Some(&balancer_server(name, "DRAIN"))).await.unwrap();
+            worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
+        };
+        hold(1, "a", 100).await;
+        hold(2, "b", 100).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let seen = [("be".to_owned(), Ok(shown.to_vec()))].into();
+        let early = sync::reconcile(&known, &seen, None, at(109));
+        assert_eq!((early.lapsed.clone(), early.is_quiet()), (vec![], true));
+        let late = sync::reconcile(&known, &seen, None, at(110));
+        assert_eq!(late.lapsed.len(), 2);
+        hold(3, "b", 105).await;
+        world.balancers().store(&late).await.unwrap();
+        assert_eq!(server(world, instance, "a").await.desired, None);
+        let renewed = server(world, instance, "b").await.desired;
+        assert_eq!(renewed.and_then(|desired| desired.until), Some(at(115)));
     }
 
     /// A backend and a server that return keep their keys.

@@ -5,7 +5,7 @@ use drover_domain::Timestamp;
 use drover_domain::balancer::action::{ActionEnd, ActionStanding, ActionTarget, BalancerAction};
 use drover_domain::balancer::{
     Admission, BalancerServer, BalancerServerKey, Breaker, BreakerPolicy, BreakerRecord,
-    InstanceKey, ObservedServer,
+    DesiredChange, DesiredState, InstanceKey, ObservedServer, desired_after,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
@@ -48,6 +48,19 @@ impl State {
         }))
     }
 
+    /// The action on a server that has begun and not ended, with who asked for it.
+    pub(super) fn action_under_way(&self, server: BalancerServerKey) -> Option<(TaskId, String)> {
+        let mut own = self.actions.values().rev();
+        let own = own.find(|own| {
+            let has_begun = own.request.server == server && own.started_at.is_some();
+            has_begun
+                && self
+                    .shown_action(own)
+                    .is_some_and(|shown| shown.end.is_none())
+        });
+        own.map(|own| (own.id, own.origin.actor.clone()))
+    }
+
     fn action_target(&self, server: &BalancerServer) -> Option<ActionTarget> {
         let backend = self.backends.get(&server.backend.get())?;
         let instance = self.instances.get(&backend.instance.get())?;
@@ -64,6 +77,7 @@ impl State {
             agent_host: host.address.clone(),
             agent_port: host.port,
             is_present,
+            desired: server.desired.clone(),
             breaker: self.breaker_record(instance.key),
         })
     }
@@ -76,6 +90,26 @@ impl State {
     fn breaker(&self, instance: InstanceKey, policy: BreakerPolicy) -> Option<Breaker> {
         self.instances.get(&instance.get())?;
         Some(Breaker::restore(policy, self.breaker_record(instance)))
+    }
+
+    fn hold_server(&mut self, own: &BalancerAction, end: &ActionEnd, seen: &ObservedServer) {
+        let request = &own.request;
+        let Some(stored) = self.balancer_servers.get_mut(&request.server.get()) else {
+            return;
+        };
+        match desired_after(request, end.evidence.sends, Some(seen)) {
+            DesiredChange::Keep => {}
+            DesiredChange::Release => stored.desired = None,
+            DesiredChange::Hold(state) => {
+                stored.desired = Some(DesiredState {
+                    state,
+                    owner: own.origin.actor.clone(),
+                    reason: request.reason.clone(),
+                    since: end.at,
+                    until: request.hold_for.map(|time| end.at.after(time)),
+                });
+            }
+        }
     }
 
     /// Stores what was seen of a server, and that its status is another one if it is.
@@ -206,9 +240,11 @@ impl BalancerActions for MemoryStore {
             return Ok(());
         };
         own.end = Some(end.clone());
-        let (server, action) = (own.request.server, (own.id, own.origin.actor.clone()));
+        let own = own.clone();
         if let Some(seen) = seen {
-            state.see(server, seen, end.at, action);
+            let server = own.request.server;
+            state.see(server, seen, end.at, (own.id, own.origin.actor.clone()));
+            state.hold_server(&own, end, seen);
         }
         Ok(())
     }

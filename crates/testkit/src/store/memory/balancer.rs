@@ -120,6 +120,7 @@ impl State {
                 backend,
                 observed: upsert.observed.clone(),
                 application: None,
+                desired: None,
                 last_seen: Some(change.at),
                 removed_at: None,
             };
@@ -149,9 +150,21 @@ impl State {
         for key in gone {
             self.balancer_servers.get_mut(&key).unwrap().removed_at = Some(change.at);
         }
+        for key in &change.lapsed {
+            let known = self.balancer_servers.get_mut(&key.get());
+            let known = known.filter(|known| {
+                let desired = known.desired.as_ref();
+                desired.is_some_and(|desired| desired.has_lapsed(change.at))
+            });
+            if let Some(known) = known {
+                known.desired = None;
+            }
+        }
         for entry in &change.history {
-            let (old, new) = (entry.old.clone(), entry.new.clone());
-            self.record_status(entry.server, change.at, (old, new), None);
+            let words = (entry.old.clone(), entry.new.clone());
+            let action = self.action_under_way(entry.server);
+            let action = action.filter(|_| entry.is_administrative);
+            self.record_status(entry.server, change.at, words, action);
         }
     }
 
@@ -217,6 +230,7 @@ impl BalancerStore for MemoryStore {
                 last_sync_status: FetchStatus::Unknown,
                 last_sync_error: None,
                 empty_answers: 0,
+                process: None,
                 backends: 0,
             };
             state.instances.insert(key, instance);
@@ -266,6 +280,7 @@ impl BalancerStore for MemoryStore {
             .last_sync_error
             .clone_from(&change.instance.last_sync_error);
         instance.empty_answers = change.instance.empty_answers;
+        instance.process = change.instance.process;
         state.apply(change);
         Ok(())
     }

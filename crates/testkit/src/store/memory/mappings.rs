@@ -148,7 +148,11 @@ impl State {
             ..BalancerSummary::default()
         };
         for (_, server) in self.shown_servers() {
-            summary.servers.note(&server.observed.word, 1);
+            let observed = &server.observed;
+            summary.servers.note(&observed.word, 1);
+            if let Some(desired) = &server.desired {
+                summary.note_desired(desired.state, &observed.word, observed.admin, 1);
+            }
             if self.active_mapping(server.key).is_none() {
                 summary.unmapped += 1;
                 summary.held += u64::from(self.holds.contains_key(&server.key.get()));

@@ -1,0 +1,240 @@
+//! What somebody wants a server in HAProxy to be, which HAProxy itself forgets.
+//!
+//! HAProxy keeps administrative states in its process: a reload or a restart has forgotten them (measured on HAProxy
+//! 2.6). So Drover keeps who holds a server out of use, and says it again to a new process. It says it to nobody
+//! else: what a person changed at HAProxy itself is shown as drift and left alone.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+
+use super::action::ActionRequest;
+use super::{AdminState, ObservedServer};
+
+/// The longest a server may be held by one action.
+pub const HOLD_MAX: Duration = Duration::from_hours(30 * 24);
+/// How much a start may seem to move before it is another one: agents tell the uptime in whole seconds.
+const START_TOLERANCE: Duration = Duration::from_secs(5);
+
+/// Who holds a server out of use. Nobody holds a server in use: `ready` ends the hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredState {
+    /// The state it shall be in: `drain` or `maint`.
+    pub state: AdminState,
+    /// Who wants it.
+    pub owner: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; for as long as nobody ends it where there is no end.
+    pub until: Option<Timestamp>,
+}
+
+impl DesiredState {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn has_lapsed(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether HAProxy shows another state; `false` where it does not tell.
+    #[must_use]
+    pub fn differs_from(&self, observed: &ObservedServer) -> bool {
+        observed
+            .admin_state()
+            .is_some_and(|state| state != self.state)
+    }
+
+    /// Whether a process that started later than somebody wanted this has the server in use.
+    #[must_use]
+    pub fn is_forgotten(
+        &self,
+        observed: &ObservedServer,
+        process: Option<BalancerProcess>,
+        now: Timestamp,
+    ) -> bool {
+        !self.has_lapsed(now)
+            && observed.admin_state() == Some(AdminState::Ready)
+            && process.is_some_and(|process| process.started_at > self.since)
+    }
+}
+
+/// What becomes of the hold on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DesiredChange {
+    /// It stays as it is.
+    Keep,
+    /// Whoever asked for the action holds the server in this state.
+    Hold(AdminState),
+    /// Nobody holds it any more.
+    Release,
+}
+
+/// What becomes of the hold on a server when an action ends after `sends` commands and `seen` was seen last.
+///
+/// What counts is what HAProxy was left in: a drain that ran out of time holds, and so does a server that was to be
+/// returned, got as far as `drain` and stayed there because its checks fail.
+#[must_use]
+pub fn desired_after(
+    request: &ActionRequest,
+    sends: u32,
+    seen: Option<&ObservedServer>,
+) -> DesiredChange {
+    let state = seen
+        .filter(|seen| !seen.follows_another() && !request.restores)
+        .and_then(ObservedServer::admin_state);
+    match state {
+        Some(AdminState::Ready) if request.wanted == AdminState::Ready => DesiredChange::Release,
+        Some(state @ (AdminState::Drain | AdminState::Maint))
+            if state == request.wanted || sends > 0 =>
+        {
+            DesiredChange::Hold(state)
+        }
+        Some(AdminState::Ready | AdminState::Drain | AdminState::Maint) | None => {
+            DesiredChange::Keep
+        }
+    }
+}
+
+/// The process of an HAProxy as its agent tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObservedProcess {
+    /// Its number.
+    pub pid: u32,
+    /// How long it has been running; whole seconds.
+    pub uptime: Duration,
+}
+
+/// The process of an HAProxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BalancerProcess {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, give or take a second, by Drover's clock.
+    pub started_at: Timestamp,
+}
+
+impl BalancerProcess {
+    /// The process that was seen `now`: the known one if it may be that, else another one.
+    #[must_use]
+    pub fn seen(known: Option<Self>, observed: ObservedProcess, now: Timestamp) -> Self {
+        let started_at = now.before(observed.uptime);
+        let is_known = |known: &Self| {
+            known.pid == observed.pid
+                && known.started_at.since(started_at) <= START_TOLERANCE
+                && started_at.since(known.started_at) <= START_TOLERANCE
+        };
+        known.filter(is_known).unwrap_or(Self {
+            pid: observed.pid,
+            started_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AdminBits, ServerWord};
+    use super::*;
+    use crate::Key;
+
+    fn server(word: &str, bits: Option<u32>) -> ObservedServer {
+        ObservedServer {
+            name: "a".to_owned(),
+            word: ServerWord::new(word),
+            admin: bits.map(AdminBits::from_bits),
+            sessions: None,
+            queue: None,
+            weight: 1,
+            check_status: None,
+            address: None,
+            port: None,
+        }
+    }
+
+    fn wish(wanted: AdminState, restores: bool) -> ActionRequest {
+        ActionRequest {
+            server: Key::new(1),
+            wanted,
+            wait: Duration::ZERO,
+            forced: None,
+            reason: None,
+            hold_for: None,
+            restores,
+        }
+    }
+
+    fn seconds(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_hold_is_what_haproxy_was_left_in() {
+        use AdminState::{Drain, Maint, Ready};
+        use DesiredChange::{Hold, Keep, Release};
+        for (wanted, sends, word, bits, expected) in [
+            (Drain, 1, "DRAIN", Some(8), Hold(Drain)),
+            // Sessions are left: it was drained all the same.
+            (Drain, 0, "DRAIN", Some(8), Hold(Drain)),
+            (Maint, 1, "MAINT", None, Hold(Maint)),
+            (Drain, 4, "UP", Some(0), Keep),
+            (Drain, 1, "DOWN", None, Keep),
+            (Ready, 1, "UP", Some(0), Release),
+            (Ready, 1, "DRAIN", Some(8), Hold(Drain)),
+            (Ready, 0, "DRAIN", Some(8), Keep),
+            (Maint, 0, "DRAIN", Some(8), Keep),
+            (Drain, 1, "MAINT (via b/s)", Some(2), Keep),
+        ] {
+            let seen = server(word, bits);
+            let found = desired_after(&wish(wanted, false), sends, Some(&seen));
+            assert_eq!(found, expected, "{wanted:?} {sends} {word}");
+            let restored = desired_after(&wish(wanted, true), sends, Some(&seen));
+            assert_eq!(restored, Keep, "{wanted:?} {sends} {word}");
+        }
+        assert_eq!(desired_after(&wish(Drain, false), 1, None), Keep);
+    }
+
+    #[test]
+    fn only_a_later_process_has_forgotten() {
+        let desired = |until| DesiredState {
+            state: AdminState::Drain,
+            owner: "alice".to_owned(),
+            reason: None,
+            since: seconds(100),
+            until,
+        };
+        let process = |at| {
+            let started_at = seconds(at);
+            Some(BalancerProcess { pid: 7, started_at })
+        };
+        let now = seconds(500);
+        let up = server("UP", Some(0));
+        assert!(desired(None).is_forgotten(&up, process(101), now));
+        assert!(!desired(None).is_forgotten(&up, process(100), now));
+        assert!(!desired(None).is_forgotten(&up, None, now));
+        assert!(!desired(Some(now)).is_forgotten(&up, process(101), now));
+        // What somebody changed by hand is theirs, and what says nothing is no reason.
+        let maint = server("MAINT", Some(1));
+        assert!(!desired(None).is_forgotten(&maint, process(101), now));
+        assert!(desired(None).differs_from(&maint) && desired(None).differs_from(&up));
+        let silent = server("DOWN", None);
+        assert!(!desired(None).is_forgotten(&silent, process(101), now));
+        assert!(!desired(None).differs_from(&silent));
+    }
+
+    #[test]
+    fn a_process_is_another_one_when_its_number_or_its_start_is() {
+        let seen = |known, pid, uptime| {
+            let uptime = Duration::from_secs(uptime);
+            BalancerProcess::seen(known, ObservedProcess { pid, uptime }, seconds(1_000))
+        };
+        let first = seen(None, 7, 100);
+        assert_eq!(first.started_at, seconds(900));
+        // Told in whole seconds, and read a little later: the same one.
+        assert_eq!(seen(Some(first), 7, 99), first);
+        assert_eq!(seen(Some(first), 7, 103), first);
+        assert_eq!(seen(Some(first), 8, 100).pid, 8);
+        // In a container every HAProxy has the same number.
+        assert_eq!(seen(Some(first), 7, 10).started_at, seconds(990));
+    }
+}
