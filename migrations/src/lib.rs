@@ -17,6 +17,7 @@ mod m20261125_000006_updates_on_the_engine;
 mod m20261126_000007_actions;
 mod m20261126_000008_mapping_audit;
 mod m20261126_000011_desired_states;
+mod m20261126_000012_retention;
 
 use sea_orm_migration::prelude::*;
 
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000007_actions::Migration),
             Box::new(m20261126_000008_mapping_audit::Migration),
             Box::new(m20261126_000011_desired_states::Migration),
+            Box::new(m20261126_000012_retention::Migration),
         ]
     }
 }

@@ -12,7 +12,9 @@ use drover_fagent_http::FagentHttp;
 use drover_ports::IdSource;
 use drover_runner_ansible::{AnsibleRunner, Transport};
 use drover_store_sea_orm::{MigrateError, OpenError, SeaOrmStore};
-use drover_usecases::{Engine, EngineOptionsError, KindTaken, Kinds, Policy, Ports, Service};
+use drover_usecases::{
+    Engine, EngineOptionsError, HistoryAges, KindTaken, Kinds, Policy, Ports, Service,
+};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
@@ -312,6 +314,11 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
         sync_interval: settings.balancer.sync_interval,
         min_ready: settings.balancer.min_ready,
         poll_concurrency: settings.fleet.poll_concurrency.get(),
+        node: engine::worker(),
+        history: HistoryAges {
+            fleet_events: settings.fleet.events_retention,
+            balancer_statuses: settings.balancer.history_retention,
+        },
         kinds,
         ..Policy::default()
     }

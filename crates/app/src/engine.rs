@@ -1,5 +1,6 @@
 //! The durable engine as this service runs it: which kinds there are, who executes them, and how.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_config::Settings;
@@ -7,7 +8,7 @@ use drover_domain::rollout::update;
 use drover_domain::workflow::{Guarantee, Kind, QueueName};
 use drover_egress::{AddressPolicy, Cidr};
 use drover_peer_http::PeerHttp;
-use drover_ports::TaskHandler;
+use drover_ports::{RetentionAges, TaskHandler};
 use drover_usecases::{
     EngineOptions, Handlers, KindSpec, Kinds, PayloadProblem, Performer, QueueOptions, Service,
 };
@@ -60,7 +61,10 @@ pub(crate) fn options(settings: &Settings) -> Result<EngineOptions, StartError> 
     let mut options = EngineOptions::new(worker(), queues);
     options.lease = settings.engine.lease;
     options.poll = settings.engine.poll_interval;
-    options.retention = settings.engine.retention;
+    options.retention = RetentionAges {
+        usual: settings.engine.retention,
+        named: BTreeMap::from([(update::KIND.to_owned(), settings.rollout.retention)]),
+    };
     // The other half is for what they leave behind: to report it and to close the lease.
     options.drain_grace = settings.server.shutdown_grace / 2;
     Ok(options)

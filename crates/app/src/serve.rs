@@ -122,6 +122,10 @@ fn spawn_background(tasks: &TaskTracker, work: &Work, stopped: &Stop) {
         let (background, stop) = (background.clone(), stopped.clone());
         async move { background.sync_loop(stop).await }
     });
+    tasks.spawn({
+        let stop = stopped.clone();
+        async move { background.retention_loop(stop).await }
+    });
     // A playbook folder that cannot be read is no reason not to serve.
     let (orchestrators, mut stop) = (service.orchestrators.clone(), stopped.clone());
     tasks.spawn(async move {

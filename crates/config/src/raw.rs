@@ -47,6 +47,7 @@ pub(crate) struct Fleet {
     pub(crate) connection_timeout_ms: u64,
     pub(crate) offline_after: u32,
     pub(crate) poll_concurrency: usize,
+    pub(crate) events_retention_days: u32,
     pub(crate) agent_token: Option<SecretString>,
     pub(crate) agent_token_file: Option<String>,
 }
@@ -57,6 +58,7 @@ pub(crate) struct Balancer {
     pub(crate) sync_interval_ms: u64,
     pub(crate) request_timeout_ms: u64,
     pub(crate) min_ready: u32,
+    pub(crate) history_retention_days: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +106,7 @@ pub(crate) struct Rollout {
     pub(crate) default_playbook: String,
     pub(crate) default_orchestrator: String,
     pub(crate) workers: usize,
+    pub(crate) retention_days: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]

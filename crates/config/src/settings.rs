@@ -77,6 +77,8 @@ pub struct Fleet {
     pub offline_after: NonZeroU32,
     /// How many agents are asked at once.
     pub poll_concurrency: NonZeroUsize,
+    /// How long events are kept.
+    pub events_retention: Duration,
     /// What opens the agents.
     pub agent_token: Option<SecretString>,
 }
@@ -90,6 +92,8 @@ pub struct Balancer {
     pub request_timeout: Duration,
     /// How many servers of a backend must go on taking requests when somebody takes one out.
     pub min_ready: u32,
+    /// How long status changes are kept.
+    pub history_retention: Duration,
 }
 
 /// The control host.
@@ -173,6 +177,8 @@ pub struct Rollout {
     pub default_orchestrator: String,
     /// How many updates run at once on this node.
     pub workers: NonZeroUsize,
+    /// How long ended updates are kept.
+    pub retention: Duration,
 }
 
 /// Who may use the service.
@@ -343,6 +349,10 @@ impl TryFrom<raw::Raw> for Settings {
                     .ok_or_else(|| positive("fleet.offline_after"))?,
                 poll_concurrency: NonZeroUsize::new(raw.fleet.poll_concurrency)
                     .ok_or_else(|| positive("fleet.poll_concurrency"))?,
+                events_retention: days(
+                    "fleet.events_retention_days",
+                    raw.fleet.events_retention_days,
+                )?,
                 agent_token: secret(
                     "fleet.agent_token",
                     "fleet.agent_token_file",
@@ -357,6 +367,10 @@ impl TryFrom<raw::Raw> for Settings {
                     raw.balancer.request_timeout_ms,
                 )?,
                 min_ready: raw.balancer.min_ready,
+                history_retention: days(
+                    "balancer.history_retention_days",
+                    raw.balancer.history_retention_days,
+                )?,
             },
             ansible: ansible(raw.ansible)?,
             engine: engine(raw.engine)?,
@@ -382,6 +396,7 @@ impl TryFrom<raw::Raw> for Settings {
                 )?,
                 workers: NonZeroUsize::new(raw.rollout.workers)
                     .ok_or_else(|| positive("rollout.workers"))?,
+                retention: days("rollout.retention_days", raw.rollout.retention_days)?,
             },
             access: Access {
                 admin_key: secret(
@@ -476,19 +491,23 @@ fn engine(raw: raw::Engine) -> Result<Engine, SettingsError> {
             "is not given here; `rollout.workers` says how many updates run at once".to_owned(),
         ));
     }
-    if raw.retention_days == 0 {
-        return Err(positive("engine.retention_days"));
-    }
     Ok(Engine {
         lease: at_least(LEASE_MIN_MS, "engine.lease_ms", raw.lease_ms)?,
         poll_interval: millis("engine.poll_interval_ms", raw.poll_interval_ms)?,
-        retention: DAY * raw.retention_days,
+        retention: days("engine.retention_days", raw.retention_days)?,
         queues: raw
             .queues
             .into_iter()
             .filter_map(|(name, most)| Some((name, NonZeroU32::new(most)?)))
             .collect(),
     })
+}
+
+fn days(key: &'static str, days: u32) -> Result<Duration, SettingsError> {
+    if days == 0 {
+        return Err(positive(key));
+    }
+    Ok(DAY * days)
 }
 
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, SettingsError> {

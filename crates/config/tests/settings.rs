@@ -136,6 +136,18 @@ fn impossible_values_name_the_key() {
             "`engine.retention_days` must be at least 1",
         ),
         (
+            "[fleet]\nevents_retention_days = 0",
+            "`fleet.events_retention_days` must be at least 1",
+        ),
+        (
+            "[balancer]\nhistory_retention_days = 0",
+            "`balancer.history_retention_days` must be at least 1",
+        ),
+        (
+            "[rollout]\nretention_days = 0",
+            "`rollout.retention_days` must be at least 1",
+        ),
+        (
             "[engine.queues]\nrollouts = 3",
             "`rollout.workers` says how many",
         ),

@@ -103,6 +103,14 @@ pub trait BalancerStore: Send + Sync {
 /// HAProxy as people look at it; removed rows are not shown.
 #[async_trait]
 pub trait BalancerView: Send + Sync {
+    /// The instance with this key, active or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn instance(&self, instance: InstanceKey)
+    -> Result<Option<BalancerInstance>, StoreError>;
+
     /// All instances by key.
     ///
     /// # Errors

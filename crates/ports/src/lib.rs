@@ -12,6 +12,7 @@ mod balancer;
 mod clock;
 mod fault;
 mod fleet;
+mod history;
 mod mappings;
 mod orchestrators;
 mod runner;
@@ -26,6 +27,7 @@ pub use balancer::{BalancerStore, BalancerView, NewMapping};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
 pub use fleet::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry};
+pub use history::{History, HistoryUpkeep};
 pub use mappings::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,
     Unmapping,
@@ -39,7 +41,7 @@ pub use tasks::{
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,
     DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, HeldAttempt, NewWorkflow,
-    Progress, QueueStats, QueueStore, Report, ReportVerdict, ScheduleStore, StartedWorkflow,
-    StopReason, TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps, WorkflowFilter,
-    WorkflowRecord, WorkflowStore, WorkflowUpkeep, WorkflowView,
+    Progress, QueueStats, QueueStore, Report, ReportVerdict, RetentionAges, ScheduleStore,
+    StartedWorkflow, StopReason, TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps,
+    WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowUpkeep, WorkflowView,
 };

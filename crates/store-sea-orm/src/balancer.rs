@@ -11,6 +11,7 @@ use drover_domain::balancer::{
 use drover_domain::fleet::ServerKey;
 use drover_ports::{BalancerStore, NewMapping, StoreError};
 
+use crate::balancer_view::find_instance;
 use crate::dialect::rows;
 use crate::mappings::make;
 use crate::row::balancer::{
@@ -129,8 +130,7 @@ impl BalancerStore for SeaOrmStore {
     #[tracing::instrument(name = "db.balancer.load", level = "debug", skip_all)]
     async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
         let session = self.read_together("load a HAProxy instance").await?;
-        let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
-        let Some(row) = session.row::<InstanceRow>(sql).await? else {
+        let Some(found) = find_instance(&session, instance).await? else {
             return Ok(None);
         };
         let sql = Sql::new(format!(
@@ -145,7 +145,7 @@ impl BalancerStore for SeaOrmStore {
         let servers = session.rows::<BalancerServerRow>(sql).await?;
         session.commit().await?;
         Ok(Some(KnownBalancer {
-            instance: row.read()?,
+            instance: found,
             backends: backends
                 .into_iter()
                 .map(BackendRow::read)

@@ -21,6 +21,14 @@ use crate::store::SeaOrmStore;
 
 #[async_trait]
 impl BalancerView for SeaOrmStore {
+    #[tracing::instrument(name = "db.balancer_view.instance", level = "debug", skip_all)]
+    async fn instance(
+        &self,
+        instance: InstanceKey,
+    ) -> Result<Option<BalancerInstance>, StoreError> {
+        find_instance(&self.read("find a HAProxy instance"), instance).await
+    }
+
     #[tracing::instrument(name = "db.balancer_view.instances", level = "debug", skip_all)]
     async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
         let sql = Sql::new(format!(
@@ -55,11 +63,8 @@ impl BalancerView for SeaOrmStore {
         let rows = session
             .rows::<BackendRow>(sql.ascending(page).bind(instance.get()))
             .await?;
-        if rows.is_empty() {
-            let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
-            if session.row::<InstanceRow>(sql).await?.is_none() {
-                return Ok(None);
-            }
+        if rows.is_empty() && find_instance(&session, instance).await?.is_none() {
+            return Ok(None);
         }
         let backends = rows
             .into_iter()
@@ -136,6 +141,16 @@ impl BalancerView for SeaOrmStore {
         session.commit().await?;
         Ok(summary)
     }
+}
+
+/// The instance with this key.
+pub(crate) async fn find_instance(
+    session: &Session,
+    instance: InstanceKey,
+) -> Result<Option<BalancerInstance>, StoreError> {
+    let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
+    let row = session.row::<InstanceRow>(sql).await?;
+    row.map(InstanceRow::read).transpose()
 }
 
 async fn counted(session: &Session) -> Result<BalancerSummary, StoreError> {

@@ -15,6 +15,7 @@ mod engine;
 mod events;
 mod fleet_view;
 mod held;
+mod history;
 mod inventory;
 mod keys;
 mod mappings;

@@ -178,7 +178,10 @@ async fn what_is_hot_is_found_by_indexes() {
         store.wake_due(100).await.unwrap();
         store.take_over(Duration::ZERO, 100).await.unwrap();
         store.heartbeat(lease, LEASE).await.unwrap();
-        store.prune(Duration::from_hours(24), 10).await.unwrap();
+        store
+            .prune(&Duration::from_hours(24).into(), 10)
+            .await
+            .unwrap();
         for workflow in [None, Some(workflow_id(1))] {
             let page = store
                 .after(position, EventFilter { workflow }, 100)

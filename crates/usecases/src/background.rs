@@ -1,41 +1,65 @@
 //! What goes on by itself: polling and syncing.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::fleet::{Server, ServerKey};
-use drover_ports::StoreError;
+use drover_ports::{Clock, HistoryUpkeep, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::actions::Actions;
 use crate::polling::{Polling, phase};
+use crate::retention;
+use crate::service::Ports;
 
 /// Says `true` when it is time to end.
 pub type Stop = watch::Receiver<bool>;
 
 /// The loops of one process besides the [`Engine`](crate::Engine)'s. Each ends soon after [`Stop`] says so.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Background {
     polling: Polling,
     actions: Actions,
+    history: Arc<dyn HistoryUpkeep>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Background")
+    }
 }
 
 impl Background {
-    pub(crate) const fn new(polling: Polling, actions: Actions) -> Self {
-        Self { polling, actions }
+    pub(crate) fn new(ports: &Ports, polling: Polling, actions: Actions) -> Self {
+        Self {
+            polling,
+            actions,
+            history: Arc::clone(&ports.history),
+            clock: Arc::clone(&ports.clock),
+        }
     }
 
-    /// Polls every server once per interval, each at its own fixed phase, a bounded number at once.
+    /// Once per hour, removes records of the fleet and of HAProxy that are older than they are kept.
+    pub async fn retention_loop(&self, stop: Stop) {
+        let (store, clock) = (Arc::clone(&self.history), Arc::clone(&self.clock));
+        retention::run(store, clock, self.polling.policy().history, stop).await;
+    }
+
+    /// Polls every server once per interval, each at its own fixed phase, a bounded number at once. What another node
+    /// has just polled is left out: nodes share the fleet, and one that dies is made up for within two intervals.
     pub async fn poll_loop(&self, stop: Stop) {
         let policy = self.polling.policy();
         self.each_server(
             stop,
             policy.polling_interval,
             |_| true,
-            |polling, server| async move { polling.poll(server.key).await.map(|_| ()) },
+            |polling, server| async move { polling.poll_in_turn(server.key).await },
         )
         .await;
     }
@@ -79,7 +103,10 @@ impl Background {
                 reload_at = Instant::now() + interval;
                 match self.polling.servers().await {
                     Ok(listed) => {
-                        servers = schedule(&servers, listed.into_iter().filter(&wanted), interval);
+                        servers = {
+                            let (node, listed) = (&self.polling.policy().node, listed.into_iter());
+                            schedule(&servers, listed.filter(&wanted), interval, node)
+                        };
                     }
                     Err(error) => {
                         reload_at = Instant::now() + Duration::from_secs(1).min(interval);
@@ -131,13 +158,14 @@ fn schedule(
     known: &HashMap<ServerKey, (Server, Instant)>,
     listed: impl Iterator<Item = Server>,
     interval: Duration,
+    node: &str,
 ) -> HashMap<ServerKey, (Server, Instant)> {
     let now = Instant::now();
     listed
         .map(|server| {
             let due = known
                 .get(&server.key)
-                .map_or_else(|| now + phase(server.key, interval), |(_, due)| *due);
+                .map_or_else(|| now + phase(node, server.key, interval), |(_, due)| *due);
             (server.key, (server, due))
         })
         .collect()

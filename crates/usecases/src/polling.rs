@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use drover_domain::Timestamp;
 use drover_domain::fleet::inventory::{
     KnownInventory, Reconciled, reconcile, unreachable, unreadable,
 };
@@ -62,13 +63,16 @@ pub struct Refreshed {
     pub detail: Option<String>,
 }
 
+/// Whose turn it is to poll a server in this process, and when the last poll of it was.
+type Turn = Arc<tokio::sync::Mutex<Option<Timestamp>>>;
+
 /// Polls servers, one poll per server at a time.
 #[derive(Clone)]
 pub(crate) struct Polling {
     ports: Ports,
     policy: Arc<Policy>,
     balancer: BalancerSync,
-    turns: Arc<Mutex<HashMap<ServerKey, Arc<tokio::sync::Mutex<()>>>>>,
+    turns: Arc<Mutex<HashMap<ServerKey, Turn>>>,
     list_changed: Arc<watch::Sender<u64>>,
 }
 
@@ -121,35 +125,67 @@ impl Polling {
         }
     }
 
-    /// Polls one server; `None` if there is no such server.
+    /// Polls one server; `None` if there is no such server. The poll begins after this call did.
     #[tracing::instrument(name = "polling.poll", skip_all, fields(server.id = %server))]
     pub(crate) async fn poll(&self, server: ServerKey) -> Result<Option<Refreshed>, StoreError> {
         let turn = self.turn(server);
-        let _turn = turn.lock().await;
+        let mut last = turn.lock().await;
         let Some(known) = self.ports.inventory.load(server).await? else {
             return Ok(None);
         };
+        self.ask(known, &mut last).await.map(Some)
+    }
+
+    /// Polls one server unless another node has done so within most of an interval.
+    #[tracing::instrument(name = "polling.poll_in_turn", skip_all, fields(server.id = %server))]
+    pub(crate) async fn poll_in_turn(&self, server: ServerKey) -> Result<(), StoreError> {
+        let turn = self.turn(server);
+        let mut last = turn.lock().await;
+        let Some(known) = self.ports.inventory.load(server).await? else {
+            return Ok(());
+        };
+        let now = self.ports.clock.now();
+        let fresh = self.policy.polling_interval / 10 * 9;
+        let is_fresh = |check: &Timestamp| *check <= now && now.since(*check) < fresh;
+        let polled = known.server.last_check.filter(is_fresh);
+        if polled.is_some() && polled != *last {
+            return Ok(());
+        }
+        self.ask(known, &mut last).await.map(|_| ())
+    }
+
+    async fn ask(
+        &self,
+        known: KnownInventory,
+        last: &mut Option<Timestamp>,
+    ) -> Result<Refreshed, StoreError> {
+        let refreshed = self.answered(&known).await?;
+        *last = refreshed.server.last_check;
+        Ok(refreshed)
+    }
+
+    async fn answered(&self, known: &KnownInventory) -> Result<Refreshed, StoreError> {
         let agent = address(&known.server);
         if let Err(error) = self.ports.agents.ping(&agent).await {
-            return self.missed(&known, &error).await.map(Some);
+            return self.missed(known, &error).await;
         }
         let report = match self.ports.agents.inventory(&agent).await {
             Ok(report) => report,
             Err(error) => {
                 let reason = sentence(&error);
-                let change = unreadable(&known, &reason, self.ports.clock.now());
+                let change = unreadable(known, &reason, self.ports.clock.now());
                 self.ports.inventory.store(&change).await?;
-                return Ok(Some(Refreshed {
+                return Ok(Refreshed {
                     server: change.server,
                     outcome: PollOutcome::Unreadable,
                     applications: 0,
                     detail: Some(reason),
-                }));
+                });
             }
         };
         let applications = report.applications.len();
         let (change, outcome, detail) =
-            match reconcile(&known, &report, self.policy.poll, self.ports.clock.now()) {
+            match reconcile(known, &report, self.policy.poll, self.ports.clock.now()) {
                 Reconciled::Hold(change, reason) => (change, PollOutcome::Suspect, Some(reason)),
                 Reconciled::Apply(change) => {
                     let outcome = if change.is_quiet() {
@@ -165,12 +201,12 @@ impl Polling {
         if known.server.status != change.server.status {
             tracing::info!(server.name = %change.server.name, "the agent of {} is online", change.server.name);
         }
-        Ok(Some(Refreshed {
+        Ok(Refreshed {
             server: change.server,
             outcome,
             applications,
             detail,
-        }))
+        })
     }
 
     /// Syncs the HAProxy instances of a server.
@@ -199,7 +235,7 @@ impl Polling {
     }
 
     // The map keeps one entry for each server ever polled: it is bounded by the fleet.
-    fn turn(&self, server: ServerKey) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, server: ServerKey) -> Turn {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(server).or_default())
     }
@@ -231,10 +267,10 @@ pub(crate) fn sentence(error: &AgentError) -> String {
     }
 }
 
-/// A server's fixed place in an interval: spread by its key, the same after every restart.
-pub(crate) fn phase(server: ServerKey, interval: Duration) -> Duration {
+/// A server's fixed place in an interval on a node: spread by its key.
+pub(crate) fn phase(node: &str, server: ServerKey, interval: Duration) -> Duration {
     let mut hasher = DefaultHasher::new();
-    server.hash(&mut hasher);
+    (node, server).hash(&mut hasher);
     let micros = u64::try_from(interval.as_micros())
         .unwrap_or(u64::MAX)
         .max(1);

@@ -10,15 +10,16 @@ use drover_domain::rollout::update;
 use drover_domain::workflow::Kind;
 use drover_ports::{
     AccessKeys, ActionView, AgentGateway, BalancerActions, BalancerMappings, BalancerStore,
-    BalancerView, Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView, IdSource,
-    InventoryStore, OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry,
-    StoreHealth, TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps, WorkflowStore,
-    WorkflowUpkeep, WorkflowView,
+    BalancerView, Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView, HistoryUpkeep,
+    IdSource, InventoryStore, OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore,
+    ServerRegistry, StoreHealth, TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps,
+    WorkflowStore, WorkflowUpkeep, WorkflowView,
 };
 
 use crate::actions::ActionHandler;
 use crate::background::Background;
 use crate::polling::Polling;
+use crate::retention::HistoryAges;
 use crate::updates::UpdateHandler;
 use crate::{
     Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Mappings, Orchestrators,
@@ -41,6 +42,7 @@ pub struct Ports {
     pub tasks: Arc<dyn UpdateTasks>,
     pub task_view: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
+    pub history: Arc<dyn HistoryUpkeep>,
     pub keys: Arc<dyn AccessKeys>,
     pub health: Arc<dyn StoreHealth>,
     pub agents: Arc<dyn AgentGateway>,
@@ -73,6 +75,7 @@ impl Ports {
             + UpdateTasks
             + TaskView
             + OrchestratorStore
+            + HistoryUpkeep
             + AccessKeys
             + StoreHealth
             + WorkflowStore
@@ -99,6 +102,7 @@ impl Ports {
             tasks: Arc::<S>::clone(&store),
             task_view: Arc::<S>::clone(&store),
             orchestrators: Arc::<S>::clone(&store),
+            history: Arc::<S>::clone(&store),
             keys: Arc::<S>::clone(&store),
             engine: EnginePorts::over(&store),
             health: store,
@@ -123,6 +127,10 @@ pub struct Policy {
     pub default_playbook: String,
     /// The orchestrator playbook where a request names none.
     pub default_orchestrator: String,
+    /// The name of this node: nodes poll the same server at different moments.
+    pub node: String,
+    /// How long records of what happened are kept.
+    pub history: HistoryAges,
     /// How polls are judged.
     pub poll: PollPolicy,
     /// How often each server is polled.
@@ -146,6 +154,8 @@ impl Default for Policy {
         Self {
             default_playbook: "update-app.yml {server} {app} {distr_url} {mode}".to_owned(),
             default_orchestrator: "orchestrator-even-odd.yml".to_owned(),
+            node: String::new(),
+            history: HistoryAges::default(),
             poll: PollPolicy::default(),
             polling_interval: Duration::from_mins(1),
             sync_interval: Duration::from_mins(1),
@@ -212,7 +222,7 @@ pub struct Service {
     pub views: Views,
     /// How it behaves.
     pub policy: Arc<Policy>,
-    polling: Polling,
+    background: Arc<Background>,
     updating: UpdateHandler,
     acting: ActionHandler,
 }
@@ -228,6 +238,7 @@ impl Service {
         let actions = Actions::new(ports.clone(), Arc::clone(&policy), polling.clone());
         let mappings = Mappings::new(ports.clone(), Arc::clone(&policy));
         let acting = ActionHandler::new(ports.clone(), Arc::clone(&policy));
+        let background = Arc::new(Background::new(&ports, polling.clone(), actions.clone()));
         let engine = &ports.engine;
         let (clock, ids, kinds) = (&ports.clock, &ports.ids, &policy.kinds);
         Self {
@@ -256,7 +267,7 @@ impl Service {
                 workflows: ports.engine.view,
             },
             policy,
-            polling,
+            background,
             updating,
             acting,
         }
@@ -265,7 +276,7 @@ impl Service {
     /// What goes on by itself besides the [`Engine`](crate::Engine); run it once per process.
     #[must_use]
     pub fn background(&self) -> Background {
-        Background::new(self.polling.clone(), self.actions.clone())
+        Background::clone(&self.background)
     }
 
     /// What does updates, for the [`Handlers`](crate::Handlers) of an engine that takes from the queue

@@ -240,7 +240,7 @@ async fn what_retention_has_removed_is_told_as_a_gap() {
     let day = Duration::from_hours(24);
     let id = id_of(&address).parse().unwrap();
     world.store.end_earlier(id, day * 2).await;
-    assert_eq!(world.store.prune(day, 10).await.unwrap(), 1);
+    assert_eq!(world.store.prune(&day.into(), 10).await.unwrap(), 1);
     started(&world, json!([waits("a", &[])])).await;
 
     let mut reader = Reader::open(&world, "?after=0-1", None).await;

@@ -1,5 +1,6 @@
 //! What happens because time passes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,39 @@ pub struct Upkeep {
     pub handled: u32,
     /// How long until the next known moment, by the database's clock; `None` if there is none.
     pub next: Option<Duration>,
+}
+
+/// How long ended workflows are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionAges {
+    /// Those that are not named below.
+    pub usual: Duration,
+    /// Those with these names.
+    pub named: BTreeMap<String, Duration>,
+}
+
+impl RetentionAges {
+    /// How long a workflow of this name is kept.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Duration {
+        self.named.get(name).copied().unwrap_or(self.usual)
+    }
+
+    /// The shortest time for which any is kept.
+    #[must_use]
+    pub fn least(&self) -> Duration {
+        self.named.values().copied().fold(self.usual, Duration::min)
+    }
+}
+
+/// All of them so long.
+impl From<Duration> for RetentionAges {
+    fn from(usual: Duration) -> Self {
+        Self {
+            usual,
+            named: BTreeMap::new(),
+        }
+    }
 }
 
 /// Sees to what is due. Any number of nodes may call it at once; each thing is seen to once.
@@ -34,11 +68,11 @@ pub trait WorkflowUpkeep: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn take_over(&self, grace: Duration, limit: u32) -> Result<Upkeep, StoreError>;
 
-    /// Removes workflows that ended longer than `age` ago, with everything about them; oldest first, at
+    /// Removes workflows that ended longer ago than they are kept, with everything about them; oldest first, at
     /// most `limit`. How many were removed.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u32, StoreError>;
+    async fn prune(&self, ages: &RetentionAges, limit: u32) -> Result<u32, StoreError>;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::workflow::run::{Control, Input, WakeKind};
 use drover_domain::workflow::{LeaseId, TaskId, TaskNo, WorkflowId, WorkflowStatus};
-use drover_ports::{StoreError, Upkeep, WorkflowUpkeep};
+use drover_ports::{RetentionAges, StoreError, Upkeep, WorkflowUpkeep};
 use uuid::Uuid;
 
 use super::load::{Locked, WantedWorkflow, lock};
@@ -24,6 +24,14 @@ const TASKS_MAX: u32 = 500;
 batch! {
     WakeKey {
         id: i64 => Integer,
+    }
+}
+
+batch! {
+    /// How long workflows of a name are kept.
+    AgeRow<'a> {
+        name: &'a str => Text,
+        age: i64 => Integer,
     }
 }
 
@@ -171,7 +179,7 @@ impl WorkflowUpkeep for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.engine.prune", level = "debug", skip_all)]
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+    async fn prune(&self, ages: &RetentionAges, limit: u32) -> Result<u32, StoreError> {
         let session = self.write("remove old workflows").await?;
         let dialect = session.dialect;
         let locking = match dialect.locking_all("w") {
@@ -180,12 +188,26 @@ impl WorkflowUpkeep for SeaOrmStore {
         };
         let text = format!(
             "SELECT w.id FROM workflows w
-             WHERE w.finished_at < {} - $1
+             WHERE w.finished_at < {now} - $1
+               AND w.finished_at < {now} - COALESCE((SELECT r.age FROM {named} WHERE r.name = w.name), $3)
                AND w.status IN ('succeeded', 'failed', 'cancelled', 'compensated', 'needs_human')
              ORDER BY w.finished_at LIMIT $2{locking}",
-            dialect.now(),
+            now = dialect.now(),
+            named = dialect.batch::<AgeRow<'_>>(4, "r"),
         );
-        let sql = Sql::new(text).bind(micros(age)).bind(i64::from(limit));
+        let named: Vec<AgeRow<'_>> = ages
+            .named
+            .iter()
+            .map(|(name, age)| AgeRow {
+                name,
+                age: micros(*age),
+            })
+            .collect();
+        let sql = Sql::new(text)
+            .bind(micros(ages.least()))
+            .bind(i64::from(limit))
+            .bind(micros(ages.usual))
+            .batch(dialect, &named);
         let rows = session.rows::<ChildRow>(sql).await?;
         let old: Vec<WantedWorkflow> = rows
             .iter()

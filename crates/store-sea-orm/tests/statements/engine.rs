@@ -299,7 +299,8 @@ async fn upkeep_costs_the_same(scene: Scene) {
             .execute("UPDATE workflows SET finished_at = 0", vec![])
             .await;
         let prune = async |limit| {
-            let (cost, removed) = cost(&engine.store, engine.store.prune(GRACE, limit)).await;
+            let (cost, removed) =
+                cost(&engine.store, engine.store.prune(&GRACE.into(), limit)).await;
             (cost, usize::try_from(removed.unwrap()).unwrap())
         };
         let limit = u32::try_from(count).unwrap();

@@ -33,6 +33,7 @@ pub struct ScriptedAgents {
     habits: Mutex<HashMap<AgentAddress, Habit>>,
     commands: Mutex<Vec<Command>>,
     looks: AtomicUsize,
+    pings: AtomicUsize,
 }
 
 impl fmt::Debug for ScriptedAgents {
@@ -101,6 +102,12 @@ impl ScriptedAgents {
         self.looks.load(Ordering::Relaxed)
     }
 
+    /// How often an agent was asked whether it answers, whoever it is.
+    #[must_use]
+    pub fn pings(&self) -> usize {
+        self.pings.load(Ordering::Relaxed)
+    }
+
     fn agent(&self, address: &AgentAddress) -> Result<Agent, AgentError> {
         let agent = self.agents.lock().unwrap().get(address).cloned();
         agent.ok_or_else(|| AgentError::Unreachable {
@@ -135,6 +142,7 @@ impl ScriptedAgents {
 #[async_trait]
 impl AgentGateway for ScriptedAgents {
     async fn ping(&self, agent: &AgentAddress) -> Result<(), AgentError> {
+        self.pings.fetch_add(1, Ordering::Relaxed);
         match self.agent(agent)? {
             // A ping is answered by its status alone.
             Agent::Answers(_) | Agent::SpeaksNonsense | Agent::Babbles | Agent::BreaksOff => Ok(()),

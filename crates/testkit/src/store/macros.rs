@@ -41,6 +41,9 @@ macro_rules! every_store_contract {
         mod task_view {
             $crate::task_view_contract!($fresh);
         }
+        mod history_upkeep {
+            $crate::history_upkeep_contract!($fresh);
+        }
         mod access_keys {
             $crate::access_keys_contract!($fresh);
         }

@@ -8,8 +8,8 @@ use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
     AccessKeys, ActionView, BalancerActions, BalancerMappings, BalancerStore, BalancerView,
-    FleetSnapshots, FleetView, InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth,
-    TaskQueue, TaskView, UpdateTasks, WorkflowStore, WorkflowUpkeep,
+    FleetSnapshots, FleetView, HistoryUpkeep, InventoryStore, OrchestratorStore, ServerRegistry,
+    StoreHealth, TaskQueue, TaskView, UpdateTasks, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
@@ -26,6 +26,7 @@ pub trait AnyStore:
     + OrchestratorStore
     + UpdateTasks
     + TaskView
+    + HistoryUpkeep
     + AccessKeys
     + StoreHealth
     + WorkflowStore
@@ -47,6 +48,7 @@ impl<S> AnyStore for S where
         + OrchestratorStore
         + UpdateTasks
         + TaskView
+        + HistoryUpkeep
         + AccessKeys
         + StoreHealth
         + WorkflowStore
@@ -202,6 +204,12 @@ impl World {
     /// The engine's port: removes ended updates and actions.
     #[must_use]
     pub fn upkeep(&self) -> &dyn WorkflowUpkeep {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn history(&self) -> &dyn HistoryUpkeep {
         &*self.store
     }
 

@@ -431,16 +431,16 @@ impl Actions {
         &self,
         instance: InstanceKey,
     ) -> Result<Option<BalancerInstance>, StoreError> {
-        let Some(known) = self.ports.balancers.load(instance).await? else {
+        let view = &self.ports.balancer_view;
+        let Some(known) = view.instance(instance).await? else {
             return Ok(None);
         };
-        let Some(found) = self.ports.inventory.load(known.instance.server).await? else {
+        let Some(server) = self.ports.servers.find(known.server).await? else {
             return Ok(None);
         };
-        let synced = self.polling.sync(&found.server).await?;
+        let synced = self.polling.sync(&server).await?;
         self.restore(synced.forgotten).await?;
-        let known = self.ports.balancers.load(instance).await?;
-        Ok(known.map(|known| known.instance))
+        view.instance(instance).await
     }
 }
 

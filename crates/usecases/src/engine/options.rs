@@ -6,6 +6,7 @@ use std::time::Duration;
 use drover_domain::text::{TextError, check_line};
 use drover_domain::workflow::QueueName;
 use drover_ports::ClaimRequest;
+use drover_ports::RetentionAges;
 
 /// A queue this process takes tasks from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl QueueOptions {
 
     /// The queue with the usual concurrency.
     #[must_use]
-    pub const fn new(name: QueueName) -> Self {
+    pub fn new(name: QueueName) -> Self {
         Self {
             name,
             concurrency: Self::CONCURRENCY_DEFAULT,
@@ -60,7 +61,7 @@ pub struct EngineOptions {
     /// How often schedules are looked at. The domain calls a run missed that is more than a minute late.
     pub schedule_interval: Duration,
     /// How long ended workflows are kept.
-    pub retention: Duration,
+    pub retention: RetentionAges,
 }
 
 /// An option that makes no sense; durations are shown in seconds.
@@ -114,7 +115,7 @@ impl EngineOptions {
     /// The usual behaviour: a lease of 30 s, a poll and rounds of upkeep each second, at most 500 tasks per
     /// claim and 1,000 outcomes or 4 MiB per report, 10 s for handlers to stop, 30 days of retention.
     #[must_use]
-    pub const fn new(worker: String, queues: Vec<QueueOptions>) -> Self {
+    pub fn new(worker: String, queues: Vec<QueueOptions>) -> Self {
         Self {
             worker,
             queues,
@@ -127,7 +128,7 @@ impl EngineOptions {
             overdue_grace: Duration::from_secs(10),
             drain_grace: Duration::from_secs(10),
             schedule_interval: Duration::from_secs(1),
-            retention: Duration::from_hours(30 * 24),
+            retention: Duration::from_hours(30 * 24).into(),
         }
     }
 

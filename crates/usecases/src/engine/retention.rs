@@ -35,7 +35,7 @@ async fn round(engine: &Shared, stop: &Stop, backoff: &mut Backoff) -> Duration 
         match engine
             .ports
             .upkeep
-            .prune(engine.options.retention, CHUNK)
+            .prune(&engine.options.retention, CHUNK)
             .await
         {
             Ok(count) => {

@@ -115,7 +115,7 @@ async fn what_ended_long_ago_is_removed() {
     let world = World::new();
     let acts = [("test", Act::Succeed), ("hang", Act::Hang)];
     let node = world.node_with("n1", &acts, |options| {
-        options.retention = SECOND * 1_800;
+        options.retention = (SECOND * 1_800).into();
     });
     let old = world.start(fixtures::linear(&["x"])).await;
     let running = world

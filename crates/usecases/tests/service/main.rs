@@ -12,5 +12,6 @@ mod fleet;
 mod harness;
 mod holds;
 mod mappings;
+mod nodes;
 mod requests;
 mod runs;

@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261126_000007_actions",
     "m20261126_000008_mapping_audit",
     "m20261126_000011_desired_states",
+    "m20261126_000012_retention",
 ];
 
 fn all_files() -> Vec<PathBuf> {

@@ -15,7 +15,8 @@ use drover_domain::workflow::{
 use drover_ports::{
     Assignment, Beat, ClaimRequest, DeadLetterFilter, DefinitionRecord, DefinitionStore,
     HeldAttempt, Idempotency, NewWorkflow, QueueStats, QueueStore, Report, ReportVerdict,
-    ScheduleStore, StartedWorkflow, StoreError, TaskQueue, Upkeep, WorkflowStore, WorkflowUpkeep,
+    RetentionAges, ScheduleStore, StartedWorkflow, StoreError, TaskQueue, Upkeep, WorkflowStore,
+    WorkflowUpkeep,
 };
 use drover_usecases::EnginePorts;
 
@@ -100,8 +101,8 @@ impl WorkflowUpkeep for Failing {
         self.points.call(Place::TakeOver, call).await
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
-        let call = self.ports.upkeep.prune(age, limit);
+    async fn prune(&self, ages: &RetentionAges, limit: u32) -> Result<u32, StoreError> {
+        let call = self.ports.upkeep.prune(ages, limit);
         self.points.call(Place::Prune, call).await
     }
 }

@@ -185,7 +185,7 @@ impl Order {
             }
             Self::Prune => {
                 let age = Duration::from_hours(24);
-                ports.upkeep.prune(age, 100).await.map(|_| ())
+                ports.upkeep.prune(&age.into(), 100).await.map(|_| ())
             }
         };
         Ok(answer(done))

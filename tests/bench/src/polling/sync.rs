@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use drover_domain::fleet::ServerKey;
+use drover_domain::balancer::{FetchStatus, InstanceKey};
 use drover_fagent_http::{FagentHttp, Options};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::runner::ScriptedRunner;
@@ -27,7 +27,7 @@ struct Balancers {
     service: Service,
     store: SeaOrmStore,
     side: DatabaseConnection,
-    keys: Vec<ServerKey>,
+    keys: Vec<InstanceKey>,
     _database: drover_testkit::store::postgres::Database,
 }
 
@@ -58,12 +58,14 @@ impl Balancers {
              FROM servers l, generate_series(0, {BACKENDS} - 1) AS b (n), generate_series(0, {SERVERS} - 1) AS s (n)"
         );
         side.execute_unprepared(&behind).await?;
-        let listed =
-            Statement::from_string(DbBackend::Postgres, "SELECT id FROM servers ORDER BY id");
-        let rows = side.query_all_raw(listed).await?;
+        let found = Statement::from_string(
+            DbBackend::Postgres,
+            "INSERT INTO haproxy_instances (server_id, name, created_at) SELECT id, 'default', 0 FROM servers RETURNING id",
+        );
+        let rows = side.query_all_raw(found).await?;
         let keys = rows
             .iter()
-            .map(|row| Ok(ServerKey::new(row.try_get::<i64>("", "id")?)));
+            .map(|row| Ok(InstanceKey::new(row.try_get::<i64>("", "id")?)));
         let gateway = FagentHttp::new(Options {
             inventory_deadline: DEADLINE,
             balancer_deadline: DEADLINE,
@@ -105,10 +107,13 @@ impl Balancers {
         let (cpu, begun) = (cpu_s(own)?, Instant::now());
         for _ in 0..rounds {
             for key in &self.keys {
-                // Which node it is does not change: this is the sync that the loop makes, at once.
-                let node = self.service.servers.set_haproxy_node(*key, true).await?;
-                let node = node.context("a server is gone")?;
-                ensure!(node.error.is_none(), "{:?}", node.error);
+                let synced = self.service.actions.sync(*key).await?;
+                let synced = synced.context("an instance is gone")?;
+                ensure!(
+                    synced.last_sync_status == FetchStatus::Success,
+                    "{:?}",
+                    synced.last_sync_error
+                );
             }
         }
         let times = f64::from(rounds);

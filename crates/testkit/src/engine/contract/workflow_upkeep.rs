@@ -7,7 +7,8 @@ use drover_domain::workflow::{
     EventPosition, Guarantee, Takeover, TaskNo, TaskPolicy, TaskSpec, TaskStatus, WorkflowStatus,
 };
 use drover_ports::{
-    DeadLetterFilter, EventFilter, NewWorkflow, ReportVerdict, StartedWorkflow, WorkflowFilter,
+    DeadLetterFilter, EventFilter, NewWorkflow, ReportVerdict, RetentionAges, StartedWorkflow,
+    WorkflowFilter,
 };
 
 use super::{ALL, is_unavailable};
@@ -86,7 +87,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         assert_eq!((idle.handled, idle.next), (0, None));
         let idle = world.upkeep().take_over(HOUR, 10).await.unwrap();
         assert_eq!((idle.handled, idle.next), (0, None));
-        assert_eq!(world.upkeep().prune(Duration::ZERO, 10).await.unwrap(), 0);
+        assert_eq!(world.upkeep().prune(&Duration::ZERO.into(), 10).await.unwrap(), 0);
     }
 
     /// The next attempt comes when it is due and not before; after the last one the task has failed.
@@ -327,6 +328,20 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         assert!(next <= LEASE && next > LEASE / 2, "{next:?}");
     }
 
+    /// Workflows of a name can be kept longer, or shorter, than others.
+    async fn names_have_ages_of_their_own(world) {
+        ended(world, 1, HOUR * 3).await;
+        ended(world, 2, HOUR * 5).await;
+        let name = workflow(1, linear(&["a"])).name;
+        let ages = |usual, named| RetentionAges { usual, named: [(name.clone(), named), ("other".to_owned(), HOUR)].into() };
+        let upkeep = world.upkeep();
+        assert_eq!(upkeep.prune(&ages(HOUR, HOUR * 6), 10).await.unwrap(), 0);
+        assert_eq!(upkeep.prune(&ages(HOUR * 6, HOUR * 4), 10).await.unwrap(), 1);
+        assert_eq!([is_there(world, 1).await, is_there(world, 2).await], [true, false]);
+        let other = RetentionAges { usual: HOUR, named: [("other".to_owned(), HOUR * 9)].into() };
+        assert_eq!(upkeep.prune(&other, 10).await.unwrap(), 1);
+    }
+
     /// What ended long enough ago is removed, oldest first, no more than asked for, and nothing else.
     async fn old_workflows_are_removed(world) {
         ended(world, 1, HOUR * 3).await;
@@ -337,12 +352,12 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         let delayed = NewWorkflow { start_after: Some(HOUR), ..workflow(6, linear(&["a"])) };
         start_new(world, delayed).await;
         let upkeep = world.upkeep();
-        assert_eq!(upkeep.prune(HOUR * 6, 10).await.unwrap(), 0);
-        assert_eq!(upkeep.prune(HOUR * 2, 0).await.unwrap(), 0);
-        assert_eq!(upkeep.prune(HOUR * 2, 2).await.unwrap(), 2);
+        assert_eq!(upkeep.prune(&(HOUR * 6).into(), 10).await.unwrap(), 0);
+        assert_eq!(upkeep.prune(&(HOUR * 2).into(), 0).await.unwrap(), 0);
+        assert_eq!(upkeep.prune(&(HOUR * 2).into(), 2).await.unwrap(), 2);
         assert_eq!([is_there(world, 1).await, is_there(world, 2).await, is_there(world, 3).await], [true, false, false]);
-        assert_eq!(upkeep.prune(HOUR * 2, 2).await.unwrap(), 1);
-        assert_eq!(upkeep.prune(HOUR * 2, 2).await.unwrap(), 0);
+        assert_eq!(upkeep.prune(&(HOUR * 2).into(), 2).await.unwrap(), 1);
+        assert_eq!(upkeep.prune(&(HOUR * 2).into(), 2).await.unwrap(), 0);
         for number in 4..=6 {
             assert!(is_there(world, number).await, "{number}");
         }
@@ -365,7 +380,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         let cancel = Control::Cancel { reason: "not needed".to_owned() };
         assert_eq!(world.workflows().control(id, &cancel).await.unwrap(), Some(WorkflowStatus::Cancelled));
         world.side_door().end_earlier(id, HOUR).await;
-        assert_eq!(world.upkeep().prune(Duration::from_mins(1), 10).await.unwrap(), 1);
+        assert_eq!(world.upkeep().prune(&Duration::from_mins(1).into(), 10).await.unwrap(), 1);
 
         let (view, workflows) = (world.view(), world.workflows());
         assert_eq!(view.find(id).await.unwrap(), None);
@@ -392,7 +407,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         let id = start(world, 1, linear(&["a"])).await;
         Driver::open(world, 1).await.run("a", failure("broken")).await;
         world.side_door().end_earlier(id, HOUR).await;
-        assert_eq!(world.upkeep().prune(Duration::from_mins(1), 10).await.unwrap(), 1);
+        assert_eq!(world.upkeep().prune(&Duration::from_mins(1).into(), 10).await.unwrap(), 1);
         assert!(!is_there(world, 1).await);
     }
 
@@ -402,7 +417,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         Driver::open(world, 1).await.run("a", failure("broken")).await;
         world.side_door().end_earlier(id, HOUR).await;
         world.workflows().decide(id.task(TaskNo::new(0).unwrap()), &Decision::Retry).await.unwrap();
-        assert_eq!(world.upkeep().prune(Duration::from_mins(1), 10).await.unwrap(), 0);
+        assert_eq!(world.upkeep().prune(&Duration::from_mins(1).into(), 10).await.unwrap(), 0);
         assert_eq!(status(world, id).await, WorkflowStatus::Running);
     }
 
@@ -415,7 +430,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         let child = start_new(world, child).await;
         driver.end(&taken, failure("broken")).await;
         world.side_door().end_earlier(id, HOUR).await;
-        assert_eq!(world.upkeep().prune(Duration::from_mins(1), 10).await.unwrap(), 1);
+        assert_eq!(world.upkeep().prune(&Duration::from_mins(1).into(), 10).await.unwrap(), 1);
         see_to_what_is_due(world).await;
         driver.drain().await;
         see_to_what_is_due(world).await;
@@ -448,6 +463,6 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         world.side_door().cut().await;
         is_unavailable(world.upkeep().wake_due(10).await);
         is_unavailable(world.upkeep().take_over(HOUR, 10).await);
-        is_unavailable(world.upkeep().prune(HOUR, 10).await);
+        is_unavailable(world.upkeep().prune(&HOUR.into(), 10).await);
     }
 }

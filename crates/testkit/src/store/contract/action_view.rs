@@ -263,7 +263,7 @@ contract! { $ action_view => action_view_contract for World;
         let seen = balancer_server("a", "DRAIN");
         world.actions().finish(&claim, &end(at(40)), Some(&seen)).await.unwrap();
         worker.succeed(&claim).await;
-        while world.upkeep().prune(Duration::ZERO, 10).await.unwrap() == 0 {}
+        while world.upkeep().prune(&Duration::ZERO.into(), 10).await.unwrap() == 0 {}
         assert_eq!(world.action_view().find(action_id(1)).await.unwrap(), None);
         let left = world.action_view().list(None, ALL).await.unwrap().items;
         assert_eq!(left.iter().map(|(_, action)| action.id).collect::<Vec<_>>(), [action_id(2)]);

@@ -11,6 +11,18 @@ use crate::store::fixtures::mappings::{by_hand, unmapping};
 use crate::store::fixtures::{at, balancer, balancer_server, fleet, sync};
 
 contract! { $ balancer_view => balancer_view_contract for crate::store::World;
+    /// An instance is found by its key, also when it is not active any more.
+    async fn an_instance_is_found_by_its_key(world) {
+        let instance = balancer(world, "lb01", &[("be", &[])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let view = world.balancer_view();
+        assert_eq!(view.instance(instance).await.unwrap(), Some(known.instance.clone()));
+        world.balancers().discovered(known.instance.server, &[], at(9)).await.unwrap();
+        let found = view.instance(instance).await.unwrap().unwrap();
+        assert_eq!((found.key, found.is_active), (instance, false));
+        assert_eq!(view.instance(Key::new(404)).await.unwrap(), None);
+    }
+
     /// Instances go by key, page by page, inactive ones included.
     async fn instances_go_by_key(world) {
         let mut keys = Vec::new();

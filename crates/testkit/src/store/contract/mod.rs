@@ -12,6 +12,7 @@ pub mod balancer_store;
 pub mod balancer_view;
 pub mod fleet_snapshots;
 pub mod fleet_view;
+pub mod history_upkeep;
 pub mod inventory_store;
 pub mod orchestrator_store;
 pub mod server_registry;

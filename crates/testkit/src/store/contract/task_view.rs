@@ -130,7 +130,7 @@ contract! { $ task_view => task_view_contract for crate::store::World;
         let claim = worker.take().await;
         world.tasks().plan(&claim, &[run(0, 1, &[])], &[]).await.unwrap();
         worker.succeed(&claim).await;
-        while world.upkeep().prune(Duration::ZERO, 10).await.unwrap() == 0 {}
+        while world.upkeep().prune(&Duration::ZERO.into(), 10).await.unwrap() == 0 {}
         assert_eq!(world.task_view().find(task_id(1)).await.unwrap(), None);
         assert_eq!(world.task_view().events(task_id(1), ALL).await.unwrap(), None);
         let left = world.task_view().list(&[], ALL).await.unwrap().items;

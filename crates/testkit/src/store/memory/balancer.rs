@@ -344,6 +344,15 @@ impl BalancerStore for MemoryStore {
 
 #[async_trait]
 impl BalancerView for MemoryStore {
+    async fn instance(
+        &self,
+        instance: InstanceKey,
+    ) -> Result<Option<BalancerInstance>, StoreError> {
+        let state = self.state("find a HAProxy instance")?;
+        let found = state.instances.get(&instance.get());
+        Ok(found.map(|found| state.instance(found)))
+    }
+
     async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
         let state = self.state("list HAProxy instances")?;
         let all = state

@@ -7,9 +7,49 @@ use drover_domain::access::ApiKey;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::{OrchestratorMetadata, OrchestratorPlaybook};
 use drover_domain::{Key, Timestamp};
-use drover_ports::{AccessKeys, OrchestratorStore, ScanOutcome, StoreError, StoreHealth};
+use drover_ports::{
+    AccessKeys, History, HistoryUpkeep, OrchestratorStore, ScanOutcome, StoreError, StoreHealth,
+};
 
 use super::{MemoryStore, ascending};
+
+#[async_trait]
+impl HistoryUpkeep for MemoryStore {
+    async fn forget(
+        &self,
+        history: History,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u32, StoreError> {
+        let state = &mut *self.state("forget what happened long ago")?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let times = match history {
+            History::FleetEvents => {
+                let events = state.events.iter();
+                events.map(|(key, event)| (event.event.at, *key)).collect()
+            }
+            History::BalancerStatuses => {
+                let changes = state.status_history.iter();
+                changes
+                    .map(|(_, change)| (change.at, change.position))
+                    .collect()
+            }
+        };
+        let mut old: Vec<(Timestamp, i64)> = times;
+        old.retain(|(at, _)| *at < before);
+        old.sort_unstable();
+        old.truncate(most);
+        let is_old = |key: i64| old.iter().any(|(_, old)| *old == key);
+        match history {
+            History::FleetEvents => state.events.retain(|key, _| !is_old(*key)),
+            History::BalancerStatuses => {
+                let changes = &mut state.status_history;
+                changes.retain(|(_, change)| !is_old(change.position));
+            }
+        }
+        Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
+    }
+}
 
 #[async_trait]
 impl OrchestratorStore for MemoryStore {

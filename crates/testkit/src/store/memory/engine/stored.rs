@@ -18,7 +18,7 @@ pub(super) struct StoredWorkflow {
     pub(super) run: Run,
     pub(super) finished_at: Option<Timestamp>,
     rows: BTreeMap<TaskNo, TaskRow>,
-    name: String,
+    pub(super) name: String,
     mode: ExecutionMode,
     source: Option<DefinitionRef>,
     labels: BTreeMap<String, String>,

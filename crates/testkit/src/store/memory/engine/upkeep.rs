@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Control, Input, WakeKind};
 use drover_domain::workflow::{EventPosition, TaskId, WorkflowId};
-use drover_ports::{StoreError, Upkeep, WorkflowUpkeep};
+use drover_ports::{RetentionAges, StoreError, Upkeep, WorkflowUpkeep};
 
 use super::Engine;
 use crate::store::memory::MemoryStore;
@@ -129,14 +129,17 @@ impl WorkflowUpkeep for MemoryStore {
         Ok(Upkeep { handled, next })
     }
 
-    async fn prune(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+    async fn prune(&self, ages: &RetentionAges, limit: u32) -> Result<u32, StoreError> {
         let engine = &mut self.state("remove old workflows")?.engine;
         let now = engine.now();
         let mut ended: Vec<(Timestamp, WorkflowId)> = engine
             .workflows
             .values()
-            .filter_map(|stored| Some((stored.finished_at?, stored.id())))
-            .filter(|(finished_at, _)| now.since(*finished_at) > age)
+            .filter_map(|stored| {
+                let finished_at = stored.finished_at?;
+                let is_old = now.since(finished_at) > ages.of(&stored.name);
+                is_old.then(|| (finished_at, stored.id()))
+            })
             .collect();
         ended.sort_unstable();
         ended.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

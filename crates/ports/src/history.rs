@@ -1,0 +1,45 @@
+//! Records of what happened, which are kept for a while.
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+
+use crate::StoreError;
+
+/// What is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum History {
+    /// What happened to servers and applications.
+    FleetEvents,
+    /// How the status of servers in HAProxy changed.
+    BalancerStatuses,
+}
+
+impl History {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::FleetEvents, Self::BalancerStatuses];
+
+    /// What it is, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FleetEvents => "events of the fleet",
+            Self::BalancerStatuses => "status changes in HAProxy",
+        }
+    }
+}
+
+/// Forgets what is old. Any number of nodes may call it at once.
+#[async_trait]
+pub trait HistoryUpkeep: Send + Sync {
+    /// Removes records of what happened before this moment, oldest first, at most `limit`. How many were removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn forget(
+        &self,
+        history: History,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u32, StoreError>;
+}

@@ -1,0 +1,90 @@
+//! Forgetting what happened long ago.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_ports::{Clock, History, HistoryUpkeep};
+
+use crate::background::{Stop, pause};
+
+/// How many records are removed in one transaction.
+const CHUNK: u32 = 1_000;
+/// How many transactions one round makes for a kind of records: others want to use the store, too.
+const CHUNKS_MAX: u32 = 100;
+/// How long after the start the first round is: starting is work enough.
+const FIRST_WAIT: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_hours(1);
+/// How soon a round follows that did not come to the end.
+const MORE_WAIT: Duration = Duration::from_mins(1);
+
+/// How long records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryAges {
+    /// What happened to servers and applications.
+    pub fleet_events: Duration,
+    /// How the status of servers in HAProxy changed.
+    pub balancer_statuses: Duration,
+}
+
+impl HistoryAges {
+    const fn of(self, history: History) -> Duration {
+        match history {
+            History::FleetEvents => self.fleet_events,
+            History::BalancerStatuses => self.balancer_statuses,
+        }
+    }
+}
+
+/// 30 days each. Seed 001.
+impl Default for HistoryAges {
+    fn default() -> Self {
+        let month = Duration::from_hours(30 * 24);
+        Self {
+            fleet_events: month,
+            balancer_statuses: month,
+        }
+    }
+}
+
+/// Once per hour, removes records that are older than they are kept.
+pub(crate) async fn run(
+    store: Arc<dyn HistoryUpkeep>,
+    clock: Arc<dyn Clock>,
+    ages: HistoryAges,
+    mut stop: Stop,
+) {
+    let mut wait = FIRST_WAIT;
+    while !pause(&mut stop, wait).await {
+        wait = INTERVAL;
+        for history in History::ALL {
+            let before = clock.now().before(ages.of(history));
+            let forgotten = async {
+                let mut removed = 0;
+                for _ in 0..CHUNKS_MAX {
+                    let count = store.forget(history, before, CHUNK).await?;
+                    removed += count;
+                    if count < CHUNK {
+                        return Ok((removed, true));
+                    }
+                }
+                Ok::<_, drover_ports::StoreError>((removed, false))
+            };
+            let what = history.as_str();
+            match forgotten.await {
+                Ok((0, _)) => {}
+                Ok((removed, true)) => tracing::info!("{removed} {what} of long ago were removed"),
+                Ok((removed, false)) => {
+                    tracing::info!("{removed} {what} of long ago were removed; there are more");
+                    wait = MORE_WAIT;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &(dyn std::error::Error + 'static),
+                        "{what} of long ago are not removed"
+                    );
+                    wait = MORE_WAIT;
+                }
+            }
+        }
+    }
+}
