@@ -39,7 +39,7 @@ async fn daemon(request: Request) -> Response {
     axum::Json(body).into_response()
 }
 
-fn start(folder: &Path, tasks: &mut JoinSet<()>) -> PathBuf {
+pub(crate) fn start(folder: &Path, tasks: &mut JoinSet<()>) -> PathBuf {
     let socket = folder.join("docker.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     tasks.spawn(async move {

@@ -13,4 +13,5 @@ mod binary;
 mod contract;
 mod docker;
 mod haproxy;
+mod recordings;
 mod support;

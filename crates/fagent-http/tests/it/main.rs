@@ -9,5 +9,6 @@
 mod bytes;
 mod contract;
 mod paths;
+mod recordings;
 mod render;
 mod stub;

@@ -11,6 +11,7 @@ mod engine;
 mod fleet;
 mod harness;
 mod holds;
+mod lies;
 mod mappings;
 mod nodes;
 mod requests;

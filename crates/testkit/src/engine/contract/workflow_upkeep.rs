@@ -332,11 +332,13 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
     async fn names_have_ages_of_their_own(world) {
         ended(world, 1, HOUR * 3).await;
         ended(world, 2, HOUR * 5).await;
-        let name = workflow(1, linear(&["a"])).name;
-        let ages = |usual, named| RetentionAges { usual, named: [(name.clone(), named), ("other".to_owned(), HOUR)].into() };
+        let ages = |usual, named: [Duration; 2]| {
+            let names = [1, 2].map(|number| workflow(number, linear(&["a"])).name);
+            RetentionAges { usual, named: names.into_iter().zip(named).chain([("other".to_owned(), HOUR)]).collect() }
+        };
         let upkeep = world.upkeep();
-        assert_eq!(upkeep.prune(&ages(HOUR, HOUR * 6), 10).await.unwrap(), 0);
-        assert_eq!(upkeep.prune(&ages(HOUR * 6, HOUR * 4), 10).await.unwrap(), 1);
+        assert_eq!(upkeep.prune(&ages(HOUR, [HOUR * 4, HOUR * 6]), 10).await.unwrap(), 0);
+        assert_eq!(upkeep.prune(&ages(HOUR * 6, [HOUR * 4, HOUR * 4]), 10).await.unwrap(), 1);
         assert_eq!([is_there(world, 1).await, is_there(world, 2).await], [true, false]);
         let other = RetentionAges { usual: HOUR, named: [("other".to_owned(), HOUR * 9)].into() };
         assert_eq!(upkeep.prune(&other, 10).await.unwrap(), 1);
