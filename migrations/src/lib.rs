@@ -18,6 +18,7 @@ mod m20261126_000007_actions;
 mod m20261126_000008_mapping_audit;
 mod m20261126_000011_desired_states;
 mod m20261126_000012_retention;
+mod m20261126_000013_webhooks;
 
 use sea_orm_migration::prelude::*;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000008_mapping_audit::Migration),
             Box::new(m20261126_000011_desired_states::Migration),
             Box::new(m20261126_000012_retention::Migration),
+            Box::new(m20261126_000013_webhooks::Migration),
         ]
     }
 }

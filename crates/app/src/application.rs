@@ -9,6 +9,7 @@ use drover_config::{AnsibleTarget, Settings};
 use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::workflow::QueueName;
 use drover_fagent_http::FagentHttp;
+use drover_peer_http::WebhookHttp;
 use drover_ports::IdSource;
 use drover_runner_ansible::{AnsibleRunner, Transport};
 use drover_store_sea_orm::{MigrateError, OpenError, SeaOrmStore};
@@ -115,10 +116,15 @@ impl Application {
                 })?,
                 None => agents,
             };
+        let webhooks =
+            WebhookHttp::new(engine::requests(settings)?).map_err(|source| StartError::Client {
+                source: Box::new(source),
+            })?;
         let ports = Ports::over(
             store,
             Arc::new(agents),
             Arc::new(runner(settings)?),
+            Arc::new(webhooks),
             Arc::new(SystemClock::default()),
             Arc::new(UuidV7),
         );

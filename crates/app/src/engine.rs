@@ -39,7 +39,12 @@ pub(crate) fn handlers(settings: &Settings, service: &Service) -> Result<Handler
     })?;
     let mut handlers = Handlers::default();
     let requests: (_, Arc<dyn TaskHandler>) = (kind(drover_peer_http::KIND)?, Arc::new(requests));
-    for (kind, handler) in [requests, service.update_handler(), service.action_handler()] {
+    for (kind, handler) in [
+        requests,
+        service.update_handler(),
+        service.action_handler(),
+        service.delivery_handler(),
+    ] {
         let metered = Metered::new(kind.as_str(), handler);
         handlers.register(kind, Arc::new(metered))?;
     }

@@ -123,6 +123,10 @@ fn spawn_background(tasks: &TaskTracker, work: &Work, stopped: &Stop) {
         async move { background.sync_loop(stop).await }
     });
     tasks.spawn({
+        let (background, stop) = (background.clone(), stopped.clone());
+        async move { background.webhook_loop(stop).await }
+    });
+    tasks.spawn({
         let stop = stopped.clone();
         async move { background.retention_loop(stop).await }
     });

@@ -72,7 +72,13 @@ fn queues_add_up_and_zero_takes_one_away() {
         .collect();
     assert_eq!(
         queues,
-        [("batch", 5), ("default", 64), ("haproxy", 32), ("media", 2)]
+        [
+            ("batch", 5),
+            ("default", 64),
+            ("haproxy", 32),
+            ("media", 2),
+            ("webhooks", 16)
+        ]
     );
 }
 

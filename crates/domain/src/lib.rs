@@ -14,6 +14,7 @@ pub mod page;
 pub mod rollout;
 pub mod text;
 pub mod time;
+pub mod webhook;
 pub mod workflow;
 
 pub use id::{Id, Key, ParseIdError};

@@ -25,7 +25,7 @@ use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
 use crate::routes::{
     applications, definitions, haproxy, haproxy_actions, haproxy_mappings, orchestrators, queues,
-    schedules, servers, streams, tasks, workers, workflow_tasks, workflows,
+    schedules, servers, streams, tasks, webhooks, workers, workflow_tasks, workflows,
 };
 use crate::state::Api;
 use crate::{auth, health, wire};
@@ -40,7 +40,7 @@ Every route under `/api/v1` is there under `/api` too. Errors are `application/p
 else made, and always returned. Lists are pages: pass `next_cursor` as `cursor`, or follow `Link: rel=\"next\"`. \
 Unknown query parameters are refused with 400, unknown fields of bodies with 422.";
 
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("servers", "Servers with an agent"),
     ("applications", "What runs where, and updating it"),
     ("events", "What happened to the fleet"),
@@ -48,6 +48,7 @@ const TAGS: [(&str, &str); 14] = [
         "haproxy",
         "HAProxy as it was last read, setting the state of its servers, and the applications behind them",
     ),
+    ("webhooks", "Telling other systems what happened"),
     (
         "tasks",
         "Updates: how far they are, what became of every instance",
@@ -107,6 +108,13 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(haproxy_mappings::get))
         .routes(routes!(haproxy_mappings::history))
         .routes(routes!(haproxy_mappings::summary))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::delivery))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::events))

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use drover_domain::text::visible;
 use drover_usecases::{
     ActionError, Fault, MapError, RequestError, ScanError, ScheduleError, StartError, StoreError,
-    Subject,
+    Subject, WebhookError,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -298,6 +298,18 @@ impl From<MapError> for ApiError {
             }
             MapError::Removed { .. } => Self::new(Code::Conflict, error.to_string()),
             MapError::Store(source) => source.into(),
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::UnknownWebhook { webhook } => Self::not_found("webhook", webhook),
+            WebhookError::UnknownDelivery { delivery } => Self::not_found("delivery", delivery),
+            WebhookError::Unusable(failure) => Self::new(Code::Refused, failure.reason),
+            WebhookError::NoSecret(_) => Self::defect("no secret can be made"),
+            WebhookError::Store(source) => source.into(),
         }
     }
 }

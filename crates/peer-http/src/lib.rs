@@ -1,4 +1,4 @@
-//! HTTP requests that workflows make to peers their authors name: the kind `http.request`.
+//! HTTP requests to peers that somebody names: the kind `http.request` of workflows, and messages to webhooks.
 //!
 //! An author says method, URL, headers and body; the address policy of `drover-egress` says whether the
 //! address may be called. No redirects, no proxies, no answer without an end. It must not know what a
@@ -12,6 +12,8 @@ mod handler;
 mod headers;
 mod members;
 mod payload;
+mod webhook;
 
 pub use handler::{KIND, Options, PeerHttp};
 pub use payload::{PayloadError, check};
+pub use webhook::WebhookHttp;

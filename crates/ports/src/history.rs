@@ -12,11 +12,17 @@ pub enum History {
     FleetEvents,
     /// How the status of servers in HAProxy changed.
     BalancerStatuses,
+    /// How the status of applications changed.
+    InstanceStatuses,
 }
 
 impl History {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::FleetEvents, Self::BalancerStatuses];
+    pub const ALL: [Self; 3] = [
+        Self::FleetEvents,
+        Self::BalancerStatuses,
+        Self::InstanceStatuses,
+    ];
 
     /// What it is, for people.
     #[must_use]
@@ -24,6 +30,7 @@ impl History {
         match self {
             Self::FleetEvents => "events of the fleet",
             Self::BalancerStatuses => "status changes in HAProxy",
+            Self::InstanceStatuses => "status changes of applications",
         }
     }
 }

@@ -18,6 +18,7 @@ mod orchestrators;
 mod runner;
 mod store;
 mod tasks;
+mod webhooks;
 mod workflow;
 
 pub use access::AccessKeys;
@@ -37,6 +38,9 @@ pub use runner::{EventBatch, PlaybookRunner, RunnerError};
 pub use store::{StoreError, StoreHealth};
 pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
+};
+pub use webhooks::{
+    NewDelivery, NoticeSource, Outgoing, Receipt, SendFailure, Untold, WebhookSender, WebhookStore,
 };
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,

@@ -21,6 +21,7 @@ use crate::row::action::{BreakerRow, LookShape, SELECT_TARGET, TargetRow};
 use crate::session::{KeyRow, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
+use crate::webhooks::IS_TOLD;
 
 /// What a claim is on, for [`StoreError::Stale`].
 const WHAT: &str = "action";
@@ -147,8 +148,9 @@ impl BalancerActions for SeaOrmStore {
             None => (None, None),
         };
         let looks = session.dialect.json(6);
-        let change =
-            format!("ended_at = $2, failure_code = $3, failure = $4, sends = $5, looks = {looks}");
+        let change = format!(
+            "ended_at = $2, failure_code = $3, failure = $4, sends = $5, looks = {looks}, is_told = {IS_TOLD}"
+        );
         let changed = change_action(&session, claim.task, &change, |sql| {
             sql.bind(end.at.as_micros())
                 .optional_text(code)
@@ -287,8 +289,8 @@ async fn see(
         .await?;
     let text = format!(
         "INSERT INTO haproxy_server_status_history (
-             haproxy_server_id, old_status, new_status, changed_at, change_reason, action_workflow_id, actor)
-         SELECT h.id, h.status, $2, $3, 'command', a.workflow_id, a.actor
+             haproxy_server_id, old_status, new_status, changed_at, change_reason, action_workflow_id, actor, is_told)
+         SELECT h.id, h.status, $2, $3, 'command', a.workflow_id, a.actor, {IS_TOLD}
          FROM haproxy_actions a JOIN haproxy_servers h ON h.id = a.haproxy_server_id
          WHERE a.workflow_id = {} AND h.status <> $2",
         session.dialect.uuid(1),

@@ -22,6 +22,7 @@ use crate::row::integer;
 use crate::session::{KeyRow, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
+use crate::webhooks::IS_TOLD;
 
 rows! {
     /// A backend to insert, to bring back or to update.
@@ -430,9 +431,9 @@ async fn record_history(session: &Session, change: &SyncChange) -> Result<(), St
         .collect();
     let text = format!(
         "INSERT INTO haproxy_server_status_history (
-             haproxy_server_id, old_status, new_status, changed_at, change_reason, action_workflow_id, actor)
+             haproxy_server_id, old_status, new_status, changed_at, change_reason, action_workflow_id, actor, is_told)
          SELECT h.id, r.old_status, r.new_status, $2, CASE WHEN a.id IS NULL THEN 'sync' ELSE 'command' END,
-                a.workflow_id, a.actor
+                a.workflow_id, a.actor, {IS_TOLD}
          FROM {} JOIN haproxy_servers h ON h.id = r.server_id
          LEFT JOIN haproxy_actions a ON r.is_administrative AND a.id = (
              SELECT max(u.id) FROM haproxy_actions u JOIN workflow_queue q ON q.workflow_id = u.workflow_id

@@ -6,6 +6,7 @@ use drover_ports::StoreError;
 use crate::dialect::rows;
 use crate::session::Session;
 use crate::sql::Sql;
+use crate::webhooks::IS_TOLD;
 
 rows! {
     /// An event to record.
@@ -42,8 +43,9 @@ pub(crate) async fn insert_events(
         })
         .collect();
     let text = format!(
-        "INSERT INTO events (at, event_type, status, server_id, application_id, description)
-         SELECT r.at, r.event_type, r.status, s.id, a.id, r.description
+        "INSERT INTO events (at, event_type, status, server_id, application_id, description, is_told)
+         SELECT r.at, r.event_type, r.status, s.id, a.id, r.description,
+                (r.event_type NOT IN ('connect', 'disconnect') OR {IS_TOLD})
          FROM {}
          LEFT JOIN servers s ON s.id = r.server_id
          LEFT JOIN application_instances a ON a.id = r.application_id

@@ -19,6 +19,7 @@ impl HistoryUpkeep for SeaOrmStore {
         let (table, at) = match history {
             History::FleetEvents => ("events", "at"),
             History::BalancerStatuses => ("haproxy_server_status_history", "changed_at"),
+            History::InstanceStatuses => ("application_status_history", "changed_at"),
         };
         let text = format!(
             "DELETE FROM {table} WHERE id IN (SELECT r.id FROM {table} r WHERE r.{at} < $1 ORDER BY r.{at}, r.id LIMIT $2)"

@@ -17,6 +17,7 @@ use crate::row::server::{COLUMNS, ServerRow};
 use crate::session::Session;
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
+use crate::webhooks::IS_TOLD;
 
 rows! {
     /// An application to insert or to overwrite.
@@ -38,6 +39,15 @@ rows! {
         base: Option<&'a str> => Text,
         base_kind: Option<&'static str> => Text,
         number: u32 => Integer,
+    }
+}
+
+rows! {
+    /// An application as it is seen.
+    SeenRow<'a> {
+        kind: &'static str => Text,
+        name: &'a str => Text,
+        status: &'static str => Text,
     }
 }
 
@@ -152,9 +162,10 @@ impl InventoryStore for SeaOrmStore {
             })
             .collect();
         resolve(&session, &upserts, &change.server).await?;
+        record_statuses(&session, &upserts, &change.server).await?;
         upsert(&session, &upserts, &change.server).await?;
         record_versions(&session, &upserts, change.server.key).await?;
-        set_statuses(&session, &change.statuses, change.server.key).await?;
+        set_statuses(&session, &change.statuses, &change.server).await?;
         insert_events(&session, &change.events).await?;
         session.commit().await
     }
@@ -222,6 +233,35 @@ async fn resolve(
         .execute(Sql::new(groups).rows(&rows).bind(at))
         .await
         .map(|_| ())
+}
+
+// Before they are overwritten: which of the known ones have another status.
+async fn record_statuses(
+    session: &Session,
+    upserts: &Upserts<'_>,
+    server: &Server,
+) -> Result<(), StoreError> {
+    if upserts.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<SeenRow<'_>> = upserts
+        .values()
+        .map(|upsert| SeenRow {
+            kind: upsert.observed.kind.as_str(),
+            name: &upsert.observed.name,
+            status: upsert.observed.status.as_str(),
+        })
+        .collect();
+    let text = format!(
+        "INSERT INTO application_status_history (application_id, old_status, new_status, changed_at, is_told)
+         SELECT a.id, a.status, r.status, $3, {IS_TOLD}
+         FROM {} JOIN application_instances a ON a.server_id = $2 AND a.kind = r.kind AND a.name = r.name
+         WHERE a.status <> r.status ORDER BY a.id",
+        session.dialect.rows::<SeenRow<'_>>(1, "r"),
+    );
+    let at = server.last_check.unwrap_or(server.created_at).as_micros();
+    let sql = Sql::new(text).rows(&rows).bind(server.key.get()).bind(at);
+    session.execute(sql).await.map(|_| ())
 }
 
 async fn upsert(
@@ -325,9 +365,10 @@ pub(crate) async fn insert_versions(
     let text = format!(
         "INSERT INTO application_version_history (
              application_id, old_version, new_version, old_tag, new_tag, old_image, new_image, old_distr_path,
-             new_distr_path, changed_at, changed_by, change_source, task_id)
+             new_distr_path, changed_at, changed_by, change_source, task_id, is_told)
          SELECT a.id, r.old_version, r.new_version, r.old_tag, r.new_tag, r.old_image, r.new_image, r.old_distr_path,
-                r.new_distr_path, r.changed_at, r.changed_by, r.change_source, r.task_id
+                r.new_distr_path, r.changed_at, r.changed_by, r.change_source, r.task_id,
+                (COALESCE(r.old_version, r.old_tag) IS NULL OR {IS_TOLD})
          FROM {} JOIN application_instances a ON {condition}
          ORDER BY r.ordinal",
         session.dialect.rows::<VersionChangeRow<'_>>(1, "r"),
@@ -343,7 +384,7 @@ pub(crate) async fn insert_versions(
 async fn set_statuses(
     session: &Session,
     statuses: &[StatusChange],
-    server: ServerKey,
+    server: &Server,
 ) -> Result<(), StoreError> {
     if statuses.is_empty() {
         return Ok(());
@@ -364,13 +405,23 @@ async fn set_statuses(
         })
         .collect();
     let rows: Vec<StatusRow> = rows.into_values().collect();
+    let table = session.dialect.rows::<StatusRow>(1, "r");
+    let history = format!(
+        "INSERT INTO application_status_history (application_id, old_status, new_status, changed_at, is_told)
+         SELECT a.id, a.status, r.status, $3, {IS_TOLD}
+         FROM {table} JOIN application_instances a ON a.id = r.id AND a.server_id = $2
+         WHERE a.status <> r.status ORDER BY a.id"
+    );
+    let at = server.last_check.unwrap_or(server.created_at).as_micros();
+    let sql = Sql::new(history)
+        .rows(&rows)
+        .bind(server.key.get())
+        .bind(at);
+    session.execute(sql).await?;
     let text = format!(
         "UPDATE application_instances AS a SET status = r.status, last_seen = r.last_seen
-         FROM {} WHERE a.id = r.id AND a.server_id = $2",
-        session.dialect.rows::<StatusRow>(1, "r"),
+         FROM {table} WHERE a.id = r.id AND a.server_id = $2"
     );
-    session
-        .execute(Sql::new(text).rows(&rows).bind(server.get()))
-        .await
-        .map(|_| ())
+    let sql = Sql::new(text).rows(&rows).bind(server.key.get());
+    session.execute(sql).await.map(|_| ())
 }

@@ -30,6 +30,7 @@ mod sql;
 mod store;
 mod task_view;
 mod tasks;
+mod webhooks;
 
 pub use migrate::{MigrateError, MigrationStatus};
 pub use options::{OpenError, Options};

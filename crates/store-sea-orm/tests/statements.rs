@@ -116,10 +116,10 @@ async fn polls_cost_the_same(store: SeaOrmStore) {
         }
         loads.push(cost(&store, InventoryStore::load(&store, server)).await.0);
     }
-    all_equal("a first poll", &first, 6);
-    all_equal("a poll with new versions", &changed, 4);
+    all_equal("a first poll", &first, 7);
+    all_equal("a poll with new versions", &changed, 5);
     all_equal("a quiet poll", &quiet, 1);
-    all_equal("a poll without applications", &gone, 3);
+    all_equal("a poll without applications", &gone, 4);
     all_equal("loading an inventory", &loads, 2);
 }
 

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod eventually;
 pub mod runner;
 pub mod store;
+pub mod webhook;
 
 /// The suites by name; the macros they export look their cases up here.
 pub mod suites {

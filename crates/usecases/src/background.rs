@@ -16,6 +16,7 @@ use crate::actions::Actions;
 use crate::polling::{Polling, phase};
 use crate::retention;
 use crate::service::Ports;
+use crate::webhooks::{self, Webhooks};
 
 /// Says `true` when it is time to end.
 pub type Stop = watch::Receiver<bool>;
@@ -26,6 +27,7 @@ pub struct Background {
     polling: Polling,
     actions: Actions,
     history: Arc<dyn HistoryUpkeep>,
+    webhooks: Webhooks,
     clock: Arc<dyn Clock>,
 }
 
@@ -41,8 +43,14 @@ impl Background {
             polling,
             actions,
             history: Arc::clone(&ports.history),
+            webhooks: Webhooks::new(ports),
             clock: Arc::clone(&ports.clock),
         }
+    }
+
+    /// Starts deliveries to webhooks of what happens. Any number of nodes may.
+    pub async fn webhook_loop(&self, stop: Stop) {
+        webhooks::run(self.webhooks.clone(), stop).await;
     }
 
     /// Once per hour, removes records of the fleet and of HAProxy that are older than they are kept.

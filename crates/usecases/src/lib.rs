@@ -20,6 +20,7 @@ mod retention;
 mod servers;
 mod service;
 mod updates;
+mod webhooks;
 mod workflows;
 
 pub use access::Access;
@@ -45,6 +46,7 @@ pub use retention::HistoryAges;
 pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
 pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
+pub use webhooks::{WebhookError, Webhooks};
 pub use workflows::{
     ClaimOrder, Claimed, DefineError, Defined, Definitions, EventFeed, KindList, KindSpec, Kinds,
     OrderError, OrderPlace, PayloadCheck, PayloadProblem, Performer, Queues, Redriven,

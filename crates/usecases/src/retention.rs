@@ -29,7 +29,7 @@ pub struct HistoryAges {
 impl HistoryAges {
     const fn of(self, history: History) -> Duration {
         match history {
-            History::FleetEvents => self.fleet_events,
+            History::FleetEvents | History::InstanceStatuses => self.fleet_events,
             History::BalancerStatuses => self.balancer_statuses,
         }
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use drover_domain::balancer::{BreakerPolicy, action};
 use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::rollout::update;
+use drover_domain::webhook;
 use drover_domain::workflow::Kind;
 use drover_ports::{
     AccessKeys, ActionView, AgentGateway, BalancerActions, BalancerMappings, BalancerStore,
     BalancerView, Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView, HistoryUpkeep,
     IdSource, InventoryStore, OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore,
     ServerRegistry, StoreHealth, TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps,
-    WorkflowStore, WorkflowUpkeep, WorkflowView,
+    WebhookSender, WebhookStore, WorkflowStore, WorkflowUpkeep, WorkflowView,
 };
 
 use crate::actions::ActionHandler;
@@ -21,6 +22,7 @@ use crate::background::Background;
 use crate::polling::Polling;
 use crate::retention::HistoryAges;
 use crate::updates::UpdateHandler;
+use crate::webhooks::{DeliveryHandler, Webhooks};
 use crate::{
     Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Mappings, Orchestrators,
     Queues, RemoteWorkers, Schedules, Servers, Updates, Workflows,
@@ -43,6 +45,8 @@ pub struct Ports {
     pub task_view: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
     pub history: Arc<dyn HistoryUpkeep>,
+    pub webhooks: Arc<dyn WebhookStore>,
+    pub webhook_sender: Arc<dyn WebhookSender>,
     pub keys: Arc<dyn AccessKeys>,
     pub health: Arc<dyn StoreHealth>,
     pub agents: Arc<dyn AgentGateway>,
@@ -59,6 +63,7 @@ impl Ports {
         store: Arc<S>,
         agents: Arc<dyn AgentGateway>,
         runner: Arc<dyn PlaybookRunner>,
+        webhook_sender: Arc<dyn WebhookSender>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self
@@ -76,6 +81,7 @@ impl Ports {
             + TaskView
             + OrchestratorStore
             + HistoryUpkeep
+            + WebhookStore
             + AccessKeys
             + StoreHealth
             + WorkflowStore
@@ -103,6 +109,8 @@ impl Ports {
             task_view: Arc::<S>::clone(&store),
             orchestrators: Arc::<S>::clone(&store),
             history: Arc::<S>::clone(&store),
+            webhooks: Arc::<S>::clone(&store),
+            webhook_sender,
             keys: Arc::<S>::clone(&store),
             engine: EnginePorts::over(&store),
             health: store,
@@ -204,6 +212,8 @@ pub struct Service {
     pub actions: Actions,
     /// Saying which application stands behind a server in HAProxy.
     pub mappings: Mappings,
+    /// Telling other systems what happened.
+    pub webhooks: Webhooks,
     /// Finding orchestrator playbooks.
     pub orchestrators: Orchestrators,
     /// Starting and steering workflows.
@@ -225,6 +235,7 @@ pub struct Service {
     background: Arc<Background>,
     updating: UpdateHandler,
     acting: ActionHandler,
+    delivering: DeliveryHandler,
 }
 
 impl Service {
@@ -238,6 +249,8 @@ impl Service {
         let actions = Actions::new(ports.clone(), Arc::clone(&policy), polling.clone());
         let mappings = Mappings::new(ports.clone(), Arc::clone(&policy));
         let acting = ActionHandler::new(ports.clone(), Arc::clone(&policy));
+        let webhooks = Webhooks::new(&ports);
+        let delivering = DeliveryHandler::new(&ports);
         let background = Arc::new(Background::new(&ports, polling.clone(), actions.clone()));
         let engine = &ports.engine;
         let (clock, ids, kinds) = (&ports.clock, &ports.ids, &policy.kinds);
@@ -254,6 +267,7 @@ impl Service {
             updates,
             actions,
             mappings,
+            webhooks,
             orchestrators: Orchestrators::new(&ports),
             views: Views {
                 fleet: ports.fleet,
@@ -270,6 +284,7 @@ impl Service {
             background,
             updating,
             acting,
+            delivering,
         }
     }
 
@@ -284,6 +299,13 @@ impl Service {
     #[must_use]
     pub fn update_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
         (update::kind(), Arc::new(self.updating.clone()))
+    }
+
+    /// What sends messages to webhooks, for the [`Handlers`](crate::Handlers) of an engine that takes from the queue
+    /// [`webhook::delivery_queue`].
+    #[must_use]
+    pub fn delivery_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
+        (webhook::delivery_kind(), Arc::new(self.delivering.clone()))
     }
 
     /// What does actions on servers in HAProxy, for the [`Handlers`](crate::Handlers) of an engine that takes from the

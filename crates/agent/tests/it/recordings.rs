@@ -58,9 +58,7 @@ fn misfit(at: &str, recorded: &Value, told: &Value) -> Option<String> {
             })
         }
         (Value::Array(recorded), Value::Array(told)) => {
-            let Some(first) = recorded.first() else {
-                return None;
-            };
+            let first = recorded.first()?;
             // What there is nothing to tell of is left out: the elements are not all alike.
             let at = format!("{at}/*");
             let misfits = told.iter().map(|told| misfit(&at, first, told));

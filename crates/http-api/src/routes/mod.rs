@@ -11,6 +11,7 @@ pub(crate) mod schedules;
 pub(crate) mod servers;
 pub(crate) mod streams;
 pub(crate) mod tasks;
+pub(crate) mod webhooks;
 pub(crate) mod workers;
 pub(crate) mod workflow_tasks;
 pub(crate) mod workflows;

@@ -17,6 +17,7 @@ pub(crate) mod schema;
 mod server;
 mod task;
 mod update;
+mod webhook;
 mod word;
 mod work;
 mod worker;
@@ -48,6 +49,10 @@ pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule};
 pub(crate) use server::{NewServer, RefreshReport, Server};
 pub(crate) use task::{Task, TaskDetail, TaskEvent, TaskParams};
 pub(crate) use update::{BatchUpdate, UpdateAccepted};
+pub(crate) use webhook::{
+    ChangeWebhook, ChangeWebhookShape, DeliveryStarted, NewSecret, NewWebhook, NewWebhookShape,
+    RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList, WebhookWithSecret,
+};
 pub(crate) use work::refused;
 pub(crate) use worker::{
     AttemptEnd, ClaimTasks, ClaimTasksShape, ClaimedTasks, CompleteTask, CompleteTaskShape,

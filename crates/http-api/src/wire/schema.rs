@@ -137,6 +137,46 @@ pub(super) fn action_reason() -> Object {
         .build()
 }
 
+/// Where messages go.
+pub(super) fn webhook_url() -> Object {
+    line(drover_domain::webhook::URL_MAX)
+        .description(Some(
+            "Where messages go: `https` or `http`, to an address that the policy `http_request` lets Drover call; without \
+             user, password and fragment.",
+        ))
+        .build()
+}
+
+/// What a webhook is for.
+pub(super) fn webhook_description() -> Object {
+    line(1_000)
+        .schema_type(nullable(Type::String))
+        .description(Some("What it is for."))
+        .build()
+}
+
+/// What is told.
+pub(super) fn webhook_events() -> Array {
+    let words =
+        drover_domain::webhook::EventType::ALL.map(drover_domain::webhook::EventType::as_str);
+    ArrayBuilder::new()
+        .schema_type(nullable(Type::Array))
+        .items(string().enum_values(Some(words)))
+        .max_items(Some(16))
+        .description(Some("What is told. Absent, null or empty: all there is."))
+        .build()
+}
+
+/// What messages are signed with.
+pub(super) fn webhook_secret() -> Object {
+    line(128)
+        .schema_type(nullable(Type::String))
+        .description(Some(
+            "What messages are signed with: `whsec_` and 24 to 64 bytes in base64. Absent or null: made up.",
+        ))
+        .build()
+}
+
 /// The application behind a server.
 pub(super) fn mapped_application() -> Object {
     id().description(Some("The id of the application behind the server."))

@@ -1,5 +1,6 @@
 //! Words for states; the exhaustive matches make a new state of the domain choose its word here.
 
+use drover_domain::webhook;
 use drover_domain::{balancer, fleet, rollout::job, rollout::task, workflow};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -76,6 +77,10 @@ words! {
 words! {
     /// Where an action stands; `success`: HAProxy was seen to be as wanted.
     ActionStatus for balancer::action::ActionStatus { Pending, Running, Success, Failed }
+}
+words! {
+    /// Where a message to a webhook stands; `failed`: it is not sent any more.
+    DeliveryStatus for webhook::DeliveryStatus { Pending, Delivered, Failed }
 }
 words! {
     /// What became of an instance.

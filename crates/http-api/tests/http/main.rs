@@ -17,6 +17,7 @@ mod roles;
 mod servers;
 mod streams;
 mod updates;
+mod webhooks;
 mod workers;
 mod workflows;
 mod world;

@@ -54,6 +54,16 @@ const EXPECTED: &[(&str, &str, Role)] = &[
     ("GET", "/tasks", Role::Viewer),
     ("GET", "/tasks/{id}", Role::Viewer),
     ("GET", "/tasks/{id}/events", Role::Viewer),
+    ("GET", "/webhook-deliveries/{id}", Role::Operator),
+    ("POST", "/webhook-deliveries/{id}/redeliver", Role::Operator),
+    ("GET", "/webhooks", Role::Operator),
+    ("POST", "/webhooks", Role::Admin),
+    ("DELETE", "/webhooks/{id}", Role::Admin),
+    ("GET", "/webhooks/{id}", Role::Operator),
+    ("PUT", "/webhooks/{id}", Role::Admin),
+    ("GET", "/webhooks/{id}/deliveries", Role::Operator),
+    ("POST", "/webhooks/{id}/rotate-secret", Role::Admin),
+    ("POST", "/webhooks/{id}/test", Role::Operator),
     ("POST", "/workers/claim", Role::Operator),
     ("POST", "/workers/complete", Role::Operator),
     ("POST", "/workers/fail", Role::Operator),
@@ -109,9 +119,14 @@ const METHODS: [Method; 7] = [
 ];
 
 fn concrete(path: &str) -> String {
-    let is_long = ["/tasks/", "/workflows/", "/actions/"]
-        .iter()
-        .any(|part| path.contains(part));
+    let is_long = [
+        "/tasks/",
+        "/workflows/",
+        "/actions/",
+        "/webhook-deliveries/",
+    ]
+    .iter()
+    .any(|part| path.contains(part));
     let id = if is_long {
         "00000000-0000-0000-0000-000000007000"
     } else {

@@ -17,6 +17,7 @@ use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::runner::{Script, ScriptedRunner};
 use drover_testkit::store::MemoryStore;
+use drover_testkit::webhook::ScriptedReceivers;
 use drover_usecases::{Policy, Ports, Service};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -148,6 +149,7 @@ impl World {
                 store.clone(),
                 agents.clone(),
                 runner.clone(),
+                Arc::new(ScriptedReceivers::default()),
                 Arc::new(FixedClock::default()),
                 ids.clone(),
             )

@@ -10,6 +10,7 @@ pub(crate) mod prepared;
 pub(crate) mod server;
 pub(crate) mod summary;
 pub(crate) mod task;
+pub(crate) mod webhook;
 
 use std::fmt::Display;
 

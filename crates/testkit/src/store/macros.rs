@@ -44,6 +44,9 @@ macro_rules! every_store_contract {
         mod history_upkeep {
             $crate::history_upkeep_contract!($fresh);
         }
+        mod webhook_store {
+            $crate::webhook_store_contract!($fresh);
+        }
         mod access_keys {
             $crate::access_keys_contract!($fresh);
         }

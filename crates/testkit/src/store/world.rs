@@ -9,7 +9,7 @@ use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
     AccessKeys, ActionView, BalancerActions, BalancerMappings, BalancerStore, BalancerView,
     FleetSnapshots, FleetView, HistoryUpkeep, InventoryStore, OrchestratorStore, ServerRegistry,
-    StoreHealth, TaskQueue, TaskView, UpdateTasks, WorkflowStore, WorkflowUpkeep,
+    StoreHealth, TaskQueue, TaskView, UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
@@ -27,6 +27,7 @@ pub trait AnyStore:
     + UpdateTasks
     + TaskView
     + HistoryUpkeep
+    + WebhookStore
     + AccessKeys
     + StoreHealth
     + WorkflowStore
@@ -49,6 +50,7 @@ impl<S> AnyStore for S where
         + UpdateTasks
         + TaskView
         + HistoryUpkeep
+        + WebhookStore
         + AccessKeys
         + StoreHealth
         + WorkflowStore
@@ -210,6 +212,12 @@ impl World {
     /// The port.
     #[must_use]
     pub fn history(&self) -> &dyn HistoryUpkeep {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn webhooks(&self) -> &dyn WebhookStore {
         &*self.store
     }
 

@@ -17,6 +17,7 @@ use drover_domain::rollout::task::{
     ArtifactUrl, InstanceOutcome, Origin, TaskDetail, TaskId, UpdateMode,
 };
 use drover_domain::rollout::update;
+use drover_domain::webhook::delivery_queue;
 use drover_domain::workflow::WorkflowStatus;
 use drover_domain::workflow::run::Control;
 use drover_ports::{AgentAddress, ServerRegistry, TaskView, WorkflowStore, WorkflowView};
@@ -25,6 +26,7 @@ use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Script, ScriptedRunner};
 use drover_testkit::store::MemoryStore;
+use drover_testkit::webhook::ScriptedReceivers;
 use drover_usecases::{
     ApplicationFilter, Engine, EngineOptions, EnginePorts, FleetView, Handlers, Policy, Ports,
     QueueOptions, Service, UpdateOrder,
@@ -41,6 +43,7 @@ pub(crate) struct Harness {
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
     pub(crate) service: Service,
+    pub(crate) receivers: Arc<ScriptedReceivers>,
     pub(crate) clock: Arc<FixedClock>,
     ids: Arc<SequentialIds>,
 }
@@ -72,7 +75,9 @@ impl Harness {
         let runner = Arc::new(ScriptedRunner::new());
         let ids = Arc::new(SequentialIds::default());
         let clock = Arc::new(FixedClock::default());
-        let ports = ports(&store, &agents, &runner, &clock, &ids);
+        let receivers = Arc::new(ScriptedReceivers::default());
+        let mut ports = ports(&store, &agents, &runner, &clock, &ids);
+        ports.webhook_sender = Arc::<ScriptedReceivers>::clone(&receivers);
         let policy = Policy {
             default_orchestrator: ORCHESTRATOR.to_owned(),
             ..Policy::default()
@@ -83,6 +88,7 @@ impl Harness {
             agents,
             runner,
             service,
+            receivers,
             clock,
             ids,
         }
@@ -179,7 +185,11 @@ impl Harness {
     /// Starts a process called `name`.
     pub(crate) fn work(&self, name: &str) -> Worker {
         let mut handlers = Handlers::default();
-        for (kind, handler) in [self.service.update_handler(), self.service.action_handler()] {
+        for (kind, handler) in [
+            self.service.update_handler(),
+            self.service.action_handler(),
+            self.service.delivery_handler(),
+        ] {
             handlers.register(kind, handler).unwrap();
         }
         let engine = Engine::new(
@@ -189,7 +199,7 @@ impl Harness {
             handlers,
             EngineOptions::new(
                 name.to_owned(),
-                [update::queue(), action_queue()]
+                [update::queue(), action_queue(), delivery_queue()]
                     .map(QueueOptions::new)
                     .into(),
             ),
@@ -280,6 +290,7 @@ fn ports(
         Arc::new(store.clone()),
         Arc::<ScriptedAgents>::clone(agents),
         Arc::<ScriptedRunner>::clone(runner),
+        Arc::new(ScriptedReceivers::default()),
         Arc::<FixedClock>::clone(clock),
         Arc::<SequentialIds>::clone(ids),
     )

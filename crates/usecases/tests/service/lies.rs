@@ -62,165 +62,148 @@ enum Leaves {
 }
 
 /// What an agent says in polls one after another, in place of the truth, and what that may do.
-fn lies(size: usize) -> Vec<(&'static str, Vec<Agent>, Leaves)> {
-    let all = truth(size);
-    let kept = |keep: &dyn Fn(usize) -> bool| -> Vec<ObservedApplication> {
-        let places = all.iter().enumerate();
+type Lie = (&'static str, Vec<Agent>, Leaves);
+
+/// What runs.
+struct Truth(Vec<ObservedApplication>);
+
+impl Truth {
+    fn told(&self) -> Agent {
+        tells(self.0.clone())
+    }
+
+    /// Only those whose places are kept.
+    fn kept(&self, keep: impl Fn(usize) -> bool) -> Agent {
+        let places = self.0.iter().enumerate();
         let kept = places.filter(|(place, _)| keep(*place));
-        kept.map(|(_, application)| application.clone()).collect()
-    };
-    let changed = |change: &dyn Fn(&mut ObservedApplication)| {
-        let mut applications = all.clone();
+        tells(kept.map(|(_, application)| application.clone()).collect())
+    }
+
+    fn changed(&self, change: impl FnMut(&mut ObservedApplication)) -> Agent {
+        let mut applications = self.0.clone();
         applications.iter_mut().for_each(change);
         tells(applications)
-    };
-    let empty = || tells(Vec::new());
-    let honest = || tells(all.clone());
-    let refuses = |status| Agent::Refuses {
+    }
+
+    /// A fifth may go at once; of few that is none.
+    const fn fifth(&self) -> usize {
+        self.0.len() / 5
+    }
+}
+
+fn empty() -> Agent {
+    tells(Vec::new())
+}
+
+fn refuses(status: u16) -> Agent {
+    Agent::Refuses {
         shape: RefusalShape::Router,
         status,
         message: "scan failed".to_owned(),
-    };
-    // A fifth may go at once; of so few that is none.
-    let fifth = size / 5;
-    let mut halves = vec![tells(kept(&|place| place * 2 < size.saturating_sub(1)))];
-    if size > 1 {
-        halves.push(tells(kept(&|place| place * 2 > size)));
     }
-    let mut lies = vec![
-        ("an empty list", vec![empty()], Leaves::Untouched),
+}
+
+/// Less than there is.
+fn shrunken(truth: &Truth) -> Vec<Lie> {
+    let (size, fifth) = (truth.0.len(), truth.fifth());
+    let honest = || truth.told();
+    let on_and_off = vec![empty(), honest(), empty(), honest(), empty()];
+    let mut halves = vec![truth.kept(|place| place * 2 < size.saturating_sub(1))];
+    if size > 1 {
+        halves.push(truth.kept(|place| place * 2 > size));
+    }
+    let nameless = Agent::Answers(Sight {
+        nameless: size,
+        ..Sight::default()
+    });
+    let of_another_kind = truth.changed(|one| {
+        one.kind = match one.kind {
+            ApplicationKind::Docker => ApplicationKind::Site,
+            ApplicationKind::Site | ApplicationKind::Service => ApplicationKind::Docker,
+        };
+    });
+    let lies = [
+        ("an empty list", vec![empty()]),
         (
             "an empty list, again and again between true ones",
-            vec![empty(), honest(), empty(), honest(), empty()],
-            Leaves::Untouched,
+            on_and_off,
         ),
-        (
-            "half of it",
-            vec![tells(kept(&|place| place * 2 >= size))],
-            Leaves::Untouched,
-        ),
-        ("one half, then the other", halves, Leaves::Untouched),
+        ("half of it", vec![truth.kept(|place| place * 2 >= size)]),
+        ("one half, then the other", halves),
         (
             "more than a fifth is missing",
-            vec![tells(kept(&|place| place > fifth))],
-            Leaves::Untouched,
+            vec![truth.kept(|place| place > fifth)],
         ),
         (
             "nothing but new names",
-            vec![changed(&|one| one.name.insert(0, 'x'))],
-            Leaves::Untouched,
+            vec![truth.changed(|one| one.name.insert(0, 'x'))],
         ),
-        (
-            "all of another kind",
-            vec![changed(&|one| {
-                one.kind = match one.kind {
-                    ApplicationKind::Docker => ApplicationKind::Site,
-                    ApplicationKind::Site | ApplicationKind::Service => ApplicationKind::Docker,
-                }
-            })],
-            Leaves::Untouched,
-        ),
-        (
-            "only entries without a name",
-            vec![Agent::Answers(Sight {
-                nameless: size,
-                ..Sight::default()
-            })],
-            Leaves::Untouched,
-        ),
-        (
-            "each twice",
-            vec![tells([all.clone(), all.clone()].concat())],
-            Leaves::Untouched,
-        ),
-        (
-            "in another order",
-            vec![tells(all.iter().rev().cloned().collect())],
-            Leaves::Untouched,
-        ),
-        (
-            "no versions",
-            vec![changed(&|one| one.version = VersionState::default())],
-            Leaves::Online,
-        ),
-        (
-            "no ports and no addresses",
-            vec![changed(&|one| (one.port, one.address) = (None, None))],
-            Leaves::Online,
-        ),
-        (
-            "no paths",
-            vec![changed(&|one| one.path = None)],
-            Leaves::Online,
-        ),
+        ("all of another kind", vec![of_another_kind]),
+        ("only entries without a name", vec![nameless]),
+    ];
+    lies.map(|(lie, polls)| (lie, polls, Leaves::Untouched))
+        .into()
+}
+
+/// As much as there is, told otherwise.
+fn garbled(truth: &Truth) -> Vec<Lie> {
+    let twice = tells([truth.0.clone(), truth.0.clone()].concat());
+    let backwards = tells(truth.0.iter().rev().cloned().collect());
+    let no_versions = truth.changed(|one| one.version = VersionState::default());
+    let no_places = truth.changed(|one| (one.port, one.address) = (None, None));
+    let no_paths = truth.changed(|one| one.path = None);
+    let unknown = truth.changed(|one| one.status = ApplicationStatus::Unknown);
+    let offline = truth.changed(|one| one.status = ApplicationStatus::Offline);
+    [
+        ("each twice", twice, Leaves::Untouched),
+        ("in another order", backwards, Leaves::Untouched),
+        ("no versions", no_versions, Leaves::Online),
+        ("no ports and no addresses", no_places, Leaves::Online),
+        ("no paths", no_paths, Leaves::Online),
         (
             "words for a status that nobody knows",
-            vec![changed(&|one| one.status = ApplicationStatus::Unknown)],
+            unknown,
             Leaves::There,
         ),
+        ("everything is offline", offline, Leaves::There),
+    ]
+    .map(|(lie, told, leaves)| (lie, vec![told], leaves))
+    .into()
+}
+
+/// No answer, or none that can be read.
+fn mute(truth: &Truth) -> Vec<Lie> {
+    let honest = || truth.told();
+    let now_and_then = vec![Agent::Hangs, honest(), refuses(503), honest(), Agent::Hangs];
+    [
+        ("nonsense", vec![Agent::SpeaksNonsense; 3]),
+        ("an answer that breaks off", vec![Agent::BreaksOff; 3]),
+        ("an answer without an end", vec![Agent::Babbles; 3]),
+        ("one poll that is not answered", vec![Agent::Hangs]),
+        ("one answer that drips", vec![Agent::Drips]),
+        ("one no", vec![refuses(500)]),
+        ("one redirect", vec![Agent::Redirects]),
+        ("no answer now and then", now_and_then),
+    ]
+    .map(|(lie, polls)| (lie, polls, Leaves::Untouched))
+    .into()
+}
+
+/// What can be so: believed, and nothing of it is lost all the same.
+fn possible(truth: &Truth) -> Vec<Lie> {
+    let (size, fifth) = (truth.0.len(), truth.fifth());
+    let half = || truth.kept(|place| place * 2 >= size);
+    [
         (
-            "everything is offline",
-            vec![changed(&|one| one.status = ApplicationStatus::Offline)],
-            Leaves::There,
+            "a fifth is missing",
+            vec![truth.kept(|place| place >= fifth)],
         ),
-        (
-            "nonsense",
-            vec![Agent::SpeaksNonsense; 3],
-            Leaves::Untouched,
-        ),
-        (
-            "an answer that breaks off",
-            vec![Agent::BreaksOff; 3],
-            Leaves::Untouched,
-        ),
-        (
-            "an answer without an end",
-            vec![Agent::Babbles; 3],
-            Leaves::Untouched,
-        ),
-        (
-            "one poll that is not answered",
-            vec![Agent::Hangs],
-            Leaves::Untouched,
-        ),
-        (
-            "one answer that drips",
-            vec![Agent::Drips],
-            Leaves::Untouched,
-        ),
-        ("one no", vec![refuses(500)], Leaves::Untouched),
-        ("one redirect", vec![Agent::Redirects], Leaves::Untouched),
-        (
-            "no answer now and then",
-            vec![Agent::Hangs, honest(), refuses(503), honest(), Agent::Hangs],
-            Leaves::Untouched,
-        ),
-    ];
-    // What can be so: believed, and nothing of it is lost all the same.
-    lies.push((
-        "a fifth is missing",
-        vec![tells(kept(&|place| place >= fifth))],
-        Leaves::There,
-    ));
-    lies.push((
-        "nothing runs, said twice",
-        vec![empty(), empty()],
-        Leaves::There,
-    ));
-    lies.push((
-        "half of it, said twice",
-        vec![
-            tells(kept(&|place| place * 2 >= size)),
-            tells(kept(&|place| place * 2 >= size)),
-        ],
-        Leaves::There,
-    ));
-    lies.push((
-        "no answer for a long time",
-        vec![Agent::Hangs; 5],
-        Leaves::There,
-    ));
-    lies
+        ("nothing runs, said twice", vec![empty(), empty()]),
+        ("half of it, said twice", vec![half(), half()]),
+        ("no answer for a long time", vec![Agent::Hangs; 5]),
+    ]
+    .map(|(lie, polls)| (lie, polls, Leaves::There))
+    .into()
 }
 
 struct Scene {
@@ -274,9 +257,9 @@ async fn check(size: usize, lie: &str, polls: Vec<Agent>, leaves: Leaves) {
         scene.hear(agent).await;
         let after = scene.known().await;
         for (key, was) in &before {
-            let now = after
-                .get(key)
-                .unwrap_or_else(|| panic!("{lie}, {size}: {was:?} is lost"));
+            let now = after.get(key);
+            assert!(now.is_some(), "{lie}, {size}: {was:?} is lost");
+            let now = now.unwrap();
             assert_eq!(now.observed.version, was.observed.version, "{lie}, {size}");
             assert_eq!(
                 (&now.group, now.number, now.catalog),
@@ -316,9 +299,12 @@ async fn check(size: usize, lie: &str, polls: Vec<Agent>, leaves: Leaves) {
 async fn no_inventory_is_lost_whatever_agents_say() {
     let mut cases = 0;
     for size in SIZES {
-        for (lie, polls, leaves) in lies(size) {
-            check(size, lie, polls, leaves).await;
-            cases += 1;
+        let truth = Truth(truth(size));
+        for of in [shrunken, garbled, mute, possible] {
+            for (lie, polls, leaves) in of(&truth) {
+                Box::pin(check(size, lie, polls, leaves)).await;
+                cases += 1;
+            }
         }
     }
     assert_eq!(cases, 27 * SIZES.len());

@@ -16,3 +16,4 @@ mod mappings;
 mod nodes;
 mod requests;
 mod runs;
+mod webhooks;

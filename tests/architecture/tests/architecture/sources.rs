@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261126_000008_mapping_audit",
     "m20261126_000011_desired_states",
     "m20261126_000012_retention",
+    "m20261126_000013_webhooks",
 ];
 
 fn all_files() -> Vec<PathBuf> {

@@ -16,6 +16,7 @@ use drover_fagent_http::{FagentHttp, Options};
 use drover_ports::{Clock, IdSource};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::runner::ScriptedRunner;
+use drover_testkit::webhook::ScriptedReceivers;
 use drover_usecases::{Policy, Ports, Service};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde_json::{Value, json};
@@ -122,6 +123,7 @@ impl Fleet {
             Arc::new(self.store.clone()),
             Arc::new(gateway),
             Arc::new(ScriptedRunner::new()),
+            Arc::new(ScriptedReceivers::default()),
             Arc::new(SystemClock),
             Arc::new(NoIds),
         );

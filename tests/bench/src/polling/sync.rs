@@ -7,6 +7,7 @@ use drover_domain::balancer::{FetchStatus, InstanceKey};
 use drover_fagent_http::{FagentHttp, Options};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::runner::ScriptedRunner;
+use drover_testkit::webhook::ScriptedReceivers;
 use drover_usecases::{Policy, Ports, Service};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde_json::{Value, json};
@@ -74,6 +75,7 @@ impl Balancers {
             Arc::new(store.clone()),
             Arc::new(gateway),
             Arc::new(ScriptedRunner::new()),
+            Arc::new(ScriptedReceivers::default()),
             Arc::new(SystemClock),
             Arc::new(NoIds),
         );

@@ -23,4 +23,5 @@ mod remote;
 mod restart;
 mod share;
 mod streams;
+mod webhooks;
 mod world;

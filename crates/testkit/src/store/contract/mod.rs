@@ -19,6 +19,7 @@ pub mod server_registry;
 pub mod store_health;
 pub mod task_view;
 pub mod update_tasks;
+pub mod webhook_store;
 
 use drover_domain::page::PageRequest;
 

@@ -241,6 +241,7 @@ impl BalancerActions for MemoryStore {
         };
         own.end = Some(end.clone());
         let own = own.clone();
+        state.note_action(own.id);
         if let Some(seen) = seen {
             let server = own.request.server;
             state.see(server, seen, end.at, (own.id, own.origin.actor.clone()));

@@ -190,6 +190,7 @@ impl State {
             actor,
         };
         self.status_history.push((server, change));
+        self.note_word(server);
     }
 }
 

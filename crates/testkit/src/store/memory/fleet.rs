@@ -111,7 +111,7 @@ impl State {
         found.map(|(key, _)| Key::new(*key))
     }
 
-    fn upsert(&mut self, server: ServerKey, upsert: &ApplicationUpsert) {
+    fn upsert(&mut self, server: ServerKey, upsert: &ApplicationUpsert, at: Timestamp) {
         let observed = &upsert.observed;
         let resolution = upsert.resolution.as_ref();
         let catalog = resolution.and_then(|resolution| self.catalog_of(resolution));
@@ -127,7 +127,9 @@ impl State {
                 && known.observed.kind == observed.kind
                 && known.observed.name == observed.name
         });
+        let mut former = None;
         let key = if let Some((key, known)) = known {
+            former = Some(known.observed.status);
             known.observed = observed.clone();
             known.last_seen = None;
             known.catalog = known.catalog.or(catalog);
@@ -149,12 +151,16 @@ impl State {
             self.applications.insert(key, stored);
             key
         };
+        if let Some(old) = former {
+            self.note_instance_status(Key::new(key), old, observed.status, at);
+        }
         if let Some(change) = &upsert.version {
             self.record_version(Key::new(key), change);
         }
     }
 
     pub(super) fn record_version(&mut self, application: ApplicationKey, change: &VersionChange) {
+        self.note_version(application, change);
         let key = self.draw_key();
         self.versions.insert(key, (application, change.clone()));
     }
@@ -264,6 +270,7 @@ impl InventoryStore for MemoryStore {
             created_at: server.created_at,
             ..change.server.clone()
         };
+        let at = change.server.last_check.unwrap_or(change.server.created_at);
         let upserts: BTreeMap<(ApplicationKind, &str), &ApplicationUpsert> = change
             .upserts
             .iter()
@@ -285,14 +292,16 @@ impl InventoryStore for MemoryStore {
         });
         state.resolve(&resolutions.collect());
         for upsert in upserts.values() {
-            state.upsert(change.server.key, upsert);
+            state.upsert(change.server.key, upsert, at);
         }
         for status in &change.statuses {
             if let Some(application) = state.applications.get_mut(&status.application.get())
                 && application.server == Some(change.server.key)
             {
+                let old = application.observed.status;
                 application.observed.status = status.status;
                 application.last_seen = status.last_seen;
+                state.note_instance_status(status.application, old, status.status, at);
             }
         }
         state.record(&change.events);

@@ -7,6 +7,7 @@ mod fleet;
 mod mappings;
 mod rest;
 mod tasks;
+mod webhooks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,7 +27,8 @@ use drover_domain::fleet::{
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::rollout::task::TaskId;
-use drover_ports::{MappingChange, StatusChange, StoreError};
+use drover_domain::webhook::{Delivery, Webhook, WebhookSecrets};
+use drover_ports::{MappingChange, StatusChange, StoreError, Untold};
 
 use self::engine::Engine;
 use self::fleet::{Catalog, StoredApplication};
@@ -65,6 +67,9 @@ struct State {
     tasks: BTreeMap<i64, StoredTask>,
     idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
     keys: BTreeMap<String, ApiKey>,
+    webhooks: BTreeMap<i64, (Webhook, WebhookSecrets)>,
+    deliveries: BTreeMap<i64, Delivery>,
+    untold: Vec<Untold>,
     engine: Engine,
 }
 
@@ -117,6 +122,7 @@ impl State {
             event.application = event
                 .application
                 .filter(|key| self.applications.contains_key(&key.get()));
+            self.note_event(&event);
             self.events.insert(
                 key,
                 Event {

@@ -34,6 +34,8 @@ impl HistoryUpkeep for MemoryStore {
                     .map(|(_, change)| (change.at, change.position))
                     .collect()
             }
+            // They are not kept here.
+            History::InstanceStatuses => Vec::new(),
         };
         let mut old: Vec<(Timestamp, i64)> = times;
         old.retain(|(at, _)| *at < before);
@@ -46,6 +48,7 @@ impl HistoryUpkeep for MemoryStore {
                 let changes = &mut state.status_history;
                 changes.retain(|(_, change)| !is_old(change.position));
             }
+            History::InstanceStatuses => {}
         }
         Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
     }

@@ -1,0 +1,199 @@
+//! Webhooks: telling other systems what happened.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use drover_domain::webhook::WebhookKey;
+
+use crate::body::{Body, MaybeBody};
+use crate::extract::{Caller, NoQuery, PathId, PathTask, Prefix};
+use crate::page::{ItemPage, List, Listed, PageParams};
+use crate::problem::ApiError;
+use crate::state::Api;
+use crate::wire::{
+    ChangeWebhook, ChangeWebhookShape, DeliveryStarted, NewSecret, NewWebhook, NewWebhookShape,
+    RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList, WebhookWithSecret,
+};
+
+const TAG: &str = "webhooks";
+
+/// All webhooks, by id.
+#[utoipa::path(
+    get, path = "/webhooks", tag = TAG, operation_id = "list_webhooks",
+    responses((status = 200, description = "The webhooks", body = WebhookList))
+)]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    _: NoQuery,
+) -> Result<Json<WebhookList>, ApiError> {
+    let webhooks = api.service.webhooks.all().await?;
+    let items = webhooks.into_iter().map(Into::into).collect();
+    Ok(Json(WebhookList { items }))
+}
+
+/// Adds a webhook: from now on it is told what happens.
+///
+/// Messages are signed as Standard Webhooks 1.0.0 says, and repeated for three days until they are taken with a 2xx.
+/// The secret is made up when none is given, and shown this once.
+#[utoipa::path(
+    post, path = "/webhooks", tag = TAG, operation_id = "add_webhook", request_body = NewWebhookShape,
+    responses(
+        (status = 201, description = "The webhook with its secret", body = WebhookWithSecret,
+         headers(("Location" = String, description = "Its address"))),
+        (status = 409, description = "There are as many webhooks as there may be"),
+    )
+)]
+pub(crate) async fn add(
+    State(api): State<Api>,
+    _: NoQuery,
+    Prefix(prefix): Prefix,
+    Caller(origin): Caller,
+    Body(body): Body<NewWebhook>,
+) -> Result<
+    (
+        StatusCode,
+        [(HeaderName, String); 1],
+        Json<WebhookWithSecret>,
+    ),
+    ApiError,
+> {
+    let webhooks = &api.service.webhooks;
+    let (webhook, secret) = webhooks.add(body.wish, body.secret, &origin).await?;
+    let location = format!("{prefix}/webhooks/{}", webhook.key);
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(WebhookWithSecret::new(webhook, &secret)),
+    ))
+}
+
+/// One webhook.
+#[utoipa::path(
+    get, path = "/webhooks/{id}", tag = TAG, operation_id = "get_webhook",
+    responses((status = 200, description = "The webhook", body = Webhook))
+)]
+pub(crate) async fn get(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+) -> Result<Json<Webhook>, ApiError> {
+    let webhook = api.service.webhooks.find(WebhookKey::new(id)).await?;
+    Ok(Json(webhook.into()))
+}
+
+/// Changes a webhook; one that Drover switched off is on again.
+#[utoipa::path(
+    put, path = "/webhooks/{id}", tag = TAG, operation_id = "change_webhook", request_body = ChangeWebhookShape,
+    responses((status = 200, description = "The webhook as it is after", body = Webhook))
+)]
+pub(crate) async fn put(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    Caller(origin): Caller,
+    Body(ChangeWebhook(wish)): Body<ChangeWebhook>,
+) -> Result<Json<Webhook>, ApiError> {
+    let webhooks = &api.service.webhooks;
+    let webhook = webhooks.change(WebhookKey::new(id), &wish, &origin).await?;
+    Ok(Json(webhook.into()))
+}
+
+/// Removes a webhook with its deliveries.
+#[utoipa::path(
+    delete, path = "/webhooks/{id}", tag = TAG, operation_id = "remove_webhook",
+    responses((status = 204, description = "It is gone"))
+)]
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    Caller(origin): Caller,
+) -> Result<StatusCode, ApiError> {
+    api.service
+        .webhooks
+        .remove(WebhookKey::new(id), &origin)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives a webhook another secret; the one before signs along for a day.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/rotate-secret", tag = TAG, operation_id = "rotate_webhook_secret",
+    request_body = Option<RotateSecretShape>,
+    responses((status = 200, description = "The secret, shown this once", body = NewSecret))
+)]
+pub(crate) async fn rotate(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    Caller(origin): Caller,
+    MaybeBody(RotateSecret(secret)): MaybeBody<RotateSecret>,
+) -> Result<Json<NewSecret>, ApiError> {
+    let webhooks = &api.service.webhooks;
+    let secret = webhooks
+        .rotate(WebhookKey::new(id), secret, &origin)
+        .await?;
+    let secret = secret.expose().to_owned();
+    Ok(Json(NewSecret { secret }))
+}
+
+/// Sends a message that says nothing, whatever the webhook wants to be told.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/test", tag = TAG, operation_id = "test_webhook",
+    responses((status = 202, description = "The delivery is started", body = DeliveryStarted))
+)]
+pub(crate) async fn test(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    Caller(origin): Caller,
+) -> Result<(StatusCode, Json<DeliveryStarted>), ApiError> {
+    let webhooks = &api.service.webhooks;
+    let id = webhooks.test(WebhookKey::new(id), &origin).await?;
+    let id = id.as_uuid();
+    Ok((StatusCode::ACCEPTED, Json(DeliveryStarted { id })))
+}
+
+/// What was told to a webhook, newest first.
+#[utoipa::path(
+    get, path = "/webhooks/{id}/deliveries", tag = TAG, operation_id = "list_webhook_deliveries", params(PageParams),
+    responses((status = 200, description = "A page of deliveries", body = ItemPage<WebhookDelivery>))
+)]
+pub(crate) async fn deliveries(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    list: List<()>,
+) -> Result<Listed<WebhookDelivery>, ApiError> {
+    let webhooks = &api.service.webhooks;
+    let page = webhooks.deliveries(WebhookKey::new(id), list.page).await?;
+    Ok(list.reply(page))
+}
+
+/// One delivery with its tries.
+#[utoipa::path(
+    get, path = "/webhook-deliveries/{id}", tag = TAG, operation_id = "get_webhook_delivery",
+    responses((status = 200, description = "The delivery", body = WebhookDelivery))
+)]
+pub(crate) async fn delivery(
+    State(api): State<Api>,
+    PathTask(id): PathTask,
+    _: NoQuery,
+) -> Result<Json<WebhookDelivery>, ApiError> {
+    let delivery = api.service.webhooks.find_delivery(id).await?;
+    Ok(Json(delivery.into()))
+}
+
+/// Sends a message again: the same one, under the same identifier.
+#[utoipa::path(
+    post, path = "/webhook-deliveries/{id}/redeliver", tag = TAG, operation_id = "redeliver_webhook_delivery",
+    responses((status = 202, description = "Another delivery is started", body = DeliveryStarted))
+)]
+pub(crate) async fn redeliver(
+    State(api): State<Api>,
+    PathTask(id): PathTask,
+    _: NoQuery,
+    Caller(origin): Caller,
+) -> Result<(StatusCode, Json<DeliveryStarted>), ApiError> {
+    let id = api.service.webhooks.redeliver(id, &origin).await?.as_uuid();
+    Ok((StatusCode::ACCEPTED, Json(DeliveryStarted { id })))
+}

@@ -1,0 +1,236 @@
+//! Webhooks: who is told, what is to be told, and telling it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::webhook::{
+    Delivery, DeliveryAttempt, EventType, Notice, Webhook, WebhookKey, WebhookSecret,
+    WebhookSecrets, WebhookWish,
+};
+use drover_domain::workflow::TaskId;
+
+use crate::{Claim, NewWorkflow, StartedWorkflow, StoreError};
+
+/// Which record a notice is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NoticeSource {
+    /// What happened to the fleet.
+    FleetEvent,
+    /// How the status of an application changed.
+    InstanceStatus,
+    /// How the version of an application changed.
+    InstanceVersion,
+    /// How the status of a server in HAProxy changed.
+    BalancerStatus,
+    /// An action that ended.
+    Action,
+}
+
+/// A notice nobody was told of yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// Which record it is of.
+    pub source: NoticeSource,
+    /// The key of the record.
+    pub record: i64,
+    /// What is to be told; `None` if that is nothing for others.
+    pub notice: Option<Notice>,
+}
+
+/// A delivery to start.
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    /// The workflow: a [`delivery_definition`](drover_domain::webhook::delivery_definition).
+    pub workflow: NewWorkflow,
+    /// Who is told.
+    pub webhook: WebhookKey,
+    /// The identifier of the message.
+    pub message: String,
+    /// What it is about.
+    pub event: EventType,
+    /// The body, JSON.
+    pub payload: String,
+    /// When it is made.
+    pub created_at: Timestamp,
+}
+
+/// What there is to send.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The webhook as it is now.
+    pub webhook: Webhook,
+    /// What it is signed with.
+    pub secrets: WebhookSecrets,
+    /// The identifier of the message.
+    pub message: String,
+    /// The body, JSON.
+    pub payload: String,
+}
+
+/// The durable record of webhooks and of what is told to them.
+///
+/// Every method is atomic; the number of statements depends on no number of rows.
+#[async_trait]
+pub trait WebhookStore: Send + Sync {
+    /// Adds a webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when there are as many as there may be; [`StoreError::Unavailable`].
+    async fn add(
+        &self,
+        wish: &WebhookWish,
+        secret: &WebhookSecret,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<Webhook, StoreError>;
+
+    /// All webhooks, by key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn all(&self) -> Result<Vec<Webhook>, StoreError>;
+
+    /// Changes what somebody said about a webhook; that Drover switched it off is forgotten. `None` if there is no such.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn change(
+        &self,
+        webhook: WebhookKey,
+        wish: &WebhookWish,
+    ) -> Result<Option<Webhook>, StoreError>;
+
+    /// Gives a webhook another secret; the one before signs along until then. Whether there is such a webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn rotate(
+        &self,
+        webhook: WebhookKey,
+        secret: &WebhookSecret,
+        until: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Switches a webhook off, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn disable(&self, webhook: WebhookKey, reason: &str) -> Result<(), StoreError>;
+
+    /// Removes a webhook with its deliveries. Whether there was such a webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn remove(&self, webhook: WebhookKey) -> Result<bool, StoreError>;
+
+    /// What nobody was told of yet, of each record the oldest first, at most `limit` of each. Nothing is to be told that
+    /// happened while no webhook was active.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError>;
+
+    /// Starts deliveries, and notes that these records are told, in one transaction. A delivery whose idempotency key was
+    /// used before is left as it is; one to a webhook that is gone is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] for an identifier that is taken; [`StoreError::Unavailable`]; in each case nothing
+    /// changed.
+    async fn dispatch(
+        &self,
+        deliveries: &[NewDelivery],
+        told: &[(NoticeSource, i64)],
+    ) -> Result<Vec<StartedWorkflow>, StoreError>;
+
+    /// What there is to send; `None` if the task is no delivery, or its webhook is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stale`], [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn outgoing(&self, claim: &Claim) -> Result<Option<Outgoing>, StoreError>;
+
+    /// Notes a try.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stale`], [`StoreError::Unavailable`].
+    async fn attempted(&self, claim: &Claim, attempt: &DeliveryAttempt) -> Result<(), StoreError>;
+
+    /// A delivery with its tries.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn delivery(&self, delivery: TaskId) -> Result<Option<Delivery>, StoreError>;
+
+    /// The deliveries to a webhook, newest first, without their tries; each comes with its position.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn deliveries(
+        &self,
+        webhook: WebhookKey,
+        page: PageRequest,
+    ) -> Result<Page<(i64, Delivery)>, StoreError>;
+}
+
+/// What a receiver said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// Why nothing is known of a receiver having taken a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct SendFailure {
+    /// Why, a sentence, without anything secret.
+    pub reason: String,
+    /// Whether another try makes sense.
+    pub is_final: bool,
+}
+
+/// Writes and sends messages.
+#[async_trait]
+pub trait WebhookSender: Send + Sync {
+    /// A secret nobody can guess.
+    ///
+    /// # Errors
+    ///
+    /// [`SendFailure`] when the machine gives no random numbers.
+    fn draw_secret(&self) -> Result<WebhookSecret, SendFailure>;
+
+    /// Whether messages can be sent there at all, and signed with this.
+    ///
+    /// # Errors
+    ///
+    /// [`SendFailure`], saying what is wrong.
+    fn check(&self, url: &str, secret: Option<&WebhookSecret>) -> Result<(), SendFailure>;
+
+    /// The body of a message.
+    fn render(&self, notice: &Notice) -> String;
+
+    /// Sends a message and signs it with these secrets, all within `timeout`. Any status is a receipt.
+    ///
+    /// # Errors
+    ///
+    /// [`SendFailure`].
+    async fn send(
+        &self,
+        outgoing: &Outgoing,
+        at: Timestamp,
+        timeout: Duration,
+    ) -> Result<Receipt, SendFailure>;
+}

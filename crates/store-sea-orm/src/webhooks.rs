@@ -1,0 +1,365 @@
+//! Webhooks, what is to be told, and deliveries.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use drover_domain::Timestamp;
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::webhook::{
+    ATTEMPTS_MAX, Delivery, DeliveryAttempt, WEBHOOKS_MAX, Webhook, WebhookKey, WebhookSecret,
+    WebhookWish, delivery_task,
+};
+use drover_domain::workflow::{TaskId, WorkflowId};
+use drover_ports::{
+    Claim, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow, StoreError, Untold,
+    WebhookStore,
+};
+
+use crate::dialect::rows;
+use crate::engine::start_all;
+use crate::held::hold;
+use crate::row::webhook::{
+    AttemptRow, DeliveryRow, OutgoingRow, SELECT_OUTGOING, SELECT_WEBHOOK, UNTOLD_EVENTS,
+    UNTOLD_STATUSES, UNTOLD_VERSIONS, UntoldActionRow, UntoldEventRow, UntoldStatusRow,
+    UntoldVersionRow, UntoldWordRow, WebhookRow, select_deliveries, untold_actions, untold_words,
+};
+use crate::session::{KeyRow, Session};
+use crate::sql::{Sql, limit};
+use crate::store::SeaOrmStore;
+
+/// What a claim is on, for [`StoreError::Stale`].
+const WHAT: &str = "delivery";
+
+/// Whether a record that is written now need not be told to anybody.
+pub(crate) const IS_TOLD: &str = "(NOT EXISTS (SELECT 1 FROM webhooks k WHERE k.is_active))";
+
+rows! {
+    /// A delivery to start.
+    NewDeliveryRow<'a> {
+        ordinal: usize => Integer,
+        workflow_id: String => Uuid,
+        webhook_id: i64 => Integer,
+        message_id: &'a str => Text,
+        event: &'static str => Text,
+        payload: &'a str => Text,
+        created_at: i64 => Integer,
+    }
+}
+
+const fn table(source: NoticeSource) -> &'static str {
+    match source {
+        NoticeSource::FleetEvent => "events",
+        NoticeSource::InstanceStatus => "application_status_history",
+        NoticeSource::InstanceVersion => "application_version_history",
+        NoticeSource::BalancerStatus => "haproxy_server_status_history",
+        NoticeSource::Action => "haproxy_actions",
+    }
+}
+
+fn words(wish: &WebhookWish) -> Vec<&'static str> {
+    wish.events.iter().map(|event| event.as_str()).collect()
+}
+
+async fn find(session: &Session, webhook: WebhookKey) -> Result<Option<Webhook>, StoreError> {
+    let sql = Sql::new(format!("{SELECT_WEBHOOK} WHERE h.id = $1")).bind(webhook.get());
+    let row = session.row::<WebhookRow>(sql).await?;
+    row.map(WebhookRow::read).transpose()
+}
+
+#[async_trait]
+impl WebhookStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.webhooks.add", level = "debug", skip_all)]
+    async fn add(
+        &self,
+        wish: &WebhookWish,
+        secret: &WebhookSecret,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<Webhook, StoreError> {
+        let session = self.write("add a webhook").await?;
+        let text = format!(
+            "INSERT INTO webhooks (url, description, events, is_active, secret, created_by, created_at)
+             SELECT $1, $2, {events}, $4, $5, $6, $7 WHERE (SELECT count(*) FROM webhooks) < $8
+             RETURNING id",
+            events = session.dialect.json(3),
+        );
+        let most = i64::try_from(WEBHOOKS_MAX).unwrap_or(i64::MAX);
+        let sql = Sql::new(text)
+            .text(&wish.url)
+            .optional_text(wish.description.as_deref())
+            .json(&words(wish))
+            .bind(wish.is_active)
+            .bind(secret.expose())
+            .text(actor)
+            .bind(at.as_micros())
+            .bind(most);
+        let added = session.row::<KeyRow>(sql).await?;
+        let webhook = match added {
+            Some(row) => find(&session, WebhookKey::new(row.id)).await?,
+            None => None,
+        };
+        session.commit().await?;
+        webhook.ok_or_else(|| StoreError::AlreadyExists {
+            what: "webhook",
+            name: format!("number {}", WEBHOOKS_MAX + 1),
+        })
+    }
+
+    #[tracing::instrument(name = "db.webhooks.all", level = "debug", skip_all)]
+    async fn all(&self) -> Result<Vec<Webhook>, StoreError> {
+        let sql = Sql::new(format!("{SELECT_WEBHOOK} ORDER BY h.id"));
+        let rows = self.read("list webhooks").rows::<WebhookRow>(sql).await?;
+        rows.into_iter().map(WebhookRow::read).collect()
+    }
+
+    #[tracing::instrument(name = "db.webhooks.change", level = "debug", skip_all)]
+    async fn change(
+        &self,
+        webhook: WebhookKey,
+        wish: &WebhookWish,
+    ) -> Result<Option<Webhook>, StoreError> {
+        let session = self.write("change a webhook").await?;
+        let text = format!(
+            "UPDATE webhooks SET url = $2, description = $3, events = {}, is_active = $5, disabled = NULL WHERE id = $1",
+            session.dialect.json(4)
+        );
+        let sql = Sql::new(text)
+            .bind(webhook.get())
+            .text(&wish.url)
+            .optional_text(wish.description.as_deref())
+            .json(&words(wish))
+            .bind(wish.is_active);
+        session.execute(sql).await?;
+        let changed = find(&session, webhook).await?;
+        session.commit().await?;
+        Ok(changed)
+    }
+
+    #[tracing::instrument(name = "db.webhooks.rotate", level = "debug", skip_all)]
+    async fn rotate(
+        &self,
+        webhook: WebhookKey,
+        secret: &WebhookSecret,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = Sql::new(
+            "UPDATE webhooks SET former_secret = secret, former_until = $3, secret = $2 WHERE id = $1",
+        )
+        .bind(webhook.get())
+        .bind(secret.expose())
+        .bind(until.as_micros());
+        let session = self.write_once("change the secret of a webhook").await?;
+        Ok(session.execute(sql).await? > 0)
+    }
+
+    #[tracing::instrument(name = "db.webhooks.disable", level = "debug", skip_all)]
+    async fn disable(&self, webhook: WebhookKey, reason: &str) -> Result<(), StoreError> {
+        let sql = Sql::new("UPDATE webhooks SET is_active = FALSE, disabled = $2 WHERE id = $1")
+            .bind(webhook.get())
+            .text(reason);
+        let session = self.write_once("switch a webhook off").await?;
+        session.execute(sql).await.map(|_| ())
+    }
+
+    #[tracing::instrument(name = "db.webhooks.remove", level = "debug", skip_all)]
+    async fn remove(&self, webhook: WebhookKey) -> Result<bool, StoreError> {
+        let sql = Sql::new("DELETE FROM webhooks WHERE id = $1").bind(webhook.get());
+        let session = self.write_once("remove a webhook").await?;
+        Ok(session.execute(sql).await? > 0)
+    }
+
+    #[tracing::instrument(name = "db.webhooks.untold", level = "debug", skip_all)]
+    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError> {
+        let session = self.read("list what nobody was told of yet");
+        let sql = |text: &str| Sql::new(text).bind(i64::from(limit));
+        let rows = session.rows::<UntoldEventRow>(sql(UNTOLD_EVENTS)).await?;
+        let mut untold: Vec<Untold> = rows.into_iter().map(UntoldEventRow::read).collect();
+        for row in session
+            .rows::<UntoldStatusRow>(sql(UNTOLD_STATUSES))
+            .await?
+        {
+            untold.push(row.read()?);
+        }
+        for row in session
+            .rows::<UntoldVersionRow>(sql(UNTOLD_VERSIONS))
+            .await?
+        {
+            untold.push(row.read()?);
+        }
+        for row in session.rows::<UntoldWordRow>(sql(&untold_words())).await? {
+            untold.push(row.read()?);
+        }
+        for row in session
+            .rows::<UntoldActionRow>(sql(&untold_actions()))
+            .await?
+        {
+            untold.push(row.read()?);
+        }
+        Ok(untold)
+    }
+
+    #[tracing::instrument(name = "db.webhooks.dispatch", level = "debug", skip_all)]
+    async fn dispatch(
+        &self,
+        deliveries: &[NewDelivery],
+        told: &[(NoticeSource, i64)],
+    ) -> Result<Vec<StartedWorkflow>, StoreError> {
+        let session = self.write("start deliveries to webhooks").await?;
+        let workflows: Vec<NewWorkflow> = deliveries
+            .iter()
+            .map(|delivery| delivery.workflow.clone())
+            .collect();
+        let (answers, hints) = start_all(&session, &workflows).await?;
+        let created: Vec<&NewDelivery> = deliveries
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| matches!(answer, StartedWorkflow::Created(_)))
+            .map(|(new, _)| new)
+            .collect();
+        insert_deliveries(&session, &created).await?;
+        let mut by_table: BTreeMap<NoticeSource, Vec<i64>> = BTreeMap::new();
+        for (source, record) in told {
+            by_table.entry(*source).or_default().push(*record);
+        }
+        // One statement for each kind of record, of which there are five.
+        for (source, records) in by_table {
+            let text = format!(
+                "UPDATE {} SET is_told = TRUE WHERE id IN {}",
+                table(source),
+                session.dialect.integers(1)
+            );
+            session.execute(Sql::new(text).json(&records)).await?;
+        }
+        session.commit().await?;
+        self.hints().tell(hints);
+        Ok(answers)
+    }
+
+    #[tracing::instrument(name = "db.webhooks.outgoing", level = "debug", skip_all)]
+    async fn outgoing(&self, claim: &Claim) -> Result<Option<Outgoing>, StoreError> {
+        let session = self.write("read what there is to send").await?;
+        hold(&session, claim, WHAT).await?;
+        let Some(workflow) = workflow_of(claim.task) else {
+            session.undo().await?;
+            return Ok(None);
+        };
+        let text = format!(
+            "{SELECT_OUTGOING} WHERE d.workflow_id = {}",
+            session.dialect.uuid(1)
+        );
+        let row = session
+            .row::<OutgoingRow>(Sql::new(text).id(workflow))
+            .await?;
+        session.undo().await?;
+        row.map(OutgoingRow::read).transpose()
+    }
+
+    #[tracing::instrument(name = "db.webhooks.attempted", level = "debug", skip_all)]
+    async fn attempted(&self, claim: &Claim, attempt: &DeliveryAttempt) -> Result<(), StoreError> {
+        let session = self.write("note a try to deliver").await?;
+        hold(&session, claim, WHAT).await?;
+        let Some(workflow) = workflow_of(claim.task).filter(|_| attempt.number <= ATTEMPTS_MAX)
+        else {
+            return session.undo().await;
+        };
+        let text = format!(
+            "INSERT INTO webhook_attempts (delivery_id, number, at, took, status, failure)
+             SELECT d.id, $2, $3, $4, $5, $6 FROM webhook_deliveries d WHERE d.workflow_id = {}
+             ON CONFLICT (delivery_id, number) DO NOTHING",
+            session.dialect.uuid(1)
+        );
+        let sql = Sql::new(text)
+            .id(workflow)
+            .bind(i64::from(attempt.number))
+            .bind(attempt.at.as_micros())
+            .bind(i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX))
+            .bind(attempt.status.map(i64::from))
+            .optional_text(attempt.failure.as_deref());
+        session.execute(sql).await?;
+        session.commit().await
+    }
+
+    #[tracing::instrument(name = "db.webhooks.delivery", level = "debug", skip_all)]
+    async fn delivery(&self, delivery: TaskId) -> Result<Option<Delivery>, StoreError> {
+        let session = self.read_together("find a delivery").await?;
+        let Some(workflow) = workflow_of(delivery) else {
+            return Ok(None);
+        };
+        let rest = format!("WHERE d.workflow_id = {}", session.dialect.uuid(1));
+        let sql = select_deliveries(&rest).id(workflow);
+        let Some(row) = session.row::<DeliveryRow>(sql).await? else {
+            return Ok(None);
+        };
+        let (key, mut delivery) = row.read()?;
+        let sql = Sql::new(
+            "SELECT a.number, a.at, a.took, a.status, a.failure FROM webhook_attempts a
+             WHERE a.delivery_id = $1 ORDER BY a.number",
+        );
+        let rows = session.rows::<AttemptRow>(sql.bind(key)).await?;
+        session.commit().await?;
+        let attempts = rows.into_iter().map(AttemptRow::read);
+        delivery.attempts = attempts.collect::<Result<_, _>>()?;
+        Ok(Some(delivery))
+    }
+
+    #[tracing::instrument(name = "db.webhooks.deliveries", level = "debug", skip_all)]
+    async fn deliveries(
+        &self,
+        webhook: WebhookKey,
+        page: PageRequest,
+    ) -> Result<Page<(i64, Delivery)>, StoreError> {
+        let rest = "WHERE d.id < $1 AND d.webhook_id = $3 ORDER BY d.id DESC LIMIT $2";
+        let sql = select_deliveries(rest).descending(page).bind(webhook.get());
+        let rows = self
+            .read("list deliveries to a webhook")
+            .rows::<DeliveryRow>(sql)
+            .await?;
+        let deliveries = rows
+            .into_iter()
+            .map(DeliveryRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            deliveries,
+            limit(page),
+            |(position, _): &(i64, _)| *position,
+        ))
+    }
+}
+
+/// The workflow, if the task is the only one of a delivery.
+fn workflow_of(task: TaskId) -> Option<WorkflowId> {
+    (task == delivery_task(task.workflow())).then(|| task.workflow())
+}
+
+async fn insert_deliveries(
+    session: &Session,
+    deliveries: &[&NewDelivery],
+) -> Result<(), StoreError> {
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<NewDeliveryRow<'_>> = deliveries
+        .iter()
+        .enumerate()
+        .map(|(ordinal, delivery)| NewDeliveryRow {
+            ordinal,
+            workflow_id: delivery.workflow.id.to_string(),
+            webhook_id: delivery.webhook.get(),
+            message_id: &delivery.message,
+            event: delivery.event.as_str(),
+            payload: &delivery.payload,
+            created_at: delivery.created_at.as_micros(),
+        })
+        .collect();
+    // A webhook that was removed in the meantime leaves a workflow that ends at once.
+    let text = format!(
+        "INSERT INTO webhook_deliveries (workflow_id, webhook_id, message_id, event, payload, created_at)
+         SELECT r.workflow_id, h.id, r.message_id, r.event, r.payload, r.created_at
+         FROM {} JOIN webhooks h ON h.id = r.webhook_id ORDER BY r.ordinal",
+        session.dialect.rows::<NewDeliveryRow<'_>>(1, "r"),
+    );
+    session
+        .execute(Sql::new(text).rows(&rows))
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,324 @@
+//! What [`WebhookStore`](drover_ports::WebhookStore) promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover_domain::balancer::ObservedServer;
+use drover_domain::balancer::action::{ActionEnd, Evidence};
+use drover_domain::fleet::inventory::InventoryChange;
+use drover_domain::fleet::{
+    ApplicationStatus, EventKind, NewEvent, ObservedApplication, ServerStatus, VersionState,
+};
+use drover_domain::id::Uuid;
+use drover_domain::rollout::task::Origin;
+use drover_domain::webhook::{
+    DELIVERY_KIND, DeliveryAttempt, DeliveryStatus, EventType, Noticed, WEBHOOKS_MAX, Webhook,
+    WebhookKey, WebhookSecret, WebhookWish, delivery_definition, delivery_queue, delivery_task,
+};
+use drover_domain::workflow::run::Outcome;
+use drover_domain::workflow::{Json, TaskId, WorkflowId};
+use drover_domain::{Key, Timestamp};
+use drover_ports::{
+    Claim, Fault, Idempotency, NewDelivery, NewWorkflow, NoticeSource, StartedWorkflow, StoreError,
+    Untold,
+};
+
+use super::ALL;
+use crate::store::World;
+use crate::store::fixtures::actions::{action_on, start_actions, take_action};
+use crate::store::fixtures::{
+    HOSTILE, Updater, at, balancer, balancer_server, event, fleet, observed, poll, sync,
+};
+
+fn wish(events: &[EventType], is_active: bool) -> WebhookWish {
+    WebhookWish {
+        url: format!("https://hooks.example/{HOSTILE}"),
+        description: Some(format!("for the board {HOSTILE}")),
+        events: events.iter().copied().collect::<BTreeSet<_>>(),
+        is_active,
+    }
+}
+
+fn secret(text: &str) -> WebhookSecret {
+    WebhookSecret::new(text.to_owned())
+}
+
+async fn added(world: &World) -> Webhook {
+    let wish = wish(&[EventType::ServerStatus], true);
+    let secret = secret("whsec_a");
+    let added = world.webhooks().add(&wish, &secret, "ann", at(5));
+    added.await.unwrap()
+}
+
+fn delivery(number: u128, webhook: WebhookKey, key: &str) -> NewDelivery {
+    let id = WorkflowId::rooted(Uuid::from_u128(number << 12));
+    NewDelivery {
+        workflow: NewWorkflow {
+            id,
+            name: DELIVERY_KIND.to_owned(),
+            definition: Arc::new(delivery_definition(webhook).unwrap()),
+            source: None,
+            labels: BTreeMap::new(),
+            input: Json::null(),
+            origin: Origin {
+                actor: "drover".to_owned(),
+                request_id: String::new(),
+            },
+            parent: None,
+            start_after: Some(Duration::ZERO),
+            deadline: None,
+            idempotency: Some(Idempotency {
+                scope: "webhooks".to_owned(),
+                key: key.to_owned(),
+                digest: vec![1],
+            }),
+        },
+        webhook,
+        message: format!("msg_{number}"),
+        event: EventType::ServerStatus,
+        payload: format!("{{\"number\":{number}}}"),
+        created_at: at(20),
+    }
+}
+
+fn id(number: u128) -> TaskId {
+    delivery_task(WorkflowId::rooted(Uuid::from_u128(number << 12)))
+}
+
+async fn claimed(world: &World) -> Claim {
+    let worker = Updater::open(world.queue(), 9).await;
+    let claim = worker.claim_of(delivery_queue()).await;
+    claim.expect("there is a delivery to take")
+}
+
+/// The notices nobody was told of, without their records.
+async fn told(world: &World) -> Vec<(NoticeSource, Timestamp, Noticed)> {
+    let untold = world.webhooks().untold(100).await.unwrap().into_iter();
+    let notices = untold.filter_map(|untold| {
+        let notice = untold.notice?;
+        Some((untold.source, notice.at, notice.what))
+    });
+    notices.collect()
+}
+
+/// Says that everything so far is told.
+async fn forget(world: &World) {
+    let untold = world.webhooks().untold(100).await.unwrap();
+    let records: Vec<_> = untold
+        .iter()
+        .map(|untold| (untold.source, untold.record))
+        .collect();
+    world.webhooks().dispatch(&[], &records).await.unwrap();
+    assert_eq!(told(world).await, []);
+}
+
+fn is_unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert_eq!(answer.unwrap_err().fault(), Fault::Transient);
+}
+
+contract! { $ webhook_store => webhook_store_contract for World;
+    /// A webhook is kept as it was wished, changed, switched off with a reason and on again, and removed.
+    async fn webhooks_are_kept(world) {
+        let store = world.webhooks();
+        assert_eq!(store.all().await.unwrap(), []);
+        let first = added(world).await;
+        let second = store.add(&wish(&[], false), &secret("whsec_b"), "bob", at(6)).await.unwrap();
+        assert_eq!((first.created_at, first.created_by.as_str(), &first.disabled), (at(5), "ann", &None));
+        assert_eq!(first.wish, wish(&[EventType::ServerStatus], true));
+        assert_eq!(store.all().await.unwrap(), [first.clone(), second.clone()]);
+        store.disable(first.key, "410").await.unwrap();
+        let off = store.all().await.unwrap().remove(0);
+        assert_eq!((off.wish.is_active, off.disabled.as_deref()), (false, Some("410")));
+        let on = wish(&EventType::ALL, true);
+        let changed = store.change(first.key, &on).await.unwrap().unwrap();
+        assert_eq!(changed, Webhook { wish: on.clone(), ..first.clone() });
+        assert_eq!(store.change(Key::new(404), &on).await.unwrap(), None);
+        assert_eq!([store.remove(first.key).await.unwrap(), store.remove(first.key).await.unwrap()], [true, false]);
+        assert_eq!(store.all().await.unwrap(), [second]);
+    }
+
+    /// There is a bound.
+    async fn there_are_only_so_many_webhooks(world) {
+        for _ in 0..WEBHOOKS_MAX {
+            added(world).await;
+        }
+        let one_more = world.webhooks().add(&wish(&[], true), &secret("whsec_c"), "ann", at(7)).await;
+        assert!(matches!(one_more, Err(StoreError::AlreadyExists { .. })), "{one_more:?}");
+    }
+
+    /// While nobody wants to be told, nothing is to be told, and what happened then never is.
+    async fn without_a_webhook_nothing_is_to_be_told(world) {
+        let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
+        world.webhooks().add(&wish(&[], false), &secret("whsec_b"), "bob", at(6)).await.unwrap();
+        poll(world, server.key, &[observed("jurws_1", Some("2.0"))], at(10)).await;
+        added(world).await;
+        assert_eq!(told(world).await, []);
+        poll(world, server.key, &[observed("jurws_1", Some("3.0"))], at(11)).await;
+        assert_eq!(told(world).await.len(), 1);
+    }
+
+    /// Every kind of thing that happens is to be told, with names, until it is told.
+    async fn what_happens_is_to_be_told(world) {
+        added(world).await;
+        let (server, keys) = fleet(world, "app01", &["jurws_1", "same_1"]).await;
+        assert_eq!(told(world).await, [], "what is new did not change");
+
+        let down = ObservedApplication { status: ApplicationStatus::Offline, ..observed("jurws_1", Some("2.0")) };
+        poll(world, server.key, &[down, observed("same_1", Some("1.0"))], at(10)).await;
+        let found = told(world).await;
+        let [(NoticeSource::InstanceStatus, first, Noticed::InstanceStatus { instance, old, new }),
+             (NoticeSource::InstanceVersion, second, Noticed::InstanceVersion { old: former, new: latter, task, .. })] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((*first, *second), (at(10), at(10)));
+        assert_eq!((instance.key, instance.name.as_str(), instance.server.as_deref()), (keys[0], "jurws_1", Some("app01")));
+        assert_eq!((*old, *new), (ApplicationStatus::Online, ApplicationStatus::Offline));
+        assert_eq!((former.as_deref(), latter.as_deref(), task), (Some("1.0"), Some("2.0"), &None));
+        forget(world).await;
+
+        // One that is not listed any more.
+        poll(world, server.key, &[observed("jurws_1", Some("2.0"))], at(11)).await;
+        assert_eq!(told(world).await.len(), 2);
+        forget(world).await;
+
+        let happened = |kind| NewEvent { kind, ..event(Some(server.key), None, "x") };
+        let events = vec![happened(EventKind::Disconnect), happened(EventKind::Update)];
+        let change = InventoryChange { server: server.clone(), upserts: Vec::new(), statuses: Vec::new(), events };
+        world.inventory().store(&change).await.unwrap();
+        let name = "app01".to_owned();
+        let what = Noticed::ServerStatus { server: server.key, name, new: ServerStatus::Offline };
+        assert_eq!(told(world).await, [(NoticeSource::FleetEvent, at(15), what)]);
+        forget(world).await;
+
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
+        sync(world, instance, &[("be", &[balancer_server("a", "DOWN")])], at(30)).await;
+        let found = told(world).await;
+        let [(NoticeSource::BalancerStatus, _, Noticed::BalancerStatus { server, old, new, action: None })] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((server.name.as_str(), server.backend.as_str(), server.instance.as_str(), server.node.as_str()), ("a", "be", "default", "lb01"));
+        assert_eq!((old.as_str(), new.as_str()), ("UP", "DOWN"));
+        forget(world).await;
+
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        start_actions(world, &[action_on(1, &known.servers[0])]).await;
+        let claim = take_action(&Updater::open(world.queue(), 1).await).await;
+        let failure = Some(("still_busy".to_owned(), HOSTILE.to_owned()));
+        let end = ActionEnd { at: at(40), failure: failure.clone(), evidence: Evidence::default() };
+        let seen = ObservedServer { admin: None, ..balancer_server("a", "DRAIN") };
+        world.actions().finish(&claim, &end, Some(&seen)).await.unwrap();
+        let found = told(world).await;
+        let [(_, _, Noticed::BalancerStatus { action: Some((by, actor)), .. }),
+             (NoticeSource::Action, ended, Noticed::ActionFinished { action, failure: told, wanted, .. })] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((*by, *action, actor.as_deref(), *ended), (claim.task, claim.task, Some("tester 1"), at(40)));
+        assert_eq!((told, wanted.as_str()), (&failure, "drain"));
+        forget(world).await;
+    }
+
+    /// As many of each kind as asked for, the oldest first.
+    async fn what_is_untold_is_bounded(world) {
+        added(world).await;
+        let names: Vec<String> = (0..5).map(|number| format!("a{number}_1")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (server, _) = fleet(world, "app01", &names).await;
+        let next: Vec<ObservedApplication> = names.iter().map(|name| ObservedApplication {
+            status: ApplicationStatus::Offline,
+            version: VersionState { version: Some("2.0".to_owned()), ..VersionState::default() },
+            ..observed(name, None)
+        }).collect();
+        poll(world, server.key, &next, at(10)).await;
+        let untold = world.webhooks().untold(2).await.unwrap();
+        let of = |source| untold.iter().filter(move |untold: &&Untold| untold.source == source).count();
+        assert_eq!((of(NoticeSource::InstanceStatus), of(NoticeSource::InstanceVersion), untold.len()), (2, 2, 4));
+        assert!(untold[0].record < untold[1].record);
+    }
+
+    /// Deliveries are started once for a key, in one step with what is told; to a webhook that is gone nothing is sent.
+    async fn deliveries_are_started_once(world) {
+        let webhook = added(world).await;
+        let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
+        poll(world, server.key, &[observed("jurws_1", Some("2.0"))], at(10)).await;
+        let untold = world.webhooks().untold(9).await.unwrap();
+        let records = [(untold[0].source, untold[0].record)];
+        let news = [delivery(1, webhook.key, "one"), delivery(2, Key::new(404), "two")];
+        let started = world.webhooks().dispatch(&news, &records).await.unwrap();
+        assert_eq!(started, [1, 2].map(|number| StartedWorkflow::Created(id(number).workflow())));
+        assert_eq!(told(world).await, []);
+        let again = [delivery(3, webhook.key, "one")];
+        let again = world.webhooks().dispatch(&again, &records).await.unwrap();
+        assert_eq!(again, [StartedWorkflow::Replayed(id(1).workflow())]);
+        let listed = world.webhooks().deliveries(webhook.key, ALL).await.unwrap().items;
+        let [(_, only)] = &listed[..] else { panic!("{listed:?}") };
+        assert_eq!((only.id, only.message.as_str(), only.event, only.created_at), (id(1), "msg_1", EventType::ServerStatus, at(20)));
+        assert_eq!((only.payload.as_str(), only.status, &only.attempts), ("{\"number\":1}", DeliveryStatus::Pending, &vec![]));
+        assert_eq!(world.webhooks().delivery(id(1)).await.unwrap().as_ref(), Some(only));
+        assert_eq!(world.webhooks().delivery(id(2)).await.unwrap(), None);
+        assert_eq!(world.webhooks().delivery(id(404)).await.unwrap(), None);
+    }
+
+    /// Whoever has the task reads what to send, with the secrets of that moment, and notes tries; nobody else does.
+    async fn the_worker_sends_and_notes(world) {
+        let webhook = added(world).await;
+        world.webhooks().dispatch(&[delivery(1, webhook.key, "one")], &[]).await.unwrap();
+        let stranger = Claim { task: id(1), attempt: 7 };
+        assert!(matches!(world.webhooks().outgoing(&stranger).await, Err(StoreError::Stale { .. })));
+        let claim = claimed(world).await;
+        let outgoing = world.webhooks().outgoing(&claim).await.unwrap().unwrap();
+        assert_eq!((outgoing.webhook, outgoing.message.as_str(), outgoing.payload.as_str()), (webhook.clone(), "msg_1", "{\"number\":1}"));
+        assert_eq!((outgoing.secrets.current.expose(), outgoing.secrets.former.is_some()), ("whsec_a", false));
+        assert!(world.webhooks().rotate(webhook.key, &secret("whsec_z"), at(90)).await.unwrap());
+        assert!(!world.webhooks().rotate(Key::new(404), &secret("whsec_z"), at(90)).await.unwrap());
+        let secrets = world.webhooks().outgoing(&claim).await.unwrap().unwrap().secrets;
+        assert_eq!(secrets.current.expose(), "whsec_z");
+        assert_eq!(secrets.former.map(|(secret, until)| (secret.expose().to_owned(), until)), Some(("whsec_a".to_owned(), at(90))));
+        let tried = |number, status, failure: Option<&str>| DeliveryAttempt {
+            number,
+            at: at(30),
+            took: Duration::from_micros(1_500),
+            status,
+            failure: failure.map(str::to_owned),
+        };
+        let course = [tried(1, Some(503), Some(HOSTILE)), tried(2, None, Some("no answer")), tried(3, Some(204), None)];
+        for attempt in &course {
+            world.webhooks().attempted(&claim, attempt).await.unwrap();
+        }
+        world.webhooks().attempted(&claim, &tried(2, Some(200), None)).await.unwrap();
+        assert!(matches!(world.webhooks().attempted(&stranger, &course[0]).await, Err(StoreError::Stale { .. })));
+        let found = world.webhooks().delivery(id(1)).await.unwrap().unwrap();
+        assert_eq!(found.attempts, course);
+        assert_eq!(found.status, DeliveryStatus::Pending);
+    }
+
+    /// A delivery says how the engine says it ended.
+    async fn a_delivery_ends_as_its_task_does(world) {
+        let webhook = added(world).await;
+        world.webhooks().dispatch(&[delivery(1, webhook.key, "one")], &[]).await.unwrap();
+        let worker = Updater::open(world.queue(), 9).await;
+        let claim = worker.claim_of(delivery_queue()).await.unwrap();
+        worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
+        assert_eq!(world.webhooks().delivery(id(1)).await.unwrap().unwrap().status, DeliveryStatus::Delivered);
+        world.webhooks().remove(webhook.key).await.unwrap();
+        assert_eq!(world.webhooks().delivery(id(1)).await.unwrap(), None);
+    }
+
+    /// Without the database every call says so, and that it may be back later.
+    async fn without_a_database_nobody_is_told(world) {
+        world.side_door().cut().await;
+        let (store, key) = (world.webhooks(), Key::new(1));
+        let claim = Claim { task: id(1), attempt: 1 };
+        is_unavailable(store.add(&wish(&[], true), &secret("whsec_a"), "ann", at(1)).await);
+        is_unavailable(store.all().await);
+        is_unavailable(store.change(key, &wish(&[], true)).await);
+        is_unavailable(store.rotate(key, &secret("whsec_a"), at(1)).await);
+        is_unavailable(store.disable(key, "x").await);
+        is_unavailable(store.remove(key).await);
+        is_unavailable(store.untold(1).await);
+        is_unavailable(store.dispatch(&[], &[]).await);
+        is_unavailable(store.outgoing(&claim).await);
+        is_unavailable(store.delivery(id(1)).await);
+        is_unavailable(store.deliveries(key, ALL).await);
+    }
+}

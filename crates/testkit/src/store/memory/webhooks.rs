@@ -1,0 +1,370 @@
+//! Webhooks in memory: what is to be told is noted when it is recorded.
+
+use async_trait::async_trait;
+use drover_domain::balancer::BalancerServerKey;
+use drover_domain::fleet::{
+    ApplicationKey, ApplicationStatus, EventKind, NewEvent, ServerStatus, VersionChange,
+};
+use drover_domain::page::{Page, PageRequest};
+use drover_domain::webhook::{
+    ATTEMPTS_MAX, Delivery, DeliveryAttempt, DeliveryStatus, NamedBalancerServer, NamedInstance,
+    Notice, Noticed, WEBHOOKS_MAX, Webhook, WebhookKey, WebhookSecret, WebhookSecrets, WebhookWish,
+    delivery_task,
+};
+use drover_domain::workflow::TaskId;
+use drover_domain::{Key, Timestamp};
+use drover_ports::{
+    Claim, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow, StoreError, Untold,
+    WebhookStore,
+};
+
+use super::{MemoryStore, State, descending};
+
+fn stale(claim: &Claim) -> StoreError {
+    StoreError::Stale {
+        what: "delivery",
+        name: claim.task.to_string(),
+        attempt: claim.attempt,
+    }
+}
+
+impl State {
+    fn note(&mut self, source: NoticeSource, at: Timestamp, what: Option<Noticed>) {
+        let is_told = !self
+            .webhooks
+            .values()
+            .any(|(webhook, _)| webhook.wish.is_active);
+        let Some(what) = what.filter(|_| !is_told) else {
+            return;
+        };
+        let record = self.draw_key();
+        self.untold.push(Untold {
+            source,
+            record,
+            notice: Some(Notice { at, what }),
+        });
+    }
+
+    pub(super) fn note_event(&mut self, event: &NewEvent) {
+        let new = match event.kind {
+            EventKind::Connect => ServerStatus::Online,
+            EventKind::Disconnect => ServerStatus::Offline,
+            EventKind::Start | EventKind::Stop | EventKind::Restart | EventKind::Update => return,
+        };
+        let server = event
+            .server
+            .and_then(|server| self.servers.get(&server.get()));
+        let what = server.map(|server| Noticed::ServerStatus {
+            server: server.key,
+            name: server.name.clone(),
+            new,
+        });
+        self.note(NoticeSource::FleetEvent, event.at, what);
+    }
+
+    fn named_instance(&self, application: ApplicationKey) -> Option<NamedInstance> {
+        let stored = self.applications.get(&application.get())?;
+        let server = stored
+            .server
+            .and_then(|server| self.servers.get(&server.get()));
+        Some(NamedInstance {
+            key: application,
+            name: stored.observed.name.clone(),
+            server: server.map(|server| server.name.clone()),
+        })
+    }
+
+    pub(super) fn note_instance_status(
+        &mut self,
+        application: ApplicationKey,
+        old: ApplicationStatus,
+        new: ApplicationStatus,
+        at: Timestamp,
+    ) {
+        if old == new {
+            return;
+        }
+        let instance = self.named_instance(application);
+        let what = instance.map(|instance| Noticed::InstanceStatus { instance, old, new });
+        self.note(NoticeSource::InstanceStatus, at, what);
+    }
+
+    pub(super) fn note_version(&mut self, application: ApplicationKey, change: &VersionChange) {
+        let either = |version: &Option<String>, tag: &Option<String>| {
+            version.clone().or_else(|| tag.clone())
+        };
+        let old = either(&change.old.version, &change.old.tag);
+        if old.is_none() {
+            return;
+        }
+        let instance = self.named_instance(application);
+        let what = instance.map(|instance| Noticed::InstanceVersion {
+            instance,
+            old,
+            new: either(&change.new.version, &change.new.tag),
+            task: change.task,
+        });
+        self.note(NoticeSource::InstanceVersion, change.changed_at, what);
+    }
+
+    fn named_server(&self, server: BalancerServerKey) -> Option<NamedBalancerServer> {
+        let stored = self.balancer_servers.get(&server.get())?;
+        let backend = self.backends.get(&stored.backend.get())?;
+        let instance = self.instances.get(&backend.instance.get())?;
+        Some(NamedBalancerServer {
+            key: server,
+            name: stored.observed.name.clone(),
+            backend: backend.name.clone(),
+            instance: instance.name.clone(),
+            node: instance.server_name.clone(),
+        })
+    }
+
+    pub(super) fn note_word(&mut self, server: BalancerServerKey) {
+        let named = self.named_server(server);
+        let Some((_, change)) = self.status_history.last() else {
+            return;
+        };
+        let at = change.at;
+        let what = named.map(|server| Noticed::BalancerStatus {
+            server,
+            old: change.old.clone(),
+            new: change.new.clone(),
+            action: change.action.map(|action| (action, change.actor.clone())),
+        });
+        self.note(NoticeSource::BalancerStatus, at, what);
+    }
+
+    pub(super) fn note_action(&mut self, action: TaskId) {
+        let mut actions = self.actions.values();
+        let Some(own) = actions.find(|own| own.id == action) else {
+            return;
+        };
+        let Some(end) = own.end.clone() else {
+            return;
+        };
+        let (wanted, actor) = (
+            own.request.wanted.as_str().to_owned(),
+            own.origin.actor.clone(),
+        );
+        let what = self
+            .named_server(own.request.server)
+            .map(|server| Noticed::ActionFinished {
+                action,
+                server,
+                wanted,
+                actor,
+                failure: end.failure,
+            });
+        self.note(NoticeSource::Action, end.at, what);
+    }
+
+    fn shown_delivery(&self, stored: &Delivery) -> Option<Delivery> {
+        let standing = self.engine.standing(stored.id)?;
+        Some(Delivery {
+            status: DeliveryStatus::of(standing.status),
+            ..stored.clone()
+        })
+    }
+
+    fn held_delivery(&mut self, claim: &Claim) -> Result<Option<&mut Delivery>, StoreError> {
+        self.engine
+            .is_called_off(claim.task, claim.attempt)
+            .ok_or_else(|| stale(claim))?;
+        let mut deliveries = self.deliveries.values_mut();
+        Ok(deliveries.find(|delivery| delivery.id == claim.task))
+    }
+}
+
+#[async_trait]
+impl WebhookStore for MemoryStore {
+    async fn add(
+        &self,
+        wish: &WebhookWish,
+        secret: &WebhookSecret,
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<Webhook, StoreError> {
+        let mut state = self.state("add a webhook")?;
+        if state.webhooks.len() >= WEBHOOKS_MAX {
+            return Err(StoreError::AlreadyExists {
+                what: "webhook",
+                name: format!("number {}", WEBHOOKS_MAX + 1),
+            });
+        }
+        let key = state.draw_key();
+        let webhook = Webhook {
+            key: Key::new(key),
+            wish: wish.clone(),
+            disabled: None,
+            created_at: at,
+            created_by: actor.to_owned(),
+        };
+        let secrets = WebhookSecrets {
+            current: secret.clone(),
+            former: None,
+        };
+        state.webhooks.insert(key, (webhook.clone(), secrets));
+        Ok(webhook)
+    }
+
+    async fn all(&self) -> Result<Vec<Webhook>, StoreError> {
+        let state = self.state("list webhooks")?;
+        let webhooks = state.webhooks.values();
+        Ok(webhooks.map(|(webhook, _)| webhook.clone()).collect())
+    }
+
+    async fn change(
+        &self,
+        webhook: WebhookKey,
+        wish: &WebhookWish,
+    ) -> Result<Option<Webhook>, StoreError> {
+        let mut state = self.state("change a webhook")?;
+        let found = state.webhooks.get_mut(&webhook.get());
+        Ok(found.map(|(found, _)| {
+            found.wish = wish.clone();
+            found.disabled = None;
+            found.clone()
+        }))
+    }
+
+    async fn rotate(
+        &self,
+        webhook: WebhookKey,
+        secret: &WebhookSecret,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state("change the secret of a webhook")?;
+        let Some((_, secrets)) = state.webhooks.get_mut(&webhook.get()) else {
+            return Ok(false);
+        };
+        let former = std::mem::replace(&mut secrets.current, secret.clone());
+        secrets.former = Some((former, until));
+        Ok(true)
+    }
+
+    async fn disable(&self, webhook: WebhookKey, reason: &str) -> Result<(), StoreError> {
+        let mut state = self.state("switch a webhook off")?;
+        if let Some((webhook, _)) = state.webhooks.get_mut(&webhook.get()) {
+            webhook.wish.is_active = false;
+            webhook.disabled = Some(reason.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, webhook: WebhookKey) -> Result<bool, StoreError> {
+        let mut state = self.state("remove a webhook")?;
+        state
+            .deliveries
+            .retain(|_, delivery| delivery.webhook != webhook);
+        Ok(state.webhooks.remove(&webhook.get()).is_some())
+    }
+
+    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError> {
+        let state = self.state("list what nobody was told of yet")?;
+        let sources = [
+            NoticeSource::FleetEvent,
+            NoticeSource::InstanceStatus,
+            NoticeSource::InstanceVersion,
+            NoticeSource::BalancerStatus,
+            NoticeSource::Action,
+        ];
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let of = |source| {
+            let untold = state.untold.iter();
+            untold
+                .filter(move |untold| untold.source == source)
+                .take(most)
+        };
+        Ok(sources.into_iter().flat_map(of).cloned().collect())
+    }
+
+    async fn dispatch(
+        &self,
+        deliveries: &[NewDelivery],
+        told: &[(NoticeSource, i64)],
+    ) -> Result<Vec<StartedWorkflow>, StoreError> {
+        let mut state = self.state("start deliveries to webhooks")?;
+        let workflows: Vec<NewWorkflow> = deliveries
+            .iter()
+            .map(|delivery| delivery.workflow.clone())
+            .collect();
+        let answers = state.engine.start_all(&workflows)?;
+        for (new, answer) in deliveries.iter().zip(&answers) {
+            let is_there = state.webhooks.contains_key(&new.webhook.get());
+            if matches!(answer, StartedWorkflow::Created(_)) && is_there {
+                let position = state.draw_key();
+                let delivery = Delivery {
+                    id: delivery_task(new.workflow.id),
+                    webhook: new.webhook,
+                    message: new.message.clone(),
+                    event: new.event,
+                    payload: new.payload.clone(),
+                    created_at: new.created_at,
+                    status: DeliveryStatus::Pending,
+                    attempts: Vec::new(),
+                };
+                state.deliveries.insert(position, delivery);
+            }
+        }
+        let is_told = |untold: &Untold| told.contains(&(untold.source, untold.record));
+        state.untold.retain(|untold| !is_told(untold));
+        Ok(answers)
+    }
+
+    async fn outgoing(&self, claim: &Claim) -> Result<Option<Outgoing>, StoreError> {
+        let mut state = self.state("read what there is to send")?;
+        let Some(delivery) = state.held_delivery(claim)?.map(|delivery| delivery.clone()) else {
+            return Ok(None);
+        };
+        let found = state.webhooks.get(&delivery.webhook.get());
+        Ok(found.map(|(webhook, secrets)| Outgoing {
+            webhook: webhook.clone(),
+            secrets: secrets.clone(),
+            message: delivery.message,
+            payload: delivery.payload,
+        }))
+    }
+
+    async fn attempted(&self, claim: &Claim, attempt: &DeliveryAttempt) -> Result<(), StoreError> {
+        let mut state = self.state("note a try to deliver")?;
+        if let Some(delivery) = state.held_delivery(claim)? {
+            let is_known = delivery
+                .attempts
+                .iter()
+                .any(|known| known.number == attempt.number);
+            if !is_known && attempt.number <= ATTEMPTS_MAX {
+                delivery.attempts.push(attempt.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn delivery(&self, delivery: TaskId) -> Result<Option<Delivery>, StoreError> {
+        let state = self.state("find a delivery")?;
+        let mut deliveries = state.deliveries.values();
+        let found = deliveries.find(|stored| stored.id == delivery);
+        Ok(found.and_then(|stored| state.shown_delivery(stored)))
+    }
+
+    async fn deliveries(
+        &self,
+        webhook: WebhookKey,
+        page: PageRequest,
+    ) -> Result<Page<(i64, Delivery)>, StoreError> {
+        let state = self.state("list deliveries to a webhook")?;
+        let wanted = state
+            .deliveries
+            .iter()
+            .filter(|(_, delivery)| delivery.webhook == webhook);
+        let shown = wanted.filter_map(|(position, stored)| {
+            let shown = state.shown_delivery(stored)?;
+            let bare = Delivery {
+                attempts: Vec::new(),
+                ..shown
+            };
+            Some((*position, bare))
+        });
+        Ok(descending(shown, page))
+    }
+}
