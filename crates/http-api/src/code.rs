@@ -21,6 +21,7 @@ pub(crate) enum Code {
     AlreadyExists,
     Conflict,
     BelowMinReady,
+    PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidBody,
@@ -58,6 +59,7 @@ impl Code {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::AlreadyExists | Self::Conflict | Self::BelowMinReady => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidBody | Self::Refused | Self::IdempotencyKeyReused => {
@@ -100,6 +102,10 @@ impl Code {
             Self::BelowMinReady => (
                 "below_min_ready",
                 "Too few servers would be left that take requests",
+            ),
+            Self::PreconditionFailed => (
+                "precondition_failed",
+                "It is not any more as the request says",
             ),
             Self::BodyTooLarge => ("body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", "The body is of another type"),

@@ -11,6 +11,7 @@ mod auth;
 mod body;
 mod code;
 mod document;
+mod etag;
 mod extract;
 mod follow;
 mod guard;

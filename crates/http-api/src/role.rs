@@ -20,6 +20,8 @@ pub(crate) const RULES: &[Rule] = &[
     rule("GET", "/servers", Role::Viewer),
     rule("POST", "/servers", Role::Admin),
     rule("GET", "/servers/{id}", Role::Viewer),
+    rule("PUT", "/servers/{id}", Role::Admin),
+    rule("DELETE", "/servers/{id}", Role::Admin),
     rule("POST", "/servers/{id}/refresh", Role::Operator),
     rule("PUT", "/servers/{id}/haproxy", Role::Admin),
     rule("GET", "/applications", Role::Viewer),

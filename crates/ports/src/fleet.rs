@@ -5,7 +5,7 @@ use drover_domain::Timestamp;
 use drover_domain::fleet::inventory::{InventoryChange, KnownInventory};
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, Event, Group, NewServer, Server, ServerKey,
-    VersionChange, VersionChangeKey,
+    ServerPlace, VersionChange, VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::snapshot::FleetSnapshot;
@@ -36,6 +36,29 @@ pub trait ServerRegistry: Send + Sync {
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError>;
+
+    /// Changes what people say about a server, if it is still as they knew it. Another place is another agent: nobody
+    /// knows whether it answers, and nothing of what the one before said counts against it. `None` if there is no such
+    /// server, or not as it was known; then nothing changed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the name is taken, and then nothing changed; [`StoreError::Unavailable`],
+    /// [`StoreError::Corrupt`].
+    async fn change(
+        &self,
+        server: ServerKey,
+        known: &ServerPlace,
+        place: &ServerPlace,
+    ) -> Result<Option<Server>, StoreError>;
+
+    /// Removes a server, if it is still as it was known, with its HAProxy instances and their mappings. Its
+    /// applications stay, with their history and without a server; nobody knows any more how they are. Whether it did.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<bool, StoreError>;
 
     /// Says whether an HAProxy is managed through a server's agent; when not, its instances become inactive with it.
     /// The server as it is then, `None` if there is no such server.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::fleet::{NewServer, Server, ServerKey};
+use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{ServerRegistry, StoreError};
 
@@ -69,6 +69,80 @@ impl ServerRegistry for SeaOrmStore {
             limit(page),
             |server: &Server| server.key.get(),
         ))
+    }
+
+    #[tracing::instrument(name = "db.servers.change", level = "debug", skip_all)]
+    async fn change(
+        &self,
+        server: ServerKey,
+        known: &ServerPlace,
+        place: &ServerPlace,
+    ) -> Result<Option<Server>, StoreError> {
+        let session = self.write_once("change a server").await?;
+        // PostgreSQL wants to know the type of a parameter that is only compared.
+        let is_moved = "(address <> CAST($6 AS TEXT) OR port <> CAST($7 AS BIGINT))";
+        let text = format!(
+            "UPDATE servers SET
+                 name = $5, address = $6, port = $7,
+                 status = CASE WHEN {is_moved} THEN 'unknown' ELSE status END,
+                 failures = CASE WHEN {is_moved} THEN 0 ELSE failures END,
+                 last_error = CASE WHEN {is_moved} THEN NULL ELSE last_error END,
+                 suspect = CASE WHEN {is_moved} THEN NULL ELSE suspect END
+             WHERE id = $1 AND name = $2 AND address = $3 AND port = $4
+             RETURNING {COLUMNS}"
+        );
+        let sql = Sql::new(text)
+            .bind(server.get())
+            .text(&known.name)
+            .text(&known.address)
+            .bind(i64::from(known.port))
+            .text(&place.name)
+            .text(&place.address)
+            .bind(i64::from(place.port));
+        let row = session.row::<ServerRow>(sql).await.map_err(|error| {
+            if is_duplicate(&error) {
+                return StoreError::AlreadyExists {
+                    what: "server",
+                    name: place.name.clone(),
+                };
+            }
+            error
+        })?;
+        row.map(ServerRow::read).transpose()
+    }
+
+    #[tracing::instrument(name = "db.servers.remove", level = "debug", skip_all)]
+    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<bool, StoreError> {
+        let session = self.write("remove a server").await?;
+        let sql = Sql::new(format!(
+            "SELECT s.id FROM servers s WHERE s.id = $1 AND s.name = $2 AND s.address = $3 AND s.port = $4{}",
+            session.dialect.locking("s"),
+        ))
+        .bind(server.get())
+        .text(&known.name)
+        .text(&known.address)
+        .bind(i64::from(known.port));
+        if session.row::<KeyRow>(sql).await?.is_none() {
+            session.undo().await?;
+            return Ok(false);
+        }
+        for text in [
+            "UPDATE application_instances SET
+                 status = 'no_data',
+                 last_seen = COALESCE(last_seen, (SELECT s.inventory_at FROM servers s WHERE s.id = $1))
+             WHERE server_id = $1",
+            // Mappings know servers in HAProxy without a foreign key.
+            "DELETE FROM application_mappings WHERE entity_type = 'haproxy_server' AND entity_id IN (
+                 SELECT h.id FROM haproxy_servers h
+                 JOIN haproxy_backends b ON b.id = h.backend_id
+                 JOIN haproxy_instances i ON i.id = b.instance_id
+                 WHERE i.server_id = $1)",
+            "DELETE FROM servers WHERE id = $1",
+        ] {
+            session.execute(Sql::new(text).bind(server.get())).await?;
+        }
+        session.commit().await?;
+        Ok(true)
     }
 
     #[tracing::instrument(name = "db.servers.set_haproxy_node", level = "debug", skip_all)]

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use drover_domain::balancer::BalancerInstance;
-use drover_domain::fleet::{NewServer, Server, ServerKey};
+use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
+use drover_domain::rollout::task::Origin;
 use drover_ports::{BalancerStore, Clock, ServerRegistry, StoreError};
 
 use crate::polling::{Polling, Refreshed};
@@ -57,6 +58,50 @@ impl Servers {
         tracing::info!(server.name = %server.name, server.id = %server.key, "server {} was added", server.name);
         self.polling.list_changed();
         Ok(server)
+    }
+
+    /// Changes what people say about a server, if it is still as they knew it; polling goes on with the new place within
+    /// one interval. `None` if it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when the name is taken; [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn change(
+        &self,
+        known: &Server,
+        place: &ServerPlace,
+        origin: &Origin,
+    ) -> Result<Option<Server>, StoreError> {
+        let changed = self
+            .registry
+            .change(known.key, &known.place(), place)
+            .await?;
+        if let Some(server) = &changed {
+            tracing::info!(
+                server.name = %server.name, server.id = %server.key, actor = %origin.actor, request.id = %origin.request_id,
+                "{} changed server {}: it is {} at {}:{}", origin.actor, known.name, server.name, server.address, server.port
+            );
+            self.polling.list_changed();
+        }
+        Ok(changed)
+    }
+
+    /// Removes a server, if it is still as it was known, with its HAProxy instances. Its applications stay without a
+    /// server. An update or an action under way ends by itself. Whether it did.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    pub async fn remove(&self, known: &Server, origin: &Origin) -> Result<bool, StoreError> {
+        let removed = self.registry.remove(known.key, &known.place()).await?;
+        if removed {
+            tracing::info!(
+                server.name = %known.name, server.id = %known.key, actor = %origin.actor, request.id = %origin.request_id,
+                "{} removed server {}", origin.actor, known.name
+            );
+            self.polling.list_changed();
+        }
+        Ok(removed)
     }
 
     /// Polls a server now, and syncs its HAProxy if it is a node; `None` if there is no such server.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::failure::{Code, Failure};
-use super::output::{Column, Output};
+use super::output::{Column, NOTHING, Output, cell, line};
 use super::servers;
 use super::service::Service;
 
@@ -20,10 +20,57 @@ const COLUMNS: &[Column] = &[
     ("HAPROXY", "haproxy_server"),
 ];
 
+const HISTORY: &[Column] = &[
+    ("AT", "changed_at"),
+    ("FROM", "old_version"),
+    ("TO", "new_version"),
+    ("OLD TAG", "old_tag"),
+    ("NEW TAG", "new_tag"),
+    ("BY", "change_source"),
+    ("TASK", "task_id"),
+];
+
+/// What is shown of one application, where it is known.
+const DETAILS: &[Column] = &[
+    ("application", "id"),
+    ("name", "name"),
+    ("type", "app_type"),
+    ("server", "server_name"),
+    ("status", "status"),
+    ("version", "version"),
+    ("image", "image"),
+    ("tag", "tag"),
+    ("address", "address"),
+    ("port", "port"),
+    ("group", "group"),
+    ("number", "instance_number"),
+    ("HAProxy", "haproxy_server"),
+    ("playbook", "effective_playbook"),
+    ("path", "path"),
+    ("log", "log_path"),
+    ("artifact", "distr_path"),
+    ("last seen", "last_seen"),
+];
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the application instances.
     List(List),
+    /// Show one of them with all that holds for it.
+    Show {
+        /// The application, by its number.
+        #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+    /// Show how the version of one of them changed, newest first.
+    History {
+        /// The application, by its number.
+        #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+        /// How many.
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+        limit: u32,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -64,12 +111,35 @@ pub(crate) async fn run(
     service: &Service,
     output: &Output,
 ) -> Result<Code, Failure> {
-    let Command::List(List {
+    match command {
+        Command::List(list) => list_all(list, service, output).await?,
+        Command::Show { id } => {
+            let application = service.get(&format!("applications/{id}"), &[]).await?;
+            output.document(&application, || {
+                for (label, member) in DETAILS {
+                    let value = cell(&application, member);
+                    if value != NOTHING {
+                        line(&format!("{label:<12} {value}"));
+                    }
+                }
+            });
+        }
+        Command::History { id, limit } => {
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            let path = format!("applications/{id}/versions");
+            output.list(&service.some(&path, &[], most).await?, HISTORY);
+        }
+    }
+    Ok(Code::Success)
+}
+
+async fn list_all(list: List, service: &Service, output: &Output) -> Result<(), Failure> {
+    let List {
         group,
         on,
         kind,
         name,
-    }) = command;
+    } = list;
     let server = match on {
         Some(server) => Some(servers::find(&server, service).await?.to_string()),
         None => None,
@@ -84,5 +154,5 @@ pub(crate) async fn run(
     .filter_map(|(key, value)| Some((key, value?)))
     .collect();
     output.list(&service.all("applications", &query).await?, COLUMNS);
-    Ok(Code::Success)
+    Ok(())
 }

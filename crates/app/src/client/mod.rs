@@ -10,6 +10,7 @@ mod document;
 mod failure;
 mod follow;
 mod graph;
+mod groups;
 mod haproxy;
 mod haproxy_follow;
 mod haproxy_mapping;
@@ -39,12 +40,15 @@ use service::Service;
 /// What can be asked of a running service.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Servers: list, add, refresh.
+    /// Servers: list, show, add, change, refresh, remove.
     #[command(subcommand)]
     Servers(servers::Command),
-    /// Applications: list.
+    /// Applications: list, show, history.
     #[command(subcommand)]
     Apps(apps::Command),
+    /// Groups of applications: list.
+    #[command(subcommand)]
+    Groups(groups::Command),
     /// Update tasks: list, show.
     #[command(subcommand)]
     Tasks(tasks::Command),
@@ -117,6 +121,7 @@ pub(crate) async fn run(
         match command {
             ClientCommand::Servers(command) => servers::run(command, &service, &output).await,
             ClientCommand::Apps(command) => apps::run(command, &service, &output).await,
+            ClientCommand::Groups(command) => groups::run(&command, &service, &output).await,
             ClientCommand::Tasks(command) => tasks::run(command, &service, &output).await,
             ClientCommand::Haproxy(command) => haproxy::run(command, &service, &output).await,
             ClientCommand::Orchestrators(command) => {

@@ -1,10 +1,10 @@
 //! `drover servers`.
 
-use clap::{Args, Subcommand};
-use serde_json::json;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::{Column, Output, text};
+use super::output::{Column, NOTHING, Output, cell, note, table, text};
 use super::service::Service;
 
 const COLUMNS: &[Column] = &[
@@ -16,6 +16,14 @@ const COLUMNS: &[Column] = &[
     ("HAPROXY", "is_haproxy_node"),
     ("LAST CHECK", "last_check"),
     ("LAST ERROR", "last_error"),
+];
+
+const INSTANCES: &[Column] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("BACKENDS", "backends"),
+    ("LAST SYNC", "last_sync"),
+    ("STATUS", "last_sync_status"),
 ];
 
 const REFRESHED: &[Column] = &[
@@ -30,14 +38,60 @@ const REFRESHED: &[Column] = &[
 pub(crate) enum Command {
     /// List the servers.
     List,
+    /// Show a server.
+    Show {
+        /// The server's name or number.
+        #[arg(value_name = "SERVER")]
+        wanted: String,
+    },
     /// Add a server.
     Add(Add),
+    /// Change the name of a server, or where its agent listens.
+    Set(Set),
+    /// Say whether an HAProxy is managed through the agent of a server.
+    Haproxy {
+        /// The server's name or number.
+        #[arg(value_name = "SERVER")]
+        wanted: String,
+        /// Whether it is.
+        #[arg(value_enum)]
+        switch: Switch,
+    },
+    /// Remove a server with its HAProxy instances; its applications stay without a server.
+    Remove {
+        /// The server's name or number.
+        #[arg(value_name = "SERVER")]
+        wanted: String,
+    },
     /// Ask the agent of a server now.
     Refresh {
         /// The server's name or number.
         #[arg(value_name = "SERVER")]
         wanted: String,
     },
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// The server's name or number.
+    #[arg(value_name = "SERVER")]
+    wanted: String,
+    /// Its new full name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where its agent listens now: an IP address or a host name.
+    #[arg(long)]
+    address: Option<String>,
+    /// The agent's new port.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -78,7 +132,47 @@ pub(crate) async fn run(
             Ok(Code::Success)
         }
         Command::Refresh { wanted } => refresh(&wanted, service, output).await,
+        Command::Show { wanted } => {
+            let id = find(&wanted, service).await?;
+            output.one(&service.get(&format!("servers/{id}"), &[]).await?, COLUMNS);
+            Ok(Code::Success)
+        }
+        Command::Set(set) => change(set, service, output).await,
+        Command::Haproxy { wanted, switch } => {
+            let id = find(&wanted, service).await?;
+            let body = json!({"is_haproxy_node": switch == Switch::On});
+            let answer = service.put(&format!("servers/{id}/haproxy"), &body).await?;
+            let error = cell(&answer, "error");
+            output.document(&answer, || {
+                let instances = answer.get("instances").and_then(Value::as_array);
+                table(instances.map(Vec::as_slice).unwrap_or_default(), INSTANCES);
+            });
+            if error == NOTHING {
+                return Ok(Code::Success);
+            }
+            note(&format!("its agent could not be asked: {error}"));
+            Ok(Code::Failed)
+        }
+        Command::Remove { wanted } => {
+            let id = find(&wanted, service).await?;
+            service.delete(&format!("servers/{id}")).await?;
+            note(&format!("server {id} is removed"));
+            Ok(Code::Success)
+        }
     }
+}
+
+async fn change(set: Set, service: &Service, output: &Output) -> Result<Code, Failure> {
+    let id = find(&set.wanted, service).await?;
+    let path = format!("servers/{id}");
+    let known = service.get(&path, &[]).await?;
+    let body = json!({
+        "name": set.name.map_or_else(|| known.get("name").cloned().unwrap_or_default(), Value::from),
+        "address": set.address.map_or_else(|| known.get("address").cloned().unwrap_or_default(), Value::from),
+        "port": set.port.map_or_else(|| known.get("port").cloned().unwrap_or_default(), Value::from),
+    });
+    output.one(&service.put(&path, &body).await?, COLUMNS);
+    Ok(Code::Success)
 }
 
 async fn refresh(server: &str, service: &Service, output: &Output) -> Result<Code, Failure> {
@@ -103,7 +197,7 @@ pub(crate) async fn find(server: &str, service: &Service) -> Result<i64, Failure
         let id: i64 = server.parse().ok()?;
         servers
             .iter()
-            .find(|found| found.get("id").and_then(serde_json::Value::as_i64) == Some(id))
+            .find(|found| found.get("id").and_then(Value::as_i64) == Some(id))
     });
     found
         .and_then(|found| found.get("id")?.as_i64())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use drover_egress::{BodyError, Options, Proxy, Redacted, client, read_capped};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
@@ -88,6 +88,15 @@ impl Service {
     /// The answer to a wish that replaces what is there.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(self.client.put(self.url(path)).json(body)).await
+    }
+
+    /// Takes away what is there.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let response = self.send(self.client.delete(self.url(path))).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(());
+        }
+        self.answer(response).await.map(|_| ())
     }
 
     /// The events of a workflow, those after `last_id` first.

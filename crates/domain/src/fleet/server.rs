@@ -99,6 +99,39 @@ pub enum NewServerError {
     Port,
 }
 
+impl Server {
+    /// What people say about it.
+    #[must_use]
+    pub fn place(&self) -> ServerPlace {
+        ServerPlace {
+            name: self.name.clone(),
+            address: self.address.clone(),
+            port: self.port,
+        }
+    }
+}
+
+/// What people say about a server: its name, and where its agent listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerPlace {
+    /// Its full name; unique.
+    pub name: String,
+    /// Where its agent listens: an IP address or a host name.
+    pub address: String,
+    /// The agent's port.
+    pub port: u16,
+}
+
+impl From<&NewServer> for ServerPlace {
+    fn from(server: &NewServer) -> Self {
+        Self {
+            name: server.name.clone(),
+            address: server.address.clone(),
+            port: server.port,
+        }
+    }
+}
+
 impl NewServer {
     /// The most characters of a name.
     pub const NAME_MAX: usize = 64;

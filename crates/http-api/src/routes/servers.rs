@@ -3,14 +3,19 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
-use drover_domain::fleet::ServerKey;
+use drover_domain::fleet::{self, ServerKey};
 
 use crate::body::Body;
-use crate::extract::{NoQuery, PathId, Prefix};
+use crate::etag::{
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+};
+use crate::extract::{Caller, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
-use crate::wire::{NewServer, RefreshReport, Server, ServerHaproxy, SetHaproxyNode};
+use crate::wire::{
+    ChangeServer, NewServer, RefreshReport, Server, ServerHaproxy, SetHaproxyNode, server_tag,
+};
 
 const TAG: &str = "servers";
 
@@ -56,18 +61,90 @@ pub(crate) async fn add(
 
 /// One server.
 #[utoipa::path(
-    get, path = "/servers/{id}", tag = TAG, operation_id = "get_server",
-    responses((status = 200, description = "The server", body = Server))
+    get, path = "/servers/{id}", tag = TAG, operation_id = "get_server", params(IfNoneMatchParams),
+    responses(
+        (status = 200, description = "The server", body = Server,
+         headers(("ETag" = String, description = "Changes with its name, its place and whether it is an HAProxy node"))),
+        (status = 304, description = "The caller has it already"),
+    )
 )]
 pub(crate) async fn get(
     State(api): State<Api>,
     PathId(id): PathId,
     _: NoQuery,
-) -> Result<Json<Server>, ApiError> {
+    known: IfNoneMatch,
+) -> Result<Tagged<Server>, ApiError> {
+    let server = find(&api, id).await?;
+    Ok(Tagged {
+        tag: server_tag(&server),
+        body: server.into(),
+        known,
+    })
+}
+
+async fn find(api: &Api, id: i64) -> Result<fleet::Server, ApiError> {
     let server = api.service.views.servers.find(ServerKey::new(id)).await?;
-    server
-        .map(|server| Json(server.into()))
-        .ok_or_else(|| ApiError::not_found("server", id))
+    server.ok_or_else(|| ApiError::not_found("server", id))
+}
+
+/// Changes the name of a server, or where its agent listens.
+///
+/// Another address or port is another agent: nobody knows whether it answers until it was polled, within one interval.
+#[utoipa::path(
+    put, path = "/servers/{id}", tag = TAG, operation_id = "change_server", request_body = ChangeServer,
+    params(IfMatchParams),
+    responses(
+        (status = 200, description = "The server as it is after", body = Server,
+         headers(("ETag" = String, description = "As it is after"))),
+        (status = 409, description = "The name is taken"),
+        (status = 412, description = "It was changed in the meantime; nothing changed"),
+    )
+)]
+pub(crate) async fn put(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    wanted: IfMatch,
+    Caller(origin): Caller,
+    Body(body): Body<ChangeServer>,
+) -> Result<Tagged<Server>, ApiError> {
+    let known = find(&api, id).await?;
+    wanted.check(&server_tag(&known))?;
+    let servers = &api.service.servers;
+    let changed = servers.change(&known, &body.place(), &origin).await?;
+    let server = changed.ok_or_else(changed_meanwhile)?;
+    Ok(Tagged {
+        tag: server_tag(&server),
+        body: server.into(),
+        known: IfNoneMatch::default(),
+    })
+}
+
+/// Removes a server with its HAProxy instances.
+///
+/// Its applications stay, with their history and without a server. Updates and actions that are under way end by
+/// themselves.
+#[utoipa::path(
+    delete, path = "/servers/{id}", tag = TAG, operation_id = "remove_server", params(IfMatchParams),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 412, description = "It was changed in the meantime; nothing changed"),
+    )
+)]
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    wanted: IfMatch,
+    Caller(origin): Caller,
+) -> Result<StatusCode, ApiError> {
+    let known = find(&api, id).await?;
+    wanted.check(&server_tag(&known))?;
+    if api.service.servers.remove(&known, &origin).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(changed_meanwhile())
+    }
 }
 
 /// Polls a server now, and syncs its HAProxy if it is a node.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::schema::{self, Instant};
 use super::word::{PollOutcome, ServerStatus};
 use crate::body::{Fields, Flaw, ReadBody, boolean, text, whole};
+use crate::etag::tag;
 
 /// A server with an agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,6 +31,18 @@ pub(crate) struct Server {
     last_error: Option<String>,
     /// When it was added.
     created_at: Instant,
+}
+
+/// The tag of what people say about a server; what polling finds out does not change it.
+pub(crate) fn server_tag(server: &fleet::Server) -> String {
+    let port = server.port.to_string();
+    let node = if server.is_haproxy_node { "node" } else { "" };
+    tag([
+        server.name.as_str(),
+        server.address.as_str(),
+        port.as_str(),
+        node,
+    ])
 }
 
 impl From<fleet::Server> for Server {
@@ -65,15 +78,25 @@ pub(crate) struct NewServer {
 
 impl ReadBody for NewServer {
     fn read(fields: &mut Fields) -> Option<Self> {
+        let is_haproxy_node = fields.optional("is_haproxy_node", boolean);
+        let read = Self::read_with(fields, None);
+        Some(Self {
+            is_haproxy_node: is_haproxy_node?,
+            ..read?
+        })
+    }
+}
+
+impl NewServer {
+    fn read_with(fields: &mut Fields, is_haproxy_node: Option<bool>) -> Option<Self> {
         let name = fields.required("name", text(|text| Ok(text.to_owned())));
         let address = fields.required("address", text(|text| Ok(text.to_owned())));
         let port = fields.required("port", whole(1, i64::from(u16::MAX)));
-        let is_haproxy_node = fields.optional("is_haproxy_node", boolean);
         let read = Self {
             name: name?,
             address: address?,
             port: u16::try_from(port?).ok()?,
-            is_haproxy_node: is_haproxy_node?,
+            is_haproxy_node,
         };
         match read.to_domain() {
             Ok(_) => Some(read),
@@ -103,6 +126,45 @@ impl NewServer {
             self.port,
             self.is_haproxy_node.unwrap_or(false),
         )
+    }
+}
+
+/// A server as it shall be.
+#[derive(Debug, ToSchema)]
+pub(crate) struct ChangeServer {
+    #[schema(schema_with = schema::server_name)]
+    name: String,
+    #[schema(schema_with = schema::server_address)]
+    address: String,
+    /// The agent's port.
+    #[schema(minimum = 1, maximum = 65535)]
+    port: u16,
+}
+
+impl ReadBody for ChangeServer {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let NewServer {
+            name,
+            address,
+            port,
+            is_haproxy_node: _,
+        } = NewServer::read_with(fields, None)?;
+        Some(Self {
+            name,
+            address,
+            port,
+        })
+    }
+}
+
+impl ChangeServer {
+    /// What is said about it.
+    pub(crate) fn place(self) -> fleet::ServerPlace {
+        fleet::ServerPlace {
+            name: self.name,
+            address: self.address,
+            port: self.port,
+        }
     }
 }
 

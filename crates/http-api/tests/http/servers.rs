@@ -1,5 +1,8 @@
 //! Adding servers, refreshing them, scanning for playbooks.
 
+use axum::body::Body;
+use axum::http::Method;
+use drover_domain::access::Role;
 use drover_ports::AgentAddress;
 use drover_testkit::agent::{Agent, Sight};
 use drover_testkit::runner::Script;
@@ -199,4 +202,99 @@ async fn a_scan_tells_what_it_found() {
         .post("/api/orchestrators/scan", Value::Null)
         .await
         .problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn a_server_is_changed_only_as_it_was_seen() {
+    let world = World::new().await;
+    world.post("/api/servers", server("web01")).await.ok(201);
+    world.post("/api/servers", server("web02")).await.ok(201);
+    let seen = world.get("/api/servers/1").await.ok(200);
+    let tag = seen.header("etag").to_owned();
+    let ask = async |method: Method, tag: Option<&str>, body: Value| {
+        let mut request = world.request(method, "/api/servers/1", Some(Role::Admin));
+        if let Some(tag) = tag {
+            request = request.header("if-match", tag);
+        }
+        let request = if body.is_null() {
+            request.body(Body::empty())
+        } else {
+            let request = request.header("content-type", "application/json");
+            request.body(Body::from(body.to_string()))
+        };
+        world.send(request.unwrap()).await
+    };
+    let place =
+        |name: &str, port: u16| json!({ "name": name, "address": "192.0.2.9", "port": port });
+    let renamed = ask(Method::PUT, Some(&tag), place("web01.example", 11_011))
+        .await
+        .ok(200);
+    assert_eq!(renamed.json()["name"], "web01.example");
+    let new_tag = renamed.header("etag").to_owned();
+    assert_ne!(new_tag, tag);
+    assert_eq!(
+        world.get("/api/servers/1").await.ok(200).header("etag"),
+        new_tag
+    );
+    ask(Method::PUT, Some(&tag), place("web09", 1))
+        .await
+        .problem(412, "precondition_failed");
+    ask(Method::PUT, Some("web09"), place("web09", 1))
+        .await
+        .problem(400, "invalid_header");
+    ask(Method::PUT, None, place("web02", 1))
+        .await
+        .problem(409, "already_exists");
+    let wrong = ask(
+        Method::PUT,
+        None,
+        json!({ "name": "", "address": "a b", "port": 0, "is_haproxy_node": true }),
+    )
+    .await;
+    assert_eq!(
+        wrong.pointers(),
+        ["/port out_of_range", "/is_haproxy_node unknown_field"]
+    );
+    let moved = ask(Method::PUT, None, place("web01.example", 12_000))
+        .await
+        .ok(200)
+        .json();
+    assert_eq!(
+        (&moved["port"], &moved["status"]),
+        (&json!(12_000), &json!("unknown"))
+    );
+
+    ask(Method::DELETE, Some(&new_tag), Value::Null)
+        .await
+        .problem(412, "precondition_failed");
+    ask(Method::DELETE, Some("*"), Value::Null).await.ok(204);
+    world.get("/api/servers/1").await.problem(404, "not_found");
+    ask(Method::DELETE, None, Value::Null)
+        .await
+        .problem(404, "not_found");
+    assert_eq!(
+        world.get("/api/servers").await.ok(200).json()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn what_the_caller_has_already_is_not_sent() {
+    let world = World::new().await;
+    world.post("/api/servers", server("web01")).await.ok(201);
+    let tag = world
+        .get("/api/servers/1")
+        .await
+        .ok(200)
+        .header("etag")
+        .to_owned();
+    for (given, status) in [(tag.as_str(), 304), ("\"other\"", 200), ("*", 304)] {
+        let request = world.request(Method::GET, "/api/servers/1", Some(Role::Viewer));
+        let request = request.header("if-none-match", given).body(Body::empty());
+        let answer = world.send(request.unwrap()).await.ok(status);
+        assert_eq!(answer.header("etag"), tag);
+    }
 }

@@ -1,12 +1,13 @@
 //! What [`ServerRegistry`](drover_ports::ServerRegistry) promises.
 
 use drover_domain::Key;
-use drover_domain::fleet::{NewServer, Server, ServerStatus};
+use drover_domain::balancer::MappingBasis;
+use drover_domain::fleet::{ApplicationStatus, NewServer, Server, ServerPlace, ServerStatus};
 use drover_domain::page::PageRequest;
-use drover_ports::StoreError;
+use drover_ports::{NewMapping, StoreError};
 
 use super::{ALL, two_after};
-use crate::store::fixtures::{at, balancer, new_server};
+use crate::store::fixtures::{at, balancer, balancer_server, fleet, new_server};
 
 contract! { $ server_registry => server_registry_contract for crate::store::World;
     /// A server that was added is found as it was given, and nobody has polled it yet.
@@ -47,6 +48,59 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
             let absent = world.servers().set_haproxy_node(Key::new(404), is_haproxy_node).await.unwrap();
             assert_eq!(absent, None);
         }
+    }
+
+    /// What people say about a server is changed if it is still as they knew it; another place is another agent.
+    async fn a_server_is_changed_if_it_is_as_it_was_known(world) {
+        let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
+        world.servers().add(&new_server("app02"), at(0)).await.unwrap();
+        let polled = world.servers().find(server.key).await.unwrap().unwrap();
+        let known = polled.place();
+        let renamed = ServerPlace { name: "app01.example".to_owned(), ..known.clone() };
+        let changed = world.servers().change(server.key, &known, &renamed).await.unwrap().unwrap();
+        assert_eq!(changed, Server { name: "app01.example".to_owned(), ..polled.clone() });
+        assert_eq!(world.servers().change(server.key, &known, &renamed).await.unwrap(), None, "somebody else did");
+        let moved = ServerPlace { port: 1, ..renamed.clone() };
+        let changed = world.servers().change(server.key, &renamed, &moved).await.unwrap().unwrap();
+        assert_eq!((changed.port, changed.status, changed.failures), (1, ServerStatus::Unknown, 0));
+        assert_eq!(world.servers().find(server.key).await.unwrap(), Some(changed.clone()));
+        let taken = ServerPlace { name: "app02".to_owned(), ..moved.clone() };
+        let refusal = world.servers().change(server.key, &moved, &taken).await.unwrap_err();
+        assert!(matches!(&refusal, StoreError::AlreadyExists { name, .. } if name == "app02"), "{refusal:?}");
+        assert_eq!(world.servers().find(server.key).await.unwrap(), Some(changed));
+        assert_eq!(world.servers().change(Key::new(404), &moved, &taken).await.unwrap(), None);
+    }
+
+    /// A removed server leaves its applications without a server and with their history; its HAProxy is gone.
+    async fn a_removed_server_leaves_its_applications(world) {
+        let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let mapping = NewMapping {
+            server: known.servers[0].key,
+            application: keys[0],
+            basis: MappingBasis::Name,
+            at: at(9),
+            cause: None,
+        };
+        world.balancers().map(&[mapping]).await.unwrap();
+        let node = world.servers().find(known.instance.server).await.unwrap().unwrap();
+        let other = ServerPlace { port: 9, ..node.place() };
+        assert!(!world.servers().remove(node.key, &other).await.unwrap(), "it is not as it was known");
+        assert!(world.servers().remove(node.key, &node.place()).await.unwrap());
+        assert!(!world.servers().remove(node.key, &node.place()).await.unwrap());
+        assert_eq!(world.balancers().load(instance).await.unwrap(), None);
+        assert_eq!(world.mappings().find(known.servers[0].key).await.unwrap(), None);
+
+        let before = world.fleet().application(keys[0]).await.unwrap().unwrap();
+        assert!(world.servers().remove(server.key, &server.place()).await.unwrap());
+        let after = world.fleet().application(keys[0]).await.unwrap().unwrap();
+        assert_eq!((after.server, after.observed.status, after.last_seen), (None, ApplicationStatus::NoData, before.last_seen));
+        assert_eq!(after.group, before.group);
+        assert!(world.fleet().versions(keys[0], ALL).await.unwrap().is_some());
+        assert_eq!(world.servers().list(ALL).await.unwrap().items, []);
+        // Its name is free again.
+        world.servers().add(&new_server("app01"), at(20)).await.unwrap();
     }
 
     /// Whether a server is an HAProxy node can be said at any time; nothing else of it changes, nor any other server.

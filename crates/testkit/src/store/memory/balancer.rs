@@ -66,6 +66,26 @@ impl State {
         instances
     }
 
+    /// Forgets the instances of a server with everything in them.
+    pub(super) fn forget_instances(&mut self, server: ServerKey) {
+        self.instances
+            .retain(|_, instance| instance.server != server);
+        let instances = &self.instances;
+        self.backends
+            .retain(|_, backend| instances.contains_key(&backend.instance.get()));
+        let backends = &self.backends;
+        self.balancer_servers
+            .retain(|_, found| backends.contains_key(&found.backend.get()));
+        let servers = &self.balancer_servers;
+        let is_there = |key: BalancerServerKey| servers.contains_key(&key.get());
+        self.mappings.retain(|mapping| is_there(mapping.server));
+        self.mapping_history.retain(|(server, _)| is_there(*server));
+        self.status_history.retain(|(server, _)| is_there(*server));
+        self.holds.retain(|server, _| servers.contains_key(server));
+        self.actions
+            .retain(|_, action| is_there(action.request.server));
+    }
+
     fn has_instance(&self, backend: BackendKey, instance: InstanceKey) -> bool {
         self.backends
             .get(&backend.get())

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory};
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group,
-    GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey, ServerStatus,
-    SettingsLayer, VersionChange, VersionChangeKey,
+    GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey, ServerPlace,
+    ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::snapshot::{
@@ -217,6 +217,64 @@ impl ServerRegistry for MemoryStore {
             page,
         )
         .map(|(_, server)| server))
+    }
+
+    async fn change(
+        &self,
+        server: ServerKey,
+        known: &ServerPlace,
+        place: &ServerPlace,
+    ) -> Result<Option<Server>, StoreError> {
+        let mut state = self.state("change a server")?;
+        let is_taken = |other: &Server| other.key != server && other.name == place.name;
+        let is_taken = state.servers.values().any(is_taken);
+        let found = state.servers.get_mut(&server.get());
+        let Some(found) = found.filter(|found| found.place() == *known) else {
+            return Ok(None);
+        };
+        if is_taken {
+            return Err(StoreError::AlreadyExists {
+                what: "server",
+                name: place.name.clone(),
+            });
+        }
+        if (&found.address, found.port) != (&place.address, place.port) {
+            found.status = ServerStatus::Unknown;
+            found.failures = 0;
+            found.last_error = None;
+            found.suspect = None;
+        }
+        found.name.clone_from(&place.name);
+        found.address.clone_from(&place.address);
+        found.port = place.port;
+        let found = found.clone();
+        let instances = state.instances.values_mut();
+        for instance in instances.filter(|instance| instance.server == server) {
+            instance.server_name.clone_from(&found.name);
+        }
+        Ok(Some(found))
+    }
+
+    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<bool, StoreError> {
+        let mut state = self.state("remove a server")?;
+        let found = state.servers.get(&server.get());
+        let Some(found) = found.filter(|found| found.place() == *known) else {
+            return Ok(false);
+        };
+        let inventory_at = found.inventory_at;
+        state.servers.remove(&server.get());
+        for application in state.applications.values_mut() {
+            if application.server == Some(server) {
+                application.server = None;
+                application.observed.status = ApplicationStatus::NoData;
+                application.last_seen = application.last_seen.or(inventory_at);
+            }
+        }
+        for event in state.events.values_mut() {
+            event.event.server = event.event.server.filter(|known| *known != server);
+        }
+        state.forget_instances(server);
+        Ok(true)
     }
 
     async fn set_haproxy_node(

@@ -1,0 +1,192 @@
+//! Entity tags: whether what somebody changes is still what they saw. RFC 9110, 8.8.3 and 13.1.
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use utoipa::IntoParams;
+
+use crate::code::Code;
+use crate::problem::ApiError;
+
+/// The most characters of a list of tags.
+const TAGS_MAX: usize = 1_024;
+
+/// The tag of what these parts say.
+pub(crate) fn tag<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        // Lengths keep `a, bc` and `ab, c` apart.
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.finalize();
+    let short = digest.get(..12).unwrap_or(&digest);
+    format!("\"{}\"", BASE64URL_NOPAD.encode(short))
+}
+
+/// The tags that a request names: `*`, or a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tags {
+    Any,
+    These(Vec<String>),
+}
+
+impl Tags {
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, ApiError> {
+        let mut tags = Vec::new();
+        let mut is_there = false;
+        for value in headers.get_all(name) {
+            is_there = true;
+            let text = value.to_str().ok().filter(|text| text.len() <= TAGS_MAX);
+            let text = text.ok_or_else(|| wrong(name))?;
+            if text.trim() == "*" {
+                return Ok(Some(Self::Any));
+            }
+            for tag in text.split(',').map(str::trim) {
+                let bare = tag.strip_prefix("W/").unwrap_or(tag);
+                let is_tag = bare.len() >= 2 && bare.starts_with('"') && bare.ends_with('"');
+                if !is_tag {
+                    return Err(wrong(name));
+                }
+                tags.push(tag.to_owned());
+            }
+        }
+        Ok(is_there.then_some(Self::These(tags)))
+    }
+
+    fn name(&self, tag: &str, is_weak_enough: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(tags) => tags.iter().any(|given| {
+                let bare = given.strip_prefix("W/").filter(|_| is_weak_enough);
+                bare.unwrap_or(given) == tag
+            }),
+        }
+    }
+}
+
+fn wrong(name: &HeaderName) -> ApiError {
+    let detail =
+        format!("the header {name} must be `*` or entity tags in quotes, as `ETag` has them");
+    ApiError::new(Code::InvalidHeader, detail)
+}
+
+/// The header `If-Match`, if there is one.
+#[derive(Debug)]
+pub(crate) struct IfMatch(Option<Tags>);
+
+impl IfMatch {
+    /// Refuses what is not as the caller saw it.
+    pub(crate) fn check(&self, tag: &str) -> Result<(), ApiError> {
+        match &self.0 {
+            Some(tags) if !tags.name(tag, false) => Err(changed()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// It is not any more as the caller saw it.
+pub(crate) fn changed() -> ApiError {
+    let detail = "it was changed in the meantime; look at it again, and then say what you want";
+    ApiError::new(Code::PreconditionFailed, detail)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Tags::read(&parts.headers, &header::IF_MATCH).map(Self)
+    }
+}
+
+/// The header `If-None-Match`, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct IfNoneMatch(Option<Tags>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Tags::read(&parts.headers, &header::IF_NONE_MATCH).map(Self)
+    }
+}
+
+/// An answer with its tag; without a body where the caller has it already.
+#[derive(Debug)]
+pub(crate) struct Tagged<T> {
+    pub(crate) tag: String,
+    pub(crate) body: T,
+    pub(crate) known: IfNoneMatch,
+}
+
+impl<T: Serialize> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        let is_known = self.known.0.is_some_and(|tags| tags.name(&self.tag, true));
+        let mut response = if is_known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            Json(self.body).into_response()
+        };
+        if let Ok(tag) = HeaderValue::from_str(&self.tag) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+/// Only if it is still as it was seen.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header that `IfMatch` reads")]
+pub(crate) struct IfMatchParams {
+    /// Only if it still has this `ETag`; else 412.
+    #[param(rename = "If-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_-]{16}")$"#)]
+    if_match: Option<String>,
+}
+
+/// Only if it is not as it was seen.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header that `IfNoneMatch` reads")]
+pub(crate) struct IfNoneMatchParams {
+    /// Only if it has another `ETag`; else 304 without a body.
+    #[param(rename = "If-None-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_-]{16}")$"#)]
+    if_none_match: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(values: &[&str]) -> Result<Option<Tags>, ApiError> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::IF_MATCH, HeaderValue::from_str(value).unwrap());
+        }
+        Tags::read(&headers, &header::IF_MATCH)
+    }
+
+    #[test]
+    fn parts_make_a_tag() {
+        assert_eq!(tag(["a", "bc"]), tag(["a", "bc"]));
+        assert_ne!(tag(["a", "bc"]), tag(["ab", "c"]));
+        assert_eq!(tag([]).len(), 18);
+    }
+
+    #[test]
+    fn lists_of_tags_are_read() {
+        assert_eq!(tags(&[]).unwrap(), None);
+        assert_eq!(tags(&["*"]).unwrap(), Some(Tags::Any));
+        let found = tags(&["\"a\", W/\"b\"", "\"c\""]).unwrap().unwrap();
+        assert!(found.name("\"a\"", false) && found.name("\"c\"", false));
+        assert!(!found.name("\"b\"", false) && found.name("\"b\"", true));
+        for wrong in ["", "a", "\"", "\"a\",", "\"a\" \"b"] {
+            assert!(tags(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+}
