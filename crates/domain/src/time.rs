@@ -39,6 +39,13 @@ impl Timestamp {
         Self(at.timestamp_micros())
     }
 
+    /// The instant that this text says in RFC 3339, cut to microseconds.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let at = DateTime::parse_from_rfc3339(text).ok()?;
+        Some(Self::from_datetime(at.with_timezone(&Utc)))
+    }
+
     /// This instant plus `wait`, at most the last representable instant.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
@@ -85,6 +92,16 @@ mod tests {
             Timestamp::from_micros(1_500_000).to_string(),
             "1970-01-01T00:00:01.500Z"
         );
+    }
+
+    #[test]
+    fn it_reads_rfc_3339() {
+        let read = |text: &str| Timestamp::parse(text).map(Timestamp::as_micros);
+        assert_eq!(read("1970-01-01T00:00:01.500Z"), Some(1_500_000));
+        assert_eq!(read("1970-01-01T02:00:01+02:00"), Some(1_000_000));
+        for text in ["", "1970-01-01", "1970-01-01T00:00:01", "yesterday"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

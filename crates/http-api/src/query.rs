@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::http::Uri;
-use drover_domain::Id;
 use drover_domain::text::{check_line, visible};
+use drover_domain::{Id, Timestamp};
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -68,6 +68,17 @@ impl Parameters {
     }
 
     /// A UUID.
+    /// A moment, as RFC 3339 writes it.
+    pub(crate) fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, ApiError> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        match Timestamp::parse(&text) {
+            Some(at) => Ok(Some(at)),
+            None => Err(wrong(name, "must be a moment such as 2026-11-26T08:00:00Z")),
+        }
+    }
+
     pub(crate) fn uuid(&mut self, name: &'static str) -> Result<Option<Uuid>, ApiError> {
         let Some(text) = self.text(name) else {
             return Ok(None);

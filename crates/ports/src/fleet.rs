@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::inventory::{InventoryChange, KnownInventory};
 use drover_domain::fleet::{
-    Application, ApplicationKey, ApplicationKind, Event, Group, NewServer, Server, ServerKey,
-    ServerPlace, VersionChange, VersionChangeKey,
+    Application, ApplicationKey, ApplicationKind, ApplicationStatus, Event, EventKind, EventStatus,
+    Group, NewServer, Server, ServerKey, ServerPlace, ServerStatus, VersionChange,
+    VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::snapshot::FleetSnapshot;
@@ -107,6 +108,40 @@ pub struct ApplicationFilter {
     pub kind: Option<ApplicationKind>,
     /// With exactly this instance name.
     pub name: Option<String>,
+    /// With this status.
+    pub status: Option<ApplicationStatus>,
+    /// With exactly this version.
+    pub version: Option<String>,
+    /// With this in its instance name, small or capital letters alike.
+    pub like: Option<String>,
+}
+
+/// Which servers are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerFilter {
+    /// With this status.
+    pub status: Option<ServerStatus>,
+    /// Whether an HAProxy is managed through its agent.
+    pub is_haproxy_node: Option<bool>,
+    /// With this in its name or address, small or capital letters alike.
+    pub like: Option<String>,
+}
+
+/// Which events are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FleetEventFilter {
+    /// Of this server.
+    pub server: Option<ServerKey>,
+    /// Of this application.
+    pub application: Option<ApplicationKey>,
+    /// About this.
+    pub kind: Option<EventKind>,
+    /// That went like this.
+    pub status: Option<EventStatus>,
+    /// Not before this moment.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
 }
 
 /// The fleet as people look at it. A present application's `last_seen` is its server's last
@@ -153,14 +188,25 @@ pub trait FleetView: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError>;
 
-    /// Events, newest first, of one server or of all.
+    /// Servers by key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn servers(
+        &self,
+        filter: &ServerFilter,
+        page: PageRequest,
+    ) -> Result<Page<Server>, StoreError>;
+
+    /// Events, newest first.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn events(
         &self,
-        server: Option<ServerKey>,
+        filter: &FleetEventFilter,
         page: PageRequest,
     ) -> Result<Page<Event>, StoreError>;
 }

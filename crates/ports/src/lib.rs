@@ -27,7 +27,10 @@ pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
 pub use balancer::{BalancerStore, BalancerView, NewMapping};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
-pub use fleet::{ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry};
+pub use fleet::{
+    ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore, ServerFilter,
+    ServerRegistry,
+};
 pub use history::{History, HistoryUpkeep};
 pub use mappings::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,

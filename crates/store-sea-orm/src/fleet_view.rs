@@ -2,13 +2,16 @@
 
 use async_trait::async_trait;
 use drover_domain::fleet::{
-    Application, ApplicationKey, Event, Group, ServerKey, VersionChange, VersionChangeKey,
+    Application, ApplicationKey, Event, EventKind, EventStatus, Group, Server, VersionChange,
+    VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest};
-use drover_ports::{ApplicationFilter, FleetView, StoreError};
+use drover_domain::{Key, Timestamp};
+use drover_ports::{ApplicationFilter, FleetEventFilter, FleetView, ServerFilter, StoreError};
 
 use crate::row::application::{ApplicationRow, GroupRow, SELECT, VersionRow};
 use crate::row::event::EventRow;
+use crate::row::server::{COLUMNS, ServerRow};
 use crate::session::Session;
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
@@ -69,6 +72,18 @@ impl FleetView for SeaOrmStore {
             sql = sql.text(name);
             conditions.push(format!("a.name = ${}", sql.values.len()));
         }
+        if let Some(status) = filter.status {
+            sql = sql.bind(status.as_str());
+            conditions.push(format!("a.status = ${}", sql.values.len()));
+        }
+        if let Some(version) = &filter.version {
+            sql = sql.text(version);
+            conditions.push(format!("a.version = ${}", sql.values.len()));
+        }
+        if let Some(part) = &filter.like {
+            sql = sql.text(&pattern(part));
+            conditions.push(like("a.name", sql.values.len()));
+        }
         sql.text = format!(
             "{SELECT} WHERE {} ORDER BY a.id LIMIT $2",
             conditions.join(" AND ")
@@ -128,21 +143,84 @@ impl FleetView for SeaOrmStore {
         ))
     }
 
+    #[tracing::instrument(name = "db.fleet.servers", level = "debug", skip_all)]
+    async fn servers(
+        &self,
+        filter: &ServerFilter,
+        page: PageRequest,
+    ) -> Result<Page<Server>, StoreError> {
+        let mut sql = Sql::new("").ascending(page);
+        let mut conditions = vec!["id > $1".to_owned()];
+        if let Some(status) = filter.status {
+            sql = sql.bind(status.as_str());
+            conditions.push(format!("status = ${}", sql.values.len()));
+        }
+        if let Some(is_haproxy_node) = filter.is_haproxy_node {
+            sql = sql.bind(is_haproxy_node);
+            conditions.push(format!("is_haproxy_node = ${}", sql.values.len()));
+        }
+        if let Some(part) = &filter.like {
+            sql = sql.text(&pattern(part));
+            let place = sql.values.len();
+            let (name, address) = (like("name", place), like("address", place));
+            conditions.push(format!("({name} OR {address})"));
+        }
+        sql.text = format!(
+            "SELECT {COLUMNS} FROM servers WHERE {} ORDER BY id LIMIT $2",
+            conditions.join(" AND ")
+        );
+        let rows = self.read("list servers").rows::<ServerRow>(sql).await?;
+        let servers = rows
+            .into_iter()
+            .map(ServerRow::read)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::from_lookahead(
+            servers,
+            limit(page),
+            |server: &Server| server.key.get(),
+        ))
+    }
+
     #[tracing::instrument(name = "db.fleet.events", level = "debug", skip_all)]
     async fn events(
         &self,
-        server: Option<ServerKey>,
+        filter: &FleetEventFilter,
         page: PageRequest,
     ) -> Result<Page<Event>, StoreError> {
+        let FleetEventFilter {
+            server,
+            application,
+            kind,
+            status,
+            since,
+            until,
+        } = filter;
         let mut sql = Sql::new("").descending(page);
-        let mut condition = "";
-        if let Some(server) = server {
-            sql = sql.bind(server.get());
-            condition = "AND server_id = $3";
+        let mut conditions = vec!["id < $1".to_owned()];
+        for (condition, value) in [
+            ("server_id =", server.map(Key::get)),
+            ("application_id =", application.map(Key::get)),
+            ("at >=", since.map(Timestamp::as_micros)),
+            ("at <", until.map(Timestamp::as_micros)),
+        ] {
+            if let Some(value) = value {
+                sql = sql.bind(value);
+                conditions.push(format!("{condition} ${}", sql.values.len()));
+            }
+        }
+        for (condition, word) in [
+            ("event_type =", kind.map(EventKind::as_str)),
+            ("status =", status.map(EventStatus::as_str)),
+        ] {
+            if let Some(word) = word {
+                sql = sql.bind(word);
+                conditions.push(format!("{condition} ${}", sql.values.len()));
+            }
         }
         sql.text = format!(
             "SELECT id, at, event_type, status, server_id, application_id, description FROM events
-             WHERE id < $1 {condition} ORDER BY id DESC LIMIT $2"
+             WHERE {} ORDER BY id DESC LIMIT $2",
+            conditions.join(" AND ")
         );
         let rows = self.read("list events").rows::<EventRow>(sql).await?;
         let events = rows
@@ -155,6 +233,24 @@ impl FleetView for SeaOrmStore {
             |event: &Event| event.key.get(),
         ))
     }
+}
+
+/// A pattern for whatever has this part.
+fn pattern(part: &str) -> String {
+    let mut pattern = String::from("%");
+    for character in part.to_lowercase().chars() {
+        if matches!(character, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// Whether a column fits the [`pattern`] in parameter `place`.
+fn like(column: &str, place: usize) -> String {
+    format!("lower({column}) LIKE ${place} ESCAPE '!'")
 }
 
 async fn find(

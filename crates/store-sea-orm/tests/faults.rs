@@ -15,8 +15,8 @@ use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::UpdateTask;
 use drover_ports::{
-    AccessKeys, BalancerView, Fault, FleetSnapshots, FleetView, InventoryStore, OrchestratorStore,
-    ServerRegistry, StoreError, StoreHealth, TaskView, UpdateTasks,
+    AccessKeys, BalancerView, Fault, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore,
+    OrchestratorStore, ServerRegistry, StoreError, StoreHealth, TaskView, UpdateTasks,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -95,7 +95,7 @@ async fn a_failed_poll_changes_nothing(scene: Scene) {
         .unwrap();
     assert_eq!((known.server, known.applications.len()), (server, 0));
     assert_eq!(
-        FleetView::events(&world, None, PageRequest::first())
+        FleetView::events(&world, &FleetEventFilter::default(), PageRequest::first())
             .await
             .unwrap()
             .items,

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use drover_domain::fleet::{ApplicationKey, ServerKey};
-use drover_usecases::{ApplicationFilter, Idempotency, UpdateOrder};
+use drover_domain::fleet::ApplicationKey;
+use drover_usecases::{ApplicationFilter, FleetEventFilter, Idempotency, UpdateOrder};
 
 use crate::body::Body;
 use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix};
@@ -12,7 +12,7 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    Application, ApplicationGroup, ApplicationParams, BatchUpdate, FleetEvent, ServerParams,
+    Application, ApplicationGroup, ApplicationParams, BatchUpdate, FleetEvent, FleetEventParams,
     UpdateAccepted, VersionChange,
 };
 
@@ -148,18 +148,18 @@ pub(crate) async fn groups(
 
 /// What happened to the fleet, newest first.
 #[utoipa::path(
-    get, path = "/events", tag = "events", operation_id = "list_events", params(PageParams, ServerParams),
+    get, path = "/events", tag = "events", operation_id = "list_events", params(PageParams, FleetEventParams),
     responses((status = 200, description = "A page of events", body = ItemPage<FleetEvent>))
 )]
 pub(crate) async fn events(
     State(api): State<Api>,
-    list: List<Option<ServerKey>>,
+    list: List<FleetEventFilter>,
 ) -> Result<Listed<FleetEvent>, ApiError> {
     let page = api
         .service
         .views
         .fleet
-        .events(list.filter, list.page)
+        .events(&list.filter, list.page)
         .await?;
     Ok(list.reply(page))
 }

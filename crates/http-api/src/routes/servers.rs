@@ -5,6 +5,8 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use drover_domain::fleet::{self, ServerKey};
 
+use drover_usecases::ServerFilter;
+
 use crate::body::Body;
 use crate::etag::{
     IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
@@ -14,21 +16,23 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    ChangeServer, NewServer, RefreshReport, Server, ServerHaproxy, SetHaproxyNode, server_tag,
+    ChangeServer, NewServer, RefreshReport, Server, ServerHaproxy, ServerParams, SetHaproxyNode,
+    server_tag,
 };
 
 const TAG: &str = "servers";
 
 /// All servers, by id.
 #[utoipa::path(
-    get, path = "/servers", tag = TAG, operation_id = "list_servers", params(PageParams),
+    get, path = "/servers", tag = TAG, operation_id = "list_servers", params(PageParams, ServerParams),
     responses((status = 200, description = "A page of servers", body = ItemPage<Server>))
 )]
 pub(crate) async fn list(
     State(api): State<Api>,
-    list: List<()>,
+    list: List<ServerFilter>,
 ) -> Result<Listed<Server>, ApiError> {
-    let page = api.service.views.servers.list(list.page).await?;
+    let view = &api.service.views.fleet;
+    let page = view.servers(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 

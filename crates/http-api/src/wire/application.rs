@@ -1,8 +1,8 @@
 //! Applications, their groups and versions, and the events of the fleet.
 
 use drover_domain::Key;
-use drover_domain::fleet::{self, ApplicationKind, ServerKey, VersionChangeKey};
-use drover_usecases::{ApplicationDetail, ApplicationFilter};
+use drover_domain::fleet::{self, ApplicationKind, VersionChangeKey};
+use drover_usecases::{ApplicationDetail, ApplicationFilter, FleetEventFilter};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -110,6 +110,27 @@ pub(crate) struct ApplicationParams {
     app_type: Option<ApplicationType>,
     #[param(schema_with = name)]
     name: Option<String>,
+    /// With this status.
+    #[param(inline)]
+    status: Option<ApplicationStatus>,
+    #[param(schema_with = version)]
+    version: Option<String>,
+    #[param(schema_with = part)]
+    q: Option<String>,
+}
+
+fn version() -> utoipa::openapi::Object {
+    schema::line(NAME_MAX)
+        .description(Some("With exactly this version."))
+        .build()
+}
+
+fn part() -> utoipa::openapi::Object {
+    schema::line(NAME_MAX)
+        .description(Some(
+            "With this in its instance name, small or capital letters alike.",
+        ))
+        .build()
 }
 
 fn server() -> utoipa::openapi::Object {
@@ -135,22 +156,62 @@ impl Filter for ApplicationFilter {
             group: parameters.line("group", NAME_MAX)?,
             kind: parameters.word("app_type", "docker, site, service", ApplicationKind::parse)?,
             name: parameters.line("name", NAME_MAX)?,
+            status: parameters.word(
+                "status",
+                "online, offline, unknown, starting, stopping, no_data",
+                fleet::ApplicationStatus::parse,
+            )?,
+            version: parameters.line("version", NAME_MAX)?,
+            like: parameters.line("q", NAME_MAX)?,
         })
     }
 }
 
-/// Of which server.
+/// Which events are wanted.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "describes the parameter that the filter reads")]
-pub(crate) struct ServerParams {
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct FleetEventParams {
     #[param(schema_with = server)]
     server_id: Option<i64>,
+    #[param(schema_with = application)]
+    application_id: Option<i64>,
+    /// About this.
+    #[param(inline)]
+    event_type: Option<EventType>,
+    /// That went like this.
+    #[param(inline)]
+    status: Option<EventStatus>,
+    /// Not before this moment.
+    since: Option<Instant>,
+    /// Before this moment.
+    until: Option<Instant>,
 }
 
-impl Filter for Option<ServerKey> {
+fn application() -> utoipa::openapi::Object {
+    schema::id()
+        .description(Some("Of this application."))
+        .build()
+}
+
+impl Filter for FleetEventFilter {
     fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        Ok(parameters.id("server_id")?.map(Key::new))
+        Ok(Self {
+            server: parameters.id("server_id")?.map(Key::new),
+            application: parameters.id("application_id")?.map(Key::new),
+            kind: parameters.word(
+                "event_type",
+                "start, stop, restart, update, connect, disconnect",
+                fleet::EventKind::parse,
+            )?,
+            status: parameters.word(
+                "status",
+                "pending, success, failed",
+                fleet::EventStatus::parse,
+            )?,
+            since: parameters.time("since")?,
+            until: parameters.time("until")?,
+        })
     }
 }
 

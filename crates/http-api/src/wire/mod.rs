@@ -26,7 +26,7 @@ mod workflow_event;
 mod workflow_task;
 
 pub(crate) use application::{
-    Application, ApplicationGroup, ApplicationParams, FleetEvent, ServerParams, VersionChange,
+    Application, ApplicationGroup, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
 };
 pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
 pub(crate) use balancer_action::{
@@ -46,7 +46,7 @@ pub(crate) use mapping::{
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
 pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
 pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule};
-pub(crate) use server::{ChangeServer, NewServer, RefreshReport, Server, server_tag};
+pub(crate) use server::{ChangeServer, NewServer, RefreshReport, Server, ServerParams, server_tag};
 pub(crate) use task::{Task, TaskDetail, TaskEvent, TaskParams};
 pub(crate) use update::{BatchUpdate, UpdateAccepted};
 pub(crate) use webhook::{

@@ -1,14 +1,20 @@
 //! Servers.
 
 use drover_domain::fleet::{self, NewServerError};
-use drover_usecases::Refreshed;
+use drover_usecases::{Refreshed, ServerFilter};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::schema::{self, Instant};
 use super::word::{PollOutcome, ServerStatus};
 use crate::body::{Fields, Flaw, ReadBody, boolean, text, whole};
 use crate::etag::tag;
+use crate::page::Filter;
+use crate::problem::ApiError;
+use crate::query::Parameters;
+
+/// The most characters of a part of a name.
+const PART_MAX: usize = 253;
 
 /// A server with an agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,6 +64,47 @@ impl From<fleet::Server> for Server {
             last_error: server.last_error,
             created_at: server.created_at.into(),
         }
+    }
+}
+
+/// Which servers are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct ServerParams {
+    /// With this status.
+    #[param(inline)]
+    status: Option<ServerStatus>,
+    /// Whether an HAProxy is managed through its agent.
+    is_haproxy_node: Option<bool>,
+    #[param(schema_with = part)]
+    q: Option<String>,
+}
+
+fn part() -> utoipa::openapi::Object {
+    schema::line(PART_MAX)
+        .description(Some(
+            "With this in its name or address, small or capital letters alike.",
+        ))
+        .build()
+}
+
+impl Filter for ServerFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        let truth = |word: &str| match word {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        };
+        Ok(Self {
+            status: parameters.word(
+                "status",
+                "unknown, online, offline",
+                fleet::ServerStatus::parse,
+            )?,
+            is_haproxy_node: parameters.word("is_haproxy_node", "true, false", truth)?,
+            like: parameters.line("q", PART_MAX)?,
+        })
     }
 }
 

@@ -245,3 +245,46 @@ async fn orchestrators_and_events_are_shown() {
         .await
         .problem(400, "invalid_query_parameter");
 }
+
+#[tokio::test]
+async fn lists_are_narrowed() {
+    let world = World::with_fleet().await;
+    let count = async |path: &str| {
+        let found = world.get(path).await.ok(200).json();
+        found["items"].as_array().unwrap().len()
+    };
+    for (path, expected) in [
+        ("/api/servers?status=online", 3),
+        ("/api/servers?status=offline", 0),
+        ("/api/servers?is_haproxy_node=true", 1),
+        ("/api/servers?q=WEB02", 1),
+        ("/api/servers?q=192.0.2", 3),
+        ("/api/servers?q=%25", 0),
+        ("/api/applications?status=online", 6),
+        ("/api/applications?status=no_data", 0),
+        ("/api/applications?q=_2", 3),
+        ("/api/applications?version=0.0.0", 0),
+        ("/api/events?event_type=connect", 0),
+        (
+            "/api/events?since=2000-01-01T00:00:00Z&until=2000-01-02T00:00:00Z",
+            0,
+        ),
+        ("/api/events?application_id=1&status=success", 0),
+    ] {
+        assert_eq!(count(path).await, expected, "{path}");
+    }
+    for path in [
+        "/api/servers?status=up",
+        "/api/servers?is_haproxy_node=yes",
+        "/api/servers?q=",
+        "/api/applications?status=gone",
+        "/api/events?since=yesterday",
+        "/api/events?event_type=x",
+        "/api/events?application_id=0",
+    ] {
+        world
+            .get(path)
+            .await
+            .problem(400, "invalid_query_parameter");
+    }
+}

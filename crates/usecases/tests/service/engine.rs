@@ -9,8 +9,8 @@ use drover_domain::rollout::update;
 use drover_domain::workflow::run::{Decision, Outcome};
 use drover_domain::workflow::{Executor, Json, LeaseId, TaskStatus, WorkflowStatus};
 use drover_ports::{
-    Assigned, Assignment, Claim, ClaimRequest, Progress, StopReason, TaskQueue, UpdateTasks,
-    WorkflowStore, WorkflowView,
+    Assigned, Assignment, Claim, ClaimRequest, FleetEventFilter, Progress, StopReason, TaskQueue,
+    UpdateTasks, WorkflowStore, WorkflowView,
 };
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
@@ -83,7 +83,7 @@ async fn an_end_that_the_engine_did_not_hear_of_is_told_again_and_done_once() {
     );
     let events = harness
         .store
-        .events(None, PageRequest::first())
+        .events(&FleetEventFilter::default(), PageRequest::first())
         .await
         .unwrap();
     // The process dies before the engine hears of it.
@@ -106,7 +106,7 @@ async fn an_end_that_the_engine_did_not_hear_of_is_told_again_and_done_once() {
     assert_eq!(harness.runner.started().len(), 1);
     let again = harness
         .store
-        .events(None, PageRequest::first())
+        .events(&FleetEventFilter::default(), PageRequest::first())
         .await
         .unwrap();
     assert_eq!(again.items, events.items, "something is told twice");

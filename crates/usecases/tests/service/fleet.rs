@@ -127,9 +127,8 @@ async fn servers_in_haproxy_are_mapped_to_their_applications() {
         .await
         .unwrap()
         .unwrap();
-    let servers = harness
-        .store
-        .servers(backends.items[0].key, PageRequest::first())
+    let backend = backends.items[0].key;
+    let servers = BalancerView::servers(&harness.store, backend, PageRequest::first())
         .await
         .unwrap()
         .unwrap();

@@ -3,9 +3,11 @@
 use drover_domain::Key;
 use drover_domain::fleet::inventory::InventoryChange;
 use drover_domain::fleet::{
-    ApplicationKey, ApplicationKind, ApplicationStatus, ObservedApplication, SettingsLayer,
+    ApplicationKey, ApplicationKind, ApplicationStatus, EventKind, EventStatus, NewServer,
+    ObservedApplication, ServerKey, ServerStatus, SettingsLayer,
 };
-use drover_ports::ApplicationFilter;
+use drover_domain::page::PageRequest;
+use drover_ports::{ApplicationFilter, FleetEventFilter, ServerFilter};
 
 use super::{ALL, two_after};
 use crate::store::World;
@@ -61,6 +63,36 @@ contract! { $ fleet_view => fleet_view_contract for World;
         };
         assert_eq!(keys(world, all).await, [first[0]]);
         assert_eq!(keys(world, ApplicationFilter { group: Some("nobody".to_owned()), ..any() }).await, []);
+        let of = async |filter: ApplicationFilter| keys(world, filter).await.len();
+        assert_eq!(of(ApplicationFilter { status: Some(ApplicationStatus::Online), ..any() }).await, 4);
+        assert_eq!(of(ApplicationFilter { status: Some(ApplicationStatus::Offline), ..any() }).await, 0);
+        assert_eq!(of(ApplicationFilter { version: Some("1.0".to_owned()), ..any() }).await, 3);
+        for (part, count) in [("JURWS", 2), ("_1", 3), ("%", 0), ("r_1", 1), ("rws_", 2), ("!", 0), ("\\", 0), ("it", 1)] {
+            assert_eq!(of(ApplicationFilter { like: Some(part.to_owned()), ..any() }).await, count, "{part}");
+        }
+    }
+
+    /// Servers go by key, page by page, narrowed by conditions.
+    async fn servers_go_by_key(world) {
+        let (first, _) = fleet(world, "app01.example", &["jurws_1"]).await;
+        let node = NewServer::new("lb01", "10.7.7.7", 5000, true).unwrap();
+        let node = world.servers().add(&node, at(0)).await.unwrap();
+        let of = async |filter: ServerFilter| -> Vec<ServerKey> {
+            let page = world.fleet().servers(&filter, ALL).await.unwrap();
+            page.items.iter().map(|server| server.key).collect()
+        };
+        let any = ServerFilter::default;
+        assert_eq!(of(any()).await, [first.key, node.key]);
+        assert_eq!(of(ServerFilter { status: Some(ServerStatus::Online), ..any() }).await, [first.key]);
+        assert_eq!(of(ServerFilter { is_haproxy_node: Some(true), ..any() }).await, [node.key]);
+        assert_eq!(of(ServerFilter { is_haproxy_node: Some(false), ..any() }).await, [first.key]);
+        for (part, found) in [("APP01", vec![first.key]), ("7.7", vec![node.key]), ("%", vec![]), ("0", vec![first.key, node.key])] {
+            assert_eq!(of(ServerFilter { like: Some(part.to_owned()), ..any() }).await, found, "{part}");
+        }
+        let page = world.fleet().servers(&any(), PageRequest { after: None, limit: 1 }).await.unwrap();
+        assert_eq!((page.items.len(), page.next), (1, Some(first.key.get())));
+        let rest = world.fleet().servers(&any(), two_after(page.next)).await.unwrap();
+        assert_eq!(rest.items, [node]);
     }
 
     /// An application shows its own settings.
@@ -140,7 +172,7 @@ contract! { $ fleet_view => fleet_view_contract for World;
         let mut told = Vec::new();
         let mut next = None;
         loop {
-            let page = world.fleet().events(None, two_after(next)).await.unwrap();
+            let page = world.fleet().events(&FleetEventFilter::default(), two_after(next)).await.unwrap();
             told.extend(page.items.into_iter().map(|event| event.event.description));
             next = page.next;
             if next.is_none() {
@@ -148,8 +180,20 @@ contract! { $ fleet_view => fleet_view_contract for World;
             }
         }
         assert_eq!(told, ["4", "3", "2", "1"]);
-        let of_one = world.fleet().events(Some(one.key), ALL).await.unwrap().items;
+        let of_one = world.fleet().events(&FleetEventFilter { server: Some(one.key), ..FleetEventFilter::default() }, ALL).await.unwrap().items;
         let of_one: Vec<&str> = of_one.iter().map(|event| event.event.description.as_str()).collect();
         assert_eq!(of_one, ["4", "1"]);
+        let of = async |filter: FleetEventFilter| -> Vec<String> {
+            let page = world.fleet().events(&filter, ALL).await.unwrap();
+            page.items.into_iter().map(|event| event.event.description).collect()
+        };
+        let any = FleetEventFilter::default;
+        assert_eq!(of(FleetEventFilter { kind: Some(EventKind::Update), status: Some(EventStatus::Pending), ..any() }).await.len(), 4);
+        assert_eq!(of(FleetEventFilter { kind: Some(EventKind::Connect), ..any() }).await.len(), 0);
+        assert_eq!(of(FleetEventFilter { status: Some(EventStatus::Failed), ..any() }).await.len(), 0);
+        assert_eq!(of(FleetEventFilter { since: Some(at(15)), until: Some(at(16)), ..any() }).await.len(), 4);
+        assert_eq!(of(FleetEventFilter { since: Some(at(16)), ..any() }).await.len(), 0);
+        assert_eq!(of(FleetEventFilter { until: Some(at(15)), ..any() }).await.len(), 0);
+        assert_eq!(of(FleetEventFilter { application: Some(Key::new(404)), ..any() }).await.len(), 0);
     }
 }

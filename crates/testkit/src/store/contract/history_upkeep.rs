@@ -2,7 +2,7 @@
 
 use drover_domain::fleet::NewEvent;
 use drover_domain::fleet::inventory::InventoryChange;
-use drover_ports::{Fault, History};
+use drover_ports::{Fault, FleetEventFilter, History};
 
 use super::ALL;
 use crate::store::World;
@@ -10,7 +10,11 @@ use crate::store::fixtures::{at, balancer, balancer_server, event, new_server, s
 
 /// The times of all events, oldest first.
 async fn events(world: &World) -> Vec<drover_domain::Timestamp> {
-    let listed = world.fleet().events(None, ALL).await.unwrap();
+    let listed = world
+        .fleet()
+        .events(&FleetEventFilter::default(), ALL)
+        .await
+        .unwrap();
     listed
         .items
         .iter()

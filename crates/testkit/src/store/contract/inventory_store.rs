@@ -8,6 +8,8 @@ use drover_domain::fleet::{
 };
 use drover_domain::rollout::task::{EndStatus, TaskEnd};
 
+use drover_ports::FleetEventFilter;
+
 use super::ALL;
 use crate::store::fixtures::{
     HOSTILE, Updater, at, event, fleet, new_server, observed, poll, version_change,
@@ -244,7 +246,7 @@ contract! { $ inventory_store => inventory_store_contract for World;
         let (server, keys) = fleet(world, "app01", &["a_1"]).await;
         let events = vec![event(Some(server.key), Some(keys[0]), HOSTILE), event(None, None, "second")];
         world.inventory().store(&InventoryChange { events: events.clone(), ..change(&server) }).await.unwrap();
-        let stored = world.fleet().events(None, ALL).await.unwrap().items;
+        let stored = world.fleet().events(&FleetEventFilter::default(), ALL).await.unwrap().items;
         let stored: Vec<_> = stored.into_iter().rev().map(|stored| stored.event).collect();
         assert_eq!(stored, events);
     }

@@ -2,7 +2,7 @@
 
 use drover_domain::Key;
 use drover_domain::access::Role;
-use drover_ports::{ApplicationFilter, Claim, Fault, StoreError};
+use drover_ports::{ApplicationFilter, Claim, Fault, FleetEventFilter, StoreError};
 
 use super::ALL;
 use crate::store::fixtures::mappings::{by_hand, unmapping};
@@ -27,7 +27,7 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.fleet().applications(&ApplicationFilter::default(), ALL).await.err(),
             world.fleet().versions(Key::new(1), ALL).await.err(),
             world.fleet().groups(ALL).await.err(),
-            world.fleet().events(None, ALL).await.err(),
+            world.fleet().events(&FleetEventFilter::default(), ALL).await.err(),
             world.snapshots().snapshot(&[Key::new(1)]).await.err(),
             world.balancers().discovered(Key::new(1), &[], at(0)).await.err(),
             world.balancers().load(Key::new(1)).await.err(),

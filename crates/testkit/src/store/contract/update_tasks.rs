@@ -12,7 +12,9 @@ use drover_domain::rollout::task::{
 };
 use drover_domain::workflow::TaskStatus;
 use drover_domain::workflow::run::{Control, Outcome};
-use drover_ports::{Claim, Idempotency, NewUpdates, Started, StoreError, UpdateWork};
+use drover_ports::{
+    Claim, FleetEventFilter, Idempotency, NewUpdates, Started, StoreError, UpdateWork,
+};
 
 use super::ALL;
 use crate::store::World;
@@ -126,7 +128,12 @@ async fn every_write_is_stale(world: &World, claim: &Claim) {
     };
     is_stale(&world.tasks().finish(claim, &end, at(99)).await);
     assert_eq!(detail(world, claim.task).await, before);
-    let events = world.fleet().events(None, ALL).await.unwrap().items;
+    let events = world
+        .fleet()
+        .events(&FleetEventFilter::default(), ALL)
+        .await
+        .unwrap()
+        .items;
     assert!(
         events
             .iter()
@@ -169,7 +176,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
         let told = event(Some(server.key), Some(applications[0]), "an update was asked for");
         let asked = NewUpdates { events: vec![told.clone()], ..updates(vec![task(1, &applications)]) };
         world.tasks().start(&asked).await.unwrap();
-        let events = world.fleet().events(None, ALL).await.unwrap().items;
+        let events = world.fleet().events(&FleetEventFilter::default(), ALL).await.unwrap().items;
         assert_eq!(events.into_iter().map(|event| event.event).collect::<Vec<_>>(), [told]);
     }
 
@@ -182,7 +189,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
         let replayed = world.tasks().start(&again).await.unwrap();
         assert_eq!(replayed, Started::Replayed(vec![task_id(1), task_id(2)]));
         assert_eq!(world.task_view().find(task_id(3)).await.unwrap(), None);
-        assert_eq!(world.fleet().events(None, ALL).await.unwrap().items, []);
+        assert_eq!(world.fleet().events(&FleetEventFilter::default(), ALL).await.unwrap().items, []);
     }
 
     /// A key that comes with another request is refused, and nothing changes.
@@ -410,7 +417,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
         assert_eq!((history.len(), &history[0].1), (2, &change));
         let untouched = world.fleet().application(applications[1]).await.unwrap().unwrap();
         assert_eq!(untouched.observed.version.version.as_deref(), Some("1.0"));
-        let events = world.fleet().events(None, ALL).await.unwrap().items;
+        let events = world.fleet().events(&FleetEventFilter::default(), ALL).await.unwrap().items;
         assert_eq!(events.iter().filter(|event| event.event == told).count(), 1);
         worker.succeed(&next).await;
         every_write_is_stale(world, &next).await;

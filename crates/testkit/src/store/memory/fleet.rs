@@ -15,10 +15,16 @@ use drover_domain::rollout::snapshot::{
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    ApplicationFilter, FleetSnapshots, FleetView, InventoryStore, ServerRegistry, StoreError,
+    ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore, ServerFilter,
+    ServerRegistry, StoreError,
 };
 
 use super::{MemoryStore, State, ascending, descending};
+
+/// Whether a name has this part, small or capital letters alike.
+fn has(name: &str, part: Option<&String>) -> bool {
+    part.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()))
+}
 
 #[derive(Debug)]
 pub(super) struct Catalog {
@@ -405,6 +411,13 @@ impl FleetView for MemoryStore {
                     .name
                     .as_ref()
                     .is_none_or(|name| application.observed.name == *name)
+                && filter
+                    .status
+                    .is_none_or(|status| application.observed.status == status)
+                && filter.version.as_ref().is_none_or(|version| {
+                    application.observed.version.version.as_ref() == Some(version)
+                })
+                && has(&application.observed.name, filter.like.as_ref())
         });
         Ok(ascending(wanted, page).map(|(_, application)| application))
     }
@@ -454,16 +467,41 @@ impl FleetView for MemoryStore {
         Ok(ascending(counted, page).map(|(_, group)| group))
     }
 
+    async fn servers(
+        &self,
+        filter: &ServerFilter,
+        page: PageRequest,
+    ) -> Result<Page<Server>, StoreError> {
+        let state = self.state("list servers")?;
+        let wanted = state.servers.iter().filter(|(_, server)| {
+            let like = filter.like.as_ref();
+            filter.status.is_none_or(|status| server.status == status)
+                && filter
+                    .is_haproxy_node
+                    .is_none_or(|is_node| server.is_haproxy_node == is_node)
+                && (has(&server.name, like) || has(&server.address, like))
+        });
+        let servers = wanted.map(|(key, server)| (*key, server.clone()));
+        Ok(ascending(servers, page).map(|(_, server)| server))
+    }
+
     async fn events(
         &self,
-        server: Option<ServerKey>,
+        filter: &FleetEventFilter,
         page: PageRequest,
     ) -> Result<Page<Event>, StoreError> {
         let state = self.state("list events")?;
-        let events = state
-            .events
-            .iter()
-            .filter(|(_, event)| server.is_none_or(|key| event.event.server == Some(key)));
+        let events = state.events.iter().filter(|(_, event)| {
+            let event = &event.event;
+            filter.server.is_none_or(|key| event.server == Some(key))
+                && filter
+                    .application
+                    .is_none_or(|key| event.application == Some(key))
+                && filter.kind.is_none_or(|kind| event.kind == kind)
+                && filter.status.is_none_or(|status| event.status == status)
+                && filter.since.is_none_or(|since| event.at >= since)
+                && filter.until.is_none_or(|until| event.at < until)
+        });
         Ok(
             descending(events.map(|(key, event)| (*key, event.clone())), page)
                 .map(|(_, event)| event),
