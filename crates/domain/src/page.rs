@@ -58,9 +58,81 @@ impl<T> Page<T> {
     }
 }
 
+/// What a list can go by.
+pub trait SortColumn: Copy + Eq + Default + 'static {
+    /// All of them, the default first.
+    const ALL: &'static [Self];
+
+    /// The word for it.
+    fn as_str(self) -> &'static str;
+}
+
+/// In which order a list goes: by a column, and where that is the same by the key, both in one direction. What has no
+/// value in the column comes before everything that has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sort<C> {
+    /// What the list goes by.
+    pub by: C,
+    /// From the greatest down.
+    pub is_descending: bool,
+}
+
+impl<C: SortColumn> Sort<C> {
+    /// The order with this word: that of the column, with `-` before it for the greatest first.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let (name, is_descending) = match word.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (word, false),
+        };
+        let mut columns = C::ALL.iter().copied();
+        let by = columns.find(|column| column.as_str() == name)?;
+        Some(Self { by, is_descending })
+    }
+
+    /// Every word that [`Sort::parse`] knows.
+    #[must_use]
+    pub fn words() -> Vec<String> {
+        let columns = C::ALL.iter().map(|column| column.as_str());
+        columns
+            .flat_map(|name| [name.to_owned(), format!("-{name}")])
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    enum Column {
+        #[default]
+        Key,
+        Name,
+    }
+
+    impl SortColumn for Column {
+        const ALL: &'static [Self] = &[Self::Key, Self::Name];
+
+        fn as_str(self) -> &'static str {
+            match self {
+                Self::Key => "id",
+                Self::Name => "name",
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_is_a_column_and_a_direction() {
+        for word in Sort::<Column>::words() {
+            let sort = Sort::<Column>::parse(&word).unwrap();
+            assert_eq!(sort.is_descending, word.starts_with('-'));
+            assert_eq!(sort.by.as_str(), word.trim_start_matches('-'));
+        }
+        for word in ["", "-", "--name", "Name", "name ", "+name", "port"] {
+            assert_eq!(Sort::<Column>::parse(word), None, "{word}");
+        }
+    }
 
     #[test]
     fn a_page_knows_whether_there_is_more() {

@@ -89,7 +89,7 @@ impl Code {
             }
             Self::InvalidPath => ("invalid_path_parameter", "The path is wrong"),
             Self::InvalidHeader => ("invalid_header", "A header is wrong"),
-            Self::InvalidCursor => ("invalid_cursor", "The cursor is not one"),
+            Self::InvalidCursor => ("invalid_cursor", "The cursor leads nowhere"),
             Self::CursorMismatch => ("cursor_mismatch", "The cursor is of another list"),
             Self::Unauthenticated => ("unauthenticated", "A valid API key is needed"),
             Self::Forbidden => ("forbidden", "The API key's role is too weak"),

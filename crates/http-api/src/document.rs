@@ -83,7 +83,12 @@ const TAGS: [(&str, &str); 15] = [
 pub(crate) fn api_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(servers::list, servers::add))
-        .routes(routes!(servers::get, servers::put, servers::delete))
+        .routes(routes!(
+            servers::get,
+            servers::put,
+            servers::patch,
+            servers::delete
+        ))
         .routes(routes!(servers::refresh))
         .routes(routes!(servers::haproxy))
         .routes(routes!(applications::list))

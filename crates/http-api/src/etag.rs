@@ -1,4 +1,7 @@
 //! Entity tags: whether what somebody changes is still what they saw. RFC 9110, 8.8.3 and 13.1.
+//!
+//! A tag has two parts: of what people may change, and after a dot of all that is shown. `If-None-Match` compares both,
+//! so that nobody keeps an old status; `If-Match` the first, so that a poll does not refuse a change.
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -16,7 +19,7 @@ use crate::problem::ApiError;
 /// The most characters of a list of tags.
 const TAGS_MAX: usize = 1_024;
 
-/// The tag of what these parts say.
+/// The tag of what these parts say, of what people may change.
 pub(crate) fn tag<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut digest = Sha256::new();
     for part in parts {
@@ -59,15 +62,34 @@ impl Tags {
         Ok(is_there.then_some(Self::These(tags)))
     }
 
-    fn name(&self, tag: &str, is_weak_enough: bool) -> bool {
+    /// Whether they name what is shown.
+    fn name(&self, tag: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::These(tags) => tags.iter().any(|given| {
-                let bare = given.strip_prefix("W/").filter(|_| is_weak_enough);
-                bare.unwrap_or(given) == tag
+            Self::These(tags) => tags
+                .iter()
+                .any(|given| given.strip_prefix("W/").unwrap_or(given) == tag),
+        }
+    }
+
+    /// Whether they name what people may change of it.
+    fn name_part(&self, tag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(tags) => tags.iter().any(|given| match given.split_once('.') {
+                Some((part, _)) => tag.strip_suffix('"') == Some(part),
+                None => given == tag,
             }),
         }
     }
+}
+
+/// The tag of what people may change and of all that is shown.
+fn whole_tag(part: &str, shown: &[u8]) -> String {
+    let digest = Sha256::digest(shown);
+    let short = digest.get(..6).unwrap_or(&digest);
+    let part = part.strip_suffix('"').unwrap_or(part);
+    format!("{part}.{}\"", BASE64URL_NOPAD.encode(short))
 }
 
 fn wrong(name: &HeaderName) -> ApiError {
@@ -84,7 +106,7 @@ impl IfMatch {
     /// Refuses what is not as the caller saw it.
     pub(crate) fn check(&self, tag: &str) -> Result<(), ApiError> {
         match &self.0 {
-            Some(tags) if !tags.name(tag, false) => Err(changed()),
+            Some(tags) if !tags.name_part(tag) => Err(changed()),
             Some(_) | None => Ok(()),
         }
     }
@@ -126,13 +148,16 @@ pub(crate) struct Tagged<T> {
 
 impl<T: Serialize> IntoResponse for Tagged<T> {
     fn into_response(self) -> Response {
-        let is_known = self.known.0.is_some_and(|tags| tags.name(&self.tag, true));
-        let mut response = if is_known {
+        let tag = whole_tag(
+            &self.tag,
+            &serde_json::to_vec(&self.body).unwrap_or_default(),
+        );
+        let mut response = if self.known.0.is_some_and(|tags| tags.name(&tag)) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             Json(self.body).into_response()
         };
-        if let Ok(tag) = HeaderValue::from_str(&self.tag) {
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         response
@@ -144,8 +169,8 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header that `IfMatch` reads")]
 pub(crate) struct IfMatchParams {
-    /// Only if it still has this `ETag`; else 412.
-    #[param(rename = "If-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_-]{16}")$"#)]
+    /// Only if nobody changed it since it had this `ETag`, what polling finds out aside; else 412.
+    #[param(rename = "If-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_.-]{16,25}")$"#)]
     if_match: Option<String>,
 }
 
@@ -155,7 +180,10 @@ pub(crate) struct IfMatchParams {
 #[expect(dead_code, reason = "describes the header that `IfNoneMatch` reads")]
 pub(crate) struct IfNoneMatchParams {
     /// Only if it has another `ETag`; else 304 without a body.
-    #[param(rename = "If-None-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_-]{16}")$"#)]
+    #[param(
+        rename = "If-None-Match",
+        pattern = r#"^(?:\*|"[A-Za-z0-9_.-]{16,25}")$"#
+    )]
     if_none_match: Option<String>,
 }
 
@@ -179,12 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_is_another_part_than_what_people_change() {
+        let (one, other) = (tag(["one"]), tag(["other"]));
+        let seen = whole_tag(&one, b"online");
+        assert_eq!(seen.len(), 27);
+        let given = tags(&[&seen]).unwrap().unwrap();
+        assert!(given.name(&seen) && given.name_part(&one));
+        assert!(!given.name(&whole_tag(&one, b"offline")) && !given.name_part(&other));
+    }
+
+    #[test]
     fn lists_of_tags_are_read() {
         assert_eq!(tags(&[]).unwrap(), None);
         assert_eq!(tags(&["*"]).unwrap(), Some(Tags::Any));
         let found = tags(&["\"a\", W/\"b\"", "\"c\""]).unwrap().unwrap();
-        assert!(found.name("\"a\"", false) && found.name("\"c\"", false));
-        assert!(!found.name("\"b\"", false) && found.name("\"b\"", true));
+        assert!(found.name_part("\"a\"") && found.name_part("\"c\""));
+        assert!(!found.name_part("\"b\"") && found.name("\"b\""));
         for wrong in ["", "a", "\"", "\"a\",", "\"a\" \"b"] {
             assert!(tags(&[wrong]).is_err(), "{wrong}");
         }

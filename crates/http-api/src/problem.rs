@@ -261,6 +261,7 @@ impl From<StoreError> for ApiError {
             StoreError::AlreadyExists { .. } => Code::AlreadyExists,
             StoreError::KeyReused { .. } => Code::IdempotencyKeyReused,
             StoreError::Refused { .. } => Code::Conflict,
+            StoreError::PositionGone => Code::InvalidCursor,
             StoreError::Stale { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Unavailable { .. } => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::Uri;
+use drover_domain::page::{Sort, SortColumn};
 use drover_domain::text::{check_line, visible};
 use drover_domain::{Id, Timestamp};
 use url::form_urlencoded;
@@ -67,7 +68,12 @@ impl Parameters {
         }
     }
 
-    /// A UUID.
+    /// An order, with `-` before it for the greatest first.
+    pub(crate) fn sort<C: SortColumn>(&mut self) -> Result<Sort<C>, ApiError> {
+        let words = Sort::<C>::words().join(", ");
+        Ok(self.word("sort", &words, Sort::parse)?.unwrap_or_default())
+    }
+
     /// A moment, as RFC 3339 writes it.
     pub(crate) fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.text(name) else {
@@ -79,6 +85,7 @@ impl Parameters {
         }
     }
 
+    /// A UUID.
     pub(crate) fn uuid(&mut self, name: &'static str) -> Result<Option<Uuid>, ApiError> {
         let Some(text) = self.text(name) else {
             return Ok(None);

@@ -21,6 +21,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("POST", "/servers", Role::Admin),
     rule("GET", "/servers/{id}", Role::Viewer),
     rule("PUT", "/servers/{id}", Role::Admin),
+    rule("PATCH", "/servers/{id}", Role::Admin),
     rule("DELETE", "/servers/{id}", Role::Admin),
     rule("POST", "/servers/{id}/refresh", Role::Operator),
     rule("PUT", "/servers/{id}/haproxy", Role::Admin),

@@ -8,10 +8,26 @@ use drover_domain::fleet::{
     Group, NewServer, Server, ServerKey, ServerPlace, ServerStatus, VersionChange,
     VersionChangeKey,
 };
-use drover_domain::page::{Page, PageRequest};
+use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::snapshot::FleetSnapshot;
 
-use crate::StoreError;
+use crate::{ApplicationColumn, ServerColumn, StoreError};
+
+/// What became of the wish to remove a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Done,
+    /// It is not there, or not as it was known; nothing changed.
+    Changed,
+    /// Something has not ended yet; nothing changed.
+    UnderWay {
+        /// Updates of applications that run on it or are served by its HAProxy.
+        updates: u32,
+        /// Actions on servers in its HAProxy.
+        actions: u32,
+    },
+}
 
 /// The durable record of servers.
 #[async_trait]
@@ -53,13 +69,14 @@ pub trait ServerRegistry: Send + Sync {
         place: &ServerPlace,
     ) -> Result<Option<Server>, StoreError>;
 
-    /// Removes a server, if it is still as it was known, with its HAProxy instances and their mappings. Its
-    /// applications stay, with their history and without a server; nobody knows any more how they are. Whether it did.
+    /// Removes a server, if it is still as it was known and nothing is under way on it, with its HAProxy instances and
+    /// their mappings. Its applications stay, with their history and without a server; nobody knows any more how they
+    /// are.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<bool, StoreError>;
+    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<Removal, StoreError>;
 
     /// Says whether an HAProxy is managed through a server's agent; when not, its instances become inactive with it.
     /// The server as it is then, `None` if there is no such server.
@@ -97,7 +114,7 @@ pub trait InventoryStore: Send + Sync {
     async fn store(&self, change: &InventoryChange) -> Result<(), StoreError>;
 }
 
-/// Which applications are wanted; `None` is no condition.
+/// Which applications are wanted, and in which order; `None` is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ApplicationFilter {
     /// On this server.
@@ -112,11 +129,15 @@ pub struct ApplicationFilter {
     pub status: Option<ApplicationStatus>,
     /// With exactly this version.
     pub version: Option<String>,
+    /// Of a catalog entry with exactly this name, of whatever kind.
+    pub catalog: Option<String>,
     /// With this in its instance name, small or capital letters alike.
     pub like: Option<String>,
+    /// In which order.
+    pub sort: Sort<ApplicationColumn>,
 }
 
-/// Which servers are wanted; `None` is no condition.
+/// Which servers are wanted, and in which order; `None` is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFilter {
     /// With this status.
@@ -125,6 +146,8 @@ pub struct ServerFilter {
     pub is_haproxy_node: Option<bool>,
     /// With this in its name or address, small or capital letters alike.
     pub like: Option<String>,
+    /// In which order.
+    pub sort: Sort<ServerColumn>,
 }
 
 /// Which events are wanted; `None` is no condition.
@@ -158,11 +181,12 @@ pub trait FleetView: Send + Sync {
         application: ApplicationKey,
     ) -> Result<Option<Application>, StoreError>;
 
-    /// Applications by key.
+    /// Applications in the order asked for. A page's position is the key of its last application; the next page begins
+    /// where that one stands then.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    /// [`StoreError::PositionGone`], never in the order of keys; [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn applications(
         &self,
         filter: &ApplicationFilter,
@@ -188,11 +212,12 @@ pub trait FleetView: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError>;
 
-    /// Servers by key.
+    /// Servers in the order asked for. A page's position is the key of its last server; the next page begins where that
+    /// one stands then.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    /// [`StoreError::PositionGone`], never in the order of keys; [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn servers(
         &self,
         filter: &ServerFilter,

@@ -12,6 +12,7 @@ mod balancer;
 mod clock;
 mod fault;
 mod fleet;
+mod fleet_order;
 mod history;
 mod mappings;
 mod orchestrators;
@@ -28,9 +29,10 @@ pub use balancer::{BalancerStore, BalancerView, NewMapping};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
 pub use fleet::{
-    ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore, ServerFilter,
-    ServerRegistry,
+    ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore, Removal,
+    ServerFilter, ServerRegistry,
 };
+pub use fleet_order::{ApplicationColumn, CatalogColumn, GroupColumn, ServerColumn};
 pub use history::{History, HistoryUpkeep};
 pub use mappings::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,

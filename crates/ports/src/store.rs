@@ -39,6 +39,9 @@ pub enum StoreError {
         /// A sentence for the user.
         reason: String,
     },
+    /// What a page of a list begins after is gone, so nobody can say where the page begins.
+    #[error("the item this page begins after is gone; begin again without a cursor")]
+    PositionGone,
     /// A stored row cannot be read.
     #[error("stored {what} {name} is not readable: {reason}")]
     Corrupt {
@@ -68,7 +71,8 @@ impl StoreError {
             Self::AlreadyExists { .. }
             | Self::Stale { .. }
             | Self::KeyReused { .. }
-            | Self::Refused { .. } => Fault::Permanent,
+            | Self::Refused { .. }
+            | Self::PositionGone => Fault::Permanent,
             Self::Corrupt { .. } => Fault::Defect,
         }
     }

@@ -149,6 +149,24 @@ impl Dialect {
         }
     }
 
+    /// The whole numbers in JSON column `column`, for `IN`.
+    pub(crate) fn members(self, column: &str) -> String {
+        match self {
+            Self::Postgres => {
+                format!("(SELECT CAST(value AS bigint) FROM jsonb_array_elements_text({column}))")
+            }
+            Self::Sqlite => format!("(SELECT value FROM json_each({column}))"),
+        }
+    }
+
+    /// The text `what`, compared byte by byte whatever the language of the database is.
+    pub(crate) fn plain(self, what: &str) -> String {
+        match self {
+            Self::Postgres => format!("{what} COLLATE \"C\""),
+            Self::Sqlite => what.to_owned(),
+        }
+    }
+
     /// Locks the rows of `table` that a `SELECT` finds, against writers but not against foreign
     /// keys. A writing transaction on SQLite is alone anyway.
     pub(crate) fn locking(self, table: &str) -> String {

@@ -7,9 +7,14 @@ use drover_domain::fleet::{
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::{Key, Timestamp};
-use drover_ports::{ApplicationFilter, FleetEventFilter, FleetView, ServerFilter, StoreError};
+use drover_ports::{
+    ApplicationColumn, ApplicationFilter, FleetEventFilter, FleetView, ServerColumn, ServerFilter,
+    StoreError,
+};
 
-use crate::row::application::{ApplicationRow, GroupRow, SELECT, VersionRow};
+use crate::dialect::Dialect;
+use crate::order::Order;
+use crate::row::application::{ApplicationRow, FROM, GroupRow, SELECT, VersionRow};
 use crate::row::event::EventRow;
 use crate::row::server::{COLUMNS, ServerRow};
 use crate::session::Session;
@@ -51,8 +56,10 @@ impl FleetView for SeaOrmStore {
         filter: &ApplicationFilter,
         page: PageRequest,
     ) -> Result<Page<Application>, StoreError> {
-        let mut sql = Sql::new("").ascending(page);
-        let mut conditions = vec!["a.id > $1".to_owned()];
+        let session = self.read("list applications");
+        let order = application_order(filter, session.dialect);
+        let mut sql = order.sql(page);
+        let mut conditions = vec![order.condition(page)];
         if let Some(server) = filter.server {
             sql = sql.bind(server.get());
             conditions.push(format!("a.server_id = ${}", sql.values.len()));
@@ -80,18 +87,23 @@ impl FleetView for SeaOrmStore {
             sql = sql.text(version);
             conditions.push(format!("a.version = ${}", sql.values.len()));
         }
+        if let Some(catalog) = &filter.catalog {
+            sql = sql.text(catalog);
+            conditions.push(format!(
+                "a.catalog_id IN (SELECT k.id FROM application_catalog k WHERE k.name = ${})",
+                sql.values.len()
+            ));
+        }
         if let Some(part) = &filter.like {
             sql = sql.text(&pattern(part));
             conditions.push(like("a.name", sql.values.len()));
         }
         sql.text = format!(
-            "{SELECT} WHERE {} ORDER BY a.id LIMIT $2",
-            conditions.join(" AND ")
+            "{SELECT} WHERE {} {}",
+            conditions.join(" AND "),
+            order.tail()
         );
-        let rows = self
-            .read("list applications")
-            .rows::<ApplicationRow>(sql)
-            .await?;
+        let rows = order.rows::<ApplicationRow>(&session, sql, page).await?;
         let applications = rows
             .into_iter()
             .map(ApplicationRow::read)
@@ -149,8 +161,10 @@ impl FleetView for SeaOrmStore {
         filter: &ServerFilter,
         page: PageRequest,
     ) -> Result<Page<Server>, StoreError> {
-        let mut sql = Sql::new("").ascending(page);
-        let mut conditions = vec!["id > $1".to_owned()];
+        let session = self.read("list servers");
+        let order = server_order(filter, session.dialect);
+        let mut sql = order.sql(page);
+        let mut conditions = vec![order.condition(page)];
         if let Some(status) = filter.status {
             sql = sql.bind(status.as_str());
             conditions.push(format!("status = ${}", sql.values.len()));
@@ -166,10 +180,11 @@ impl FleetView for SeaOrmStore {
             conditions.push(format!("({name} OR {address})"));
         }
         sql.text = format!(
-            "SELECT {COLUMNS} FROM servers WHERE {} ORDER BY id LIMIT $2",
-            conditions.join(" AND ")
+            "SELECT {COLUMNS} FROM servers WHERE {} {}",
+            conditions.join(" AND "),
+            order.tail()
         );
-        let rows = self.read("list servers").rows::<ServerRow>(sql).await?;
+        let rows = order.rows::<ServerRow>(&session, sql, page).await?;
         let servers = rows
             .into_iter()
             .map(ServerRow::read)
@@ -235,8 +250,42 @@ impl FleetView for SeaOrmStore {
     }
 }
 
+fn application_order(filter: &ApplicationFilter, dialect: Dialect) -> Order {
+    let text = |column: &str| Some(dialect.plain(&format!("COALESCE({column}, '')")));
+    Order {
+        from: FROM,
+        key: "a.id",
+        by: match filter.sort.by {
+            ApplicationColumn::Key => None,
+            ApplicationColumn::Name => text("a.name"),
+            ApplicationColumn::Server => text("s.name"),
+            ApplicationColumn::Status => text("a.status"),
+            ApplicationColumn::Version => text("a.version"),
+            ApplicationColumn::LastSeen => {
+                Some("COALESCE(a.last_seen, s.inventory_at, 0)".to_owned())
+            }
+        },
+        is_descending: filter.sort.is_descending,
+    }
+}
+
+fn server_order(filter: &ServerFilter, dialect: Dialect) -> Order {
+    Order {
+        from: "servers",
+        key: "id",
+        by: match filter.sort.by {
+            ServerColumn::Key => None,
+            ServerColumn::Name => Some(dialect.plain("name")),
+            ServerColumn::Address => Some(dialect.plain("address")),
+            ServerColumn::Status => Some(dialect.plain("status")),
+            ServerColumn::LastCheck => Some("COALESCE(last_check, 0)".to_owned()),
+        },
+        is_descending: filter.sort.is_descending,
+    }
+}
+
 /// A pattern for whatever has this part.
-fn pattern(part: &str) -> String {
+pub(crate) fn pattern(part: &str) -> String {
     let mut pattern = String::from("%");
     for character in part.to_lowercase().chars() {
         if matches!(character, '%' | '_' | '!') {
@@ -249,7 +298,7 @@ fn pattern(part: &str) -> String {
 }
 
 /// Whether a column fits the [`pattern`] in parameter `place`.
-fn like(column: &str, place: usize) -> String {
+pub(crate) fn like(column: &str, place: usize) -> String {
     format!("lower({column}) LIKE ${place} ESCAPE '!'")
 }
 

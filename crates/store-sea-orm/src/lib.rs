@@ -22,6 +22,7 @@ mod mappings;
 mod migrate;
 mod options;
 mod orchestrators;
+mod order;
 mod row;
 mod servers;
 mod session;

@@ -4,13 +4,55 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
 use drover_domain::page::{Page, PageRequest};
-use drover_ports::{ServerRegistry, StoreError};
+use drover_ports::{Removal, ServerRegistry, StoreError};
+use sea_orm::FromQueryResult;
 
 use crate::row::Stored;
 use crate::row::server::{COLUMNS, ServerRow};
-use crate::session::KeyRow;
+use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, limit};
 use crate::store::{SeaOrmStore, is_duplicate};
+
+#[derive(Debug, FromQueryResult)]
+struct UnderWayRow {
+    updates: i64,
+    actions: i64,
+}
+
+impl Row for UnderWayRow {
+    const WHAT: &'static str = "count";
+}
+
+/// What has not ended yet on a server: updates of applications that run on it or are served by its HAProxy, and actions
+/// on servers in its HAProxy.
+async fn under_way(session: &Session, server: ServerKey) -> Result<(u32, u32), StoreError> {
+    let members = session.dialect.members("u.application_ids");
+    let sql = Sql::new(format!(
+        "WITH own AS (
+             SELECT h.id FROM haproxy_servers h
+             JOIN haproxy_backends b ON b.id = h.backend_id
+             JOIN haproxy_instances i ON i.id = b.instance_id
+             WHERE i.server_id = $1),
+         applications AS (
+             SELECT a.id FROM application_instances a WHERE a.server_id = $1
+             UNION
+             SELECT m.application_id FROM application_mappings m JOIN own ON own.id = m.entity_id
+             WHERE m.entity_type = 'haproxy_server' AND m.is_active)
+         SELECT
+             (SELECT count(*) FROM update_tasks u JOIN workflows w ON w.id = u.workflow_id
+              WHERE w.finished_at IS NULL
+                AND EXISTS (SELECT 1 FROM applications a WHERE a.id IN {members})) AS updates,
+             (SELECT count(*) FROM haproxy_actions x JOIN workflows w ON w.id = x.workflow_id
+              WHERE w.finished_at IS NULL AND x.haproxy_server_id IN (SELECT own.id FROM own)) AS actions"
+    ));
+    let row = session.row::<UnderWayRow>(sql.bind(server.get())).await?;
+    let stored = Stored::new("server", server);
+    let row = row.ok_or_else(|| stored.corrupt("nobody can count what is under way on it"))?;
+    Ok((
+        stored.number("count of updates", row.updates)?,
+        stored.number("count of actions", row.actions)?,
+    ))
+}
 
 #[async_trait]
 impl ServerRegistry for SeaOrmStore {
@@ -112,7 +154,7 @@ impl ServerRegistry for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.servers.remove", level = "debug", skip_all)]
-    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<bool, StoreError> {
+    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<Removal, StoreError> {
         let session = self.write("remove a server").await?;
         let sql = Sql::new(format!(
             "SELECT s.id FROM servers s WHERE s.id = $1 AND s.name = $2 AND s.address = $3 AND s.port = $4{}",
@@ -124,7 +166,12 @@ impl ServerRegistry for SeaOrmStore {
         .bind(i64::from(known.port));
         if session.row::<KeyRow>(sql).await?.is_none() {
             session.undo().await?;
-            return Ok(false);
+            return Ok(Removal::Changed);
+        }
+        let (updates, actions) = under_way(&session, server).await?;
+        if updates + actions > 0 {
+            session.undo().await?;
+            return Ok(Removal::UnderWay { updates, actions });
         }
         for text in [
             "UPDATE application_instances SET
@@ -142,7 +189,7 @@ impl ServerRegistry for SeaOrmStore {
             session.execute(Sql::new(text).bind(server.get())).await?;
         }
         session.commit().await?;
-        Ok(true)
+        Ok(Removal::Done)
     }
 
     #[tracing::instrument(name = "db.servers.set_haproxy_node", level = "debug", skip_all)]

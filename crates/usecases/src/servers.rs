@@ -6,7 +6,7 @@ use std::sync::Arc;
 use drover_domain::balancer::BalancerInstance;
 use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
 use drover_domain::rollout::task::Origin;
-use drover_ports::{BalancerStore, Clock, ServerRegistry, StoreError};
+use drover_ports::{BalancerStore, Clock, Removal, ServerRegistry, StoreError};
 
 use crate::polling::{Polling, Refreshed};
 use crate::service::Ports;
@@ -86,22 +86,22 @@ impl Servers {
         Ok(changed)
     }
 
-    /// Removes a server, if it is still as it was known, with its HAProxy instances. Its applications stay without a
-    /// server. An update or an action under way ends by itself. Whether it did.
+    /// Removes a server, if it is still as it was known and nothing is under way on it, with its HAProxy instances. Its
+    /// applications stay without a server. An update or an action that begins at the same moment ends by itself.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    pub async fn remove(&self, known: &Server, origin: &Origin) -> Result<bool, StoreError> {
-        let removed = self.registry.remove(known.key, &known.place()).await?;
-        if removed {
+    pub async fn remove(&self, known: &Server, origin: &Origin) -> Result<Removal, StoreError> {
+        let removal = self.registry.remove(known.key, &known.place()).await?;
+        if removal == Removal::Done {
             tracing::info!(
                 server.name = %known.name, server.id = %known.key, actor = %origin.actor, request.id = %origin.request_id,
                 "{} removed server {}", origin.actor, known.name
             );
             self.polling.list_changed();
         }
-        Ok(removed)
+        Ok(removal)
     }
 
     /// Polls a server now, and syncs its HAProxy if it is a node; `None` if there is no such server.

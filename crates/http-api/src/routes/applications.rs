@@ -18,7 +18,7 @@ use crate::wire::{
 
 const TAG: &str = "applications";
 
-/// Applications, by id.
+/// Applications, by id or as `sort` says.
 #[utoipa::path(
     get, path = "/applications", tag = TAG, operation_id = "list_applications", params(PageParams, ApplicationParams),
     responses((status = 200, description = "A page of applications", body = ItemPage<Application>))

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
-use drover_domain::fleet::{self, ServerKey};
-
-use drover_usecases::ServerFilter;
+use drover_domain::fleet::{self, ServerKey, ServerPlace};
+use drover_domain::rollout::task::Origin;
+use drover_usecases::{Removal, ServerFilter};
 
 use crate::body::Body;
+use crate::code::Code;
 use crate::etag::{
     IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
 };
@@ -16,13 +17,13 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    ChangeServer, NewServer, RefreshReport, Server, ServerHaproxy, ServerParams, SetHaproxyNode,
-    server_tag,
+    ChangeServer, NewServer, PatchServer, RefreshReport, Server, ServerHaproxy, ServerParams,
+    SetHaproxyNode, server_tag,
 };
 
 const TAG: &str = "servers";
 
-/// All servers, by id.
+/// Servers, by id or as `sort` says.
 #[utoipa::path(
     get, path = "/servers", tag = TAG, operation_id = "list_servers", params(PageParams, ServerParams),
     responses((status = 200, description = "A page of servers", body = ItemPage<Server>))
@@ -68,7 +69,7 @@ pub(crate) async fn add(
     get, path = "/servers/{id}", tag = TAG, operation_id = "get_server", params(IfNoneMatchParams),
     responses(
         (status = 200, description = "The server", body = Server,
-         headers(("ETag" = String, description = "Changes with its name, its place and whether it is an HAProxy node"))),
+         headers(("ETag" = String, description = "Changes with everything shown"))),
         (status = 304, description = "The caller has it already"),
     )
 )]
@@ -114,8 +115,16 @@ pub(crate) async fn put(
 ) -> Result<Tagged<Server>, ApiError> {
     let known = find(&api, id).await?;
     wanted.check(&server_tag(&known))?;
-    let servers = &api.service.servers;
-    let changed = servers.change(&known, &body.place(), &origin).await?;
+    change(&api, &known, &body.place(), &origin).await
+}
+
+async fn change(
+    api: &Api,
+    known: &fleet::Server,
+    place: &ServerPlace,
+    origin: &Origin,
+) -> Result<Tagged<Server>, ApiError> {
+    let changed = api.service.servers.change(known, place, origin).await?;
     let server = changed.ok_or_else(changed_meanwhile)?;
     Ok(Tagged {
         tag: server_tag(&server),
@@ -124,14 +133,43 @@ pub(crate) async fn put(
     })
 }
 
+/// Changes some of what is said about a server; what is left out stays.
+///
+/// Another address or port is another agent: nobody knows whether it answers until it was polled, within one interval.
+#[utoipa::path(
+    patch, path = "/servers/{id}", tag = TAG, operation_id = "patch_server", request_body = PatchServer,
+    params(IfMatchParams),
+    responses(
+        (status = 200, description = "The server as it is after", body = Server,
+         headers(("ETag" = String, description = "As it is after"))),
+        (status = 409, description = "The name is taken"),
+        (status = 412, description = "It was changed in the meantime; nothing changed"),
+    )
+)]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    wanted: IfMatch,
+    Caller(origin): Caller,
+    Body(body): Body<PatchServer>,
+) -> Result<Tagged<Server>, ApiError> {
+    let known = find(&api, id).await?;
+    wanted.check(&server_tag(&known))?;
+    let place = body.place(known.place());
+    change(&api, &known, &place, &origin).await
+}
+
 /// Removes a server with its HAProxy instances.
 ///
-/// Its applications stay, with their history and without a server. Updates and actions that are under way end by
-/// themselves.
+/// Its applications stay, with their history and without a server; what its agent lists when it is added again are new
+/// ones. It is refused while an update of applications on it or behind its HAProxy, or an action on a server in its
+/// HAProxy, has not ended.
 #[utoipa::path(
     delete, path = "/servers/{id}", tag = TAG, operation_id = "remove_server", params(IfMatchParams),
     responses(
         (status = 204, description = "It is gone"),
+        (status = 409, description = "Something is under way on it; nothing changed"),
         (status = 412, description = "It was changed in the meantime; nothing changed"),
     )
 )]
@@ -144,10 +182,17 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let known = find(&api, id).await?;
     wanted.check(&server_tag(&known))?;
-    if api.service.servers.remove(&known, &origin).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(changed_meanwhile())
+    match api.service.servers.remove(&known, &origin).await? {
+        Removal::Done => Ok(StatusCode::NO_CONTENT),
+        Removal::Changed => Err(changed_meanwhile()),
+        Removal::UnderWay { updates, actions } => {
+            let detail = format!(
+                "under way on server {}: updates {updates}, actions in HAProxy {actions}; wait for their end or cancel \
+                 them, and then remove it",
+                known.name
+            );
+            Err(ApiError::new(Code::Conflict, detail))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use drover_domain::Key;
 use drover_domain::fleet::{self, ApplicationKind, VersionChangeKey};
-use drover_usecases::{ApplicationDetail, ApplicationFilter, FleetEventFilter};
+use drover_usecases::{ApplicationColumn, ApplicationDetail, ApplicationFilter, FleetEventFilter};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -115,8 +115,12 @@ pub(crate) struct ApplicationParams {
     status: Option<ApplicationStatus>,
     #[param(schema_with = version)]
     version: Option<String>,
+    #[param(schema_with = catalog)]
+    catalog: Option<String>,
     #[param(schema_with = part)]
     q: Option<String>,
+    #[param(schema_with = schema::sort::<ApplicationColumn>)]
+    sort: Option<String>,
 }
 
 fn version() -> utoipa::openapi::Object {
@@ -135,6 +139,12 @@ fn part() -> utoipa::openapi::Object {
 
 fn server() -> utoipa::openapi::Object {
     schema::id().description(Some("Of this server.")).build()
+}
+
+fn catalog() -> utoipa::openapi::Object {
+    schema::line(NAME_MAX)
+        .description(Some("Of a catalog entry with exactly this name."))
+        .build()
 }
 
 fn group() -> utoipa::openapi::Object {
@@ -162,7 +172,9 @@ impl Filter for ApplicationFilter {
                 fleet::ApplicationStatus::parse,
             )?,
             version: parameters.line("version", NAME_MAX)?,
+            catalog: parameters.line("catalog", NAME_MAX)?,
             like: parameters.line("q", NAME_MAX)?,
+            sort: parameters.sort()?,
         })
     }
 }

@@ -46,7 +46,9 @@ pub(crate) use mapping::{
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
 pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
 pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule};
-pub(crate) use server::{ChangeServer, NewServer, RefreshReport, Server, ServerParams, server_tag};
+pub(crate) use server::{
+    ChangeServer, NewServer, PatchServer, RefreshReport, Server, ServerParams, server_tag,
+};
 pub(crate) use task::{Task, TaskDetail, TaskEvent, TaskParams};
 pub(crate) use update::{BatchUpdate, UpdateAccepted};
 pub(crate) use webhook::{

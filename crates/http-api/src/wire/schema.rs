@@ -4,6 +4,7 @@ use drover_domain::Timestamp;
 use drover_domain::balancer::HOLD_MAX;
 use drover_domain::balancer::action::WAIT_MAX;
 use drover_domain::fleet::NewServer;
+use drover_domain::page::{Sort, SortColumn};
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
 use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
 use drover_usecases::Actions;
@@ -193,6 +194,18 @@ pub(super) fn mapping_reason() -> Object {
 
 /// The most characters of the reason for an action.
 pub(super) const ACTION_REASON_MAX: usize = 1_000;
+
+/// In which order a list goes.
+pub(super) fn sort<C: SortColumn>() -> Object {
+    string()
+        .enum_values(Some(Sort::<C>::words()))
+        .default(Some(serde_json::json!(C::default().as_str())))
+        .description(Some(
+            "What the list goes by, with `-` before it for the greatest first; texts by their bytes, what has no value as \
+             the least. Where that is the same, items go by id.",
+        ))
+        .build()
+}
 
 /// What [`drover_domain::text::check_line`] accepts.
 pub(super) fn line(most: usize) -> ObjectBuilder {

@@ -1,7 +1,7 @@
 //! Servers.
 
 use drover_domain::fleet::{self, NewServerError};
-use drover_usecases::{Refreshed, ServerFilter};
+use drover_usecases::{Refreshed, ServerColumn, ServerFilter};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -39,7 +39,7 @@ pub(crate) struct Server {
     created_at: Instant,
 }
 
-/// The tag of what people say about a server; what polling finds out does not change it.
+/// The tag of what people say about a server.
 pub(crate) fn server_tag(server: &fleet::Server) -> String {
     let port = server.port.to_string();
     let node = if server.is_haproxy_node { "node" } else { "" };
@@ -79,6 +79,8 @@ pub(crate) struct ServerParams {
     is_haproxy_node: Option<bool>,
     #[param(schema_with = part)]
     q: Option<String>,
+    #[param(schema_with = schema::sort::<ServerColumn>)]
+    sort: Option<String>,
 }
 
 fn part() -> utoipa::openapi::Object {
@@ -104,6 +106,7 @@ impl Filter for ServerFilter {
             )?,
             is_haproxy_node: parameters.word("is_haproxy_node", "true, false", truth)?,
             like: parameters.line("q", PART_MAX)?,
+            sort: parameters.sort()?,
         })
     }
 }
@@ -148,16 +151,20 @@ impl NewServer {
         match read.to_domain() {
             Ok(_) => Some(read),
             Err(error) => {
-                let pointer = match &error {
-                    NewServerError::Name(_) => "name",
-                    NewServerError::Address(_) => "address",
-                    NewServerError::Port => "port",
-                };
-                fields.complain(pointer, Flaw::invalid(error));
+                complain(fields, error);
                 None
             }
         }
     }
+}
+
+fn complain(fields: &mut Fields, error: NewServerError) {
+    let pointer = match &error {
+        NewServerError::Name(_) => "name",
+        NewServerError::Address(_) => "address",
+        NewServerError::Port => "port",
+    };
+    fields.complain(pointer, Flaw::invalid(error));
 }
 
 impl NewServer {
@@ -211,6 +218,53 @@ impl ChangeServer {
             name: self.name,
             address: self.address,
             port: self.port,
+        }
+    }
+}
+
+/// What shall be different about a server; what is left out stays.
+#[derive(Debug, ToSchema)]
+pub(crate) struct PatchServer {
+    #[schema(schema_with = schema::server_name, required = false)]
+    name: Option<String>,
+    #[schema(schema_with = schema::server_address, required = false)]
+    address: Option<String>,
+    /// The agent's port.
+    #[schema(minimum = 1, maximum = 65535)]
+    port: Option<u16>,
+}
+
+impl ReadBody for PatchServer {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let place = |text: &str| Ok(text.to_owned());
+        let name = fields.optional("name", text(place));
+        let address = fields.optional("address", text(place));
+        let port = fields.optional("port", whole(1, i64::from(u16::MAX)));
+        let read = Self {
+            name: name?,
+            address: address?,
+            port: port?.and_then(|port| u16::try_from(port).ok()),
+        };
+        // Each is judged without the others; what stays was judged before.
+        let name = read.name.as_deref().unwrap_or("name");
+        let address = read.address.as_deref().unwrap_or("address");
+        match fleet::NewServer::new(name, address, read.port.unwrap_or(1), false) {
+            Ok(_) => Some(read),
+            Err(error) => {
+                complain(fields, error);
+                None
+            }
+        }
+    }
+}
+
+impl PatchServer {
+    /// What is said about a server of which `known` was said before.
+    pub(crate) fn place(self, known: fleet::ServerPlace) -> fleet::ServerPlace {
+        fleet::ServerPlace {
+            name: self.name.unwrap_or(known.name),
+            address: self.address.unwrap_or(known.address),
+            port: self.port.unwrap_or(known.port),
         }
     }
 }

@@ -23,6 +23,9 @@ LEFT JOIN servers s ON s.id = a.server_id
 LEFT JOIN application_groups g ON g.id = a.group_id
 ";
 
+/// Where [`SELECT`] looks for what a list of applications goes by.
+pub(crate) const FROM: &str = "application_instances a LEFT JOIN servers s ON s.id = a.server_id";
+
 /// A row of `application_instances` with the names around it.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct ApplicationRow {

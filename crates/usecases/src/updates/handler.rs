@@ -130,6 +130,7 @@ fn let_go(claim: Claim, interrupted: &Interrupted) -> Outcome {
         StoreError::AlreadyExists { .. }
         | StoreError::KeyReused { .. }
         | StoreError::Refused { .. }
+        | StoreError::PositionGone
         | StoreError::Corrupt { .. }
         | StoreError::Unavailable { .. } => {
             let reason = format!("its record cannot be used, and its play may be running: {error}");

@@ -6,8 +6,11 @@ use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ApplicationStatus, EventKind, EventStatus, NewServer,
     ObservedApplication, ServerKey, ServerStatus, SettingsLayer,
 };
-use drover_domain::page::PageRequest;
-use drover_ports::{ApplicationFilter, FleetEventFilter, ServerFilter};
+use drover_domain::page::{PageRequest, Sort, SortColumn};
+use drover_ports::{
+    ApplicationColumn, ApplicationFilter, FleetEventFilter, Removal, ServerColumn, ServerFilter,
+    StoreError,
+};
 
 use super::{ALL, two_after};
 use crate::store::World;
@@ -19,6 +22,26 @@ async fn keys(world: &World, filter: ApplicationFilter) -> Vec<ApplicationKey> {
         .into_iter()
         .map(|application| application.key)
         .collect()
+}
+
+/// The keys of all applications in this order, read in pages of `limit`.
+async fn pages(world: &World, sort: Sort<ApplicationColumn>, limit: u16) -> Vec<ApplicationKey> {
+    let filter = ApplicationFilter {
+        sort,
+        ..ApplicationFilter::default()
+    };
+    let mut keys = Vec::new();
+    let mut after = None;
+    loop {
+        let page = PageRequest { after, limit };
+        let page = world.fleet().applications(&filter, page).await.unwrap();
+        assert!(page.items.len() <= usize::from(limit));
+        keys.extend(page.items.iter().map(|application| application.key));
+        after = page.next;
+        if after.is_none() {
+            return keys;
+        }
+    }
 }
 
 contract! { $ fleet_view => fleet_view_contract for World;
@@ -67,6 +90,8 @@ contract! { $ fleet_view => fleet_view_contract for World;
         assert_eq!(of(ApplicationFilter { status: Some(ApplicationStatus::Online), ..any() }).await, 4);
         assert_eq!(of(ApplicationFilter { status: Some(ApplicationStatus::Offline), ..any() }).await, 0);
         assert_eq!(of(ApplicationFilter { version: Some("1.0".to_owned()), ..any() }).await, 3);
+        assert_eq!(of(ApplicationFilter { catalog: Some("jurws".to_owned()), ..any() }).await, 2);
+        assert_eq!(of(ApplicationFilter { catalog: Some("jurws_1".to_owned()), ..any() }).await, 0);
         for (part, count) in [("JURWS", 2), ("_1", 3), ("%", 0), ("r_1", 1), ("rws_", 2), ("!", 0), ("\\", 0), ("it", 1)] {
             assert_eq!(of(ApplicationFilter { like: Some(part.to_owned()), ..any() }).await, count, "{part}");
         }
@@ -93,6 +118,143 @@ contract! { $ fleet_view => fleet_view_contract for World;
         assert_eq!((page.items.len(), page.next), (1, Some(first.key.get())));
         let rest = world.fleet().servers(&any(), two_after(page.next)).await.unwrap();
         assert_eq!(rest.items, [node]);
+    }
+
+    /// Applications go in every order there is, up and down, in pages of any size, each once. Texts go by their bytes; what
+    /// has no value is the least, and where values are the same the key decides.
+    async fn applications_go_in_every_order(world) {
+        let (one, first) = fleet(world, "b.example", &["Zeta_1", "alpha_1", "élan_1", "_x"]).await;
+        let (_, second) = fleet(world, "A.example", &["alpha_1", "zeta_1"]).await;
+        let (gone, third) = fleet(world, "c.example", &["beta_1"]).await;
+        assert_eq!(world.servers().remove(gone.key, &gone.place()).await.unwrap(), Removal::Done);
+        let listed = [observed("Zeta_1", Some("1.10")), observed("alpha_1", None), observed("élan_1", Some("1.9"))];
+        poll(world, one.key, &listed, at(5)).await;
+        let (zeta, alpha, elan, x) = (first[0], first[1], first[2], first[3]);
+        let by_key = [zeta, alpha, elan, x, second[0], second[1], third[0]];
+        let mut in_order = by_key.to_vec();
+        in_order.sort();
+        for (by, expected) in [
+            (ApplicationColumn::Key, in_order),
+            (ApplicationColumn::Name, vec![zeta, x, alpha, second[0], third[0], second[1], elan]),
+            (ApplicationColumn::Server, [vec![third[0]], {
+                let mut on = second.clone();
+                on.sort();
+                on
+            }, {
+                let mut on = first.clone();
+                on.sort();
+                on
+            }].concat()),
+        ] {
+            let sort = Sort { by, is_descending: false };
+            assert_eq!(pages(world, sort, 200).await, expected, "{by:?}");
+        }
+        for by in ApplicationColumn::ALL.iter().copied() {
+            let up = pages(world, Sort { by, is_descending: false }, 200).await;
+            let mut down = pages(world, Sort { by, is_descending: true }, 200).await;
+            down.reverse();
+            assert_eq!(up, down, "{by:?}");
+            assert_eq!(up.len(), by_key.len());
+            for limit in [1, 2, 3, 7] {
+                assert_eq!(pages(world, Sort { by, is_descending: false }, limit).await, up, "{by:?} {limit}");
+                let mut down = pages(world, Sort { by, is_descending: true }, limit).await;
+                down.reverse();
+                assert_eq!(down, up, "{by:?} {limit}");
+            }
+        }
+        let value = async |key: ApplicationKey| {
+            let found = world.fleet().application(key).await.unwrap().unwrap();
+            (found.observed.version.version.unwrap_or_default(), found.last_seen)
+        };
+        let mut versions = Vec::new();
+        for key in pages(world, Sort { by: ApplicationColumn::Version, is_descending: false }, 2).await {
+            versions.push(value(key).await.0);
+        }
+        assert!(versions.is_sorted(), "{versions:?}");
+        let mut seen = Vec::new();
+        for key in pages(world, Sort { by: ApplicationColumn::LastSeen, is_descending: false }, 2).await {
+            seen.push(value(key).await.1);
+        }
+        assert!(seen.is_sorted(), "{seen:?}");
+    }
+
+    /// An order keeps the conditions, and goes on where the last item of the page before stands now.
+    async fn an_order_keeps_conditions_and_place(world) {
+        let (server, keys) = fleet(world, "app01", &["a_1", "b_1", "c_1", "d_1"]).await;
+        fleet(world, "app02", &["a_2"]).await;
+        let filter = ApplicationFilter {
+            server: Some(server.key),
+            status: Some(ApplicationStatus::Online),
+            sort: Sort { by: ApplicationColumn::Name, is_descending: true },
+            ..ApplicationFilter::default()
+        };
+        let first = world.fleet().applications(&filter, two_after(None)).await.unwrap();
+        let shown: Vec<_> = first.items.iter().map(|application| application.key).collect();
+        assert_eq!((shown, first.next), (vec![keys[3], keys[2]], Some(keys[2].get())));
+        // The item the next page begins after is still there, though not of the list any more.
+        let down = ObservedApplication { status: ApplicationStatus::Offline, ..observed("c_1", Some("1.0")) };
+        let listed = [observed("a_1", Some("1.0")), observed("b_1", Some("1.0")), down, observed("d_1", Some("1.0"))];
+        poll(world, server.key, &listed, at(2)).await;
+        let rest = world.fleet().applications(&filter, two_after(first.next)).await.unwrap();
+        let shown: Vec<_> = rest.items.iter().map(|application| application.key).collect();
+        assert_eq!((shown, rest.next), (vec![keys[1], keys[0]], None));
+        let end = world.fleet().applications(&filter, two_after(Some(keys[0].get()))).await.unwrap();
+        assert_eq!((end.items, end.next), (vec![], None));
+    }
+
+    /// A page that begins after an item that is gone is refused, not silently short; by key, it goes on.
+    async fn a_page_after_what_is_gone_is_refused(world) {
+        for name in ["a", "b", "c"] {
+            world.servers().add(&new_server(name), at(0)).await.unwrap();
+        }
+        let by = |by: ServerColumn, is_descending: bool| ServerFilter {
+            sort: Sort { by, is_descending },
+            ..ServerFilter::default()
+        };
+        let first = world.fleet().servers(&by(ServerColumn::Name, false), two_after(None)).await.unwrap();
+        let last = first.items[1].clone();
+        assert_eq!((last.name.as_str(), first.next), ("b", Some(last.key.get())));
+        assert_eq!(world.servers().remove(last.key, &last.place()).await.unwrap(), Removal::Done);
+        for column in [ServerColumn::Name, ServerColumn::Address, ServerColumn::Status, ServerColumn::LastCheck] {
+            for is_descending in [false, true] {
+                let refusal = world.fleet().servers(&by(column, is_descending), two_after(first.next)).await.unwrap_err();
+                assert!(matches!(refusal, StoreError::PositionGone), "{column:?}: {refusal:?}");
+            }
+        }
+        let sorted = ApplicationFilter {
+            sort: Sort { by: ApplicationColumn::Name, is_descending: false },
+            ..ApplicationFilter::default()
+        };
+        let refusal = world.fleet().applications(&sorted, two_after(Some(404))).await.unwrap_err();
+        assert!(matches!(refusal, StoreError::PositionGone), "{refusal:?}");
+        let names = async |filter: ServerFilter| -> Vec<String> {
+            let page = world.fleet().servers(&filter, two_after(first.next)).await.unwrap();
+            page.items.into_iter().map(|server| server.name).collect()
+        };
+        assert_eq!(names(by(ServerColumn::Key, false)).await, ["c"]);
+        assert_eq!(names(by(ServerColumn::Key, true)).await, ["a"]);
+    }
+
+    /// Servers go in every order there is; one that was never polled comes before those that were.
+    async fn servers_go_in_every_order(world) {
+        let (polled, _) = fleet(world, "b", &["x_1"]).await;
+        for name in ["c", "a"] {
+            world.servers().add(&new_server(name), at(0)).await.unwrap();
+        }
+        let names = async |by: ServerColumn, is_descending: bool| -> Vec<String> {
+            let filter = ServerFilter { sort: Sort { by, is_descending }, ..ServerFilter::default() };
+            let page = world.fleet().servers(&filter, ALL).await.unwrap();
+            page.items.into_iter().map(|server| server.name).collect()
+        };
+        assert!(polled.last_check.is_some());
+        assert_eq!(names(ServerColumn::Key, false).await, ["b", "c", "a"]);
+        assert_eq!(names(ServerColumn::Key, true).await, ["a", "c", "b"]);
+        assert_eq!(names(ServerColumn::Name, false).await, ["a", "b", "c"]);
+        assert_eq!(names(ServerColumn::Name, true).await, ["c", "b", "a"]);
+        assert_eq!(names(ServerColumn::LastCheck, false).await, ["c", "a", "b"]);
+        assert_eq!(names(ServerColumn::LastCheck, true).await, ["b", "a", "c"]);
+        assert_eq!(names(ServerColumn::Status, false).await, ["b", "c", "a"]);
+        assert_eq!(names(ServerColumn::Address, false).await, ["b", "c", "a"]);
     }
 
     /// An application shows its own settings.

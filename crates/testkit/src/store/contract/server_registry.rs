@@ -4,10 +4,13 @@ use drover_domain::Key;
 use drover_domain::balancer::MappingBasis;
 use drover_domain::fleet::{ApplicationStatus, NewServer, Server, ServerPlace, ServerStatus};
 use drover_domain::page::PageRequest;
-use drover_ports::{NewMapping, StoreError};
+use drover_ports::{NewMapping, Removal, StoreError};
 
 use super::{ALL, two_after};
-use crate::store::fixtures::{at, balancer, balancer_server, fleet, new_server};
+use crate::store::fixtures::actions::{action_on, start_actions, take_action};
+use crate::store::fixtures::{
+    Updater, at, balancer, balancer_server, fleet, new_server, task, updates,
+};
 
 contract! { $ server_registry => server_registry_contract for crate::store::World;
     /// A server that was added is found as it was given, and nobody has polled it yet.
@@ -86,14 +89,14 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
         world.balancers().map(&[mapping]).await.unwrap();
         let node = world.servers().find(known.instance.server).await.unwrap().unwrap();
         let other = ServerPlace { port: 9, ..node.place() };
-        assert!(!world.servers().remove(node.key, &other).await.unwrap(), "it is not as it was known");
-        assert!(world.servers().remove(node.key, &node.place()).await.unwrap());
-        assert!(!world.servers().remove(node.key, &node.place()).await.unwrap());
+        assert_eq!(world.servers().remove(node.key, &other).await.unwrap(), Removal::Changed, "it is not as it was known");
+        assert_eq!(world.servers().remove(node.key, &node.place()).await.unwrap(), Removal::Done);
+        assert_eq!(world.servers().remove(node.key, &node.place()).await.unwrap(), Removal::Changed);
         assert_eq!(world.balancers().load(instance).await.unwrap(), None);
         assert_eq!(world.mappings().find(known.servers[0].key).await.unwrap(), None);
 
         let before = world.fleet().application(keys[0]).await.unwrap().unwrap();
-        assert!(world.servers().remove(server.key, &server.place()).await.unwrap());
+        assert_eq!(world.servers().remove(server.key, &server.place()).await.unwrap(), Removal::Done);
         let after = world.fleet().application(keys[0]).await.unwrap().unwrap();
         assert_eq!((after.server, after.observed.status, after.last_seen), (None, ApplicationStatus::NoData, before.last_seen));
         assert_eq!(after.group, before.group);
@@ -101,6 +104,42 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
         assert_eq!(world.servers().list(ALL).await.unwrap().items, []);
         // Its name is free again.
         world.servers().add(&new_server("app01"), at(20)).await.unwrap();
+    }
+
+    /// A server on which something has not ended stays, and what is under way is counted: updates of what runs on it or is
+    /// served by its HAProxy, and actions on servers in its HAProxy.
+    async fn a_server_stays_while_something_is_under_way_on_it(world) {
+        let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let (other, _) = fleet(world, "app02", &["jurws_2"]).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let node = world.servers().find(known.instance.server).await.unwrap().unwrap();
+        let mapping = NewMapping {
+            server: known.servers[0].key,
+            application: keys[0],
+            basis: MappingBasis::Name,
+            at: at(9),
+            cause: None,
+        };
+        world.balancers().map(&[mapping]).await.unwrap();
+        world.tasks().start(&updates(vec![task(1, &keys)])).await.unwrap();
+        start_actions(world, &[action_on(2, &known.servers[0])]).await;
+        let remove = async |server: Server| world.servers().remove(server.key, &server.place()).await.unwrap();
+        assert_eq!(remove(server.clone()).await, Removal::UnderWay { updates: 1, actions: 0 });
+        assert_eq!(remove(node.clone()).await, Removal::UnderWay { updates: 1, actions: 1 });
+        assert_eq!(remove(other).await, Removal::Done, "nothing is under way on it");
+        assert_eq!(world.servers().find(server.key).await.unwrap(), Some(server.clone()));
+        assert!(world.fleet().application(keys[0]).await.unwrap().unwrap().server.is_some());
+
+        let worker = Updater::open(world.queue(), 1).await;
+        let claim = worker.take().await;
+        assert_eq!(remove(server.clone()).await, Removal::UnderWay { updates: 1, actions: 0 });
+        worker.succeed(&claim).await;
+        assert_eq!(remove(server).await, Removal::Done);
+        assert_eq!(remove(node.clone()).await, Removal::UnderWay { updates: 0, actions: 1 });
+        let claim = take_action(&worker).await;
+        worker.succeed(&claim).await;
+        assert_eq!(remove(node).await, Removal::Done);
     }
 
     /// Whether a server is an HAProxy node can be said at any time; nothing else of it changes, nor any other server.

@@ -1,29 +1,56 @@
 //! Servers, applications, groups, versions and events in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use drover_domain::balancer::BackendKey;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory};
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group,
     GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey, ServerPlace,
     ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
 };
-use drover_domain::page::{Page, PageRequest};
+use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::snapshot::{
     FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore, ServerFilter,
-    ServerRegistry, StoreError,
+    ApplicationColumn, ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView,
+    InventoryStore, Removal, ServerColumn, ServerFilter, ServerRegistry, StoreError,
 };
 
-use super::{MemoryStore, State, ascending, descending};
+use super::{MemoryStore, Place, State, ascending, descending, sorted};
 
 /// Whether a name has this part, small or capital letters alike.
 fn has(name: &str, part: Option<&String>) -> bool {
     part.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()))
+}
+
+fn application_place(application: &Application, sort: Sort<ApplicationColumn>) -> Place {
+    let observed = &application.observed;
+    let (text, number) = match sort.by {
+        ApplicationColumn::Key => (None, 0),
+        ApplicationColumn::Name => (Some(observed.name.clone()), 0),
+        ApplicationColumn::Server => (application.server.as_ref().map(|(_, name)| name.clone()), 0),
+        ApplicationColumn::Status => (Some(observed.status.as_str().to_owned()), 0),
+        ApplicationColumn::Version => (observed.version.version.clone(), 0),
+        ApplicationColumn::LastSeen => {
+            (None, application.last_seen.map_or(0, Timestamp::as_micros))
+        }
+    };
+    (text.unwrap_or_default(), number, application.key.get())
+}
+
+fn server_place(server: &Server, sort: Sort<ServerColumn>) -> Place {
+    let (text, number) = match sort.by {
+        ServerColumn::Key => ("", 0),
+        ServerColumn::Name => (server.name.as_str(), 0),
+        ServerColumn::Address => (server.address.as_str(), 0),
+        ServerColumn::Status => (server.status.as_str(), 0),
+        ServerColumn::LastCheck => ("", server.last_check.map_or(0, Timestamp::as_micros)),
+    };
+    (text.to_owned(), number, server.key.get())
 }
 
 #[derive(Debug)]
@@ -165,6 +192,40 @@ impl State {
         }
     }
 
+    /// How many updates and actions have not ended on a server.
+    fn under_way(&self, server: ServerKey) -> (u32, u32) {
+        let own: BTreeSet<i64> = self
+            .balancer_servers
+            .values()
+            .filter(|found| self.agent_of(found.backend) == Some(server))
+            .map(|found| found.key.get())
+            .collect();
+        let mut applications: BTreeSet<ApplicationKey> = self
+            .applications
+            .iter()
+            .filter(|(_, stored)| stored.server == Some(server))
+            .map(|(key, _)| Key::new(*key))
+            .collect();
+        let served = self.mappings.iter();
+        let served =
+            served.filter(|mapping| mapping.is_active && own.contains(&mapping.server.get()));
+        applications.extend(served.map(|mapping| mapping.what.application));
+        let actions = self.actions.values();
+        let actions = actions.filter(|action| {
+            own.contains(&action.request.server.get()) && self.engine.is_open(action.id.workflow())
+        });
+        let count = |found: usize| u32::try_from(found).unwrap();
+        (
+            count(self.open_updates(&applications)),
+            count(actions.count()),
+        )
+    }
+
+    fn agent_of(&self, backend: BackendKey) -> Option<ServerKey> {
+        let backend = self.backends.get(&backend.get())?;
+        Some(self.instances.get(&backend.instance.get())?.server)
+    }
+
     pub(super) fn record_version(&mut self, application: ApplicationKey, change: &VersionChange) {
         self.note_version(application, change);
         let key = self.draw_key();
@@ -261,12 +322,16 @@ impl ServerRegistry for MemoryStore {
         Ok(Some(found))
     }
 
-    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<bool, StoreError> {
+    async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<Removal, StoreError> {
         let mut state = self.state("remove a server")?;
         let found = state.servers.get(&server.get());
         let Some(found) = found.filter(|found| found.place() == *known) else {
-            return Ok(false);
+            return Ok(Removal::Changed);
         };
+        let (updates, actions) = state.under_way(server);
+        if updates + actions > 0 {
+            return Ok(Removal::UnderWay { updates, actions });
+        }
         let inventory_at = found.inventory_at;
         state.servers.remove(&server.get());
         for application in state.applications.values_mut() {
@@ -280,7 +345,7 @@ impl ServerRegistry for MemoryStore {
             event.event.server = event.event.server.filter(|known| *known != server);
         }
         state.forget_instances(server);
-        Ok(true)
+        Ok(Removal::Done)
     }
 
     async fn set_haproxy_node(
@@ -395,8 +460,12 @@ impl FleetView for MemoryStore {
         let all = state
             .applications
             .iter()
-            .map(|(key, stored)| (*key, state.application(*key, stored)));
-        let wanted = all.filter(|(_, application)| {
+            .map(|(key, stored)| state.application(*key, stored));
+        let wanted = all.filter(|application| {
+            let entry = application
+                .catalog
+                .and_then(|key| state.catalog.get(&key.get()));
+            let catalog = entry.map(|entry| &entry.name);
             let group = application.group.as_ref().map(|(_, name)| name);
             filter.server.is_none_or(|server| {
                 application
@@ -417,9 +486,22 @@ impl FleetView for MemoryStore {
                 && filter.version.as_ref().is_none_or(|version| {
                     application.observed.version.version.as_ref() == Some(version)
                 })
+                && filter
+                    .catalog
+                    .as_ref()
+                    .is_none_or(|name| catalog == Some(name))
                 && has(&application.observed.name, filter.like.as_ref())
         });
-        Ok(ascending(wanted, page).map(|(_, application)| application))
+        let sort = filter.sort;
+        let placed = wanted.map(|found| (application_place(&found, sort), found));
+        let place = |key: i64| {
+            if sort.by == ApplicationColumn::Key {
+                return Some((String::new(), 0, key));
+            }
+            let stored = state.applications.get(&key)?;
+            Some(application_place(&state.application(key, stored), sort))
+        };
+        sorted(placed.collect(), place, sort.is_descending, page)
     }
 
     async fn versions(
@@ -481,8 +563,18 @@ impl FleetView for MemoryStore {
                     .is_none_or(|is_node| server.is_haproxy_node == is_node)
                 && (has(&server.name, like) || has(&server.address, like))
         });
-        let servers = wanted.map(|(key, server)| (*key, server.clone()));
-        Ok(ascending(servers, page).map(|(_, server)| server))
+        let sort = filter.sort;
+        let placed = wanted.map(|(_, server)| (server_place(server, sort), server.clone()));
+        let place = |key: i64| {
+            if sort.by == ServerColumn::Key {
+                return Some((String::new(), 0, key));
+            }
+            state
+                .servers
+                .get(&key)
+                .map(|server| server_place(server, sort))
+        };
+        sorted(placed.collect(), place, sort.is_descending, page)
     }
 
     async fn events(

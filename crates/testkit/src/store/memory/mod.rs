@@ -162,6 +162,35 @@ fn descending<T>(
     Page::from_lookahead(items, limit(page), |(position, _)| *position)
 }
 
+/// Where an item stands in an order: by a text or a number, and then by its key.
+type Place = (String, i64, i64);
+
+/// The page of `items` in their order. `place` is that of the item before the page, `None` if that is gone.
+fn sorted<T>(
+    mut items: Vec<(Place, T)>,
+    place: impl FnOnce(i64) -> Option<Place>,
+    is_descending: bool,
+    page: PageRequest,
+) -> Result<Page<T>, StoreError> {
+    items.sort_by(|(one, _), (other, _)| one.cmp(other));
+    if is_descending {
+        items.reverse();
+    }
+    if let Some(after) = page.after {
+        let place = place(after).ok_or(StoreError::PositionGone)?;
+        items.retain(|(own, _)| {
+            if is_descending {
+                *own < place
+            } else {
+                *own > place
+            }
+        });
+    }
+    items.truncate(usize::from(limit(page)) + 1);
+    let page = Page::from_lookahead(items, limit(page), |((_, _, key), _)| *key);
+    Ok(page.map(|(_, item)| item))
+}
+
 #[async_trait]
 impl SideDoor for MemoryStore {
     async fn set_application_settings(&self, application: ApplicationKey, settings: SettingsLayer) {

@@ -1,8 +1,10 @@
 //! Update tasks in memory.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::fleet::ChangeSource;
+use drover_domain::fleet::{ApplicationKey, ChangeSource};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::{
     EndStatus, RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun,
@@ -68,6 +70,20 @@ impl State {
 
     fn task(&self, task: TaskId) -> Option<&StoredTask> {
         self.tasks.values().find(|stored| stored.id() == task)
+    }
+
+    /// How many updates of these applications have not ended.
+    pub(super) fn open_updates(&self, applications: &BTreeSet<ApplicationKey>) -> usize {
+        let tasks = self.tasks.values().map(|stored| &stored.detail.task);
+        let open = tasks.filter(|task| {
+            self.engine.is_open(task.id.workflow())
+                && task
+                    .request
+                    .applications
+                    .iter()
+                    .any(|key| applications.contains(key))
+        });
+        open.count()
     }
 
     fn shown(&self, stored: &StoredTask) -> Option<UpdateTask> {

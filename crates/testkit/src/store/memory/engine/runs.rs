@@ -106,6 +106,11 @@ impl Engine {
             .insert(named(idempotency), Request { digest, workflow });
     }
 
+    /// Whether a workflow is there and has not ended.
+    pub(in crate::store::memory) fn is_open(&self, id: WorkflowId) -> bool {
+        self.status(id).is_some_and(|status| !status.is_terminal())
+    }
+
     fn status(&self, id: WorkflowId) -> Option<WorkflowStatus> {
         Some(self.workflows.get(&id)?.head().status)
     }
