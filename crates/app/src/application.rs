@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock::{SystemClock, UuidV7};
 use crate::engine;
 use crate::keys::{self, KeyError};
+use crate::meter::MeteredAgents;
 use crate::serve::{self, Listeners, Work};
 
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
@@ -122,7 +123,7 @@ impl Application {
             })?;
         let ports = Ports::over(
             store,
-            Arc::new(agents),
+            Arc::new(MeteredAgents::new(Arc::new(agents))),
             Arc::new(runner(settings)?),
             Arc::new(webhooks),
             Arc::new(SystemClock::default()),

@@ -3,6 +3,7 @@
 //!
 //! `deploy/monitoring` is written against these names; `tests/monitoring.rs` reads them here, one `const` a line.
 
+mod agents;
 mod fleet;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use drover_usecases::{Engine, EngineStats, QueueStats, Queues, Service};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+pub(crate) use self::agents::MeteredAgents;
 use self::fleet::Fleet;
 use crate::clock::SystemClock;
 
@@ -150,6 +152,7 @@ pub(crate) async fn tell(engine: Engine, service: Service, own: Vec<QueueName>) 
 
 /// Says what the metrics mean; before a recorder is installed this does nothing.
 fn describe() {
+    agents::describe();
     fleet::describe();
     describe_counter!(
         RUNS,

@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The bounds of duration histograms, seconds: buckets of several nodes add up, quantiles do not.
-const DURATION_BUCKETS: [f64; 11] = [
-    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+const DURATION_BUCKETS: [f64; 13] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3_600.0,
 ];
 
 /// The sockets of one service.

@@ -228,6 +228,26 @@ async fn a_real_answer_has_every_metric_that_is_declared() {
     let request = client.post(url).bearer_auth(KEY).json(&workflow);
     let answer = request.send().await.unwrap();
     assert!(answer.status().is_success(), "{answer:?}");
+    // And a server whose agent nobody reaches.
+    let server = json!({"name": "nobody", "address": "127.0.0.1", "port": 1});
+    let url = format!("{}/api/v1/servers", service.api);
+    let answer = client
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&server)
+        .send()
+        .await
+        .unwrap();
+    let server: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let url = format!("{}/api/v1/servers/{}/refresh", service.api, server["id"]);
+    let answer = client
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&json!({}))
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
     let declared = declared();
     let told = eventually(Duration::from_mins(1), async || {
         let answer = client.get(&service.metrics).send().await;

@@ -28,6 +28,7 @@ const UNKNOWN: &str = "Unknown";
 pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
     let server = inventory.server.ok_or("it has no `server`")?;
     let server = server.object().ok_or("its `server` is not an object")?;
+    let name = server.name.word().map(|name| visible(name, WORD_MAX));
     let mut lists = Vec::new();
     for (kind, key, list) in [
         (ApplicationKind::Docker, "docker-app", server.docker),
@@ -62,6 +63,7 @@ pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
         }
     }
     Ok(InventoryReport {
+        server: name,
         applications,
         complaints: complaints.into_sentences(),
     })

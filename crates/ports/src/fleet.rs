@@ -47,6 +47,14 @@ pub trait ServerRegistry: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError>;
 
+    /// The server that has this name, or a name of which this is the short form, or the other way round; the one with
+    /// the least key if there are several.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError>;
+
     /// Servers by key.
     ///
     /// # Errors

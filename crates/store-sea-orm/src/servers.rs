@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
+use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace, short_name};
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{Removal, ServerRegistry, StoreError};
 use sea_orm::FromQueryResult;
@@ -89,6 +89,29 @@ impl ServerRegistry for SeaOrmStore {
         let sql =
             Sql::new(format!("SELECT {COLUMNS} FROM servers WHERE id = $1")).bind(server.get());
         self.read("find a server")
+            .row::<ServerRow>(sql)
+            .await?
+            .map(ServerRow::read)
+            .transpose()
+    }
+
+    #[tracing::instrument(name = "db.servers.called", level = "debug", skip_all)]
+    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError> {
+        // Names are letters, digits, `.`, `-` and `_`: of the patterns' own characters only the last one has to be told.
+        let short = short_name(name).to_lowercase();
+        let pattern = format!(
+            "{}.%",
+            short
+                .replace('!', "!!")
+                .replace('_', "!_")
+                .replace('%', "!%")
+        );
+        let sql = Sql::new(format!(
+            "SELECT {COLUMNS} FROM servers WHERE lower(name) = $1 OR lower(name) LIKE $2 ESCAPE '!' ORDER BY id LIMIT 1"
+        ))
+        .text(&short)
+        .text(&pattern);
+        self.read("find a server by its name")
             .row::<ServerRow>(sql)
             .await?
             .map(ServerRow::read)

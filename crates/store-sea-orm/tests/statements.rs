@@ -64,6 +64,7 @@ async fn change(
 ) -> InventoryChange {
     let known = InventoryStore::load(store, server).await.unwrap().unwrap();
     let report = InventoryReport {
+        server: None,
         applications,
         complaints: Vec::new(),
     };

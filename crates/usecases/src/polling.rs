@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use drover_domain::Timestamp;
 use drover_domain::fleet::inventory::{
-    KnownInventory, Reconciled, reconcile, unreachable, unreadable,
+    InventoryReport, KnownInventory, Reconciled, reconcile, unreachable, unreadable,
 };
 use drover_domain::fleet::{Server, ServerKey};
 use drover_domain::page::PageRequest;
@@ -172,17 +172,13 @@ impl Polling {
         let report = match self.ports.agents.inventory(&agent).await {
             Ok(report) => report,
             Err(error) => {
-                let reason = sentence(&error);
-                let change = unreadable(known, &reason, self.ports.clock.now());
-                self.ports.inventory.store(&change).await?;
-                return Ok(Refreshed {
-                    server: change.server,
-                    outcome: PollOutcome::Unreadable,
-                    applications: 0,
-                    detail: Some(reason),
-                });
+                return self.unreadable(known, sentence(&error)).await;
             }
         };
+        if let Some(reason) = self.another_server(known, &report).await? {
+            tracing::warn!(server.name = %known.server.name, "{reason}");
+            return self.unreadable(known, reason).await;
+        }
         let applications = report.applications.len();
         let (change, outcome, detail) =
             match reconcile(known, &report, self.policy.poll, self.ports.clock.now()) {
@@ -206,6 +202,46 @@ impl Polling {
             outcome,
             applications,
             detail,
+        })
+    }
+
+    /// Why an answer is not that of this server but of another one of the fleet, if so: then two servers have one agent,
+    /// or an address has moved. Other names say nothing; people call servers what they like.
+    async fn another_server(
+        &self,
+        known: &KnownInventory,
+        report: &InventoryReport,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(told) = &report.server else {
+            return Ok(None);
+        };
+        if known.server.may_be_called(told) {
+            return Ok(None);
+        }
+        let other = self.ports.servers.called(told).await?;
+        let other = other.filter(|other| other.key != known.server.key);
+        Ok(other.map(|other| {
+            let (name, address) = (&known.server.name, address(&known.server));
+            format!(
+                "the agent at {address} says it is on {told}, which is server {} of this fleet ({}) and not {name}; nothing \
+                 it says is believed: is the address of {name} right?",
+                other.key, other.name
+            )
+        }))
+    }
+
+    async fn unreadable(
+        &self,
+        known: &KnownInventory,
+        reason: String,
+    ) -> Result<Refreshed, StoreError> {
+        let change = unreadable(known, &reason, self.ports.clock.now());
+        self.ports.inventory.store(&change).await?;
+        Ok(Refreshed {
+            server: change.server,
+            outcome: PollOutcome::Unreadable,
+            applications: 0,
+            detail: Some(reason),
         })
     }
 

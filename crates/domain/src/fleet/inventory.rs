@@ -27,6 +27,8 @@ pub struct KnownInventory {
 /// An agent's answer, read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InventoryReport {
+    /// The name of the server it says it is on.
+    pub server: Option<String>,
     /// The applications it lists; the last of two with one name and kind counts.
     pub applications: Vec<ObservedApplication>,
     /// What could not be read, one sentence each; the rest stands.
@@ -453,6 +455,7 @@ mod tests {
 
     fn report(applications: Vec<ObservedApplication>) -> InventoryReport {
         InventoryReport {
+            server: None,
             applications,
             complaints: Vec::new(),
         }

@@ -14,7 +14,9 @@ pub use application::{Application, ApplicationKey, ApplicationKind, ObservedAppl
 pub use event::{Event, EventKey, EventKind, EventStatus, NewEvent};
 pub use group::{CatalogKey, Group, GroupKey, Resolution, resolve_group};
 pub use name::{APPLICATION_NAME_MAX, ApplicationName};
-pub use server::{NewServer, NewServerError, Server, ServerKey, ServerPlace, ServerStatus};
+pub use server::{
+    NewServer, NewServerError, Server, ServerKey, ServerPlace, ServerStatus, short_name,
+};
 pub use settings::{EffectiveSettings, SettingsLayer, effective_settings};
 pub use status::ApplicationStatus;
 pub use version::{

@@ -100,6 +100,12 @@ pub enum NewServerError {
 }
 
 impl Server {
+    /// Whether this may be its name: the same, or one of the two is the short form of the other.
+    #[must_use]
+    pub fn may_be_called(&self, name: &str) -> bool {
+        short_name(&self.name).eq_ignore_ascii_case(short_name(name))
+    }
+
     /// What people say about it.
     #[must_use]
     pub fn place(&self) -> ServerPlace {
@@ -109,6 +115,12 @@ impl Server {
             port: self.port,
         }
     }
+}
+
+/// A host's name without its domain.
+#[must_use]
+pub fn short_name(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
 }
 
 /// What people say about a server: its name, and where its agent listens.

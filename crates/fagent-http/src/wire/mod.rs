@@ -20,6 +20,8 @@ pub(crate) struct Inventory {
 /// What a server runs, by kind; kinds an agent does not know are left out.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Server {
+    #[serde(default)]
+    pub(crate) name: Field,
     #[serde(rename = "docker-app")]
     pub(crate) docker: Option<Entry<Applications>>,
     #[serde(rename = "site-app")]

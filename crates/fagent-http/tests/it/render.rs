@@ -86,7 +86,7 @@ fn inventory(sight: &Sight) -> Value {
     let mut sites = list(ApplicationKind::Site);
     sites.extend(vec![json!({"status": "online"}); sight.nameless]);
     let mut server = json!({
-        "name": "web1", "ip": "10.0.0.7",
+        "name": sight.server, "ip": "10.0.0.7",
         "site-app": {"applications": sites, "count": sites.len(), "last_update": "20261121_080000"},
         "service-app": {"applications": list(ApplicationKind::Service)},
     });

@@ -85,6 +85,7 @@ fn sight() -> Sight {
         ),
     ]);
     Sight {
+        server: Some("web1".to_owned()),
         applications: vec![
             application(ApplicationKind::Docker, "shop_1"),
             application(ApplicationKind::Site, "jurws_1"),

@@ -58,6 +58,8 @@ pub enum RefusalShape {
 /// What an agent sees.
 #[derive(Debug, Clone, Default)]
 pub struct Sight {
+    /// The name of its server.
+    pub server: Option<String>,
     /// The applications on its server.
     pub applications: Vec<ObservedApplication>,
     /// How many more it lists without a name.

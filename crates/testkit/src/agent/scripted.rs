@@ -156,6 +156,7 @@ impl AgentGateway for ScriptedAgents {
         let sight = self.sight(agent)?;
         let complaints = vec!["an application has no name".to_owned(); sight.nameless];
         Ok(InventoryReport {
+            server: sight.server,
             applications: sight.applications,
             complaints,
         })

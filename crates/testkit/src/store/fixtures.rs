@@ -84,6 +84,7 @@ pub async fn poll(
 ) {
     let known = world.inventory().load(server).await.unwrap().unwrap();
     let report = InventoryReport {
+        server: None,
         applications: applications.to_vec(),
         complaints: Vec::new(),
     };

@@ -143,3 +143,39 @@ async fn servers_in_haproxy_are_mapped_to_their_applications() {
         applications.into_iter().map(Some).collect::<Vec<_>>()
     );
 }
+
+#[tokio::test]
+async fn the_answer_of_another_server_is_not_believed() {
+    let harness = Harness::with_fleet(2).await;
+    let server = harness.server("s1").await;
+    for (told, is_believed) in [
+        (Some("s1.example"), true),
+        (Some("whatever"), true),
+        (None, true),
+        (Some("s2"), false),
+        (Some("S2.example"), false),
+    ] {
+        let sight = drover_testkit::agent::Sight {
+            server: told.map(str::to_owned),
+            ..sight(1, "1.0.0")
+        };
+        harness
+            .agents
+            .arrange(address(&server), Agent::Answers(sight));
+        let refreshed = harness
+            .service
+            .servers
+            .refresh(server.key)
+            .await
+            .unwrap()
+            .unwrap();
+        let is_read = refreshed.outcome != PollOutcome::Unreadable;
+        assert_eq!(is_read, is_believed, "{told:?}: {refreshed:?}");
+    }
+    let error = harness.server("s1").await.last_error.unwrap();
+    assert!(
+        error.contains("S2.example") && error.contains("not s1"),
+        "{error}"
+    );
+    assert_eq!(harness.applications().await.len(), 2);
+}

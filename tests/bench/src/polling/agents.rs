@@ -91,7 +91,7 @@ impl Told {
                 })
             })
             .collect();
-        json!({"server": {"name": format!("node{server}"), "ip": "10.0.0.1",
+        json!({"server": {"name": format!("node{:05}", server + 1), "ip": "10.0.0.1",
             "site-app": {"applications": applications, "count": count, "last_update": "20261121_080000"}}})
         .to_string()
     }

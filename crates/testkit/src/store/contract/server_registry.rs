@@ -142,6 +142,27 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
         assert_eq!(remove(node).await, Removal::Done);
     }
 
+    /// A server is found by its full name and by its short one.
+    async fn a_server_is_found_by_its_name(world) {
+        let mut keys = Vec::new();
+        for name in ["web01.example", "web02", "web_3.example", "webx3"] {
+            keys.push(world.servers().add(&new_server(name), at(0)).await.unwrap().key);
+        }
+        for (name, found) in [
+            ("web01", Some(0)),
+            ("WEB01.example", Some(0)),
+            ("web01.other", Some(0)),
+            ("web02.example", Some(1)),
+            ("web_3", Some(2)),
+            ("web", None),
+            ("web0", None),
+            ("%", None),
+        ] {
+            let called = world.servers().called(name).await.unwrap();
+            assert_eq!(called.map(|server| server.key), found.map(|place: usize| keys[place]), "{name}");
+        }
+    }
+
     /// Whether a server is an HAProxy node can be said at any time; nothing else of it changes, nor any other server.
     async fn a_server_becomes_an_haproxy_node_and_none_again(world) {
         let added = world.servers().add(&new_server("web01"), at(0)).await.unwrap();

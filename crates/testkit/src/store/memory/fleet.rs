@@ -274,6 +274,12 @@ impl ServerRegistry for MemoryStore {
             .cloned())
     }
 
+    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError> {
+        let state = self.state("find a server by its name")?;
+        let mut servers = state.servers.values();
+        Ok(servers.find(|server| server.may_be_called(name)).cloned())
+    }
+
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError> {
         let state = self.state("list servers")?;
         Ok(ascending(
