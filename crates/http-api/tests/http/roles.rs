@@ -50,6 +50,7 @@ const EXPECTED: &[(&str, &str, Role)] = &[
     ("POST", "/servers", Role::Admin),
     ("DELETE", "/servers/{id}", Role::Admin),
     ("GET", "/servers/{id}", Role::Viewer),
+    ("PATCH", "/servers/{id}", Role::Admin),
     ("PUT", "/servers/{id}", Role::Admin),
     ("PUT", "/servers/{id}/haproxy", Role::Admin),
     ("POST", "/servers/{id}/refresh", Role::Operator),

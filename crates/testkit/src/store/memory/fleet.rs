@@ -206,10 +206,10 @@ impl State {
             .filter(|(_, stored)| stored.server == Some(server))
             .map(|(key, _)| Key::new(*key))
             .collect();
-        let served = self.mappings.iter();
-        let served =
-            served.filter(|mapping| mapping.is_active && own.contains(&mapping.server.get()));
-        applications.extend(served.map(|mapping| mapping.what.application));
+        let standing = self.mappings.iter();
+        let standing =
+            standing.filter(|mapping| mapping.is_active && own.contains(&mapping.server.get()));
+        applications.extend(standing.map(|mapping| mapping.what.application));
         let actions = self.actions.values();
         let actions = actions.filter(|action| {
             own.contains(&action.request.server.get()) && self.engine.is_open(action.id.workflow())
