@@ -13,8 +13,8 @@ def is_genuine(headers, body):
     if not seconds.isdigit() or abs(time.time() - int(seconds)) > TOLERANCE_S:
         return False
     signed = f"{message}.{seconds}.".encode() + body
-    ours = [base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode() for secret in SECRETS]
-    given = [part.removeprefix("v1,") for part in headers.get("webhook-signature", "").split() if part.startswith("v1,")]
+    ours = [base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()) for secret in SECRETS]
+    given = [part[3:].encode() for part in headers.get("webhook-signature", "").split() if part.startswith("v1,")]
     return any(hmac.compare_digest(one, other) for one in ours for other in given)
 
 

@@ -47,8 +47,7 @@ pub trait ServerRegistry: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn find(&self, server: ServerKey) -> Result<Option<Server>, StoreError>;
 
-    /// The server that has this name, or a name of which this is the short form, or the other way round; the one with
-    /// the least key if there are several.
+    /// The server that [may be called](Server::may_be_called) so; the one with the least key if there are several.
     ///
     /// # Errors
     ///
@@ -139,7 +138,7 @@ pub struct ApplicationFilter {
     pub version: Option<String>,
     /// Of a catalog entry with exactly this name, of whatever kind.
     pub catalog: Option<String>,
-    /// With this in its instance name, small or capital letters alike.
+    /// With this in its instance name, small or capital letters a to z alike.
     pub like: Option<String>,
     /// In which order.
     pub sort: Sort<ApplicationColumn>,
@@ -152,7 +151,7 @@ pub struct ServerFilter {
     pub status: Option<ServerStatus>,
     /// Whether an HAProxy is managed through its agent.
     pub is_haproxy_node: Option<bool>,
-    /// With this in its name or address, small or capital letters alike.
+    /// With this in its name or address, small or capital letters a to z alike.
     pub like: Option<String>,
     /// In which order.
     pub sort: Sort<ServerColumn>,

@@ -65,6 +65,8 @@ pub struct Outgoing {
     pub secrets: WebhookSecrets,
     /// The identifier of the message.
     pub message: String,
+    /// What it tells.
+    pub event: EventType,
     /// The body, JSON.
     pub payload: String,
 }

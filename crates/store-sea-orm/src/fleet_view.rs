@@ -96,7 +96,7 @@ impl FleetView for SeaOrmStore {
         }
         if let Some(part) = &filter.like {
             sql = sql.text(&pattern(part));
-            conditions.push(like("a.name", sql.values.len()));
+            conditions.push(like(session.dialect, "a.name", sql.values.len()));
         }
         sql.text = format!(
             "{SELECT} WHERE {} {}",
@@ -176,8 +176,8 @@ impl FleetView for SeaOrmStore {
         if let Some(part) = &filter.like {
             sql = sql.text(&pattern(part));
             let place = sql.values.len();
-            let (name, address) = (like("name", place), like("address", place));
-            conditions.push(format!("({name} OR {address})"));
+            let fits = |column| like(session.dialect, column, place);
+            conditions.push(format!("({} OR {})", fits("name"), fits("address")));
         }
         sql.text = format!(
             "SELECT {COLUMNS} FROM servers WHERE {} {}",
@@ -286,8 +286,13 @@ fn server_order(filter: &ServerFilter, dialect: Dialect) -> Order {
 
 /// A pattern for whatever has this part.
 pub(crate) fn pattern(part: &str) -> String {
-    let mut pattern = String::from("%");
-    for character in part.to_lowercase().chars() {
+    format!("%{}", beginning(part))
+}
+
+/// A pattern for whatever begins with this.
+pub(crate) fn beginning(part: &str) -> String {
+    let mut pattern = String::new();
+    for character in part.to_ascii_lowercase().chars() {
         if matches!(character, '%' | '_' | '!') {
             pattern.push('!');
         }
@@ -297,9 +302,9 @@ pub(crate) fn pattern(part: &str) -> String {
     pattern
 }
 
-/// Whether a column fits the [`pattern`] in parameter `place`.
-pub(crate) fn like(column: &str, place: usize) -> String {
-    format!("lower({column}) LIKE ${place} ESCAPE '!'")
+/// Whether a column fits the [`pattern`] in parameter `place`. Only the letters a to z are folded: others SQLite keeps.
+pub(crate) fn like(dialect: Dialect, column: &str, place: usize) -> String {
+    format!("lower({}) LIKE ${place} ESCAPE '!'", dialect.plain(column))
 }
 
 async fn find(

@@ -173,11 +173,12 @@ impl InventoryStore for SeaOrmStore {
 
 type Upserts<'a> = BTreeMap<(ApplicationKind, &'a str), &'a ApplicationUpsert>;
 
-// Only what polling finds out: name, address and role are somebody else's to change.
+// Only what polling finds out: name, address and role are somebody else's to change. What was found out at another
+// address says nothing about this one.
 async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreError> {
     let sql = Sql::new(
         "UPDATE servers SET status = $2, failures = $3, last_check = $4, inventory_at = $5, last_error = $6, suspect = $7
-         WHERE id = $1",
+         WHERE id = $1 AND address = $8 AND port = $9",
     )
     .bind(server.key.get())
     .bind(server.status.as_str())
@@ -185,7 +186,9 @@ async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreE
     .time(server.last_check)
     .time(server.inventory_at)
     .optional_text(server.last_error.as_deref())
-    .bind(server.suspect);
+    .bind(server.suspect)
+    .text(&server.address)
+    .bind(i64::from(server.port));
     session.execute(sql).await
 }
 

@@ -7,6 +7,7 @@ use drover_domain::page::{Page, PageRequest};
 use drover_ports::{Removal, ServerRegistry, StoreError};
 use sea_orm::FromQueryResult;
 
+use crate::fleet_view::{beginning, like};
 use crate::row::Stored;
 use crate::row::server::{COLUMNS, ServerRow};
 use crate::session::{KeyRow, Row, Session};
@@ -97,21 +98,18 @@ impl ServerRegistry for SeaOrmStore {
 
     #[tracing::instrument(name = "db.servers.called", level = "debug", skip_all)]
     async fn called(&self, name: &str) -> Result<Option<Server>, StoreError> {
-        // Names are letters, digits, `.`, `-` and `_`: of the patterns' own characters only the last one has to be told.
-        let short = short_name(name).to_lowercase();
-        let pattern = format!(
-            "{}.%",
-            short
-                .replace('!', "!!")
-                .replace('_', "!_")
-                .replace('%', "!%")
-        );
+        let session = self.read("find a server by its name");
+        let name = name.to_ascii_lowercase();
+        let long = format!("{name}.");
+        let is_short = short_name(&long) == Some(&name);
         let sql = Sql::new(format!(
-            "SELECT {COLUMNS} FROM servers WHERE lower(name) = $1 OR lower(name) LIKE $2 ESCAPE '!' ORDER BY id LIMIT 1"
+            "SELECT {COLUMNS} FROM servers WHERE lower(name) = $1 OR lower(name) = $2 OR {} ORDER BY id LIMIT 1",
+            like(session.dialect, "name", 3)
         ))
-        .text(&short)
-        .text(&pattern);
-        self.read("find a server by its name")
+        .text(&name)
+        .optional_text(short_name(&name))
+        .optional_text(is_short.then(|| beginning(&long)).as_deref());
+        session
             .row::<ServerRow>(sql)
             .await?
             .map(ServerRow::read)

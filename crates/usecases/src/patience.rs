@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drover_domain::workflow::run::Outcome;
 use drover_ports::{Fault, StoreError};
 use tokio::time::sleep;
 
@@ -14,6 +15,23 @@ pub(crate) enum Interrupted {
     /// Somebody else owns it now, or the store broke a promise: this worker keeps its hands off.
     #[error("the task is no longer this worker's")]
     Lost(#[source] StoreError),
+}
+
+impl Interrupted {
+    /// What the attempt comes to: whatever is said of a task that is somebody else's now comes too late; of a record
+    /// that cannot be used, `unusable` says it.
+    pub(crate) fn outcome(&self, unusable: impl FnOnce(&StoreError) -> Outcome) -> Outcome {
+        let Self::Lost(error) = self;
+        match error {
+            StoreError::Stale { .. } => Outcome::Released,
+            StoreError::AlreadyExists { .. }
+            | StoreError::KeyReused { .. }
+            | StoreError::Refused { .. }
+            | StoreError::PositionGone
+            | StoreError::Corrupt { .. }
+            | StoreError::Unavailable { .. } => unusable(error),
+        }
+    }
 }
 
 /// Calls until the store answers: a transient failure is waited out for as long as the

@@ -53,9 +53,12 @@ impl Servers {
     ///
     /// [`StoreError::AlreadyExists`] when the name is taken; [`StoreError::Unavailable`].
     #[tracing::instrument(name = "servers.add", skip_all, fields(server.name = server.name()))]
-    pub async fn add(&self, server: NewServer) -> Result<Server, StoreError> {
+    pub async fn add(&self, server: NewServer, origin: &Origin) -> Result<Server, StoreError> {
         let server = self.registry.add(&server, self.clock.now()).await?;
-        tracing::info!(server.name = %server.name, server.id = %server.key, "server {} was added", server.name);
+        tracing::info!(
+            server.name = %server.name, server.id = %server.key, actor = %origin.actor, request.id = %origin.request_id,
+            "{} added server {}", origin.actor, server.name
+        );
         self.polling.list_changed();
         Ok(server)
     }
@@ -133,6 +136,7 @@ impl Servers {
         &self,
         server: ServerKey,
         is_haproxy_node: bool,
+        origin: &Origin,
     ) -> Result<Option<HaproxyNode>, StoreError> {
         let changed = self
             .registry
@@ -142,7 +146,10 @@ impl Servers {
             return Ok(None);
         };
         let word = if is_haproxy_node { "is" } else { "is not" };
-        tracing::info!(server.name = %server.name, "an HAProxy {word} managed through the agent of {}", server.name);
+        tracing::info!(
+            server.name = %server.name, actor = %origin.actor, request.id = %origin.request_id,
+            "{} said that an HAProxy {word} managed through the agent of {}", origin.actor, server.name
+        );
         self.polling.list_changed();
         if !is_haproxy_node {
             return Ok(Some(HaproxyNode {

@@ -206,7 +206,7 @@ impl Webhooks {
         self.start(delivery).await
     }
 
-    /// Sends a message again: the same one, under the same identifier.
+    /// Sends a message again: the same one, under the same identifier. To a webhook that is switched off nothing goes.
     ///
     /// # Errors
     ///
@@ -258,21 +258,18 @@ impl Webhooks {
     }
 
     /// Starts deliveries of what nobody was told of yet, once; whether there may be more, and whether anybody wants to
-    /// be told at all.
+    /// be told at all. What nobody wants to be told is done with: whoever comes later is not told of it.
     pub(crate) async fn dispatch(&self) -> Result<(bool, bool), StoreError> {
         let webhooks = self.store.all().await?;
         let active = webhooks
             .iter()
             .filter(|webhook| webhook.wish.is_active)
             .count();
-        if active == 0 {
-            return Ok((false, false));
-        }
         // Five kinds of records, each for every webhook.
-        let limit = u32::try_from((DISPATCH_MAX / active / 5).max(1)).unwrap_or(1);
+        let limit = u32::try_from((DISPATCH_MAX / active.max(1) / 5).max(1)).unwrap_or(1);
         let untold = self.store.untold(limit).await?;
         if untold.is_empty() {
-            return Ok((false, true));
+            return Ok((false, active > 0));
         }
         let origin = Origin {
             actor: "drover".to_owned(),
@@ -309,7 +306,7 @@ impl Webhooks {
             }
         }
         self.store.dispatch(&deliveries, &told).await?;
-        Ok((full.values().any(|count| *count >= limit), true))
+        Ok((full.values().any(|count| *count >= limit), active > 0))
     }
 
     fn delivery(
@@ -402,8 +399,7 @@ impl DeliveryHandler {
         let Some(outgoing) = patiently(|| self.store.outgoing(claim)).await? else {
             return Ok(failed("no_such_webhook", "the webhook was removed", false));
         };
-        let wish = &outgoing.webhook.wish;
-        if !wish.is_active && outgoing.webhook.disabled.is_some() {
+        if !outgoing.webhook.wish.is_active && outgoing.event != EventType::Test {
             return Ok(failed(
                 "webhook_disabled",
                 "the webhook is switched off",
@@ -490,13 +486,11 @@ impl TaskHandler for DeliveryHandler {
             }
         };
         tokio::select! {
-            delivered = self.deliver(&claim) => match delivered {
-                Ok(outcome) => outcome,
-                Err(Interrupted::Lost(StoreError::Stale { .. })) => Outcome::Released,
-                Err(Interrupted::Lost(error)) => {
+            delivered = self.deliver(&claim) => delivered.unwrap_or_else(|interrupted| {
+                interrupted.outcome(|error| {
                     failed("delivery_unreadable", &format!("its record cannot be used: {error}"), false)
-                }
-            },
+                })
+            }),
             outcome = stopped => outcome,
         }
     }

@@ -233,6 +233,7 @@ pub fn unreachable(
         },
         last_check: Some(now),
         last_error: Some(reason.chars().take(Server::ERROR_MAX).collect()),
+        suspect: None,
         ..known.server.clone()
     };
     let statuses = if offline {
@@ -264,6 +265,7 @@ pub fn unreachable(
 pub fn unreadable(known: &KnownInventory, reason: &str, now: Timestamp) -> InventoryChange {
     let server = Server {
         last_error: Some(reason.chars().take(Server::ERROR_MAX).collect()),
+        suspect: None,
         ..answered(&known.server, &InventoryReport::default(), now)
     };
     let events = connection_events(&known.server, &server, now);
@@ -626,6 +628,30 @@ mod tests {
             reconcile(&known, &other, PollPolicy::default(), NOW),
             Reconciled::Hold(..)
         ));
+    }
+
+    #[test]
+    fn a_held_answer_is_forgotten_when_the_next_poll_fails() {
+        let mut known = known(
+            (0..4)
+                .map(|number| application(number, &format!("a_{number}"), None))
+                .collect(),
+        );
+        let none = report(Vec::new());
+        let Reconciled::Hold(held, _) = reconcile(&known, &none, PollPolicy::default(), NOW) else {
+            panic!("applied")
+        };
+        known.server = held.server;
+        for failed in [
+            unreachable(&known, "refused", PollPolicy::default(), NOW),
+            unreadable(&known, "no JSON", NOW),
+        ] {
+            known.server = failed.server;
+            assert!(matches!(
+                reconcile(&known, &none, PollPolicy::default(), NOW),
+                Reconciled::Hold(..)
+            ));
+        }
     }
 
     #[test]

@@ -103,7 +103,10 @@ impl Server {
     /// Whether this may be its name: the same, or one of the two is the short form of the other.
     #[must_use]
     pub fn may_be_called(&self, name: &str) -> bool {
-        short_name(&self.name).eq_ignore_ascii_case(short_name(name))
+        let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
+        is(&self.name, name)
+            || short_name(&self.name).is_some_and(|short| is(short, name))
+            || short_name(name).is_some_and(|short| is(short, &self.name))
     }
 
     /// What people say about it.
@@ -117,10 +120,13 @@ impl Server {
     }
 }
 
-/// A host's name without its domain.
+/// A host's name without its domain: `web1` of `web1.example`. `None` for a name without a domain, and for one that
+/// begins with a number, as an IP address does: parts of addresses are no names.
 #[must_use]
-pub fn short_name(name: &str) -> &str {
-    name.split('.').next().unwrap_or_default()
+pub fn short_name(name: &str) -> Option<&str> {
+    let (short, _) = name.split_once('.')?;
+    let is_number = short.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_number).then_some(short)
 }
 
 /// What people say about a server: its name, and where its agent listens.
@@ -215,6 +221,19 @@ impl NewServer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_have_a_short_form() {
+        for (name, short) in [
+            ("web1.internal", Some("web1")),
+            ("web-1.a.b", Some("web-1")),
+            ("web1", None),
+            ("10.0.0.5", None),
+            ("", None),
+        ] {
+            assert_eq!(short_name(name), short, "{name}");
+        }
+    }
 
     #[test]
     fn addresses_are_ip_addresses_or_host_names() {

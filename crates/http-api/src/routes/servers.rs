@@ -50,12 +50,13 @@ pub(crate) async fn add(
     State(api): State<Api>,
     _: NoQuery,
     Prefix(prefix): Prefix,
+    Caller(origin): Caller,
     Body(body): Body<NewServer>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Server>), ApiError> {
     let server = body
         .to_domain()
         .map_err(|_| ApiError::defect("a server was read but cannot be made"))?;
-    let server = api.service.servers.add(server).await?;
+    let server = api.service.servers.add(server, &origin).await?;
     let location = format!("{prefix}/servers/{}", server.key);
     Ok((
         StatusCode::CREATED,
@@ -92,6 +93,13 @@ async fn find(api: &Api, id: i64) -> Result<fleet::Server, ApiError> {
     server.ok_or_else(|| ApiError::not_found("server", id))
 }
 
+/// The server, if it is as the caller saw it.
+async fn unchanged(api: &Api, id: i64, wanted: &IfMatch) -> Result<fleet::Server, ApiError> {
+    let known = find(api, id).await?;
+    wanted.check(&server_tag(&known))?;
+    Ok(known)
+}
+
 /// Changes the name of a server, or where its agent listens.
 ///
 /// Another address or port is another agent: nobody knows whether it answers until it was polled, within one interval.
@@ -101,6 +109,7 @@ async fn find(api: &Api, id: i64) -> Result<fleet::Server, ApiError> {
     responses(
         (status = 200, description = "The server as it is after", body = Server,
          headers(("ETag" = String, description = "As it is after"))),
+        (status = 404, description = "There is no such thing"),
         (status = 409, description = "The name is taken"),
         (status = 412, description = "It was changed in the meantime; nothing changed"),
     )
@@ -113,8 +122,7 @@ pub(crate) async fn put(
     Caller(origin): Caller,
     Body(body): Body<ChangeServer>,
 ) -> Result<Tagged<Server>, ApiError> {
-    let known = find(&api, id).await?;
-    wanted.check(&server_tag(&known))?;
+    let known = unchanged(&api, id, &wanted).await?;
     change(&api, &known, &body.place(), &origin).await
 }
 
@@ -154,8 +162,7 @@ pub(crate) async fn patch(
     Caller(origin): Caller,
     Body(body): Body<PatchServer>,
 ) -> Result<Tagged<Server>, ApiError> {
-    let known = find(&api, id).await?;
-    wanted.check(&server_tag(&known))?;
+    let known = unchanged(&api, id, &wanted).await?;
     let place = body.place(known.place());
     change(&api, &known, &place, &origin).await
 }
@@ -180,8 +187,7 @@ pub(crate) async fn delete(
     wanted: IfMatch,
     Caller(origin): Caller,
 ) -> Result<StatusCode, ApiError> {
-    let known = find(&api, id).await?;
-    wanted.check(&server_tag(&known))?;
+    let known = unchanged(&api, id, &wanted).await?;
     match api.service.servers.remove(&known, &origin).await? {
         Removal::Done => Ok(StatusCode::NO_CONTENT),
         Removal::Changed => Err(changed_meanwhile()),
@@ -229,11 +235,12 @@ pub(crate) async fn haproxy(
     State(api): State<Api>,
     PathId(id): PathId,
     _: NoQuery,
+    Caller(origin): Caller,
     Body(body): Body<SetHaproxyNode>,
 ) -> Result<Json<ServerHaproxy>, ApiError> {
     let servers = &api.service.servers;
     let node = servers
-        .set_haproxy_node(ServerKey::new(id), body.is_haproxy_node)
+        .set_haproxy_node(ServerKey::new(id), body.is_haproxy_node, &origin)
         .await?;
     node.map(|node| Json(node.into()))
         .ok_or_else(|| ApiError::not_found("server", id))

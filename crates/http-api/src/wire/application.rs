@@ -132,7 +132,7 @@ fn version() -> utoipa::openapi::Object {
 fn part() -> utoipa::openapi::Object {
     schema::line(NAME_MAX)
         .description(Some(
-            "With this in its instance name, small or capital letters alike.",
+            "With this in its instance name, small or capital letters a to z alike.",
         ))
         .build()
 }

@@ -86,7 +86,7 @@ pub(crate) struct ServerParams {
 fn part() -> utoipa::openapi::Object {
     schema::line(PART_MAX)
         .description(Some(
-            "With this in its name or address, small or capital letters alike.",
+            "With this in its name or address, small or capital letters a to z alike.",
         ))
         .build()
 }

@@ -69,7 +69,7 @@ impl WebhookRow {
 /// What there is to send for a delivery; `$1` is its workflow.
 pub(crate) const SELECT_OUTGOING: &str = "
 SELECT h.id, h.url, h.description, CAST(h.events AS text) AS events, h.is_active, h.disabled, h.created_by, h.created_at,
-       h.secret, h.former_secret, h.former_until, d.message_id, d.payload
+       h.secret, h.former_secret, h.former_until, d.message_id, d.event, d.payload
 FROM webhook_deliveries d
 JOIN webhooks h ON h.id = d.webhook_id
 ";
@@ -83,6 +83,7 @@ pub(crate) struct OutgoingRow {
     former_secret: Option<String>,
     former_until: Option<i64>,
     message_id: String,
+    event: String,
     payload: String,
 }
 
@@ -94,6 +95,8 @@ impl OutgoingRow {
     /// It.
     pub(crate) fn read(self) -> Result<Outgoing, StoreError> {
         let former = self.former_secret.map(WebhookSecret::new);
+        let stored = Stored::new("delivery", &self.message_id);
+        let event = stored.word("event", &self.event, EventType::parse)?;
         Ok(Outgoing {
             webhook: self.webhook.read()?,
             secrets: WebhookSecrets {
@@ -101,6 +104,7 @@ impl OutgoingRow {
                 former: former.zip(time(self.former_until)),
             },
             message: self.message_id,
+            event,
             payload: self.payload,
         })
     }

@@ -12,9 +12,7 @@ use drover_domain::balancer::action::{
 use drover_domain::balancer::{AdminState, Admission, ObservedServer};
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Guarantee, Json};
-use drover_ports::{
-    AgentAddress, AgentError, Assigned, Claim, Fault, StopReason, StoreError, TaskHandler,
-};
+use drover_ports::{AgentAddress, AgentError, Assigned, Claim, Fault, StopReason, TaskHandler};
 use tokio::time::{Instant, sleep};
 
 use super::request::is_own;
@@ -250,15 +248,11 @@ impl TaskHandler for ActionHandler {
             }
         };
         tokio::select! {
-            driven = self.drive(&claim) => match driven {
-                Ok(outcome) => outcome,
-                // Whatever is said now comes too late.
-                Err(Interrupted::Lost(StoreError::Stale { .. })) => Outcome::Released,
-                Err(Interrupted::Lost(error)) => {
-                    let reason = format!("its record cannot be used: {error}");
-                    failed("action_unreadable", &reason)
-                }
-            },
+            driven = self.drive(&claim) => driven.unwrap_or_else(|interrupted| {
+                interrupted.outcome(|error| {
+                    failed("action_unreadable", &format!("its record cannot be used: {error}"))
+                })
+            }),
             outcome = stopped => outcome,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use drover_domain::workflow::Guarantee;
 use drover_domain::workflow::run::{Outcome, TaskError};
-use drover_ports::{Assigned, Claim, StopReason, StoreError, TaskHandler};
+use drover_ports::{Assigned, Claim, StopReason, TaskHandler};
 use tokio::time::sleep;
 
 use crate::polling::Polling;
@@ -123,20 +123,10 @@ fn let_go(claim: Claim, interrupted: &Interrupted) -> Outcome {
         error = interrupted as &(dyn std::error::Error + 'static),
         "task {task} is let go"
     );
-    let Interrupted::Lost(error) = interrupted;
-    match error {
-        // Whatever is said now comes too late.
-        StoreError::Stale { .. } => Outcome::Released,
-        StoreError::AlreadyExists { .. }
-        | StoreError::KeyReused { .. }
-        | StoreError::Refused { .. }
-        | StoreError::PositionGone
-        | StoreError::Corrupt { .. }
-        | StoreError::Unavailable { .. } => {
-            let reason = format!("its record cannot be used, and its play may be running: {error}");
-            Outcome::Unknown {
-                error: TaskError::new("update_unreadable", &reason),
-            }
+    interrupted.outcome(|error| {
+        let reason = format!("its record cannot be used, and its play may be running: {error}");
+        Outcome::Unknown {
+            error: TaskError::new("update_unreadable", &reason),
         }
-    }
+    })
 }

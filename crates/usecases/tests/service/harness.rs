@@ -142,7 +142,7 @@ impl Harness {
     pub(crate) async fn add_server(&self, name: &str, number: u8, is_haproxy_node: bool) -> Server {
         let server =
             NewServer::new(name, &format!("10.0.0.{number}"), 5000, is_haproxy_node).unwrap();
-        self.service.servers.add(server).await.unwrap()
+        self.service.servers.add(server, &origin()).await.unwrap()
     }
 
     pub(crate) async fn applications(&self) -> Vec<ApplicationKey> {
@@ -303,6 +303,13 @@ pub(crate) fn address(server: &Server) -> AgentAddress {
     }
 }
 
+pub(crate) fn origin() -> Origin {
+    Origin {
+        actor: "ann".to_owned(),
+        request_id: "r1".to_owned(),
+    }
+}
+
 pub(crate) fn order(applications: Vec<ApplicationKey>) -> UpdateOrder {
     UpdateOrder {
         applications,
@@ -310,10 +317,7 @@ pub(crate) fn order(applications: Vec<ApplicationKey>) -> UpdateOrder {
         mode: UpdateMode::Update,
         orchestrator: None,
         drain_wait: DrainWait::DEFAULT,
-        origin: Origin {
-            actor: "ann".to_owned(),
-            request_id: "r1".to_owned(),
-        },
+        origin: origin(),
         idempotency: None,
     }
 }

@@ -14,7 +14,7 @@ use drover_usecases::{
     BalancerMappings, BalancerView, MapError, MappingCause, MappingChange, Remapped,
 };
 
-use crate::harness::{Harness, address, balancer_server, balancer_sight, sight};
+use crate::harness::{Harness, address, balancer_server, balancer_sight, origin, sight};
 
 fn cause(actor: &str) -> MappingCause {
     MappingCause {
@@ -188,7 +188,7 @@ async fn what_is_not_there_cannot_be_mapped() {
     harness
         .service
         .servers
-        .set_haproxy_node(node.key, false)
+        .set_haproxy_node(node.key, false, &origin())
         .await
         .unwrap();
     let error = mappings
@@ -245,7 +245,10 @@ async fn a_server_that_becomes_a_node_is_synced_at_once() {
     let agent = Agent::Answers(balancer_sight(members));
     harness.agents.arrange(address(&plain), agent);
     let services = &harness.service.servers;
-    let node = services.set_haproxy_node(plain.key, true).await.unwrap();
+    let node = services
+        .set_haproxy_node(plain.key, true, &origin())
+        .await
+        .unwrap();
     let node = node.unwrap();
     assert!(node.server.is_haproxy_node);
     assert_eq!((node.instances.len(), node.error), (1, None));
@@ -259,7 +262,7 @@ async fn a_server_that_becomes_a_node_is_synced_at_once() {
     assert_eq!(active.basis, MappingBasis::Address);
 
     let off = services
-        .set_haproxy_node(plain.key, false)
+        .set_haproxy_node(plain.key, false, &origin())
         .await
         .unwrap()
         .unwrap();
@@ -279,7 +282,7 @@ async fn a_server_that_becomes_a_node_is_synced_at_once() {
         .agents
         .arrange(address(&plain), Agent::SpeaksNonsense);
     let node = services
-        .set_haproxy_node(plain.key, true)
+        .set_haproxy_node(plain.key, true, &origin())
         .await
         .unwrap()
         .unwrap();
@@ -287,7 +290,7 @@ async fn a_server_that_becomes_a_node_is_synced_at_once() {
     assert!(node.error.is_some());
     assert_eq!(
         services
-            .set_haproxy_node(Key::new(404), true)
+            .set_haproxy_node(Key::new(404), true, &origin())
             .await
             .unwrap(),
         None

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::Origin;
 use drover_domain::webhook::{Delivery, DeliveryStatus, EventType, Webhook, WebhookWish};
 use drover_domain::workflow::TaskId;
 use drover_testkit::agent::Agent;
@@ -12,15 +11,9 @@ use drover_testkit::eventually::eventually;
 use drover_usecases::WebhookError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use crate::harness::{Harness, address, sight};
-
-fn origin() -> Origin {
-    Origin {
-        actor: "ann".to_owned(),
-        request_id: "r1".to_owned(),
-    }
-}
+use crate::harness::{Harness, address, origin, sight};
 
 fn wish(url: &str, events: &[EventType]) -> WebhookWish {
     WebhookWish {
@@ -197,6 +190,51 @@ async fn a_receiver_that_is_gone_is_not_told_any_more() {
         .await
         .unwrap();
     assert!(on.wish.is_active && on.disabled.is_none());
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_a_test_goes_to_a_webhook_that_is_switched_off() {
+    let scene = Scene::new().await;
+    let webhook = scene.add("https://a", &[]).await;
+    let off = WebhookWish {
+        is_active: false,
+        ..webhook.wish.clone()
+    };
+    let webhooks = &scene.harness.service.webhooks;
+    let set = async |wish| webhooks.change(webhook.key, wish, &origin()).await.unwrap();
+    scene.harness.receivers.answer(Ok(500));
+    let worker = scene.harness.work("w1");
+    scene.version("2.0.0").await;
+    eventually(Duration::from_mins(1), || async {
+        let count = scene.harness.receivers.received().len();
+        if count == 1 {
+            Ok(())
+        } else {
+            Err(format!("{count}"))
+        }
+    })
+    .await;
+    set(&off).await;
+    let [delivery] = &scene.ended(&webhook, 1).await[..] else {
+        panic!("one is told")
+    };
+    assert_eq!(delivery.status, DeliveryStatus::Failed);
+    assert_eq!(Scene::statuses(delivery), [Some(500)]);
+    let test = webhooks.test(webhook.key, &origin()).await.unwrap();
+    scene.ended(&webhook, 2).await;
+    assert_eq!(scene.delivery(test).await.status, DeliveryStatus::Delivered);
+
+    // What happened while it was on and was not told when it was switched off is not told later either.
+    set(&webhook.wish).await;
+    scene.version("3.0.0").await;
+    set(&off).await;
+    sleep(Duration::from_mins(1)).await;
+    set(&webhook.wish).await;
+    sleep(Duration::from_mins(1)).await;
+    scene.ended(&webhook, 2).await;
+    scene.version("4.0.0").await;
+    scene.ended(&webhook, 3).await;
     worker.stop().await;
 }
 

@@ -97,6 +97,15 @@ contract! { $ fleet_view => fleet_view_contract for World;
         }
     }
 
+    /// A part of a name is found in small and in capital letters a to z; other letters are what they are.
+    async fn letters_beyond_z_are_not_folded(world) {
+        fleet(world, "app01", &["Bär_1"]).await;
+        for (part, count) in [("bär", 1), ("BäR", 1), ("BÄR", 0), ("Ä", 0), ("ä", 1)] {
+            let filter = ApplicationFilter { like: Some(part.to_owned()), ..ApplicationFilter::default() };
+            assert_eq!(keys(world, filter).await.len(), count, "{part}");
+        }
+    }
+
     /// Servers go by key, page by page, narrowed by conditions.
     async fn servers_go_by_key(world) {
         let (first, _) = fleet(world, "app01.example", &["jurws_1"]).await;

@@ -3,8 +3,8 @@
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, StatusChange};
 use drover_domain::fleet::{
-    ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerStatus,
-    VersionState,
+    ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerPlace,
+    ServerStatus, VersionState,
 };
 use drover_domain::rollout::task::{EndStatus, TaskEnd};
 
@@ -239,6 +239,24 @@ contract! { $ inventory_store => inventory_store_contract for World;
         assert_eq!(history.len(), 2, "the first discovery and this one");
         assert_eq!(history[0].1, recorded);
         assert_eq!(world.fleet().versions(keys[1], ALL).await.unwrap().unwrap().items.len(), 1);
+    }
+
+    /// What a poll found out at a place where the server is no more is dropped, whether anything else changed or not.
+    async fn a_poll_of_the_place_before_changes_nothing(world) {
+        let (server, keys) = fleet(world, "app01", &["a_1"]).await;
+        let polled = world.servers().find(server.key).await.unwrap().unwrap();
+        let known = polled.place();
+        for place in [ServerPlace { port: 9, ..known.clone() }, ServerPlace { address: "10.9.9.9".to_owned(), ..known.clone() }] {
+            let now = world.servers().find(server.key).await.unwrap().unwrap().place();
+            let moved = world.servers().change(server.key, &now, &place).await.unwrap().unwrap();
+            let seen = Server { status: ServerStatus::Online, failures: 2, last_check: Some(at(99)), ..polled.clone() };
+            let events = vec![event(Some(server.key), Some(keys[0]), "late")];
+            for late in [change(&seen), InventoryChange { events, ..change(&seen) }] {
+                world.inventory().store(&late).await.unwrap();
+                assert_eq!(world.servers().find(server.key).await.unwrap().as_ref(), Some(&moved));
+            }
+        }
+        assert_eq!(world.fleet().events(&FleetEventFilter::default(), ALL).await.unwrap().items, []);
     }
 
     /// Events land in the log, in their order.

@@ -145,14 +145,17 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
     /// A server is found by its full name and by its short one.
     async fn a_server_is_found_by_its_name(world) {
         let mut keys = Vec::new();
-        for name in ["web01.example", "web02", "web_3.example", "webx3"] {
+        for name in ["web01.example", "web02", "web_3.example", "webx3", "10.0.0.9"] {
             keys.push(world.servers().add(&new_server(name), at(0)).await.unwrap().key);
         }
         for (name, found) in [
             ("web01", Some(0)),
             ("WEB01.example", Some(0)),
-            ("web01.other", Some(0)),
-            ("web02.example", Some(1)),
+            ("web01.other", None),
+            ("WEB02.example", Some(1)),
+            ("10.0.0.9", Some(4)),
+            ("10.0.0.5", None),
+            ("10", None),
             ("web_3", Some(2)),
             ("web", None),
             ("web0", None),

@@ -268,6 +268,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         let claim = claimed(world).await;
         let outgoing = world.webhooks().outgoing(&claim).await.unwrap().unwrap();
         assert_eq!((outgoing.webhook, outgoing.message.as_str(), outgoing.payload.as_str()), (webhook.clone(), "msg_1", "{\"number\":1}"));
+        assert_eq!(outgoing.event, delivery(1, webhook.key, "one").event);
         assert_eq!((outgoing.secrets.current.expose(), outgoing.secrets.former.is_some()), ("whsec_a", false));
         assert!(world.webhooks().rotate(webhook.key, &secret("whsec_z"), at(90)).await.unwrap());
         assert!(!world.webhooks().rotate(Key::new(404), &secret("whsec_z"), at(90)).await.unwrap());

@@ -22,9 +22,12 @@ use drover_ports::{
 
 use super::{MemoryStore, Place, State, ascending, descending, sorted};
 
-/// Whether a name has this part, small or capital letters alike.
+/// Whether a name has this part, small or capital letters a to z alike.
 fn has(name: &str, part: Option<&String>) -> bool {
-    part.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()))
+    part.is_none_or(|part| {
+        name.to_ascii_lowercase()
+            .contains(&part.to_ascii_lowercase())
+    })
 }
 
 fn application_place(application: &Application, sort: Sort<ApplicationColumn>) -> Place {
@@ -394,7 +397,9 @@ impl InventoryStore for MemoryStore {
 
     async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
         let mut state = self.state("store the inventory of a server")?;
-        let Some(server) = state.servers.get_mut(&change.server.key.get()) else {
+        let found = state.servers.get_mut(&change.server.key.get());
+        let place = (&change.server.address, change.server.port);
+        let Some(server) = found.filter(|found| (&found.address, found.port) == place) else {
             return Ok(());
         };
         *server = Server {

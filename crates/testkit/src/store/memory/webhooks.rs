@@ -322,6 +322,7 @@ impl WebhookStore for MemoryStore {
             webhook: webhook.clone(),
             secrets: secrets.clone(),
             message: delivery.message,
+            event: delivery.event,
             payload: delivery.payload,
         }))
     }
