@@ -6,12 +6,12 @@ use std::time::Duration;
 use drover_domain::page::PageRequest;
 use drover_domain::webhook::{Delivery, DeliveryStatus, EventType, Webhook, WebhookWish};
 use drover_domain::workflow::TaskId;
+use drover_ports::WebhookStore;
 use drover_testkit::agent::Agent;
 use drover_testkit::eventually::eventually;
 use drover_usecases::WebhookError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use crate::harness::{Harness, address, origin, sight};
 
@@ -229,12 +229,22 @@ async fn nothing_but_a_test_goes_to_a_webhook_that_is_switched_off() {
     set(&webhook.wish).await;
     scene.version("3.0.0").await;
     set(&off).await;
-    sleep(Duration::from_mins(1)).await;
+    eventually(Duration::from_hours(1), || async {
+        let store: &dyn WebhookStore = &scene.harness.store;
+        let untold = store.untold(10).await.unwrap();
+        if untold.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{untold:?}"))
+        }
+    })
+    .await;
     set(&webhook.wish).await;
-    sleep(Duration::from_mins(1)).await;
-    scene.ended(&webhook, 2).await;
     scene.version("4.0.0").await;
-    scene.ended(&webhook, 3).await;
+    let ended = scene.ended(&webhook, 3).await;
+    let payloads = ended.iter().map(|one| one.payload.as_str());
+    let told: Vec<&str> = payloads.filter(|one| one.contains("4.0.0")).collect();
+    assert_eq!(told.len(), 1, "{ended:?}");
     worker.stop().await;
 }
 
