@@ -54,7 +54,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("DELETE", "/webhooks/{id}", Role::Admin),
     rule("POST", "/webhooks/{id}/rotate-secret", Role::Admin),
     rule("POST", "/webhooks/{id}/test", Role::Operator),
-    rule("GET", "/webhooks/{id}/deliveries", Role::Operator),
+    rule("GET", "/webhook-deliveries", Role::Operator),
     rule("GET", "/webhook-deliveries/{id}", Role::Operator),
     rule("POST", "/webhook-deliveries/{id}/redeliver", Role::Operator),
     rule("GET", "/tasks", Role::Viewer),

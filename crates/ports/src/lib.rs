@@ -45,7 +45,8 @@ pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
 };
 pub use webhooks::{
-    NewDelivery, NoticeSource, Outgoing, Receipt, SendFailure, Untold, WebhookSender, WebhookStore,
+    DeliveryFilter, NewDelivery, NoticeSource, Outgoing, Receipt, SendFailure, Untold,
+    WebhookSender, WebhookStore,
 };
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,

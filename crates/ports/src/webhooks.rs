@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::webhook::{
-    Delivery, DeliveryAttempt, EventType, Notice, Webhook, WebhookKey, WebhookSecret,
-    WebhookSecrets, WebhookWish,
+    Delivery, DeliveryAttempt, DeliveryStatus, EventType, Notice, Webhook, WebhookKey,
+    WebhookSecret, WebhookSecrets, WebhookWish,
 };
 use drover_domain::workflow::TaskId;
 
@@ -54,6 +54,21 @@ pub struct NewDelivery {
     pub payload: String,
     /// When it is made.
     pub created_at: Timestamp,
+}
+
+/// Which deliveries are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeliveryFilter {
+    /// To this webhook.
+    pub webhook: Option<WebhookKey>,
+    /// About this.
+    pub event: Option<EventType>,
+    /// That stand there.
+    pub status: Option<DeliveryStatus>,
+    /// Made not before this moment.
+    pub since: Option<Timestamp>,
+    /// Made before this moment.
+    pub until: Option<Timestamp>,
 }
 
 /// What there is to send.
@@ -175,14 +190,14 @@ pub trait WebhookStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn delivery(&self, delivery: TaskId) -> Result<Option<Delivery>, StoreError>;
 
-    /// The deliveries to a webhook, newest first, without their tries; each comes with its position.
+    /// Deliveries, newest first, without their tries; each comes with its position.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn deliveries(
         &self,
-        webhook: WebhookKey,
+        filter: &DeliveryFilter,
         page: PageRequest,
     ) -> Result<Page<(i64, Delivery)>, StoreError>;
 }

@@ -14,6 +14,11 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
+    /// The number of the parameter that was bound last.
+    pub(crate) fn last(&self) -> u8 {
+        u8::try_from(self.values.len()).unwrap_or(u8::MAX)
+    }
+
     /// A statement without parameters yet.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {

@@ -6,18 +6,19 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::webhook::{
-    ATTEMPTS_MAX, Delivery, DeliveryAttempt, WEBHOOKS_MAX, Webhook, WebhookKey, WebhookSecret,
-    WebhookWish, delivery_task,
+    ATTEMPTS_MAX, Delivery, DeliveryAttempt, DeliveryStatus, WEBHOOKS_MAX, Webhook, WebhookKey,
+    WebhookSecret, WebhookWish, delivery_task,
 };
-use drover_domain::workflow::{TaskId, WorkflowId};
+use drover_domain::workflow::{TaskId, TaskStatus, WorkflowId};
 use drover_ports::{
-    Claim, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow, StoreError, Untold,
-    WebhookStore,
+    Claim, DeliveryFilter, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow,
+    StoreError, Untold, WebhookStore,
 };
 
-use crate::dialect::rows;
+use crate::dialect::{Dialect, rows};
 use crate::engine::start_all;
 use crate::held::hold;
+use crate::row::task::STATUS;
 use crate::row::webhook::{
     AttemptRow, DeliveryRow, OutgoingRow, SELECT_OUTGOING, SELECT_WEBHOOK, UNTOLD_EVENTS,
     UNTOLD_STATUSES, UNTOLD_VERSIONS, UntoldActionRow, UntoldEventRow, UntoldStatusRow,
@@ -305,15 +306,12 @@ impl WebhookStore for SeaOrmStore {
     #[tracing::instrument(name = "db.webhooks.deliveries", level = "debug", skip_all)]
     async fn deliveries(
         &self,
-        webhook: WebhookKey,
+        filter: &DeliveryFilter,
         page: PageRequest,
     ) -> Result<Page<(i64, Delivery)>, StoreError> {
-        let rest = "WHERE d.id < $1 AND d.webhook_id = $3 ORDER BY d.id DESC LIMIT $2";
-        let sql = select_deliveries(rest).descending(page).bind(webhook.get());
-        let rows = self
-            .read("list deliveries to a webhook")
-            .rows::<DeliveryRow>(sql)
-            .await?;
+        let session = self.read("list deliveries to webhooks");
+        let sql = wanted_deliveries(session.dialect, filter, page);
+        let rows = session.rows::<DeliveryRow>(sql).await?;
         let deliveries = rows
             .into_iter()
             .map(DeliveryRow::read)
@@ -324,6 +322,44 @@ impl WebhookStore for SeaOrmStore {
             |(position, _): &(i64, _)| *position,
         ))
     }
+}
+
+fn wanted_deliveries(dialect: Dialect, filter: &DeliveryFilter, page: PageRequest) -> Sql {
+    let DeliveryFilter {
+        webhook,
+        event,
+        status,
+        since,
+        until,
+    } = filter;
+    let mut sql = Sql::new("").descending(page);
+    let mut conditions = vec!["d.id < $1".to_owned()];
+    for (condition, value) in [
+        ("d.webhook_id =", webhook.map(WebhookKey::get)),
+        ("d.created_at >=", since.map(Timestamp::as_micros)),
+        ("d.created_at <", until.map(Timestamp::as_micros)),
+    ] {
+        if let Some(value) = value {
+            sql = sql.bind(value);
+            conditions.push(format!("{condition} ${}", sql.last()));
+        }
+    }
+    if let Some(event) = event {
+        sql = sql.bind(event.as_str());
+        conditions.push(format!("d.event = ${}", sql.last()));
+    }
+    if let Some(status) = status {
+        let standing = TaskStatus::ALL.into_iter();
+        let standing = standing.filter(|task| DeliveryStatus::of(*task) == *status);
+        let words: Vec<&str> = standing.map(TaskStatus::as_str).collect();
+        sql = sql.json(&words);
+        let texts = dialect.texts(sql.last());
+        conditions.push(format!("{STATUS} IN {texts}"));
+    }
+    let order = "ORDER BY d.id DESC LIMIT $2";
+    let rest = format!("WHERE {} {order}", conditions.join(" AND "));
+    sql.text = select_deliveries(&rest).text;
+    sql
 }
 
 /// The workflow, if the task is the only one of a delivery.

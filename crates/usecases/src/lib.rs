@@ -28,11 +28,11 @@ pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
     ActionView, ApplicationColumn, ApplicationFilter, Assignment, BalancerMappings, BalancerView,
-    Beat, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, EventFilter, EventPage,
-    Fault, FleetEventFilter, FleetView, Idempotency, MappingCause, MappingChange,
-    OrchestratorStore, QueueStats, Removal, ReportVerdict, ServerColumn, ServerFilter,
-    ServerRegistry, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord, TaskView,
-    UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
+    Beat, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter,
+    EventFilter, EventPage, Fault, FleetEventFilter, FleetView, Idempotency, MappingCause,
+    MappingChange, OrchestratorStore, QueueStats, Removal, ReportVerdict, ServerColumn,
+    ServerFilter, ServerRegistry, StartedWorkflow, StatusChange, StoreError, StoreHealth,
+    TaskRecord, TaskView, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,

@@ -15,8 +15,9 @@ use drover_domain::webhook::{
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Guarantee, Json, TaskId, WorkflowId};
 use drover_ports::{
-    Assigned, Claim, Clock, IdSource, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
-    Outgoing, SendFailure, StopReason, StoreError, TaskHandler, WebhookSender, WebhookStore,
+    Assigned, Claim, Clock, DeliveryFilter, IdSource, Idempotency, NewDelivery, NewWorkflow,
+    NoticeSource, Outgoing, SendFailure, StopReason, StoreError, TaskHandler, WebhookSender,
+    WebhookStore,
 };
 use tokio::time::Instant;
 
@@ -240,21 +241,17 @@ impl Webhooks {
         found.ok_or(WebhookError::UnknownDelivery { delivery })
     }
 
-    /// The deliveries to a webhook, newest first, without their tries.
+    /// Deliveries, newest first, without their tries.
     ///
     /// # Errors
     ///
-    /// [`WebhookError::UnknownWebhook`], [`WebhookError::Store`].
+    /// [`StoreError`].
     pub async fn deliveries(
         &self,
-        webhook: WebhookKey,
+        filter: &DeliveryFilter,
         page: PageRequest,
-    ) -> Result<Page<(i64, Delivery)>, WebhookError> {
-        let page = self.store.deliveries(webhook, page).await?;
-        if page.items.is_empty() {
-            self.find(webhook).await?;
-        }
-        Ok(page)
+    ) -> Result<Page<(i64, Delivery)>, StoreError> {
+        self.store.deliveries(filter, page).await
     }
 
     /// Starts deliveries of what nobody was told of yet, once; whether there may be more, and whether anybody wants to

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use drover_domain::webhook::WebhookKey;
+use drover_usecases::DeliveryFilter;
 
 use crate::body::{Body, MaybeBody};
 use crate::extract::{Caller, NoQuery, PathId, PathTask, Prefix};
@@ -11,8 +12,9 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    ChangeWebhook, ChangeWebhookShape, DeliveryStarted, NewSecret, NewWebhook, NewWebhookShape,
-    RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList, WebhookWithSecret,
+    ChangeWebhook, ChangeWebhookShape, DeliveryParams, DeliveryStarted, NewSecret, NewWebhook,
+    NewWebhookShape, RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList,
+    WebhookWithSecret,
 };
 
 const TAG: &str = "webhooks";
@@ -154,18 +156,18 @@ pub(crate) async fn test(
     Ok((StatusCode::ACCEPTED, Json(DeliveryStarted { id })))
 }
 
-/// What was told to a webhook, newest first.
+/// What was told to webhooks, newest first.
 #[utoipa::path(
-    get, path = "/webhooks/{id}/deliveries", tag = TAG, operation_id = "list_webhook_deliveries", params(PageParams),
+    get, path = "/webhook-deliveries", tag = TAG, operation_id = "list_webhook_deliveries",
+    params(PageParams, DeliveryParams),
     responses((status = 200, description = "A page of deliveries", body = ItemPage<WebhookDelivery>))
 )]
 pub(crate) async fn deliveries(
     State(api): State<Api>,
-    PathId(id): PathId,
-    list: List<()>,
+    list: List<DeliveryFilter>,
 ) -> Result<Listed<WebhookDelivery>, ApiError> {
     let webhooks = &api.service.webhooks;
-    let page = webhooks.deliveries(WebhookKey::new(id), list.page).await?;
+    let page = webhooks.deliveries(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 

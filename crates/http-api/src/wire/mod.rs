@@ -52,8 +52,9 @@ pub(crate) use server::{
 pub(crate) use task::{Task, TaskDetail, TaskEvent, TaskParams};
 pub(crate) use update::{BatchUpdate, UpdateAccepted};
 pub(crate) use webhook::{
-    ChangeWebhook, ChangeWebhookShape, DeliveryStarted, NewSecret, NewWebhook, NewWebhookShape,
-    RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList, WebhookWithSecret,
+    ChangeWebhook, ChangeWebhookShape, DeliveryParams, DeliveryStarted, NewSecret, NewWebhook,
+    NewWebhookShape, RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList,
+    WebhookWithSecret,
 };
 pub(crate) use work::refused;
 pub(crate) use worker::{

@@ -2,18 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use drover_domain::Key;
 use drover_domain::text::check_line;
 use drover_domain::webhook::{
     self, Delivery, DeliveryAttempt, URL_MAX, WebhookSecret, WebhookWish,
 };
+use drover_usecases::DeliveryFilter;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::Object;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::balancer_action::line;
 use super::schema::{self, Instant};
 use super::word::DeliveryStatus;
 use crate::body::{Fields, Flaw, ReadBody, boolean, list, text};
+use crate::page::Filter;
+use crate::problem::ApiError;
+use crate::query::Parameters;
 
 /// The most events a body may name.
 const EVENTS_MAX: usize = 16;
@@ -224,6 +231,59 @@ pub(crate) struct NewSecret {
 pub(crate) struct DeliveryStarted {
     /// Its id.
     pub(crate) id: Uuid,
+}
+
+/// Which deliveries are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct DeliveryParams {
+    #[param(schema_with = to_webhook)]
+    webhook_id: Option<i64>,
+    #[param(schema_with = about)]
+    event: Option<String>,
+    /// That stand there.
+    #[param(inline)]
+    status: Option<DeliveryStatus>,
+    /// Made not before this moment.
+    since: Option<Instant>,
+    /// Made before this moment.
+    until: Option<Instant>,
+}
+
+fn to_webhook() -> Object {
+    schema::id().description(Some("To this webhook.")).build()
+}
+
+/// Every event there is a message about.
+fn events() -> impl Iterator<Item = &'static str> {
+    let all = webhook::EventType::ALL.into_iter();
+    let all = all.chain([webhook::EventType::Test]);
+    all.map(webhook::EventType::as_str)
+}
+
+fn about() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(events()))
+        .description(Some("About this."))
+        .build()
+}
+
+impl Filter for DeliveryFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        let known: Vec<&str> = events().collect();
+        Ok(Self {
+            webhook: parameters.id("webhook_id")?.map(Key::new),
+            event: parameters.word("event", &known.join(", "), webhook::EventType::parse)?,
+            status: parameters.word("status", "pending, delivered, failed", |word| {
+                let all = webhook::DeliveryStatus::ALL.into_iter();
+                all.into_iter().find(|status| status.as_str() == word)
+            })?,
+            since: parameters.time("since")?,
+            until: parameters.time("until")?,
+        })
+    }
 }
 
 /// A message on its way to one webhook.

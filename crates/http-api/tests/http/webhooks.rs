@@ -72,7 +72,9 @@ async fn a_message_is_started_and_found() {
         })
     );
     let listed = world
-        .get(&format!("/api/webhooks/{id}/deliveries"))
+        .get(&format!(
+            "/api/webhook-deliveries?webhook_id={id}&status=pending&event=webhook.test"
+        ))
         .await
         .ok(200)
         .json();
@@ -127,8 +129,24 @@ async fn what_cannot_be_is_refused_where_it_is_wrong() {
         .post("/api/webhooks", json!({ "url": "bad" }))
         .await
         .problem(422, "refused");
-    for path in ["/api/webhooks/7777", "/api/webhooks/7777/deliveries"] {
-        world.get(path).await.problem(404, "not_found");
+    world
+        .get("/api/webhooks/7777")
+        .await
+        .problem(404, "not_found");
+    let listed = world.get("/api/webhook-deliveries?webhook_id=7777").await;
+    assert_eq!(listed.ok(200).json()["items"], json!([]));
+    for wrong in [
+        "webhook_id=a",
+        "event=server",
+        "status=sent",
+        "since=now",
+        "until=5",
+    ] {
+        let path = format!("/api/webhook-deliveries?{wrong}");
+        world
+            .get(&path)
+            .await
+            .problem(400, "invalid_query_parameter");
     }
     let nobody = "00000000-0000-0000-0000-000000000001";
     world

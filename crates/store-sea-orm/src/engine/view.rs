@@ -242,7 +242,7 @@ impl WorkflowView for SeaOrmStore {
                 .map(|status| status.as_str())
                 .collect();
             sql = sql.json(&words);
-            conditions.push(format!("w.status IN {}", dialect.texts(place(&sql))));
+            conditions.push(format!("w.status IN {}", dialect.texts(sql.last())));
             // What is wanted may be live only: then the index of live workflows does.
             if filter.statuses.iter().all(|status| !status.is_terminal()) {
                 conditions.push(LIVE.to_owned());
@@ -250,17 +250,17 @@ impl WorkflowView for SeaOrmStore {
         }
         if let Some(name) = &filter.name {
             sql = sql.text(name);
-            conditions.push(format!("w.name = ${}", place(&sql)));
+            conditions.push(format!("w.name = ${}", sql.last()));
         }
         if let Some(parent) = filter.parent {
             sql = sql.id(parent);
-            conditions.push(format!("w.parent_task = {}", dialect.uuid(place(&sql))));
+            conditions.push(format!("w.parent_task = {}", dialect.uuid(sql.last())));
         }
         for (label, value) in &filter.labels {
             sql = sql.text(label);
-            let label = place(&sql);
+            let label = sql.last();
             sql = sql.text(value);
-            conditions.push(dialect.has_text("w.labels", label, place(&sql)));
+            conditions.push(dialect.has_text("w.labels", label, sql.last()));
         }
         sql.text = format!(
             "SELECT {}, {HEAD_COLUMNS}, {REST_COLUMNS} FROM workflows w WHERE {} ORDER BY w.position DESC LIMIT $2",
@@ -421,11 +421,6 @@ impl Row for NumberedBatchRow {
 const LIVE: &str =
     "w.status IN ('draft', 'pending', 'running', 'paused', 'cancelling', 'compensating')";
 
-// The number of the parameter that was bound last.
-fn place(sql: &Sql) -> u8 {
-    u8::try_from(sql.values.len()).unwrap_or(u8::MAX)
-}
-
 async fn exists(session: &Session, workflow: WorkflowId) -> Result<bool, StoreError> {
     let text = format!(
         "SELECT EXISTS (SELECT 1 FROM workflows WHERE id = {})",
@@ -444,25 +439,25 @@ fn dead_letter_conditions(
     let mut conditions = vec![String::new()];
     if let Some(task) = filter.task {
         sql = sql.id(task.workflow());
-        conditions.push(format!("d.workflow_id = {}", dialect.uuid(place(&sql))));
+        conditions.push(format!("d.workflow_id = {}", dialect.uuid(sql.last())));
         sql = sql.bind(task.no().map_or(-1, |no| i64::from(no.get())));
-        conditions.push(format!("d.task_no = ${}", place(&sql)));
+        conditions.push(format!("d.task_no = ${}", sql.last()));
     }
     if let Some(workflow) = filter.workflow {
         sql = sql.id(workflow);
-        conditions.push(format!("d.workflow_id = {}", dialect.uuid(place(&sql))));
+        conditions.push(format!("d.workflow_id = {}", dialect.uuid(sql.last())));
     }
     if let Some(queue) = &filter.queue {
         sql = sql.text(queue.as_str());
-        conditions.push(format!("t.queue = ${}", place(&sql)));
+        conditions.push(format!("t.queue = ${}", sql.last()));
     }
     if let Some(kind) = &filter.kind {
         sql = sql.text(kind.as_str());
-        conditions.push(format!("t.kind = ${}", place(&sql)));
+        conditions.push(format!("t.kind = ${}", sql.last()));
     }
     if let Some(code) = &filter.code {
         sql = sql.text(code);
-        conditions.push(format!("t.error_code = ${}", place(&sql)));
+        conditions.push(format!("t.error_code = ${}", sql.last()));
     }
     (sql, conditions.join(" AND "))
 }

@@ -136,7 +136,9 @@ async fn a_receiver_that_verifies_is_told_what_happens() {
         (&json!("app01"), &json!("offline"))
     );
     let delivered = eventually(PATIENCE, || async {
-        let listed = api.get(&format!("/api/webhooks/{id}/deliveries")).await;
+        let listed = api
+            .get(&format!("/api/webhook-deliveries?webhook_id={id}"))
+            .await;
         let newest = listed.body["items"][0].clone();
         if newest["status"] == "delivered" {
             Ok(newest)

@@ -20,8 +20,8 @@ use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Json, TaskId, WorkflowId};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    Claim, Fault, Idempotency, NewDelivery, NewWorkflow, NoticeSource, StartedWorkflow, StoreError,
-    Untold,
+    Claim, DeliveryFilter, Fault, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
+    StartedWorkflow, StoreError, Untold,
 };
 
 use super::ALL;
@@ -30,6 +30,13 @@ use crate::store::fixtures::actions::{action_on, start_actions, take_action};
 use crate::store::fixtures::{
     HOSTILE, Updater, at, balancer, balancer_server, event, fleet, observed, poll, sync,
 };
+
+fn to(webhook: WebhookKey) -> DeliveryFilter {
+    DeliveryFilter {
+        webhook: Some(webhook),
+        ..DeliveryFilter::default()
+    }
+}
 
 fn wish(events: &[EventType], is_active: bool) -> WebhookWish {
     WebhookWish {
@@ -250,7 +257,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         let again = [delivery(3, webhook.key, "one")];
         let again = world.webhooks().dispatch(&again, &records).await.unwrap();
         assert_eq!(again, [StartedWorkflow::Replayed(id(1).workflow())]);
-        let listed = world.webhooks().deliveries(webhook.key, ALL).await.unwrap().items;
+        let listed = world.webhooks().deliveries(&to(webhook.key), ALL).await.unwrap().items;
         let [(_, only)] = &listed[..] else { panic!("{listed:?}") };
         assert_eq!((only.id, only.message.as_str(), only.event, only.created_at), (id(1), "msg_1", EventType::ServerStatus, at(20)));
         assert_eq!((only.payload.as_str(), only.status, &only.attempts), ("{\"number\":1}", DeliveryStatus::Pending, &vec![]));
@@ -305,6 +312,42 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(world.webhooks().delivery(id(1)).await.unwrap(), None);
     }
 
+    /// The log is over all webhooks, newest first, under each condition and all of them together.
+    async fn the_log_can_be_asked_for_a_part(world) {
+        let (one, other) = (added(world).await, added(world).await);
+        let test = |number, to| NewDelivery { event: EventType::Test, created_at: at(30), ..delivery(number, to, &number.to_string()) };
+        let news = [delivery(1, one.key, "1"), test(2, one.key), test(3, other.key)];
+        world.webhooks().dispatch(&news, &[]).await.unwrap();
+        let worker = Updater::open(world.queue(), 9).await;
+        let claim = worker.claim_of(delivery_queue()).await.unwrap();
+        worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
+        let done = claim.task;
+        let listed = async |filter: &DeliveryFilter| -> Vec<TaskId> {
+            let page = world.webhooks().deliveries(filter, ALL).await.unwrap();
+            page.items.into_iter().map(|(_, delivery)| delivery.id).collect()
+        };
+        let all = DeliveryFilter::default();
+        assert_eq!(listed(&all).await, [3, 2, 1].map(id));
+        assert_eq!(listed(&to(one.key)).await, [2, 1].map(id));
+        assert_eq!(listed(&to(Key::new(404))).await, []);
+        assert_eq!(listed(&DeliveryFilter { event: Some(EventType::Test), ..all.clone() }).await, [3, 2].map(id));
+        assert_eq!(listed(&DeliveryFilter { since: Some(at(30)), ..all.clone() }).await, [3, 2].map(id));
+        assert_eq!(listed(&DeliveryFilter { until: Some(at(30)), ..all.clone() }).await, [1].map(id));
+        let delivered = DeliveryFilter { status: Some(DeliveryStatus::Delivered), ..all.clone() };
+        assert_eq!(listed(&delivered).await, [done]);
+        let rest: Vec<TaskId> = [3, 2, 1].map(id).into_iter().filter(|id| *id != done).collect();
+        assert_eq!(listed(&DeliveryFilter { status: Some(DeliveryStatus::Pending), ..all.clone() }).await, rest);
+        assert_eq!(listed(&DeliveryFilter { status: Some(DeliveryStatus::Failed), ..all }).await, []);
+        let every = DeliveryFilter {
+            webhook: Some(other.key),
+            event: Some(EventType::Test),
+            since: Some(at(30)),
+            until: Some(at(31)),
+            status: Some(if done == id(3) { DeliveryStatus::Delivered } else { DeliveryStatus::Pending }),
+        };
+        assert_eq!(listed(&every).await, [id(3)]);
+    }
+
     /// Without the database every call says so, and that it may be back later.
     async fn without_a_database_nobody_is_told(world) {
         world.side_door().cut().await;
@@ -320,6 +363,6 @@ contract! { $ webhook_store => webhook_store_contract for World;
         is_unavailable(store.dispatch(&[], &[]).await);
         is_unavailable(store.outgoing(&claim).await);
         is_unavailable(store.delivery(id(1)).await);
-        is_unavailable(store.deliveries(key, ALL).await);
+        is_unavailable(store.deliveries(&to(key), ALL).await);
     }
 }

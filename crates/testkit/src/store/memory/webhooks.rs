@@ -14,8 +14,8 @@ use drover_domain::webhook::{
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    Claim, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow, StoreError, Untold,
-    WebhookStore,
+    Claim, DeliveryFilter, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow,
+    StoreError, Untold, WebhookStore,
 };
 
 use super::{MemoryStore, State, descending};
@@ -350,16 +350,21 @@ impl WebhookStore for MemoryStore {
 
     async fn deliveries(
         &self,
-        webhook: WebhookKey,
+        filter: &DeliveryFilter,
         page: PageRequest,
     ) -> Result<Page<(i64, Delivery)>, StoreError> {
-        let state = self.state("list deliveries to a webhook")?;
-        let wanted = state
-            .deliveries
-            .iter()
-            .filter(|(_, delivery)| delivery.webhook == webhook);
-        let shown = wanted.filter_map(|(position, stored)| {
-            let shown = state.shown_delivery(stored)?;
+        let state = self.state("list deliveries to webhooks")?;
+        let wanted = |delivery: &Delivery| {
+            filter.webhook.is_none_or(|key| delivery.webhook == key)
+                && filter.event.is_none_or(|event| delivery.event == event)
+                && filter.status.is_none_or(|status| delivery.status == status)
+                && filter
+                    .since
+                    .is_none_or(|since| since <= delivery.created_at)
+                && filter.until.is_none_or(|until| delivery.created_at < until)
+        };
+        let shown = state.deliveries.iter().filter_map(|(position, stored)| {
+            let shown = state.shown_delivery(stored).filter(wanted)?;
             let bare = Delivery {
                 attempts: Vec::new(),
                 ..shown
