@@ -27,6 +27,7 @@ mod tasks;
 mod times;
 mod update;
 mod watch;
+mod webhooks;
 mod workflows;
 
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ pub(crate) enum ClientCommand {
     /// HAProxy: look at it, drain servers, give them requests again, map them to applications.
     #[command(subcommand)]
     Haproxy(haproxy::Command),
+    /// Webhooks: list, show, add, change, try out; what was told to them.
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
     /// Orchestrator playbooks: list, scan.
     #[command(subcommand)]
     Orchestrators(orchestrators::Command),
@@ -129,6 +133,7 @@ pub(crate) async fn run(
             }
             ClientCommand::Update(update) => update::run(update, &service, &output).await,
             ClientCommand::Workflows(command) => workflows::run(command, &service, &output).await,
+            ClientCommand::Webhooks(command) => webhooks::run(command, &service, &output).await,
             ClientCommand::Queues(queues) => queues::run(queues, &service, &output).await,
             ClientCommand::DeadLetters(command) => {
                 dead_letters::run(command, &service, &output).await

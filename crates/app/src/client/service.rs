@@ -288,7 +288,7 @@ fn base(server: &str) -> Result<Url, Failure> {
 
 fn key(file: Option<&Path>, variables: &[(String, String)]) -> Result<HeaderValue, Failure> {
     let text = match file {
-        Some(file) => read_key(file)?,
+        Some(file) => read_secret("key", file)?,
         None => variables
             .iter()
             .find(|(name, _)| name == KEY_VARIABLE)
@@ -311,9 +311,11 @@ fn key(file: Option<&Path>, variables: &[(String, String)]) -> Result<HeaderValu
     Ok(value)
 }
 
-fn read_key(path: &Path) -> Result<String, Failure> {
+/// The only line of a file that nobody but its owner may read; `what` names it in failures.
+pub(crate) fn read_secret(what: &str, path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let unusable = |why: String| Failure::new(Code::Config, format!("the key file {shown} {why}"));
+    let unusable =
+        |why: String| Failure::new(Code::Config, format!("the {what} file {shown} {why}"));
     let unreadable = |error: std::io::Error| unusable(format!("cannot be read: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();

@@ -14,4 +14,5 @@ mod service;
 mod stub;
 mod update;
 mod watch;
+mod webhooks;
 mod workflows;
