@@ -195,8 +195,9 @@ async fn insert_actions(session: &Session, actions: &[&BalancerAction]) -> Resul
         .collect();
     let columns = "workflow_id, haproxy_server_id, transaction_id, wanted, wait, forced, reason, hold_for, \
                    restores, actor, request_id, created_at";
+    // Whether anybody is to be told is decided when it ends; the engine may end it without us.
     let text = format!(
-        "INSERT INTO haproxy_actions ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
+        "INSERT INTO haproxy_actions ({columns}, is_told) SELECT {columns}, FALSE FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewActionRow<'_>>(1, "r"),
     );
     session

@@ -191,7 +191,7 @@ impl WebhookStore for SeaOrmStore {
             untold.push(row.read()?);
         }
         for row in session
-            .rows::<UntoldActionRow>(sql(&untold_actions()))
+            .rows::<UntoldActionRow>(untold_actions().bind(i64::from(limit)))
             .await?
         {
             untold.push(row.read()?);

@@ -53,13 +53,15 @@ impl LookShape {
     }
 }
 
-/// What a query for [`ActionRow`] selects, after [`STATUS`]: `a` is what is the action's own, `w` its workflow,
-/// `t` the only task of that, `q` that task's row in the queue.
+/// What a query for [`ActionRow`] selects, after [`STATUS`], out of [`FROM`].
 const COLUMNS: &str = "
        a.id, CAST(a.workflow_id AS text) AS workflow_id, a.haproxy_server_id, a.transaction_id, a.wanted, a.wait, a.forced,
        a.hold_for, a.restores, a.reason, a.actor, a.request_id, a.created_at, a.started_at, a.ended_at, a.failure_code, a.failure, a.sends,
        CAST(a.looks AS text) AS looks, COALESCE(q.attempt, t.attempt) AS attempt, t.finished_at, t.error_code,
-       t.error_message, w.error AS workflow_error
+       t.error_message, w.error AS workflow_error";
+
+/// Actions: `a` is what is the action's own, `w` its workflow, `t` the only task of that, `q` that task's row in the queue.
+const FROM: &str = "
 FROM haproxy_actions a
 JOIN workflows w ON w.id = a.workflow_id
 JOIN workflow_tasks t ON t.workflow_id = a.workflow_id AND t.task_no = 0
@@ -68,7 +70,14 @@ LEFT JOIN workflow_queue q ON q.workflow_id = t.workflow_id AND q.task_no = t.ta
 
 /// The query for [`ActionRow`] that ends with this.
 pub(crate) fn select_actions(rest: &str) -> Sql {
-    Sql::new(format!("SELECT {STATUS} AS status, {COLUMNS} {rest}"))
+    select_actions_with("", rest)
+}
+
+/// The query for [`ActionRow`] and these columns besides, each after a comma, that ends with this.
+pub(crate) fn select_actions_with(more: &str, rest: &str) -> Sql {
+    Sql::new(format!(
+        "SELECT {STATUS} AS status, {COLUMNS}{more} {FROM} {rest}"
+    ))
 }
 
 /// A row of `haproxy_actions`, with what the engine says about it.

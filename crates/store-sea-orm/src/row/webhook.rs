@@ -15,6 +15,7 @@ use drover_domain::{Key, Timestamp};
 use drover_ports::{NoticeSource, Outgoing, StoreError, Untold};
 use sea_orm::FromQueryResult;
 
+use super::action::{ActionRow, select_actions_with};
 use super::task::STATUS;
 use super::{Stored, time};
 use crate::session::Row;
@@ -432,26 +433,20 @@ impl UntoldWordRow {
     }
 }
 
-/// Actions that ended; `$1` is how many.
-pub(crate) fn untold_actions() -> String {
-    format!(
-        "SELECT a.id, a.ended_at, CAST(a.workflow_id AS text) AS workflow_id, a.wanted, a.actor, a.failure_code, a.failure,
-                {NAMES}
-         FROM haproxy_actions a JOIN haproxy_servers h ON h.id = a.haproxy_server_id {PLACES}
-         WHERE NOT a.is_told AND a.ended_at IS NOT NULL ORDER BY a.id LIMIT $1"
-    )
+/// Actions that ended, by themselves or by the engine; `$1` is how many.
+pub(crate) fn untold_actions() -> Sql {
+    let rest = format!(
+        "JOIN haproxy_servers h ON h.id = a.haproxy_server_id {PLACES}
+         WHERE NOT a.is_told AND (a.ended_at IS NOT NULL OR t.finished_at IS NOT NULL) ORDER BY a.id LIMIT $1"
+    );
+    select_actions_with(&format!(", {NAMES}"), &rest)
 }
 
 /// An action that ended.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct UntoldActionRow {
-    id: i64,
-    ended_at: i64,
-    workflow_id: String,
-    wanted: String,
-    actor: String,
-    failure_code: Option<String>,
-    failure: Option<String>,
+    #[sea_orm(nested)]
+    action: ActionRow,
     #[sea_orm(nested)]
     names: BalancerNamesRow,
 }
@@ -463,14 +458,22 @@ impl Row for UntoldActionRow {
 impl UntoldActionRow {
     /// The notice.
     pub(crate) fn read(self) -> Result<Untold, StoreError> {
-        let stored = Stored::new(Self::WHAT, self.id);
-        let what = Noticed::ActionFinished {
-            action: action_task(stored.id("workflow identifier", &self.workflow_id)?),
-            server: self.names.read(),
-            wanted: self.wanted,
-            actor: self.actor,
-            failure: self.failure_code.zip(self.failure),
-        };
-        Ok(untold(NoticeSource::Action, self.id, self.ended_at, what))
+        let (record, action) = self.action.read()?;
+        let server = self.names.read();
+        let notice = action.end.map(|end| Notice {
+            at: end.at,
+            what: Noticed::ActionFinished {
+                action: action.id,
+                server,
+                wanted: action.request.wanted.as_str().to_owned(),
+                actor: action.origin.actor,
+                failure: end.failure,
+            },
+        });
+        Ok(Untold {
+            source: NoticeSource::Action,
+            record,
+            notice,
+        })
     }
 }

@@ -16,7 +16,7 @@ use drover_domain::webhook::{
     DELIVERY_KIND, DeliveryAttempt, DeliveryStatus, EventType, Noticed, WEBHOOKS_MAX, Webhook,
     WebhookKey, WebhookSecret, WebhookWish, delivery_definition, delivery_queue, delivery_task,
 };
-use drover_domain::workflow::run::Outcome;
+use drover_domain::workflow::run::{Control, Outcome};
 use drover_domain::workflow::{Json, TaskId, WorkflowId};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
@@ -225,6 +225,25 @@ contract! { $ webhook_store => webhook_store_contract for World;
         forget(world).await;
     }
 
+    /// An action that the engine ended before it had an end of its own is told like any other, once.
+    async fn what_the_engine_ended_is_told(world) {
+        added(world).await;
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        start_actions(world, &[action_on(1, &known.servers[0])]).await;
+        forget(world).await;
+        assert_eq!(told(world).await, []);
+        let cancel = Control::Cancel { reason: "not today".to_owned() };
+        world.workflows().control(id(1).workflow(), &cancel).await.unwrap();
+        let found = told(world).await;
+        let [(_, _, Noticed::ActionFinished { failure: Some((code, _)), actor, .. })] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((code.as_str(), actor.as_str()), ("cancelled", "tester 1"));
+        forget(world).await;
+        assert_eq!(told(world).await, []);
+    }
+
     /// As many of each kind as asked for, the oldest first.
     async fn what_is_untold_is_bounded(world) {
         added(world).await;
@@ -264,6 +283,32 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(world.webhooks().delivery(id(1)).await.unwrap().as_ref(), Some(only));
         assert_eq!(world.webhooks().delivery(id(2)).await.unwrap(), None);
         assert_eq!(world.webhooks().delivery(id(404)).await.unwrap(), None);
+    }
+
+    /// Nodes that start the same deliveries at the same time start each once, in whatever order they name them.
+    async fn nodes_dispatch_at_once(world) {
+        let webhook = added(world).await;
+        let batch = |node: u128, is_reversed: bool| {
+            let mut news: Vec<NewDelivery> = (1..=20_u128)
+                .map(|number| delivery(node * 100 + number, webhook.key, &number.to_string()))
+                .collect();
+            if is_reversed {
+                news.reverse();
+            }
+            news
+        };
+        let (one, other, third) = (batch(1, false), batch(2, true), batch(3, false));
+        let store = world.webhooks();
+        let (one, other, third) = tokio::join!(
+            store.dispatch(&one, &[]),
+            store.dispatch(&other, &[]),
+            store.dispatch(&third, &[]),
+        );
+        let answers = [one, other, third].map(Result::unwrap).concat();
+        let created = answers.iter().filter(|answer| matches!(answer, StartedWorkflow::Created(_)));
+        assert_eq!(created.count(), 20);
+        let listed = store.deliveries(&to(webhook.key), ALL).await.unwrap().items;
+        assert_eq!(listed.len(), 20);
     }
 
     /// Whoever has the task reads what to send, with the secrets of that moment, and notes tries; nobody else does.

@@ -35,7 +35,7 @@ impl State {
     }
 
     /// The action as it stands; `None` if it was removed with its workflow.
-    fn shown_action(&self, own: &BalancerAction) -> Option<BalancerAction> {
+    pub(super) fn shown_action(&self, own: &BalancerAction) -> Option<BalancerAction> {
         let standing = self.engine.standing(own.id)?;
         let (error_code, workflow_error) = self.engine.failure(own.id);
         Some(own.clone().standing(ActionStanding {

@@ -9,7 +9,7 @@ mod rest;
 mod tasks;
 mod webhooks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -70,6 +70,8 @@ struct State {
     webhooks: BTreeMap<i64, (Webhook, WebhookSecrets)>,
     deliveries: BTreeMap<i64, Delivery>,
     untold: Vec<Untold>,
+    /// Actions the engine ended that others were told of, by key.
+    told_actions: BTreeSet<i64>,
     engine: Engine,
 }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use drover_domain::balancer::BalancerServerKey;
+use drover_domain::balancer::action::BalancerAction;
 use drover_domain::fleet::{
     ApplicationKey, ApplicationStatus, EventKind, NewEvent, ServerStatus, VersionChange,
 };
@@ -143,20 +144,40 @@ impl State {
         let Some(end) = own.end.clone() else {
             return;
         };
-        let (wanted, actor) = (
-            own.request.wanted.as_str().to_owned(),
-            own.origin.actor.clone(),
-        );
-        let what = self
-            .named_server(own.request.server)
-            .map(|server| Noticed::ActionFinished {
-                action,
-                server,
-                wanted,
-                actor,
-                failure: end.failure,
-            });
+        let what = self.ended_action(own, end.failure);
         self.note(NoticeSource::Action, end.at, what);
+    }
+
+    fn ended_action(
+        &self,
+        own: &BalancerAction,
+        failure: Option<(String, String)>,
+    ) -> Option<Noticed> {
+        Some(Noticed::ActionFinished {
+            action: own.id,
+            server: self.named_server(own.request.server)?,
+            wanted: own.request.wanted.as_str().to_owned(),
+            actor: own.origin.actor.clone(),
+            failure,
+        })
+    }
+
+    /// Actions without an end of their own that the engine has ended, and nobody was told of.
+    fn ended_by_the_engine(&self) -> impl Iterator<Item = Untold> {
+        let open = self.actions.iter();
+        let open = open.filter(|(key, own)| own.end.is_none() && !self.told_actions.contains(key));
+        open.filter_map(|(key, own)| {
+            let is_over = self.engine.standing(own.id)?.finished_at.is_some();
+            let end = self.shown_action(own).filter(|_| is_over)?.end?;
+            Some(Untold {
+                source: NoticeSource::Action,
+                record: *key,
+                notice: Some(Notice {
+                    at: end.at,
+                    what: self.ended_action(own, end.failure)?,
+                }),
+            })
+        })
     }
 
     fn shown_delivery(&self, stored: &Delivery) -> Option<Delivery> {
@@ -270,8 +291,10 @@ impl WebhookStore for MemoryStore {
             NoticeSource::Action,
         ];
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut all = state.untold.clone();
+        all.extend(state.ended_by_the_engine());
         let of = |source| {
-            let untold = state.untold.iter();
+            let untold = all.iter();
             untold
                 .filter(move |untold| untold.source == source)
                 .take(most)
@@ -309,6 +332,10 @@ impl WebhookStore for MemoryStore {
         }
         let is_told = |untold: &Untold| told.contains(&(untold.source, untold.record));
         state.untold.retain(|untold| !is_told(untold));
+        let actions = told
+            .iter()
+            .filter(|(source, _)| *source == NoticeSource::Action);
+        state.told_actions.extend(actions.map(|(_, record)| record));
         Ok(answers)
     }
 
