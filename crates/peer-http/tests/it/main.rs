@@ -12,3 +12,4 @@ mod answers;
 mod requests;
 mod stopping;
 mod stub;
+mod webhooks;
