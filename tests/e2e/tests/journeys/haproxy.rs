@@ -88,6 +88,8 @@ impl Haproxy {
              \x20 server app1 127.0.0.1:{port}\n  server app2 127.0.0.1:{port}\n\
              backend plain\n  server p1 127.0.0.1:{port}\n  server p2 127.0.0.1:{port}\n\
              backend half\n  server dead 127.0.0.1:{dead} check inter 100ms fall 1 rise 1\n  server alive 127.0.0.1:{port}\n\
+             backend trusting\n  option httpchk GET /slow\n  timeout check 10m\n\
+             \x20 server s1 127.0.0.1:{port} check inter 100ms fall 3 rise 2\n  server s2 127.0.0.1:{port}\n\
              backend tracking\n  server t1 127.0.0.1:{port} track web/app2\n  server t2 127.0.0.1:{port}\n"
         );
         let file = root.join(format!("{name}.cfg"));
@@ -262,7 +264,7 @@ impl World {
         assert_eq!(answer.status, 201, "{answer:?}");
         eventually(PATIENCE, || async {
             let found = self.items("/api/haproxy/instances").await;
-            let are_synced = found.iter().filter(|one| one["backends"] == 4).count() == 2;
+            let are_synced = found.iter().filter(|one| one["backends"] == 5).count() == 2;
             if are_synced {
                 Ok(())
             } else {
@@ -461,6 +463,45 @@ async fn every_kind_of_server_goes_out_and_comes_back() {
         .carry_out("web/app2", &json!({"action": "ready"}))
         .await;
     assert_eq!(app2["status"], "success", "{app2}");
+}
+
+/// A server nobody has checked yet is `UP 1/3`: it takes requests on trust. Drover shows it as it is and does not call it
+/// ready before a check has passed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_up_on_trust_is_not_ready() {
+    let world = World::start().await;
+    let (first, server) = (&world.first, "trusting/s1");
+    first.until(server, "UP 1/3").await;
+    let ready = json!({"action": "ready", "wait_s": 1});
+    let unproven = world.carry_out(server, &ready).await;
+    assert_eq!(unproven["error"]["code"], "not_healthy", "{unproven}");
+    let words = looks(&unproven, "status");
+    assert!(words.iter().all(|word| word == "UP 1/3"), "{words:?}");
+    let drained = world.carry_out(server, &json!({"action": "drain"})).await;
+    assert_eq!(drained["status"], "success", "{drained}");
+    assert_eq!(
+        first.state(server).unwrap(),
+        ("DRAIN 1/3".to_owned(), "8".to_owned())
+    );
+    let s1 = world.server("default", server).await;
+    let path = format!("/api/haproxy/servers/{s1}/history");
+    let history = world.items(&path).await;
+    assert_eq!(
+        (&history[0]["old_status"], &history[0]["new_status"]),
+        (&json!("UP 1/3"), &json!("DRAIN 1/3")),
+        "{history:?}"
+    );
+
+    let unproven = world.carry_out(server, &ready).await;
+    assert_eq!(unproven["error"]["code"], "not_healthy", "{unproven}");
+    assert_eq!(first.state(server).unwrap().1, "8", "it stays drained");
+    world.applications.go.send_replace(true);
+    let proven = world.carry_out(server, &json!({"action": "ready"})).await;
+    assert_eq!(proven["status"], "success", "{proven}");
+    assert_eq!(
+        first.state(server).unwrap(),
+        ("UP".to_owned(), "0".to_owned())
+    );
 }
 
 /// HAProxy forgets what an action of the past brought; it is told again in the name of whoever asked, once.
