@@ -17,6 +17,7 @@ mod history;
 mod mappings;
 mod orchestrators;
 mod runner;
+mod settings;
 mod store;
 mod tasks;
 mod webhooks;
@@ -40,6 +41,7 @@ pub use mappings::{
 };
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use runner::{EventBatch, PlaybookRunner, RunnerError};
+pub use settings::{ApplicationRegistry, Settled};
 pub use store::{StoreError, StoreHealth};
 pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,

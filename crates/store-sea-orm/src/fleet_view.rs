@@ -307,7 +307,8 @@ pub(crate) fn like(dialect: Dialect, column: &str, place: usize) -> String {
     format!("lower({}) LIKE ${place} ESCAPE '!'", dialect.plain(column))
 }
 
-async fn find(
+/// The application with this key.
+pub(crate) async fn find(
     session: &Session,
     application: ApplicationKey,
 ) -> Result<Option<Application>, StoreError> {

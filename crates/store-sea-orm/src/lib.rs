@@ -26,6 +26,7 @@ mod order;
 mod row;
 mod servers;
 mod session;
+mod settings;
 mod snapshot;
 mod sql;
 mod store;

@@ -19,6 +19,7 @@ mod polling;
 mod retention;
 mod servers;
 mod service;
+mod settings;
 mod updates;
 mod webhooks;
 mod workflows;
@@ -31,8 +32,8 @@ pub use drover_ports::{
     Beat, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, EventFilter, EventPage,
     Fault, FleetEventFilter, FleetView, Idempotency, MappingCause, MappingChange,
     OrchestratorStore, QueueStats, Removal, ReportVerdict, ServerColumn, ServerFilter,
-    ServerRegistry, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord, TaskView,
-    UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
+    ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord,
+    TaskView, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
@@ -46,6 +47,7 @@ pub use polling::{PollOutcome, Refreshed};
 pub use retention::HistoryAges;
 pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
+pub use settings::Settings;
 pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
 pub use webhooks::{WebhookError, Webhooks};
 pub use workflows::{

@@ -10,7 +10,9 @@ mod settings;
 mod status;
 mod version;
 
-pub use application::{Application, ApplicationKey, ApplicationKind, ObservedApplication};
+pub use application::{
+    Application, ApplicationKey, ApplicationKind, ApplicationSettings, ObservedApplication,
+};
 pub use event::{Event, EventKey, EventKind, EventStatus, NewEvent};
 pub use group::{CatalogKey, Group, GroupKey, Resolution, resolve_group};
 pub use name::{APPLICATION_NAME_MAX, ApplicationName};

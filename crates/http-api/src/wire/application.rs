@@ -15,7 +15,8 @@ use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;
 
-const NAME_MAX: usize = 255;
+/// The most characters of a name in the fleet.
+pub(super) const NAME_MAX: usize = 255;
 
 /// An application instance on a server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -211,20 +212,29 @@ impl Filter for FleetEventFilter {
         Ok(Self {
             server: parameters.id("server_id")?.map(Key::new),
             application: parameters.id("application_id")?.map(Key::new),
-            kind: parameters.word(
-                "event_type",
-                "start, stop, restart, update, connect, disconnect",
-                fleet::EventKind::parse,
-            )?,
-            status: parameters.word(
-                "status",
-                "pending, success, failed",
-                fleet::EventStatus::parse,
-            )?,
-            since: parameters.time("since")?,
-            until: parameters.time("until")?,
+            ..read_events(parameters)?
         })
     }
+}
+
+/// The conditions that do not say of what the events are.
+pub(super) fn read_events(parameters: &mut Parameters) -> Result<FleetEventFilter, ApiError> {
+    Ok(FleetEventFilter {
+        server: None,
+        application: None,
+        kind: parameters.word(
+            "event_type",
+            "start, stop, restart, update, connect, disconnect",
+            fleet::EventKind::parse,
+        )?,
+        status: parameters.word(
+            "status",
+            "pending, success, failed",
+            fleet::EventStatus::parse,
+        )?,
+        since: parameters.time("since")?,
+        until: parameters.time("until")?,
+    })
 }
 
 /// A row of an application's version history.

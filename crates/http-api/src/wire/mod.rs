@@ -4,6 +4,7 @@
 //! descriptions of the OpenAPI document.
 
 mod application;
+mod application_settings;
 mod balancer;
 mod balancer_action;
 mod balancer_summary;
@@ -27,6 +28,10 @@ mod workflow_task;
 
 pub(crate) use application::{
     Application, ApplicationGroup, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
+};
+pub(crate) use application_settings::{
+    ApplicationEventParams, ApplicationEvents, ApplicationSettings, NewApplicationSettings,
+    NewApplicationSettingsShape, application_tag,
 };
 pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
 pub(crate) use balancer_action::{

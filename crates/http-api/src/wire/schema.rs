@@ -3,8 +3,9 @@
 use drover_domain::Timestamp;
 use drover_domain::balancer::HOLD_MAX;
 use drover_domain::balancer::action::WAIT_MAX;
-use drover_domain::fleet::NewServer;
+use drover_domain::fleet::{NewServer, SettingsLayer};
 use drover_domain::page::{Sort, SortColumn};
+use drover_domain::rollout::playbook_path::PlaybookPath;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
 use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
 use drover_usecases::Actions;
@@ -205,6 +206,38 @@ pub(super) fn sort<C: SortColumn>() -> Object {
              the least. Where that is the same, items go by id.",
         ))
         .build()
+}
+
+/// A line, or null.
+pub(super) fn nullable_line(most: usize, description: &'static str) -> Object {
+    line(most)
+        .schema_type(nullable(Type::String))
+        .description(Some(description))
+        .build()
+}
+
+/// The update playbook of a layer of settings.
+pub(super) fn playbook_path() -> Object {
+    nullable_line(
+        PlaybookPath::LENGTH_MAX,
+        "The update playbook with its parameters, as `update-app.yml {server} {unpack=true}`. Null: that of the next layer.",
+    )
+}
+
+/// Where the artifacts of a layer of settings are.
+pub(super) fn settings_artifact_url() -> Object {
+    nullable_line(
+        ArtifactUrl::LENGTH_MAX,
+        "Where artifacts are listed or downloaded; it does not start with `-`. Null: as the next layer says.",
+    )
+}
+
+/// The file extension of artifacts in a layer of settings.
+pub(super) fn artifact_extension() -> Object {
+    nullable_line(
+        SettingsLayer::EXTENSION_MAX,
+        "The file extension of artifacts. Null: as the next layer says.",
+    )
 }
 
 /// What [`drover_domain::text::check_line`] accepts.

@@ -8,6 +8,9 @@ macro_rules! every_store_contract {
         mod server_registry {
             $crate::server_registry_contract!($fresh);
         }
+        mod application_registry {
+            $crate::application_registry_contract!($fresh);
+        }
         mod inventory_store {
             $crate::inventory_store_contract!($fresh);
         }

@@ -7,14 +7,16 @@ use async_trait::async_trait;
 use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
-    AccessKeys, ActionView, BalancerActions, BalancerMappings, BalancerStore, BalancerView,
-    FleetSnapshots, FleetView, HistoryUpkeep, InventoryStore, OrchestratorStore, ServerRegistry,
-    StoreHealth, TaskQueue, TaskView, UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
+    AccessKeys, ActionView, ApplicationRegistry, BalancerActions, BalancerMappings, BalancerStore,
+    BalancerView, FleetSnapshots, FleetView, HistoryUpkeep, InventoryStore, OrchestratorStore,
+    ServerRegistry, StoreHealth, TaskQueue, TaskView, UpdateTasks, WebhookStore, WorkflowStore,
+    WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
 pub trait AnyStore:
     ServerRegistry
+    + ApplicationRegistry
     + InventoryStore
     + FleetView
     + FleetSnapshots
@@ -38,6 +40,7 @@ pub trait AnyStore:
 
 impl<S> AnyStore for S where
     S: ServerRegistry
+        + ApplicationRegistry
         + InventoryStore
         + FleetView
         + FleetSnapshots
@@ -122,6 +125,12 @@ impl World {
     /// The port.
     #[must_use]
     pub fn servers(&self) -> &dyn ServerRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn applications(&self) -> &dyn ApplicationRegistry {
         &*self.store
     }
 

@@ -6,6 +6,7 @@
 
 pub mod access_keys;
 pub mod action_view;
+pub mod application_registry;
 pub mod balancer_actions;
 pub mod balancer_mappings;
 pub mod balancer_store;

@@ -67,8 +67,8 @@ pub(super) struct Catalog {
 pub(super) struct StoredApplication {
     pub(super) server: Option<ServerKey>,
     pub(super) observed: ObservedApplication,
-    catalog: Option<CatalogKey>,
-    group: Option<GroupKey>,
+    pub(super) catalog: Option<CatalogKey>,
+    pub(super) group: Option<GroupKey>,
     number: u32,
     pub(super) settings: SettingsLayer,
     // Of an absent application only; a present one follows its server.
@@ -76,7 +76,7 @@ pub(super) struct StoredApplication {
 }
 
 impl State {
-    fn application(&self, key: i64, stored: &StoredApplication) -> Application {
+    pub(super) fn application(&self, key: i64, stored: &StoredApplication) -> Application {
         let server = stored
             .server
             .and_then(|server| self.servers.get(&server.get()));
