@@ -29,9 +29,10 @@ pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
     ActionView, ApplicationColumn, ApplicationFilter, Assignment, BalancerMappings, BalancerView,
-    Beat, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, EventFilter, EventPage,
-    Fault, FleetEventFilter, FleetView, Idempotency, MappingCause, MappingChange,
-    OrchestratorStore, QueueStats, Removal, ReportVerdict, ServerColumn, ServerFilter,
+    Beat, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter, DeadLetterFilter,
+    DefinitionRecord, DefinitionRef, EventFilter, EventPage, Fault, FleetEventFilter, FleetView,
+    GroupColumn, GroupFilter, GroupRegistry, Idempotency, MappingCause, MappingChange, NamedGroup,
+    OrchestratorStore, QueueStats, Release, Removal, ReportVerdict, ServerColumn, ServerFilter,
     ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord,
     TaskView, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };

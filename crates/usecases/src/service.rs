@@ -11,10 +11,11 @@ use drover_domain::webhook;
 use drover_domain::workflow::Kind;
 use drover_ports::{
     AccessKeys, ActionView, AgentGateway, ApplicationRegistry, BalancerActions, BalancerMappings,
-    BalancerStore, BalancerView, Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView,
-    HistoryUpkeep, IdSource, InventoryStore, OrchestratorStore, PlaybookRunner, QueueStore,
-    ScheduleStore, ServerRegistry, StoreHealth, TaskHandler, TaskQueue, TaskView, UpdateTasks,
-    WakeUps, WebhookSender, WebhookStore, WorkflowStore, WorkflowUpkeep, WorkflowView,
+    BalancerStore, BalancerView, CatalogRegistry, Clock, DefinitionStore, EventLog, FleetSnapshots,
+    FleetView, GroupRegistry, HistoryUpkeep, IdSource, InventoryStore, OrchestratorStore,
+    PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth, TaskHandler, TaskQueue,
+    TaskView, UpdateTasks, WakeUps, WebhookSender, WebhookStore, WorkflowStore, WorkflowUpkeep,
+    WorkflowView,
 };
 
 use crate::actions::ActionHandler;
@@ -34,6 +35,8 @@ use crate::{
 pub struct Ports {
     pub servers: Arc<dyn ServerRegistry>,
     pub applications: Arc<dyn ApplicationRegistry>,
+    pub groups: Arc<dyn GroupRegistry>,
+    pub catalog: Arc<dyn CatalogRegistry>,
     pub inventory: Arc<dyn InventoryStore>,
     pub fleet: Arc<dyn FleetView>,
     pub snapshots: Arc<dyn FleetSnapshots>,
@@ -71,6 +74,8 @@ impl Ports {
     where
         S: ServerRegistry
             + ApplicationRegistry
+            + GroupRegistry
+            + CatalogRegistry
             + InventoryStore
             + FleetView
             + FleetSnapshots
@@ -100,6 +105,8 @@ impl Ports {
         Self {
             servers: Arc::<S>::clone(&store),
             applications: Arc::<S>::clone(&store),
+            groups: Arc::<S>::clone(&store),
+            catalog: Arc::<S>::clone(&store),
             inventory: Arc::<S>::clone(&store),
             fleet: Arc::<S>::clone(&store),
             snapshots: Arc::<S>::clone(&store),
@@ -185,6 +192,8 @@ impl Default for Policy {
 pub struct Views {
     pub fleet: Arc<dyn FleetView>,
     pub servers: Arc<dyn ServerRegistry>,
+    pub groups: Arc<dyn GroupRegistry>,
+    pub catalog: Arc<dyn CatalogRegistry>,
     pub balancer: Arc<dyn BalancerView>,
     pub mappings: Arc<dyn BalancerMappings>,
     pub actions: Arc<dyn ActionView>,
@@ -209,7 +218,7 @@ pub struct Service {
     pub servers: Servers,
     /// Looking at applications with what holds for them.
     pub fleet: Fleet,
-    /// Saying what holds for applications.
+    /// Saying what holds for applications, groups and catalog entries.
     pub settings: Settings,
     /// Starting updates.
     pub updates: Updates,
@@ -278,6 +287,8 @@ impl Service {
             views: Views {
                 fleet: ports.fleet,
                 servers: ports.servers,
+                groups: ports.groups,
+                catalog: ports.catalog,
                 balancer: ports.balancer_view,
                 mappings: ports.mappings,
                 actions: ports.action_view,

@@ -1,4 +1,4 @@
-//! Applications, their groups, versions and updates, and the events of the fleet.
+//! Applications, their settings, versions and updates, and the events of the fleet.
 
 use axum::Json;
 use axum::extract::State;
@@ -18,9 +18,9 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    Application, ApplicationEventParams, ApplicationEvents, ApplicationGroup, ApplicationParams,
-    ApplicationSettings, BatchUpdate, FleetEvent, FleetEventParams, NewApplicationSettings,
-    NewApplicationSettingsShape, UpdateAccepted, VersionChange, application_tag,
+    Application, ApplicationEventParams, ApplicationEvents, ApplicationParams, ApplicationSettings,
+    BatchUpdate, FleetEvent, FleetEventParams, NewApplicationSettings, NewApplicationSettingsShape,
+    UpdateAccepted, VersionChange, application_tag,
 };
 
 const TAG: &str = "applications";
@@ -224,19 +224,6 @@ pub(crate) async fn batch_update(
         headers,
         Json(UpdateAccepted::new(&accepted, applications)),
     ))
-}
-
-/// Groups of applications, by id.
-#[utoipa::path(
-    get, path = "/application-groups", tag = TAG, operation_id = "list_application_groups", params(PageParams),
-    responses((status = 200, description = "A page of groups", body = ItemPage<ApplicationGroup>))
-)]
-pub(crate) async fn groups(
-    State(api): State<Api>,
-    list: List<()>,
-) -> Result<Listed<ApplicationGroup>, ApiError> {
-    let page = api.service.views.fleet.groups(list.page).await?;
-    Ok(list.reply(page))
 }
 
 /// What happened to the fleet, newest first.

@@ -10,6 +10,7 @@ mod balancer_action;
 mod balancer_summary;
 mod definition;
 mod document;
+mod group;
 mod mapping;
 mod orchestrator;
 mod queue;
@@ -27,7 +28,7 @@ mod workflow_event;
 mod workflow_task;
 
 pub(crate) use application::{
-    Application, ApplicationGroup, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
+    Application, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
 };
 pub(crate) use application_settings::{
     ApplicationEventParams, ApplicationEvents, ApplicationSettings, NewApplicationSettings,
@@ -43,6 +44,11 @@ pub(crate) use balancer_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode}
 pub(crate) use definition::{
     DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
     WorkflowDefinitionDetail,
+};
+pub(crate) use group::{
+    ApplicationGroup, CatalogEntry, CatalogParams, ChangeCatalogEntry, ChangeCatalogEntryShape,
+    GroupParams, NewApplicationGroup, NewApplicationGroupShape, NewCatalogEntry,
+    NewCatalogEntryShape, entry_tag, group_tag,
 };
 pub(crate) use mapping::{
     EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, NewHaproxyMapping,

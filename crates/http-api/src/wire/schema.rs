@@ -5,6 +5,7 @@ use drover_domain::balancer::HOLD_MAX;
 use drover_domain::balancer::action::WAIT_MAX;
 use drover_domain::fleet::{NewServer, SettingsLayer};
 use drover_domain::page::{Sort, SortColumn};
+use drover_domain::rollout::grouping::GroupingStrategy;
 use drover_domain::rollout::playbook_path::PlaybookPath;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
 use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
@@ -238,6 +239,35 @@ pub(super) fn artifact_extension() -> Object {
         SettingsLayer::EXTENSION_MAX,
         "The file extension of artifacts. Null: as the next layer says.",
     )
+}
+
+/// The name of a catalog entry, as a condition.
+pub(super) fn catalog_condition() -> Object {
+    line(super::application::NAME_MAX)
+        .description(Some("Of a catalog entry with exactly this name."))
+        .build()
+}
+
+/// The catalog entry that a group belongs to.
+pub(super) fn catalog_id() -> Object {
+    id().schema_type(nullable(Type::Integer))
+        .description(Some(
+            "The id of the catalog entry it belongs to. Null: that of its name, when one of its applications is polled.",
+        ))
+        .build()
+}
+
+/// How applications of a group are grouped into tasks.
+pub(super) fn batch_grouping_strategy() -> Object {
+    let words = GroupingStrategy::ALL.map(GroupingStrategy::as_str);
+    let words = words.map(|word| Some(word.to_owned()));
+    string()
+        .schema_type(nullable(Type::String))
+        .enum_values(Some(words.into_iter().chain([None])))
+        .description(Some(
+            "How its applications are grouped into tasks. Absent or null: `by_group`.",
+        ))
+        .build()
 }
 
 /// What [`drover_domain::text::check_line`] accepts.

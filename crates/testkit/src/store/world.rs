@@ -8,15 +8,17 @@ use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
     AccessKeys, ActionView, ApplicationRegistry, BalancerActions, BalancerMappings, BalancerStore,
-    BalancerView, FleetSnapshots, FleetView, HistoryUpkeep, InventoryStore, OrchestratorStore,
-    ServerRegistry, StoreHealth, TaskQueue, TaskView, UpdateTasks, WebhookStore, WorkflowStore,
-    WorkflowUpkeep,
+    BalancerView, CatalogRegistry, FleetSnapshots, FleetView, GroupRegistry, HistoryUpkeep,
+    InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView,
+    UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
 pub trait AnyStore:
     ServerRegistry
     + ApplicationRegistry
+    + GroupRegistry
+    + CatalogRegistry
     + InventoryStore
     + FleetView
     + FleetSnapshots
@@ -41,6 +43,8 @@ pub trait AnyStore:
 impl<S> AnyStore for S where
     S: ServerRegistry
         + ApplicationRegistry
+        + GroupRegistry
+        + CatalogRegistry
         + InventoryStore
         + FleetView
         + FleetSnapshots
@@ -131,6 +135,18 @@ impl World {
     /// The port.
     #[must_use]
     pub fn applications(&self) -> &dyn ApplicationRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn groups(&self) -> &dyn GroupRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn catalog(&self) -> &dyn CatalogRegistry {
         &*self.store
     }
 

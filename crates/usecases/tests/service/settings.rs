@@ -1,7 +1,10 @@
-//! Saying what holds for applications.
+//! Saying what holds for applications, groups and catalog entries.
 
-use drover_domain::fleet::{Application, ApplicationSettings, SettingsLayer};
-use drover_usecases::Settled;
+use drover_domain::fleet::{
+    Application, ApplicationKind, ApplicationSettings, CatalogSettings, GroupSettings,
+    SettingsLayer,
+};
+use drover_usecases::{Release, Settled};
 
 use crate::harness::{Harness, origin};
 
@@ -47,4 +50,53 @@ async fn the_playbook_of_an_application_holds_for_it() {
         .unwrap();
     assert_eq!(late, Settled::Changed);
     assert_eq!(first(&harness).await.chosen(), wanted);
+}
+
+#[tokio::test]
+async fn a_group_is_added_changed_and_removed_as_it_was_known() {
+    let harness = Harness::with_fleet(1).await;
+    let settings = &harness.service.settings;
+    let wanted = GroupSettings {
+        name: "nightly".to_owned(),
+        catalog: None,
+        grouping: "by_server".to_owned(),
+        own: SettingsLayer::default(),
+    };
+    let added = settings.add_group(&wanted, &origin()).await.unwrap();
+    let (group, _) = added.unwrap();
+    let renamed = GroupSettings {
+        name: "daily".to_owned(),
+        ..wanted
+    };
+    let changed = settings.change_group(&group, &renamed, &origin()).await;
+    let Settled::Done((changed, _)) = changed.unwrap() else {
+        panic!("it is as it was known");
+    };
+    assert_eq!(changed.chosen(), renamed);
+    let remove = async |known| settings.remove_group(known, &origin()).await.unwrap();
+    assert_eq!(remove(&group).await, Release::Changed);
+    assert_eq!(remove(&changed).await, Release::Done);
+}
+
+#[tokio::test]
+async fn a_catalog_entry_is_added_changed_and_removed_as_it_was_known() {
+    let harness = Harness::with_fleet(1).await;
+    let settings = &harness.service.settings;
+    let wanted = CatalogSettings {
+        name: "jurws".to_owned(),
+        own: SettingsLayer::default(),
+    };
+    let kind = ApplicationKind::Site;
+    let entry = settings.add_entry(kind, &wanted, &origin()).await.unwrap();
+    let renamed = CatalogSettings {
+        name: "other".to_owned(),
+        ..wanted
+    };
+    let changed = settings.change_entry(&entry, &renamed, &origin()).await;
+    let changed = changed.unwrap().unwrap();
+    let late = settings.change_entry(&entry, &renamed, &origin()).await;
+    assert_eq!(late.unwrap(), None);
+    let remove = async |known| settings.remove_entry(known, &origin()).await.unwrap();
+    assert_eq!(remove(&entry).await, Release::Changed);
+    assert_eq!(remove(&changed).await, Release::Done);
 }
