@@ -24,8 +24,9 @@ use utoipa_axum::routes;
 use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
 use crate::routes::{
-    applications, definitions, haproxy, haproxy_actions, haproxy_mappings, orchestrators, queues,
-    schedules, servers, streams, tasks, webhooks, workers, workflow_tasks, workflows,
+    applications, catalog, definitions, groups, haproxy, haproxy_actions, haproxy_mappings,
+    orchestrators, queues, schedules, servers, streams, tasks, webhooks, workers, workflow_tasks,
+    workflows,
 };
 use crate::state::Api;
 use crate::{auth, health, wire};
@@ -93,9 +94,14 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(servers::haproxy))
         .routes(routes!(applications::list))
         .routes(routes!(applications::get))
+        .routes(routes!(applications::settings, applications::set))
         .routes(routes!(applications::versions))
+        .routes(routes!(applications::own_events))
         .routes(routes!(applications::batch_update))
-        .routes(routes!(applications::groups))
+        .routes(routes!(groups::list, groups::add))
+        .routes(routes!(groups::get, groups::put, groups::delete))
+        .routes(routes!(catalog::list, catalog::add))
+        .routes(routes!(catalog::get, catalog::put, catalog::delete))
         .routes(routes!(applications::events))
         .routes(routes!(haproxy::instances))
         .routes(routes!(haproxy::backends))

@@ -1,17 +1,20 @@
 //! The fleet as it is stored.
 
+mod order;
+
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::inventory::{InventoryChange, KnownInventory};
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, Event, EventKind, EventStatus,
-    Group, NewServer, Server, ServerKey, ServerPlace, ServerStatus, VersionChange,
-    VersionChangeKey,
+    NewServer, Server, ServerKey, ServerPlace, ServerStatus, VersionChange, VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::snapshot::FleetSnapshot;
 
-use crate::{ApplicationColumn, ServerColumn, StoreError};
+use crate::{NamedGroup, StoreError};
+
+pub use order::{ApplicationColumn, CatalogColumn, GroupColumn, ServerColumn};
 
 /// What became of the wish to remove a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,17 @@ pub struct ApplicationFilter {
     pub sort: Sort<ApplicationColumn>,
 }
 
+/// Which groups are wanted, and in which order; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupFilter {
+    /// Of a catalog entry with exactly this name, of whatever kind.
+    pub catalog: Option<String>,
+    /// With this in its name, small or capital letters a to z alike.
+    pub like: Option<String>,
+    /// In which order.
+    pub sort: Sort<GroupColumn>,
+}
+
 /// Which servers are wanted, and in which order; `None` is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServerFilter {
@@ -212,12 +226,17 @@ pub trait FleetView: Send + Sync {
         page: PageRequest,
     ) -> Result<Option<Page<(VersionChangeKey, VersionChange)>>, StoreError>;
 
-    /// Groups by key, with their counts.
+    /// Groups in the order asked for, with their counts. A page's position is the key of its last group; the next page
+    /// begins where that one stands then.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError>;
+    /// [`StoreError::PositionGone`], never in the order of keys; [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn groups(
+        &self,
+        filter: &GroupFilter,
+        page: PageRequest,
+    ) -> Result<Page<NamedGroup>, StoreError>;
 
     /// Servers in the order asked for. A page's position is the key of its last server; the next page begins where that
     /// one stands then.

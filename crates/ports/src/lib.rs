@@ -12,11 +12,11 @@ mod balancer;
 mod clock;
 mod fault;
 mod fleet;
-mod fleet_order;
 mod history;
 mod mappings;
 mod orchestrators;
 mod runner;
+mod settings;
 mod store;
 mod tasks;
 mod webhooks;
@@ -29,10 +29,10 @@ pub use balancer::{BalancerStore, BalancerView, NewMapping};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
 pub use fleet::{
-    ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore, Removal,
-    ServerFilter, ServerRegistry,
+    ApplicationColumn, ApplicationFilter, CatalogColumn, FleetEventFilter, FleetSnapshots,
+    FleetView, GroupColumn, GroupFilter, InventoryStore, Removal, ServerColumn, ServerFilter,
+    ServerRegistry,
 };
-pub use fleet_order::{ApplicationColumn, CatalogColumn, GroupColumn, ServerColumn};
 pub use history::{History, HistoryUpkeep};
 pub use mappings::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,
@@ -40,6 +40,10 @@ pub use mappings::{
 };
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use runner::{EventBatch, PlaybookRunner, RunnerError};
+pub use settings::{
+    ApplicationRegistry, CatalogFilter, CatalogRegistry, GroupRegistry, NamedGroup, Release,
+    Settled,
+};
 pub use store::{StoreError, StoreHealth};
 pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,

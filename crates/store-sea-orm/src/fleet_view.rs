@@ -2,20 +2,21 @@
 
 use async_trait::async_trait;
 use drover_domain::fleet::{
-    Application, ApplicationKey, Event, EventKind, EventStatus, Group, Server, VersionChange,
+    Application, ApplicationKey, Event, EventKind, EventStatus, Server, VersionChange,
     VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    ApplicationColumn, ApplicationFilter, FleetEventFilter, FleetView, ServerColumn, ServerFilter,
-    StoreError,
+    ApplicationColumn, ApplicationFilter, FleetEventFilter, FleetView, GroupColumn, GroupFilter,
+    NamedGroup, ServerColumn, ServerFilter, StoreError,
 };
 
 use crate::dialect::Dialect;
 use crate::order::Order;
-use crate::row::application::{ApplicationRow, FROM, GroupRow, SELECT, VersionRow};
+use crate::row::application::{ApplicationRow, FROM, SELECT, VersionRow};
 use crate::row::event::EventRow;
+use crate::row::group::{self, GroupRow};
 use crate::row::server::{COLUMNS, ServerRow};
 use crate::session::Session;
 use crate::sql::{Sql, limit};
@@ -27,17 +28,6 @@ SELECT id, old_version, new_version, old_tag, new_tag, old_image, new_image, old
 FROM application_version_history
 WHERE id < $1 AND application_id = $3
 ORDER BY id DESC LIMIT $2
-";
-
-const GROUPS: &str = "
-SELECT g.id, g.name, g.catalog_id, c.name AS catalog_name, g.update_playbook_path, g.artifact_list_url,
-       g.artifact_extension, g.batch_grouping_strategy,
-       (SELECT count(*) FROM application_instances a WHERE a.group_id = g.id) AS applications,
-       (SELECT count(*) FROM application_instances a WHERE a.group_id = g.id AND a.status = 'online') AS online
-FROM application_groups g
-LEFT JOIN application_catalog c ON c.id = g.catalog_id
-WHERE g.id > $1
-ORDER BY g.id LIMIT $2
 ";
 
 #[async_trait]
@@ -139,11 +129,34 @@ impl FleetView for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.fleet.groups", level = "debug", skip_all)]
-    async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
-        let rows = self
-            .read("list application groups")
-            .rows::<GroupRow>(Sql::new(GROUPS).ascending(page))
-            .await?;
+    async fn groups(
+        &self,
+        filter: &GroupFilter,
+        page: PageRequest,
+    ) -> Result<Page<NamedGroup>, StoreError> {
+        let session = self.read("list application groups");
+        let order = Order {
+            from: "application_groups g",
+            key: "g.id",
+            by: match filter.sort.by {
+                GroupColumn::Key => None,
+                GroupColumn::Name => Some(session.dialect.plain("g.name")),
+            },
+            is_descending: filter.sort.is_descending,
+        };
+        let mut sql = order.sql(page);
+        let mut conditions = vec![order.condition(page)];
+        if let Some(catalog) = &filter.catalog {
+            sql = sql.text(catalog);
+            conditions.push(format!("c.name = ${}", sql.values.len()));
+        }
+        if let Some(part) = &filter.like {
+            sql = sql.text(&pattern(part));
+            conditions.push(like(session.dialect, "g.name", sql.values.len()));
+        }
+        let (conditions, tail) = (conditions.join(" AND "), order.tail());
+        sql.text = format!("{} WHERE {conditions} {tail}", group::SELECT);
+        let rows = order.rows::<GroupRow>(&session, sql, page).await?;
         let groups = rows
             .into_iter()
             .map(GroupRow::read)
@@ -151,7 +164,7 @@ impl FleetView for SeaOrmStore {
         Ok(Page::from_lookahead(
             groups,
             limit(page),
-            |(group, _): &(Group, _)| group.key.get(),
+            |(group, _): &NamedGroup| group.key.get(),
         ))
     }
 
@@ -307,7 +320,8 @@ pub(crate) fn like(dialect: Dialect, column: &str, place: usize) -> String {
     format!("lower({}) LIKE ${place} ESCAPE '!'", dialect.plain(column))
 }
 
-async fn find(
+/// The application with this key.
+pub(crate) async fn find(
     session: &Session,
     application: ApplicationKey,
 ) -> Result<Option<Application>, StoreError> {

@@ -12,7 +12,7 @@ use crate::row::Stored;
 use crate::row::server::{COLUMNS, ServerRow};
 use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, limit};
-use crate::store::{SeaOrmStore, is_duplicate};
+use crate::store::{SeaOrmStore, taken};
 
 #[derive(Debug, FromQueryResult)]
 struct UnderWayRow {
@@ -70,15 +70,10 @@ impl ServerRegistry for SeaOrmStore {
             .bind(i64::from(server.port()))
             .bind(server.is_haproxy_node())
             .bind(at.as_micros());
-        let row = session.row::<ServerRow>(sql).await.map_err(|error| {
-            if is_duplicate(&error) {
-                return StoreError::AlreadyExists {
-                    what: "server",
-                    name: server.name().to_owned(),
-                };
-            }
-            error
-        })?;
+        let row = session
+            .row::<ServerRow>(sql)
+            .await
+            .map_err(|error| taken(error, "server", server.name()))?;
         row.ok_or_else(|| {
             Stored::new("server", server.name()).corrupt("it was not there after it was added")
         })?
@@ -162,15 +157,10 @@ impl ServerRegistry for SeaOrmStore {
             .text(&place.name)
             .text(&place.address)
             .bind(i64::from(place.port));
-        let row = session.row::<ServerRow>(sql).await.map_err(|error| {
-            if is_duplicate(&error) {
-                return StoreError::AlreadyExists {
-                    what: "server",
-                    name: place.name.clone(),
-                };
-            }
-            error
-        })?;
+        let row = session
+            .row::<ServerRow>(sql)
+            .await
+            .map_err(|error| taken(error, "server", &place.name))?;
         row.map(ServerRow::read).transpose()
     }
 

@@ -81,6 +81,21 @@ impl Session {
         Ok(self.rows(sql).await?.into_iter().next())
     }
 
+    /// Locks the row of `table` with this key, if it is there, so that what is read of it afterwards stays true.
+    /// `locking` is [`Dialect::locking`] or [`Dialect::locking_all`] of the table.
+    pub(crate) async fn hold(
+        &self,
+        table: &str,
+        key: i64,
+        locking: &str,
+    ) -> Result<(), StoreError> {
+        if !locking.is_empty() {
+            let sql = Sql::new(format!("SELECT id FROM {table} WHERE id = $1{locking}"));
+            self.row::<KeyRow>(sql.bind(key)).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the transaction true; nothing on a pooled connection.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.link {

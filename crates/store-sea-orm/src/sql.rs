@@ -1,5 +1,6 @@
 //! A statement with its parameters.
 
+use drover_domain::fleet::SettingsLayer;
 use drover_domain::page::PageRequest;
 use drover_domain::{Id, Timestamp};
 use sea_orm::Value;
@@ -41,6 +42,13 @@ impl Sql {
     /// The next parameter, perhaps a text from anywhere.
     pub(crate) fn optional_text(self, text: Option<&str>) -> Self {
         self.bind(text.map(|text| text.replace('\0', "\u{2400}")))
+    }
+
+    /// The next three parameters, settings: the playbook, where artifacts are, their extension.
+    pub(crate) fn layer(self, settings: &SettingsLayer) -> Self {
+        self.optional_text(settings.playbook_path.as_deref())
+            .optional_text(settings.artifact_url.as_deref())
+            .optional_text(settings.artifact_extension.as_deref())
     }
 
     /// The next parameter, perhaps a time.

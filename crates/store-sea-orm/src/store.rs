@@ -267,3 +267,12 @@ pub(crate) fn is_duplicate(error: &StoreError) -> bool {
     let error = source.downcast_ref::<DbErr>().and_then(DbErr::sql_err);
     matches!(error, Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
+
+/// The error of a write of something that is unique: that the `name` of the `what` is taken, if that is why.
+pub(crate) fn taken(error: StoreError, what: &'static str, name: &str) -> StoreError {
+    if is_duplicate(&error) {
+        let name = name.to_owned();
+        return StoreError::AlreadyExists { what, name };
+    }
+    error
+}

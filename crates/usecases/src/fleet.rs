@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use drover_domain::fleet::{Application, ApplicationKey};
+use drover_domain::fleet::{Application, ApplicationKey, Event};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::snapshot::FleetSnapshot;
-use drover_ports::{ApplicationFilter, FleetSnapshots, FleetView, StoreError};
+use drover_ports::{ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, StoreError};
 
 use crate::service::{Policy, Ports};
 use crate::updates::playbook_of;
@@ -75,6 +75,29 @@ impl Fleet {
         let keys: Vec<ApplicationKey> = found.items.iter().map(|item| item.key).collect();
         let snapshot = self.snapshots.snapshot(&keys).await?;
         Ok(found.map(|application| self.detail(application, &snapshot)))
+    }
+
+    /// What happened to an application, newest first; `None` if there is no such application.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn events(
+        &self,
+        application: ApplicationKey,
+        filter: &FleetEventFilter,
+        page: PageRequest,
+    ) -> Result<Option<Page<Event>>, StoreError> {
+        let filter = FleetEventFilter {
+            application: Some(application),
+            ..filter.clone()
+        };
+        let events = self.view.events(&filter, page).await?;
+        // Whatever something happened to is there.
+        if events.items.is_empty() && self.view.application(application).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(events))
     }
 
     fn detail(&self, application: Application, snapshot: &FleetSnapshot) -> ApplicationDetail {

@@ -19,6 +19,7 @@ mod polling;
 mod retention;
 mod servers;
 mod service;
+mod settings;
 mod updates;
 mod webhooks;
 mod workflows;
@@ -28,11 +29,13 @@ pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
     ActionView, ApplicationColumn, ApplicationFilter, Assignment, BalancerMappings, BalancerView,
-    Beat, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter,
-    EventFilter, EventPage, Fault, FleetEventFilter, FleetView, Idempotency, MappingCause,
-    MappingChange, OrchestratorStore, QueueStats, Removal, ReportVerdict, ServerColumn,
-    ServerFilter, ServerRegistry, StartedWorkflow, StatusChange, StoreError, StoreHealth,
-    TaskRecord, TaskView, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
+    Beat, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter, DeadLetterFilter,
+    DefinitionRecord, DefinitionRef, DeliveryFilter, EventFilter, EventPage, Fault,
+    FleetEventFilter, FleetView, GroupColumn, GroupFilter, GroupRegistry, Idempotency,
+    MappingCause, MappingChange, NamedGroup, OrchestratorStore, QueueStats, Release, Removal,
+    ReportVerdict, ServerColumn, ServerFilter, ServerRegistry, Settled, StartedWorkflow,
+    StatusChange, StoreError, StoreHealth, TaskRecord, TaskView, UnmappedServer, WorkflowFilter,
+    WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
@@ -46,6 +49,7 @@ pub use polling::{PollOutcome, Refreshed};
 pub use retention::HistoryAges;
 pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
+pub use settings::Settings;
 pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
 pub use webhooks::{WebhookError, Webhooks};
 pub use workflows::{

@@ -10,11 +10,12 @@ use drover_domain::rollout::update;
 use drover_domain::webhook;
 use drover_domain::workflow::Kind;
 use drover_ports::{
-    AccessKeys, ActionView, AgentGateway, BalancerActions, BalancerMappings, BalancerStore,
-    BalancerView, Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView, HistoryUpkeep,
-    IdSource, InventoryStore, OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore,
-    ServerRegistry, StoreHealth, TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps,
-    WebhookSender, WebhookStore, WorkflowStore, WorkflowUpkeep, WorkflowView,
+    AccessKeys, ActionView, AgentGateway, ApplicationRegistry, BalancerActions, BalancerMappings,
+    BalancerStore, BalancerView, CatalogRegistry, Clock, DefinitionStore, EventLog, FleetSnapshots,
+    FleetView, GroupRegistry, HistoryUpkeep, IdSource, InventoryStore, OrchestratorStore,
+    PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth, TaskHandler, TaskQueue,
+    TaskView, UpdateTasks, WakeUps, WebhookSender, WebhookStore, WorkflowStore, WorkflowUpkeep,
+    WorkflowView,
 };
 
 use crate::actions::ActionHandler;
@@ -25,7 +26,7 @@ use crate::updates::UpdateHandler;
 use crate::webhooks::{DeliveryHandler, Webhooks};
 use crate::{
     Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Mappings, Orchestrators,
-    Queues, RemoteWorkers, Schedules, Servers, Updates, Workflows,
+    Queues, RemoteWorkers, Schedules, Servers, Settings, Updates, Workflows,
 };
 
 /// Everything the service needs from outside.
@@ -33,6 +34,9 @@ use crate::{
 #[expect(missing_docs, reason = "each field is the port its type names")]
 pub struct Ports {
     pub servers: Arc<dyn ServerRegistry>,
+    pub applications: Arc<dyn ApplicationRegistry>,
+    pub groups: Arc<dyn GroupRegistry>,
+    pub catalog: Arc<dyn CatalogRegistry>,
     pub inventory: Arc<dyn InventoryStore>,
     pub fleet: Arc<dyn FleetView>,
     pub snapshots: Arc<dyn FleetSnapshots>,
@@ -69,6 +73,9 @@ impl Ports {
     ) -> Self
     where
         S: ServerRegistry
+            + ApplicationRegistry
+            + GroupRegistry
+            + CatalogRegistry
             + InventoryStore
             + FleetView
             + FleetSnapshots
@@ -97,6 +104,9 @@ impl Ports {
     {
         Self {
             servers: Arc::<S>::clone(&store),
+            applications: Arc::<S>::clone(&store),
+            groups: Arc::<S>::clone(&store),
+            catalog: Arc::<S>::clone(&store),
             inventory: Arc::<S>::clone(&store),
             fleet: Arc::<S>::clone(&store),
             snapshots: Arc::<S>::clone(&store),
@@ -182,6 +192,8 @@ impl Default for Policy {
 pub struct Views {
     pub fleet: Arc<dyn FleetView>,
     pub servers: Arc<dyn ServerRegistry>,
+    pub groups: Arc<dyn GroupRegistry>,
+    pub catalog: Arc<dyn CatalogRegistry>,
     pub balancer: Arc<dyn BalancerView>,
     pub mappings: Arc<dyn BalancerMappings>,
     pub actions: Arc<dyn ActionView>,
@@ -206,6 +218,8 @@ pub struct Service {
     pub servers: Servers,
     /// Looking at applications with what holds for them.
     pub fleet: Fleet,
+    /// Saying what holds for applications, groups and catalog entries.
+    pub settings: Settings,
     /// Starting updates.
     pub updates: Updates,
     /// Setting servers in HAProxy to a state.
@@ -262,6 +276,7 @@ impl Service {
             remote_workers: RemoteWorkers::new(engine, Arc::clone(ids)),
             events: EventFeed::new(engine),
             fleet: Fleet::new(&ports, Arc::clone(&policy)),
+            settings: Settings::new(&ports),
             access: Access::new(Arc::clone(&ports.keys)),
             servers: Servers::new(&ports, polling.clone()),
             updates,
@@ -272,6 +287,8 @@ impl Service {
             views: Views {
                 fleet: ports.fleet,
                 servers: ports.servers,
+                groups: ports.groups,
+                catalog: ports.catalog,
                 balancer: ports.balancer_view,
                 mappings: ports.mappings,
                 actions: ports.action_view,

@@ -88,3 +88,23 @@ pub struct Application {
     /// When its agent last listed it.
     pub last_seen: Option<Timestamp>,
 }
+
+/// What people say about an application. Everything else is found out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApplicationSettings {
+    /// The name of its group. One that has none is put into the group of its base name when it is polled.
+    pub group: Option<String>,
+    /// Its own settings: they come before those of its group.
+    pub own: SettingsLayer,
+}
+
+impl Application {
+    /// What people say about it.
+    #[must_use]
+    pub fn chosen(&self) -> ApplicationSettings {
+        ApplicationSettings {
+            group: self.group.as_ref().map(|(_, name)| name.clone()),
+            own: self.settings.clone(),
+        }
+    }
+}

@@ -35,6 +35,69 @@ pub struct Group {
     pub online: u32,
 }
 
+/// What people say about a group. What belongs to it is found out, and said with the applications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// Its name; unique.
+    pub name: String,
+    /// The catalog entry it belongs to.
+    pub catalog: Option<CatalogKey>,
+    /// How its applications are grouped into tasks; the stored word.
+    pub grouping: String,
+    /// Its settings: they come after those of its applications and before those of their catalog entries.
+    pub own: SettingsLayer,
+}
+
+impl Group {
+    /// What people say about it.
+    #[must_use]
+    pub fn chosen(&self) -> GroupSettings {
+        GroupSettings {
+            name: self.name.clone(),
+            catalog: self.catalog,
+            grouping: self.grouping.clone(),
+            own: self.settings.clone(),
+        }
+    }
+}
+
+/// What is known of all applications of one base name and kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Its key.
+    pub key: CatalogKey,
+    /// Its name; unique among those of its kind.
+    pub name: String,
+    /// Of which kind its applications are.
+    pub kind: ApplicationKind,
+    /// Its settings.
+    pub settings: SettingsLayer,
+    /// How many applications it has.
+    pub applications: u32,
+    /// How many groups belong to it.
+    pub groups: u32,
+}
+
+/// What people say about a catalog entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogSettings {
+    /// Its name; unique among those of its kind.
+    pub name: String,
+    /// Its settings: they come after those of applications and groups.
+    pub own: SettingsLayer,
+}
+
+impl CatalogEntry {
+    /// What people say about it.
+    #[must_use]
+    pub fn chosen(&self) -> CatalogSettings {
+        CatalogSettings {
+            name: self.name.clone(),
+            own: self.settings.clone(),
+        }
+    }
+}
+
 /// Where an application belongs: the catalog entry and the group are found by `base`, or made.
 ///
 /// The catalog entry is keyed by name and kind together, so a site and a container of one name

@@ -10,9 +10,14 @@ mod settings;
 mod status;
 mod version;
 
-pub use application::{Application, ApplicationKey, ApplicationKind, ObservedApplication};
+pub use application::{
+    Application, ApplicationKey, ApplicationKind, ApplicationSettings, ObservedApplication,
+};
 pub use event::{Event, EventKey, EventKind, EventStatus, NewEvent};
-pub use group::{CatalogKey, Group, GroupKey, Resolution, resolve_group};
+pub use group::{
+    CatalogEntry, CatalogKey, CatalogSettings, Group, GroupKey, GroupSettings, Resolution,
+    resolve_group,
+};
 pub use name::{APPLICATION_NAME_MAX, ApplicationName};
 pub use server::{
     NewServer, NewServerError, Server, ServerKey, ServerPlace, ServerStatus, short_name,

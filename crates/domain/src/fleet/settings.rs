@@ -11,6 +11,11 @@ pub struct SettingsLayer {
     pub artifact_extension: Option<String>,
 }
 
+impl SettingsLayer {
+    /// The most characters of [`SettingsLayer::artifact_extension`] when a person says it.
+    pub const EXTENSION_MAX: usize = 64;
+}
+
 /// The settings that hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectiveSettings {

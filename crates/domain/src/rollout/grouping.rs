@@ -19,7 +19,8 @@ pub enum GroupingStrategy {
 }
 
 impl GroupingStrategy {
-    const ALL: [Self; 4] = [
+    /// All of them, the default first.
+    pub const ALL: [Self; 4] = [
         Self::ByGroup,
         Self::ByServer,
         Self::ByInstanceName,
@@ -41,10 +42,14 @@ impl GroupingStrategy {
     /// carry words of other products, and such a group must still be updatable.
     #[must_use]
     pub fn parse(word: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|strategy| strategy.as_str() == word)
-            .unwrap_or_default()
+        Self::find(word).unwrap_or_default()
+    }
+
+    /// The strategy with this word, if there is one.
+    #[must_use]
+    pub fn find(word: &str) -> Option<Self> {
+        let mut strategies = Self::ALL.into_iter();
+        strategies.find(|strategy| strategy.as_str() == word)
     }
 }
 

@@ -1,19 +1,26 @@
-//! Applications, their groups, versions and updates, and the events of the fleet.
+//! Applications, their settings, versions and updates, and the events of the fleet.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::fleet::ApplicationKey;
-use drover_usecases::{ApplicationFilter, FleetEventFilter, Idempotency, UpdateOrder};
+use drover_domain::text::visible;
+use drover_usecases::{
+    ApplicationDetail, ApplicationFilter, FleetEventFilter, Idempotency, Settled, UpdateOrder,
+};
 
 use crate::body::Body;
+use crate::etag::{
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+};
 use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    Application, ApplicationGroup, ApplicationParams, BatchUpdate, FleetEvent, FleetEventParams,
-    UpdateAccepted, VersionChange,
+    Application, ApplicationEventParams, ApplicationEvents, ApplicationParams, ApplicationSettings,
+    BatchUpdate, FleetEvent, FleetEventParams, NewApplicationSettings, NewApplicationSettingsShape,
+    UpdateAccepted, VersionChange, application_tag,
 };
 
 const TAG: &str = "applications";
@@ -45,13 +52,99 @@ pub(crate) async fn get(
     PathId(id): PathId,
     _: NoQuery,
 ) -> Result<Json<Application>, ApiError> {
-    let application = api
-        .service
-        .fleet
-        .application(ApplicationKey::new(id))
+    Ok(Json(find(&api, id).await?.into()))
+}
+
+async fn find(api: &Api, id: i64) -> Result<ApplicationDetail, ApiError> {
+    let fleet = &api.service.fleet;
+    let found = fleet.application(ApplicationKey::new(id)).await?;
+    found.ok_or_else(|| ApiError::not_found("application", id))
+}
+
+/// What people say about an application: its group, and its own settings.
+#[utoipa::path(
+    get, path = "/applications/{id}/settings", tag = TAG, operation_id = "get_application_settings",
+    params(IfNoneMatchParams),
+    responses(
+        (status = 200, description = "The settings", body = ApplicationSettings,
+         headers(("ETag" = String, description = "Changes with everything shown"))),
+        (status = 304, description = "The caller has them already"),
+    )
+)]
+pub(crate) async fn settings(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    known: IfNoneMatch,
+) -> Result<Tagged<ApplicationSettings>, ApiError> {
+    let found = find(&api, id).await?;
+    Ok(Tagged {
+        tag: application_tag(&found.application),
+        body: found.into(),
+        known,
+    })
+}
+
+/// Says which group an application is in, and its own settings.
+///
+/// Polls leave it alone. An application without a group is put into that of its base name when it is polled. Updates
+/// that have begun go on as they began.
+#[utoipa::path(
+    put, path = "/applications/{id}/settings", tag = TAG, operation_id = "set_application_settings",
+    request_body = NewApplicationSettingsShape, params(IfMatchParams),
+    responses(
+        (status = 200, description = "The settings as they are after", body = ApplicationSettings,
+         headers(("ETag" = String, description = "As they are after"))),
+        (status = 404, description = "There is no such thing"),
+        (status = 412, description = "They were changed in the meantime; nothing changed"),
+    )
+)]
+pub(crate) async fn set(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    _: NoQuery,
+    wanted: IfMatch,
+    Caller(origin): Caller,
+    Body(NewApplicationSettings(body)): Body<NewApplicationSettings>,
+) -> Result<Tagged<ApplicationSettings>, ApiError> {
+    let known = find(&api, id).await?.application;
+    wanted.check(&application_tag(&known))?;
+    let settings = &api.service.settings;
+    match settings.change_application(&known, &body, &origin).await? {
+        Settled::Done(_) => {}
+        Settled::Changed => return Err(changed_meanwhile()),
+        Settled::NoOwner => {
+            let group = visible(&body.group.unwrap_or_default(), 64);
+            let detail = format!("there is no application group `{group}`");
+            return Err(ApiError::refused("/group", detail));
+        }
+    }
+    let found = find(&api, id).await?;
+    Ok(Tagged {
+        tag: application_tag(&found.application),
+        body: found.into(),
+        known: IfNoneMatch::default(),
+    })
+}
+
+/// What happened to an application, newest first.
+#[utoipa::path(
+    get, path = "/applications/{id}/events", tag = TAG, operation_id = "list_application_events",
+    params(PageParams, ApplicationEventParams),
+    responses((status = 200, description = "A page of events", body = ItemPage<FleetEvent>))
+)]
+pub(crate) async fn own_events(
+    State(api): State<Api>,
+    PathId(id): PathId,
+    list: List<ApplicationEvents>,
+) -> Result<Listed<FleetEvent>, ApiError> {
+    let fleet = &api.service.fleet;
+    let ApplicationEvents(filter) = &list.filter;
+    let page = fleet
+        .events(ApplicationKey::new(id), filter, list.page)
         .await?;
-    let application = application.ok_or_else(|| ApiError::not_found("application", id))?;
-    Ok(Json(application.into()))
+    page.map(|page| list.reply(page))
+        .ok_or_else(|| ApiError::not_found("application", id))
 }
 
 /// The version history of an application, newest first.
@@ -131,19 +224,6 @@ pub(crate) async fn batch_update(
         headers,
         Json(UpdateAccepted::new(&accepted, applications)),
     ))
-}
-
-/// Groups of applications, by id.
-#[utoipa::path(
-    get, path = "/application-groups", tag = TAG, operation_id = "list_application_groups", params(PageParams),
-    responses((status = 200, description = "A page of groups", body = ItemPage<ApplicationGroup>))
-)]
-pub(crate) async fn groups(
-    State(api): State<Api>,
-    list: List<()>,
-) -> Result<Listed<ApplicationGroup>, ApiError> {
-    let page = api.service.views.fleet.groups(list.page).await?;
-    Ok(list.reply(page))
 }
 
 /// What happened to the fleet, newest first.

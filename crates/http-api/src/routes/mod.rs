@@ -1,7 +1,9 @@
 //! The handlers: parse wire into domain, call one use case or view, map the answer back.
 
 pub(crate) mod applications;
+pub(crate) mod catalog;
 pub(crate) mod definitions;
+pub(crate) mod groups;
 pub(crate) mod haproxy;
 pub(crate) mod haproxy_actions;
 pub(crate) mod haproxy_mappings;

@@ -15,7 +15,8 @@ use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;
 
-const NAME_MAX: usize = 255;
+/// The most characters of a name in the fleet.
+pub(super) const NAME_MAX: usize = 255;
 
 /// An application instance on a server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,7 +116,7 @@ pub(crate) struct ApplicationParams {
     status: Option<ApplicationStatus>,
     #[param(schema_with = version)]
     version: Option<String>,
-    #[param(schema_with = catalog)]
+    #[param(schema_with = schema::catalog_condition)]
     catalog: Option<String>,
     #[param(schema_with = part)]
     q: Option<String>,
@@ -139,12 +140,6 @@ fn part() -> utoipa::openapi::Object {
 
 fn server() -> utoipa::openapi::Object {
     schema::id().description(Some("Of this server.")).build()
-}
-
-fn catalog() -> utoipa::openapi::Object {
-    schema::line(NAME_MAX)
-        .description(Some("Of a catalog entry with exactly this name."))
-        .build()
 }
 
 fn group() -> utoipa::openapi::Object {
@@ -211,20 +206,29 @@ impl Filter for FleetEventFilter {
         Ok(Self {
             server: parameters.id("server_id")?.map(Key::new),
             application: parameters.id("application_id")?.map(Key::new),
-            kind: parameters.word(
-                "event_type",
-                "start, stop, restart, update, connect, disconnect",
-                fleet::EventKind::parse,
-            )?,
-            status: parameters.word(
-                "status",
-                "pending, success, failed",
-                fleet::EventStatus::parse,
-            )?,
-            since: parameters.time("since")?,
-            until: parameters.time("until")?,
+            ..read_events(parameters)?
         })
     }
+}
+
+/// The conditions that do not say of what the events are.
+pub(super) fn read_events(parameters: &mut Parameters) -> Result<FleetEventFilter, ApiError> {
+    Ok(FleetEventFilter {
+        server: None,
+        application: None,
+        kind: parameters.word(
+            "event_type",
+            "start, stop, restart, update, connect, disconnect",
+            fleet::EventKind::parse,
+        )?,
+        status: parameters.word(
+            "status",
+            "pending, success, failed",
+            fleet::EventStatus::parse,
+        )?,
+        since: parameters.time("since")?,
+        until: parameters.time("until")?,
+    })
 }
 
 /// A row of an application's version history.
@@ -261,40 +265,6 @@ impl From<(VersionChangeKey, fleet::VersionChange)> for VersionChange {
             changed_by: change.changed_by.into(),
             change_source: change.source.into(),
             task_id: change.task.map(drover_domain::Id::as_uuid),
-        }
-    }
-}
-
-/// Applications that are updated together; a group spans servers.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ApplicationGroup {
-    /// Its id.
-    #[schema(minimum = 1)]
-    id: i64,
-    /// Its name; unique.
-    name: String,
-    /// The name of its catalog entry.
-    catalog: Option<String>,
-    /// How many applications it has.
-    applications: u32,
-    /// How many of them are online.
-    online: u32,
-    /// The update playbook of the group, if it has one of its own.
-    update_playbook_path: Option<String>,
-    /// How its applications are grouped into tasks.
-    batch_grouping_strategy: String,
-}
-
-impl From<(fleet::Group, Option<String>)> for ApplicationGroup {
-    fn from((group, catalog): (fleet::Group, Option<String>)) -> Self {
-        Self {
-            id: group.key.get(),
-            name: group.name,
-            catalog,
-            applications: group.applications,
-            online: group.online,
-            update_playbook_path: group.settings.playbook_path,
-            batch_grouping_strategy: group.grouping,
         }
     }
 }

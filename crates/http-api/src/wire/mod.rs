@@ -4,11 +4,13 @@
 //! descriptions of the OpenAPI document.
 
 mod application;
+mod application_settings;
 mod balancer;
 mod balancer_action;
 mod balancer_summary;
 mod definition;
 mod document;
+mod group;
 mod mapping;
 mod orchestrator;
 mod queue;
@@ -26,7 +28,11 @@ mod workflow_event;
 mod workflow_task;
 
 pub(crate) use application::{
-    Application, ApplicationGroup, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
+    Application, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
+};
+pub(crate) use application_settings::{
+    ApplicationEventParams, ApplicationEvents, ApplicationSettings, NewApplicationSettings,
+    NewApplicationSettingsShape, application_tag,
 };
 pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
 pub(crate) use balancer_action::{
@@ -38,6 +44,11 @@ pub(crate) use balancer_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode}
 pub(crate) use definition::{
     DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
     WorkflowDefinitionDetail,
+};
+pub(crate) use group::{
+    ApplicationGroup, CatalogEntry, CatalogParams, ChangeCatalogEntry, ChangeCatalogEntryShape,
+    GroupParams, NewApplicationGroup, NewApplicationGroupShape, NewCatalogEntry,
+    NewCatalogEntryShape, entry_tag, group_tag,
 };
 pub(crate) use mapping::{
     EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, NewHaproxyMapping,

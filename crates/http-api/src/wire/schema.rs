@@ -3,8 +3,10 @@
 use drover_domain::Timestamp;
 use drover_domain::balancer::HOLD_MAX;
 use drover_domain::balancer::action::WAIT_MAX;
-use drover_domain::fleet::NewServer;
+use drover_domain::fleet::{NewServer, SettingsLayer};
 use drover_domain::page::{Sort, SortColumn};
+use drover_domain::rollout::grouping::GroupingStrategy;
+use drover_domain::rollout::playbook_path::PlaybookPath;
 use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
 use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
 use drover_usecases::Actions;
@@ -203,6 +205,67 @@ pub(super) fn sort<C: SortColumn>() -> Object {
         .description(Some(
             "What the list goes by, with `-` before it for the greatest first; texts by their bytes, what has no value as \
              the least. Where that is the same, items go by id.",
+        ))
+        .build()
+}
+
+/// A line, or null.
+pub(super) fn nullable_line(most: usize, description: &'static str) -> Object {
+    line(most)
+        .schema_type(nullable(Type::String))
+        .description(Some(description))
+        .build()
+}
+
+/// The update playbook of a layer of settings.
+pub(super) fn playbook_path() -> Object {
+    nullable_line(
+        PlaybookPath::LENGTH_MAX,
+        "The update playbook with its parameters, as `update-app.yml {server} {unpack=true}`. Null: that of the next layer.",
+    )
+}
+
+/// Where the artifacts of a layer of settings are.
+pub(super) fn settings_artifact_url() -> Object {
+    nullable_line(
+        ArtifactUrl::LENGTH_MAX,
+        "Where artifacts are listed or downloaded; it does not start with `-`. Null: as the next layer says.",
+    )
+}
+
+/// The file extension of artifacts in a layer of settings.
+pub(super) fn artifact_extension() -> Object {
+    nullable_line(
+        SettingsLayer::EXTENSION_MAX,
+        "The file extension of artifacts. Null: as the next layer says.",
+    )
+}
+
+/// The name of a catalog entry, as a condition.
+pub(super) fn catalog_condition() -> Object {
+    line(super::application::NAME_MAX)
+        .description(Some("Of a catalog entry with exactly this name."))
+        .build()
+}
+
+/// The catalog entry that a group belongs to.
+pub(super) fn catalog_id() -> Object {
+    id().schema_type(nullable(Type::Integer))
+        .description(Some(
+            "The id of the catalog entry it belongs to. Null: that of its name, when one of its applications is polled.",
+        ))
+        .build()
+}
+
+/// How applications of a group are grouped into tasks.
+pub(super) fn batch_grouping_strategy() -> Object {
+    let words = GroupingStrategy::ALL.map(GroupingStrategy::as_str);
+    let words = words.map(|word| Some(word.to_owned()));
+    string()
+        .schema_type(nullable(Type::String))
+        .enum_values(Some(words.into_iter().chain([None])))
+        .description(Some(
+            "How its applications are grouped into tasks. Absent or null: `by_group`.",
         ))
         .build()
 }

@@ -152,8 +152,9 @@ async fn the_fleet_is_shown() {
     assert_eq!(
         *group,
         json!({
-            "id": group["id"], "name": "jurws", "catalog": "jurws", "applications": 6, "online": 6,
-            "update_playbook_path": null, "batch_grouping_strategy": group["batch_grouping_strategy"],
+            "id": group["id"], "name": "jurws", "catalog_id": group["catalog_id"], "catalog": "jurws", "applications": 6,
+            "online": 6, "update_playbook_path": null, "artifact_list_url": null, "artifact_extension": null,
+            "batch_grouping_strategy": group["batch_grouping_strategy"],
         })
     );
 }

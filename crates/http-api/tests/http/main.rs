@@ -15,6 +15,7 @@ mod operations;
 mod problems;
 mod roles;
 mod servers;
+mod settings;
 mod streams;
 mod updates;
 mod webhooks;

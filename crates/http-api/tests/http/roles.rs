@@ -9,10 +9,22 @@ use crate::world::World;
 
 /// What every route is expected to need: written by hand, so that a change of the table is seen.
 const EXPECTED: &[(&str, &str, Role)] = &[
+    ("GET", "/application-catalog", Role::Viewer),
+    ("POST", "/application-catalog", Role::Admin),
+    ("DELETE", "/application-catalog/{id}", Role::Admin),
+    ("GET", "/application-catalog/{id}", Role::Viewer),
+    ("PUT", "/application-catalog/{id}", Role::Admin),
     ("GET", "/application-groups", Role::Viewer),
+    ("POST", "/application-groups", Role::Admin),
+    ("DELETE", "/application-groups/{id}", Role::Admin),
+    ("GET", "/application-groups/{id}", Role::Viewer),
+    ("PUT", "/application-groups/{id}", Role::Admin),
     ("GET", "/applications", Role::Viewer),
     ("POST", "/applications/batch_update", Role::Operator),
     ("GET", "/applications/{id}", Role::Viewer),
+    ("GET", "/applications/{id}/events", Role::Viewer),
+    ("GET", "/applications/{id}/settings", Role::Viewer),
+    ("PUT", "/applications/{id}/settings", Role::Admin),
     ("GET", "/applications/{id}/versions", Role::Viewer),
     ("GET", "/dead-letters", Role::Viewer),
     ("POST", "/dead-letters/redrive", Role::Operator),

@@ -1,8 +1,8 @@
-//! The shapes of applications, groups and version changes.
+//! The shapes of applications and version changes.
 
 use drover_domain::fleet::{
-    Application, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, Group,
-    ObservedApplication, SettingsLayer, VersionChange, VersionChangeKey, VersionState,
+    Application, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, ObservedApplication,
+    SettingsLayer, VersionChange, VersionChangeKey, VersionState,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::StoreError;
@@ -146,45 +146,5 @@ impl VersionRow {
             },
         };
         Ok((Key::new(self.id), change))
-    }
-}
-
-/// A row of `application_groups` with its counts and the name of its catalog entry.
-#[derive(Debug, FromQueryResult)]
-pub(crate) struct GroupRow {
-    id: i64,
-    name: String,
-    catalog_id: Option<i64>,
-    catalog_name: Option<String>,
-    update_playbook_path: Option<String>,
-    artifact_list_url: Option<String>,
-    artifact_extension: Option<String>,
-    batch_grouping_strategy: String,
-    applications: i64,
-    online: i64,
-}
-
-impl Row for GroupRow {
-    const WHAT: &'static str = "application group";
-}
-
-impl GroupRow {
-    /// The group with the name of its catalog entry.
-    pub(crate) fn read(self) -> Result<(Group, Option<String>), StoreError> {
-        let stored = Stored::new(Self::WHAT, self.id);
-        let group = Group {
-            key: Key::new(self.id),
-            name: self.name,
-            catalog: self.catalog_id.map(Key::new),
-            settings: SettingsLayer {
-                playbook_path: self.update_playbook_path,
-                artifact_url: self.artifact_list_url,
-                artifact_extension: self.artifact_extension,
-            },
-            grouping: self.batch_grouping_strategy,
-            applications: stored.number("count of applications", self.applications)?,
-            online: stored.number("count of applications", self.online)?,
-        };
-        Ok((group, self.catalog_name))
     }
 }

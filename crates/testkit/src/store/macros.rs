@@ -8,6 +8,15 @@ macro_rules! every_store_contract {
         mod server_registry {
             $crate::server_registry_contract!($fresh);
         }
+        mod application_registry {
+            $crate::application_registry_contract!($fresh);
+        }
+        mod group_registry {
+            $crate::group_registry_contract!($fresh);
+        }
+        mod catalog_registry {
+            $crate::catalog_registry_contract!($fresh);
+        }
         mod inventory_store {
             $crate::inventory_store_contract!($fresh);
         }

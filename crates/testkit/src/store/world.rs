@@ -7,14 +7,18 @@ use async_trait::async_trait;
 use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
 use drover_ports::{
-    AccessKeys, ActionView, BalancerActions, BalancerMappings, BalancerStore, BalancerView,
-    FleetSnapshots, FleetView, HistoryUpkeep, InventoryStore, OrchestratorStore, ServerRegistry,
-    StoreHealth, TaskQueue, TaskView, UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
+    AccessKeys, ActionView, ApplicationRegistry, BalancerActions, BalancerMappings, BalancerStore,
+    BalancerView, CatalogRegistry, FleetSnapshots, FleetView, GroupRegistry, HistoryUpkeep,
+    InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView,
+    UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
 pub trait AnyStore:
     ServerRegistry
+    + ApplicationRegistry
+    + GroupRegistry
+    + CatalogRegistry
     + InventoryStore
     + FleetView
     + FleetSnapshots
@@ -38,6 +42,9 @@ pub trait AnyStore:
 
 impl<S> AnyStore for S where
     S: ServerRegistry
+        + ApplicationRegistry
+        + GroupRegistry
+        + CatalogRegistry
         + InventoryStore
         + FleetView
         + FleetSnapshots
@@ -122,6 +129,24 @@ impl World {
     /// The port.
     #[must_use]
     pub fn servers(&self) -> &dyn ServerRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn applications(&self) -> &dyn ApplicationRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn groups(&self) -> &dyn GroupRegistry {
+        &*self.store
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn catalog(&self) -> &dyn CatalogRegistry {
         &*self.store
     }
 

@@ -16,4 +16,5 @@ mod mappings;
 mod nodes;
 mod requests;
 mod runs;
+mod settings;
 mod webhooks;

@@ -6,7 +6,9 @@ use drover_domain::page::PageRequest;
 use drover_testkit::agent::Agent;
 use drover_testkit::runner::Script;
 use drover_testkit::store::SideDoor;
-use drover_usecases::{FleetView, Idempotency, RequestError, Subject, TaskView, UpdateOrder};
+use drover_usecases::{
+    FleetView, GroupFilter, Idempotency, RequestError, Subject, TaskView, UpdateOrder,
+};
 
 use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, order, sight};
 
@@ -154,10 +156,13 @@ async fn more_groups_than_one_task_can_keep_to_itself_are_refused() {
         .unwrap();
     let groups = harness
         .store
-        .groups(PageRequest {
-            after: None,
-            limit: 200,
-        })
+        .groups(
+            &GroupFilter::default(),
+            PageRequest {
+                after: None,
+                limit: 200,
+            },
+        )
         .await
         .unwrap();
     for (group, _) in groups.items {

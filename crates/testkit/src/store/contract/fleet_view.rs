@@ -8,8 +8,8 @@ use drover_domain::fleet::{
 };
 use drover_domain::page::{PageRequest, Sort, SortColumn};
 use drover_ports::{
-    ApplicationColumn, ApplicationFilter, FleetEventFilter, Removal, ServerColumn, ServerFilter,
-    StoreError,
+    ApplicationColumn, ApplicationFilter, FleetEventFilter, GroupFilter, Removal, ServerColumn,
+    ServerFilter, StoreError,
 };
 
 use super::{ALL, two_after};
@@ -308,13 +308,13 @@ contract! { $ fleet_view => fleet_view_contract for World;
         poll(world, server.key, &[observed("a_1", None)], at(1)).await;
         poll(world, server.key, &[observed("a_1", None), observed("b_1", None), down], at(2)).await;
         fleet(world, "app02", &["c_1"]).await;
-        let first = world.fleet().groups(two_after(None)).await.unwrap();
+        let first = world.fleet().groups(&GroupFilter::default(), two_after(None)).await.unwrap();
         let counts: Vec<_> = first.items.iter().map(|(group, catalog)| {
             (group.name.as_str(), group.applications, group.online, catalog.as_deref())
         }).collect();
         assert_eq!(counts, [("a", 1, 1, Some("a")), ("b", 2, 1, Some("b"))]);
         assert_eq!(first.items[0].0.grouping, "by_group");
-        let rest = world.fleet().groups(two_after(first.next)).await.unwrap();
+        let rest = world.fleet().groups(&GroupFilter::default(), two_after(first.next)).await.unwrap();
         assert_eq!((rest.items.len(), rest.next), (1, None));
     }
 
@@ -324,7 +324,7 @@ contract! { $ fleet_view => fleet_view_contract for World;
         let (group, _) = world.fleet().application(keys[0]).await.unwrap().unwrap().group.unwrap();
         let settings = SettingsLayer { playbook_path: Some("group.yml".to_owned()), ..SettingsLayer::default() };
         world.side_door().set_group_settings(group, settings.clone(), "whatever").await;
-        let stored = world.fleet().groups(ALL).await.unwrap().items.remove(0).0;
+        let stored = world.fleet().groups(&GroupFilter::default(), ALL).await.unwrap().items.remove(0).0;
         assert_eq!((stored.settings, stored.grouping.as_str()), (settings, "whatever"));
     }
 

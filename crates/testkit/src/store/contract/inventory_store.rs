@@ -8,7 +8,7 @@ use drover_domain::fleet::{
 };
 use drover_domain::rollout::task::{EndStatus, TaskEnd};
 
-use drover_ports::FleetEventFilter;
+use drover_ports::{FleetEventFilter, GroupFilter};
 
 use super::ALL;
 use crate::store::fixtures::{
@@ -146,7 +146,7 @@ contract! { $ inventory_store => inventory_store_contract for World;
         let two = world.fleet().application(second[0]).await.unwrap().unwrap();
         assert_eq!((one.group.clone(), one.catalog, one.number), (two.group, two.catalog, 1));
         assert_eq!(two.number, 2);
-        let groups = world.fleet().groups(ALL).await.unwrap().items;
+        let groups = world.fleet().groups(&GroupFilter::default(), ALL).await.unwrap().items;
         let mut names: Vec<&str> = groups.iter().map(|(group, _)| group.name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["jurws", "other"]);
@@ -172,7 +172,7 @@ contract! { $ inventory_store => inventory_store_contract for World;
             inventory.store(&changes[3]),
         );
         a.and(b).and(c).and(d).unwrap();
-        let groups = world.fleet().groups(ALL).await.unwrap().items;
+        let groups = world.fleet().groups(&GroupFilter::default(), ALL).await.unwrap().items;
         assert_eq!(groups.len(), 20);
         assert!(groups.iter().all(|(group, catalog)| group.applications == 4 && catalog.is_some()), "{groups:?}");
     }
@@ -192,9 +192,9 @@ contract! { $ inventory_store => inventory_store_contract for World;
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let (group, _) = world.fleet().application(keys[0]).await.unwrap().unwrap().group.unwrap();
         world.side_door().detach_group(group).await;
-        assert_eq!(world.fleet().groups(ALL).await.unwrap().items[0].1, None);
+        assert_eq!(world.fleet().groups(&GroupFilter::default(), ALL).await.unwrap().items[0].1, None);
         fleet(world, "app02", &["jurws_2"]).await;
-        assert_eq!(world.fleet().groups(ALL).await.unwrap().items[0].1.as_deref(), Some("jurws"));
+        assert_eq!(world.fleet().groups(&GroupFilter::default(), ALL).await.unwrap().items[0].1.as_deref(), Some("jurws"));
     }
 
     /// A status change touches the status only, and only on its server.

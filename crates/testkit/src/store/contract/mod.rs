@@ -6,12 +6,15 @@
 
 pub mod access_keys;
 pub mod action_view;
+pub mod application_registry;
 pub mod balancer_actions;
 pub mod balancer_mappings;
 pub mod balancer_store;
 pub mod balancer_view;
+pub mod catalog_registry;
 pub mod fleet_snapshots;
 pub mod fleet_view;
+pub mod group_registry;
 pub mod history_upkeep;
 pub mod inventory_store;
 pub mod orchestrator_store;

@@ -2,7 +2,9 @@
 
 use drover_domain::Key;
 use drover_domain::access::Role;
-use drover_ports::{ApplicationFilter, Claim, Fault, FleetEventFilter, StoreError};
+use drover_ports::{
+    ApplicationFilter, CatalogFilter, Claim, Fault, FleetEventFilter, GroupFilter, StoreError,
+};
 
 use super::ALL;
 use crate::store::fixtures::mappings::{by_hand, unmapping};
@@ -26,7 +28,9 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.inventory().load(Key::new(1)).await.err(),
             world.fleet().applications(&ApplicationFilter::default(), ALL).await.err(),
             world.fleet().versions(Key::new(1), ALL).await.err(),
-            world.fleet().groups(ALL).await.err(),
+            world.fleet().groups(&GroupFilter::default(), ALL).await.err(),
+            world.groups().find(Key::new(1)).await.err(),
+            world.catalog().list(&CatalogFilter::default(), ALL).await.err(),
             world.fleet().events(&FleetEventFilter::default(), ALL).await.err(),
             world.snapshots().snapshot(&[Key::new(1)]).await.err(),
             world.balancers().discovered(Key::new(1), &[], at(0)).await.err(),

@@ -16,14 +16,15 @@ use drover_domain::rollout::snapshot::{
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    ApplicationColumn, ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView,
-    InventoryStore, Removal, ServerColumn, ServerFilter, ServerRegistry, StoreError,
+    ApplicationColumn, ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, GroupColumn,
+    GroupFilter, InventoryStore, NamedGroup, Removal, ServerColumn, ServerFilter, ServerRegistry,
+    StoreError,
 };
 
 use super::{MemoryStore, Place, State, ascending, descending, sorted};
 
 /// Whether a name has this part, small or capital letters a to z alike.
-fn has(name: &str, part: Option<&String>) -> bool {
+pub(super) fn has(name: &str, part: Option<&String>) -> bool {
     part.is_none_or(|part| {
         name.to_ascii_lowercase()
             .contains(&part.to_ascii_lowercase())
@@ -56,10 +57,18 @@ fn server_place(server: &Server, sort: Sort<ServerColumn>) -> Place {
     (text.to_owned(), number, server.key.get())
 }
 
+fn group_place(group: &Group, sort: Sort<GroupColumn>) -> Place {
+    let text = match sort.by {
+        GroupColumn::Key => "",
+        GroupColumn::Name => group.name.as_str(),
+    };
+    (text.to_owned(), 0, group.key.get())
+}
+
 #[derive(Debug)]
 pub(super) struct Catalog {
-    name: String,
-    kind: ApplicationKind,
+    pub(super) name: String,
+    pub(super) kind: ApplicationKind,
     pub(super) settings: SettingsLayer,
 }
 
@@ -67,8 +76,8 @@ pub(super) struct Catalog {
 pub(super) struct StoredApplication {
     pub(super) server: Option<ServerKey>,
     pub(super) observed: ObservedApplication,
-    catalog: Option<CatalogKey>,
-    group: Option<GroupKey>,
+    pub(super) catalog: Option<CatalogKey>,
+    pub(super) group: Option<GroupKey>,
     number: u32,
     pub(super) settings: SettingsLayer,
     // Of an absent application only; a present one follows its server.
@@ -76,7 +85,7 @@ pub(super) struct StoredApplication {
 }
 
 impl State {
-    fn application(&self, key: i64, stored: &StoredApplication) -> Application {
+    pub(super) fn application(&self, key: i64, stored: &StoredApplication) -> Application {
         let server = stored
             .server
             .and_then(|server| self.servers.get(&server.get()));
@@ -91,6 +100,26 @@ impl State {
             settings: stored.settings.clone(),
             last_seen: stored.last_seen.or_else(|| server?.inventory_at),
         }
+    }
+
+    /// A group with its counts and the name of its catalog entry.
+    pub(super) fn named(&self, group: &Group) -> NamedGroup {
+        let members = || {
+            let applications = self.applications.values();
+            applications.filter(|application| application.group == Some(group.key))
+        };
+        let online = members()
+            .filter(|member| member.observed.status == ApplicationStatus::Online)
+            .count();
+        let counted = Group {
+            applications: u32::try_from(members().count()).unwrap(),
+            online: u32::try_from(online).unwrap(),
+            ..group.clone()
+        };
+        let catalog = group
+            .catalog
+            .and_then(|catalog| self.catalog.get(&catalog.get()));
+        (counted, catalog.map(|entry| entry.name.clone()))
     }
 
     fn resolve(&mut self, resolutions: &BTreeMap<(String, &str), Resolution>) {
@@ -534,30 +563,28 @@ impl FleetView for MemoryStore {
         ))
     }
 
-    async fn groups(&self, page: PageRequest) -> Result<Page<(Group, Option<String>)>, StoreError> {
+    async fn groups(
+        &self,
+        filter: &GroupFilter,
+        page: PageRequest,
+    ) -> Result<Page<NamedGroup>, StoreError> {
         let state = self.state("list application groups")?;
-        let counted = state.groups.iter().map(|(key, group)| {
-            let members = || {
-                state
-                    .applications
-                    .values()
-                    .filter(|application| application.group == Some(group.key))
-            };
-            let online = members()
-                .filter(|member| member.observed.status == ApplicationStatus::Online)
-                .count();
-            let group = Group {
-                applications: u32::try_from(members().count()).unwrap(),
-                online: u32::try_from(online).unwrap(),
-                ..group.clone()
-            };
-            let catalog = group
-                .catalog
-                .and_then(|catalog| state.catalog.get(&catalog.get()));
-            let catalog = catalog.map(|entry| entry.name.clone());
-            (*key, (group, catalog))
+        let named = state.groups.values().map(|group| state.named(group));
+        let wanted = named.filter(|(group, catalog)| {
+            let wanted = filter.catalog.as_ref();
+            has(&group.name, filter.like.as_ref())
+                && wanted.is_none_or(|wanted| catalog.as_ref() == Some(wanted))
         });
-        Ok(ascending(counted, page).map(|(_, group)| group))
+        let sort = filter.sort;
+        let placed = wanted.map(|named| (group_place(&named.0, sort), named));
+        let place = |key: i64| {
+            if sort.by == GroupColumn::Key {
+                return Some((String::new(), 0, key));
+            }
+            let group = state.groups.get(&key);
+            group.map(|group| group_place(group, sort))
+        };
+        sorted(placed.collect(), place, sort.is_descending, page)
     }
 
     async fn servers(

@@ -6,6 +6,7 @@ mod engine;
 mod fleet;
 mod mappings;
 mod rest;
+mod settings;
 mod tasks;
 mod webhooks;
 
