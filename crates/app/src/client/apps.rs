@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::failure::{Code, Failure};
-use super::output::{Column, NOTHING, Output, cell, line};
+use super::output::{Column, Output};
 use super::servers;
 use super::service::Service;
+use super::settings::{Layer, given, kept, tell};
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -28,6 +29,32 @@ const HISTORY: &[Column] = &[
     ("NEW TAG", "new_tag"),
     ("BY", "change_source"),
     ("TASK", "task_id"),
+];
+
+const EVENTS: &[Column] = &[
+    ("AT", "at"),
+    ("EVENT", "event_type"),
+    ("STATUS", "status"),
+    ("WHAT", "description"),
+];
+
+/// What people say about an application.
+const SETTINGS: &[Column] = &[
+    ("group", "group"),
+    ("own playbook", "custom_playbook_path"),
+    ("artifacts", "custom_artifact_url"),
+    ("extension", "custom_artifact_extension"),
+    ("playbook", "effective_playbook"),
+];
+
+const LAYER: [&str; 3] = [
+    "custom_playbook_path",
+    "custom_artifact_url",
+    "custom_artifact_extension",
+];
+
+const STATUSES: [&str; 6] = [
+    "online", "offline", "unknown", "starting", "stopping", "no_data",
 ];
 
 /// What is shown of one application, where it is known.
@@ -62,6 +89,17 @@ pub(crate) enum Command {
         #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
         id: i64,
     },
+    /// Say which group one of them is in, and its own settings.
+    Set(Set),
+    /// Show what happened to one of them, newest first.
+    Events {
+        /// The application, by its number.
+        #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+        /// How many.
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+        limit: u32,
+    },
     /// Show how the version of one of them changed, newest first.
     History {
         /// The application, by its number.
@@ -74,6 +112,22 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// The application, by its number.
+    #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
+    id: i64,
+    /// Put it into the group with this name.
+    #[arg(long)]
+    group: Option<String>,
+    /// Take it out of its group; when it is polled, it is put into that of its base name.
+    #[arg(long, conflicts_with = "group")]
+    no_group: bool,
+    #[command(flatten)]
+    layer: Layer,
+}
+
+#[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
 pub(crate) struct List {
     /// Only those of this group.
     #[arg(long)]
@@ -87,17 +141,35 @@ pub(crate) struct List {
     /// Only those with this instance name.
     #[arg(long)]
     name: Option<String>,
+    /// Only those with this status.
+    #[arg(long, value_name = "STATUS", value_parser = STATUSES)]
+    status: Option<String>,
+    /// Only those with this version.
+    #[arg(long)]
+    version: Option<String>,
+    /// Only those of catalog entries with this name.
+    #[arg(long, value_name = "NAME")]
+    catalog: Option<String>,
+    /// Only those with this in their instance name.
+    #[arg(long, value_name = "TEXT")]
+    query: Option<String>,
+    /// What the list goes by: `id`, `name`, `server`, `status`, `version` or `last_seen`, with `-` before it for the
+    /// greatest first.
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    sort: Option<String>,
 }
 
+/// What kind of thing an application is.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+pub(crate) enum Kind {
     Docker,
     Site,
     Service,
 }
 
 impl Kind {
-    const fn word(self) -> &'static str {
+    /// The word for it.
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Site => "site",
@@ -115,14 +187,13 @@ pub(crate) async fn run(
         Command::List(list) => list_all(list, service, output).await?,
         Command::Show { id } => {
             let application = service.get(&format!("applications/{id}"), &[]).await?;
-            output.document(&application, || {
-                for (label, member) in DETAILS {
-                    let value = cell(&application, member);
-                    if value != NOTHING {
-                        line(&format!("{label:<12} {value}"));
-                    }
-                }
-            });
+            output.details(&application, DETAILS);
+        }
+        Command::Set(set) => change(set, service, output).await?,
+        Command::Events { id, limit } => {
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            let path = format!("applications/{id}/events");
+            output.list(&service.some(&path, &[], most).await?, EVENTS);
         }
         Command::History { id, limit } => {
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -134,25 +205,34 @@ pub(crate) async fn run(
 }
 
 async fn list_all(list: List, service: &Service, output: &Output) -> Result<(), Failure> {
-    let List {
-        group,
-        on,
-        kind,
-        name,
-    } = list;
-    let server = match on {
-        Some(server) => Some(servers::find(&server, service).await?.to_string()),
+    let server = match &list.on {
+        Some(server) => Some(servers::find(server, service).await?.to_string()),
         None => None,
     };
-    let query: Vec<(&str, &str)> = [
-        ("group", group.as_deref()),
+    let query = given([
+        ("group", list.group.as_deref()),
         ("server_id", server.as_deref()),
-        ("app_type", kind.map(Kind::word)),
-        ("name", name.as_deref()),
-    ]
-    .into_iter()
-    .filter_map(|(key, value)| Some((key, value?)))
-    .collect();
+        ("app_type", list.kind.map(Kind::word)),
+        ("name", list.name.as_deref()),
+        ("status", list.status.as_deref()),
+        ("version", list.version.as_deref()),
+        ("catalog", list.catalog.as_deref()),
+        ("q", list.query.as_deref()),
+        ("sort", list.sort.as_deref()),
+    ]);
     output.list(&service.all("applications", &query).await?, COLUMNS);
+    Ok(())
+}
+
+async fn change(set: Set, service: &Service, output: &Output) -> Result<(), Failure> {
+    let path = format!("applications/{}/settings", set.id);
+    let changed = service.amend(&path, |known| {
+        let mut body = kept(known, &["group"]);
+        body.extend(kept(known, &LAYER));
+        tell(&mut body, "group", set.group, set.no_group);
+        set.layer.tell(&mut body, LAYER);
+        body
+    });
+    output.details(&changed.await?, SETTINGS);
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! `workflows`, `show` and `follow`; for HAProxy, `haproxy`.
 
 mod apps;
+mod catalog;
 mod dead_letters;
 mod document;
 mod failure;
@@ -20,6 +21,7 @@ mod queues;
 mod screen;
 mod servers;
 mod service;
+mod settings;
 mod show;
 mod sse;
 mod state;
@@ -38,18 +40,27 @@ use clap::{Args, Subcommand, ValueEnum};
 use output::Output;
 use service::Service;
 
+/// Where the groups are.
+const GROUPS: &str = "application-groups";
+
+/// Where the catalog is.
+const CATALOG: &str = "application-catalog";
+
 /// What can be asked of a running service.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// Servers: list, show, add, change, refresh, remove.
     #[command(subcommand)]
     Servers(servers::Command),
-    /// Applications: list, show, history.
+    /// Applications: list, show, change, history, events.
     #[command(subcommand)]
     Apps(apps::Command),
-    /// Groups of applications: list.
+    /// Groups of applications: list, show, add, change, remove.
     #[command(subcommand)]
     Groups(groups::Command),
+    /// The catalog of applications: list, show, add, change, remove.
+    #[command(subcommand)]
+    Catalog(catalog::Command),
     /// Update tasks: list, show.
     #[command(subcommand)]
     Tasks(tasks::Command),
@@ -125,7 +136,8 @@ pub(crate) async fn run(
         match command {
             ClientCommand::Servers(command) => servers::run(command, &service, &output).await,
             ClientCommand::Apps(command) => apps::run(command, &service, &output).await,
-            ClientCommand::Groups(command) => groups::run(&command, &service, &output).await,
+            ClientCommand::Groups(command) => groups::run(command, &service, &output).await,
+            ClientCommand::Catalog(command) => catalog::run(command, &service, &output).await,
             ClientCommand::Tasks(command) => tasks::run(command, &service, &output).await,
             ClientCommand::Haproxy(command) => haproxy::run(command, &service, &output).await,
             ClientCommand::Orchestrators(command) => {

@@ -135,6 +135,18 @@ impl Output {
         }
     }
 
+    /// One answer: the document itself, or a line for each of these members that is known.
+    pub(crate) fn details(&self, item: &Value, members: &[Column]) {
+        self.document(item, || {
+            for (label, member) in members {
+                let value = cell(item, member);
+                if value != NOTHING {
+                    line(&format!("{label:<12} {value}"));
+                }
+            }
+        });
+    }
+
     /// Why there is no answer.
     pub(crate) fn fail(&self, failure: &Failure) {
         if self.is_json {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::failure::{Code, Failure};
 use super::output::{Column, NOTHING, Output, cell, note, table, text};
 use super::service::Service;
+use super::settings::{given, kept, tell};
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -37,7 +38,7 @@ const REFRESHED: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the servers.
-    List,
+    List(List),
     /// Show a server.
     Show {
         /// The server's name or number.
@@ -69,6 +70,22 @@ pub(crate) enum Command {
         #[arg(value_name = "SERVER")]
         wanted: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those with this status.
+    #[arg(long, value_name = "STATUS", value_parser = ["unknown", "online", "offline"])]
+    status: Option<String>,
+    /// Only those that an HAProxy is managed through, or only the others.
+    #[arg(long, value_enum, value_name = "SWITCH")]
+    haproxy: Option<Switch>,
+    /// Only those with this in their name or address.
+    #[arg(long, value_name = "TEXT")]
+    query: Option<String>,
+    /// What the list goes by: `id`, `name`, `address`, `status` or `last_check`, with `-` before it for the greatest first.
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    sort: Option<String>,
 }
 
 /// Yes or no.
@@ -115,8 +132,18 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Code, Failure> {
     match command {
-        Command::List => {
-            output.list(&service.all("servers", &[]).await?, COLUMNS);
+        Command::List(list) => {
+            let node = list.haproxy.map(|switch| switch == Switch::On);
+            let query = given([
+                ("status", list.status.as_deref()),
+                (
+                    "is_haproxy_node",
+                    node.map(|is_node| if is_node { "true" } else { "false" }),
+                ),
+                ("q", list.query.as_deref()),
+                ("sort", list.sort.as_deref()),
+            ]);
+            output.list(&service.all("servers", &query).await?, COLUMNS);
             Ok(Code::Success)
         }
         Command::Add(Add {
@@ -165,13 +192,14 @@ pub(crate) async fn run(
 async fn change(set: Set, service: &Service, output: &Output) -> Result<Code, Failure> {
     let id = find(&set.wanted, service).await?;
     let path = format!("servers/{id}");
-    let known = service.get(&path, &[]).await?;
-    let body = json!({
-        "name": set.name.map_or_else(|| known.get("name").cloned().unwrap_or_default(), Value::from),
-        "address": set.address.map_or_else(|| known.get("address").cloned().unwrap_or_default(), Value::from),
-        "port": set.port.map_or_else(|| known.get("port").cloned().unwrap_or_default(), Value::from),
+    let changed = service.amend(&path, |known| {
+        let mut body = kept(known, &["name", "address", "port"]);
+        tell(&mut body, "name", set.name, false);
+        tell(&mut body, "address", set.address, false);
+        tell(&mut body, "port", set.port, false);
+        body
     });
-    output.one(&service.put(&path, &body).await?, COLUMNS);
+    output.one(&changed.await?, COLUMNS);
     Ok(Code::Success)
 }
 
@@ -191,20 +219,5 @@ async fn refresh(server: &str, service: &Service, output: &Output) -> Result<Cod
 
 /// The number of the server with this name or number. A name wins.
 pub(crate) async fn find(server: &str, service: &Service) -> Result<i64, Failure> {
-    let servers = service.all("servers", &[]).await?;
-    let named = servers.iter().find(|found| text(found, "name") == server);
-    let found = named.or_else(|| {
-        let id: i64 = server.parse().ok()?;
-        servers
-            .iter()
-            .find(|found| found.get("id").and_then(Value::as_i64) == Some(id))
-    });
-    found
-        .and_then(|found| found.get("id")?.as_i64())
-        .ok_or_else(|| {
-            Failure::new(
-                Code::NotFound,
-                format!("there is no server `{}`", server.escape_debug()),
-            )
-        })
+    service.find("servers", "server", server).await
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use drover_egress::{BodyError, Options, Proxy, Redacted, client, read_capped};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_MATCH};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::failure::{Code, Failure, causes};
+use super::output::text;
 
 /// The variable with the API key.
 const KEY_VARIABLE: &str = "DROVER_API_KEY";
@@ -88,6 +89,45 @@ impl Service {
     /// The answer to a wish that replaces what is there.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(self.client.put(self.url(path)).json(body)).await
+    }
+
+    /// The answer to a wish that changes what is there, unless somebody else changes it in the meantime.
+    pub(crate) async fn amend(
+        &self,
+        path: &str,
+        change: impl FnOnce(&Value) -> Map<String, Value>,
+    ) -> Result<Value, Failure> {
+        let response = self.send(self.client.get(self.url(path))).await?;
+        let tag = response.headers().get(ETAG).cloned();
+        let known = self.answer(response).await?;
+        let mut request = self.client.put(self.url(path)).json(&change(&known));
+        if let Some(tag) = tag {
+            request = request.header(IF_MATCH, tag);
+        }
+        self.call(request).await
+    }
+
+    /// The number of the `what` with this name or number in a list. A name wins, unless several have it.
+    pub(crate) async fn find(&self, path: &str, what: &str, wanted: &str) -> Result<i64, Failure> {
+        let items = self.all(path, &[]).await?;
+        let id = |item: &Value| item.get("id").and_then(Value::as_i64);
+        let mut named = items.iter().filter(|item| text(item, "name") == wanted);
+        let (first, second) = (named.next(), named.next());
+        if second.is_some() {
+            let message = format!(
+                "there are several of the name `{}`; say which by its number",
+                wanted.escape_debug()
+            );
+            return Err(Failure::new(Code::Usage, message));
+        }
+        let found = first.and_then(id).or_else(|| {
+            let number = wanted.parse().ok();
+            items.iter().filter_map(id).find(|id| Some(*id) == number)
+        });
+        found.ok_or_else(|| {
+            let message = format!("there is no {what} `{}`", wanted.escape_debug());
+            Failure::new(Code::NotFound, message)
+        })
     }
 
     /// Takes away what is there.

@@ -11,6 +11,7 @@ mod haproxy_mapping;
 mod lists;
 mod queues;
 mod service;
+mod settings;
 mod stub;
 mod update;
 mod watch;

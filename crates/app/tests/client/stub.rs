@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -17,6 +17,9 @@ use tokio::task::JoinSet;
 /// A key of the right form.
 pub(crate) const KEY: &str = "drv_0123456789abcdef_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// The tag of everything that the stub shows.
+pub(crate) const TAG: &str = "\"seen\"";
+
 /// What the stub was asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
@@ -25,6 +28,7 @@ pub(crate) struct Asked {
     pub(crate) authorization: String,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) last_event_id: Option<String>,
+    pub(crate) if_match: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -122,6 +126,7 @@ async fn answer(
         authorization: header("authorization").unwrap_or_default(),
         idempotency_key: header("idempotency-key"),
         last_event_id: header("last-event-id"),
+        if_match: header("if-match"),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
     world.asked.lock().unwrap().push(asked.clone());
@@ -131,7 +136,7 @@ async fn answer(
         let kind = [(CONTENT_TYPE, "text/event-stream")];
         return (status, kind, events).into_response();
     }
-    (status, Json(body)).into_response()
+    (status, [(ETAG, TAG)], Json(body)).into_response()
 }
 
 /// How a run of the binary ended.
