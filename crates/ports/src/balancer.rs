@@ -1,5 +1,7 @@
 //! HAProxy as it is stored.
 
+mod mappings;
+
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
@@ -10,7 +12,12 @@ use drover_domain::balancer::{
 use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::page::{Page, PageRequest};
 
-use crate::{MappingCause, StoreError};
+use crate::StoreError;
+
+pub use mappings::{
+    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,
+    Unmapping,
+};
 
 /// A mapping to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
