@@ -13,7 +13,6 @@ mod clock;
 mod fault;
 mod fleet;
 mod history;
-mod mappings;
 mod orchestrators;
 mod runner;
 mod settings;
@@ -23,9 +22,13 @@ mod webhooks;
 mod workflow;
 
 pub use access::AccessKeys;
-pub use actions::{ActionView, BalancerActions, NewAction, StatusChange};
+pub use actions::{ActionFilter, ActionView, BalancerActions, NewAction, StatusChange};
 pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
-pub use balancer::{BalancerStore, BalancerView, NewMapping};
+pub use balancer::{
+    BackendFilter, BalancerMappings, BalancerServerFilter, BalancerStore, BalancerView,
+    InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
+    UnmappedFilter, UnmappedServer, Unmapping,
+};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
 pub use fleet::{
@@ -34,10 +37,6 @@ pub use fleet::{
     ServerRegistry,
 };
 pub use history::{History, HistoryUpkeep};
-pub use mappings::{
-    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,
-    Unmapping,
-};
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use runner::{EventBatch, PlaybookRunner, RunnerError};
 pub use settings::{
