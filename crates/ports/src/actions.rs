@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::action::{ActionEnd, ActionTarget, BalancerAction};
 use drover_domain::balancer::{
-    Admission, BalancerServerKey, BreakerPolicy, InstanceKey, ObservedServer, ServerWord,
+    AdminState, Admission, BalancerServerKey, BreakerPolicy, InstanceKey, ObservedServer,
+    ServerWord,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
@@ -114,6 +115,19 @@ pub trait BalancerActions: Send + Sync {
     ) -> Result<(), StoreError>;
 }
 
+/// Which actions are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ActionFilter {
+    /// On this server.
+    pub server: Option<BalancerServerKey>,
+    /// That set it to this state.
+    pub wanted: Option<AdminState>,
+    /// Asked for not before this moment.
+    pub since: Option<Timestamp>,
+    /// Asked for before this moment.
+    pub until: Option<Timestamp>,
+}
+
 /// Actions as people look at them: what is the action's own, with where the engine says it stands. Actions are removed
 /// with their workflows.
 #[async_trait]
@@ -135,14 +149,14 @@ pub trait ActionView: Send + Sync {
         transactions: &[String],
     ) -> Result<Vec<BalancerAction>, StoreError>;
 
-    /// Actions, newest first, of one server or of all; each comes with its position.
+    /// Actions, newest first; each comes with its position.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn list(
         &self,
-        server: Option<BalancerServerKey>,
+        filter: &ActionFilter,
         page: PageRequest,
     ) -> Result<Page<(i64, BalancerAction)>, StoreError>;
 

@@ -15,8 +15,8 @@ use drover_domain::page::{Page, PageRequest};
 use crate::StoreError;
 
 pub use mappings::{
-    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedServer,
-    Unmapping,
+    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedFilter,
+    UnmappedServer, Unmapping,
 };
 
 /// A mapping to make.
@@ -107,6 +107,35 @@ pub trait BalancerStore: Send + Sync {
     async fn map(&self, mappings: &[NewMapping]) -> Result<u64, StoreError>;
 }
 
+/// Which instances are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InstanceFilter {
+    /// Behind the agent of this server.
+    pub server: Option<ServerKey>,
+    /// Whether they are synced.
+    pub is_active: Option<bool>,
+    /// With this in their name or that of their server, small or capital letters a to z alike.
+    pub like: Option<String>,
+}
+
+/// Which backends are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BackendFilter {
+    /// With this in their name, small or capital letters a to z alike.
+    pub like: Option<String>,
+}
+
+/// Which servers are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BalancerServerFilter {
+    /// Of which HAProxy says exactly this.
+    pub word: Option<String>,
+    /// Whether they are actively mapped to an application.
+    pub is_mapped: Option<bool>,
+    /// With this in their name, small or capital letters a to z alike.
+    pub like: Option<String>,
+}
+
 /// HAProxy as people look at it; removed rows are not shown.
 #[async_trait]
 pub trait BalancerView: Send + Sync {
@@ -118,12 +147,16 @@ pub trait BalancerView: Send + Sync {
     async fn instance(&self, instance: InstanceKey)
     -> Result<Option<BalancerInstance>, StoreError>;
 
-    /// All instances by key.
+    /// Instances by key.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError>;
+    async fn instances(
+        &self,
+        filter: &InstanceFilter,
+        page: PageRequest,
+    ) -> Result<Page<BalancerInstance>, StoreError>;
 
     /// The backends of an instance by key; `None` if there is no such instance.
     ///
@@ -133,6 +166,7 @@ pub trait BalancerView: Send + Sync {
     async fn backends(
         &self,
         instance: InstanceKey,
+        filter: &BackendFilter,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerBackend>>, StoreError>;
 
@@ -144,6 +178,7 @@ pub trait BalancerView: Send + Sync {
     async fn servers(
         &self,
         backend: BackendKey,
+        filter: &BalancerServerFilter,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerServer>>, StoreError>;
 

@@ -22,11 +22,12 @@ mod webhooks;
 mod workflow;
 
 pub use access::AccessKeys;
-pub use actions::{ActionView, BalancerActions, NewAction, StatusChange};
+pub use actions::{ActionFilter, ActionView, BalancerActions, NewAction, StatusChange};
 pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
 pub use balancer::{
-    BalancerMappings, BalancerStore, BalancerView, ManualMapping, MapOutcome, MappingCause,
-    MappingChange, NewMapping, UnmappedServer, Unmapping,
+    BackendFilter, BalancerMappings, BalancerServerFilter, BalancerStore, BalancerView,
+    InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
+    UnmappedFilter, UnmappedServer, Unmapping,
 };
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};

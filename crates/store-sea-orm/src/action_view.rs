@@ -1,11 +1,12 @@
 //! Actions on servers in HAProxy as people look at them.
 
 use async_trait::async_trait;
-use drover_domain::balancer::BalancerServerKey;
 use drover_domain::balancer::action::{BalancerAction, action_task};
+use drover_domain::balancer::{AdminState, BalancerServerKey};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
-use drover_ports::{ActionView, StatusChange, StoreError};
+use drover_domain::{Key, Timestamp};
+use drover_ports::{ActionFilter, ActionView, StatusChange, StoreError};
 
 use crate::balancer_view::is_stored;
 use crate::row::action::{ActionRow, StatusChangeRow, select_actions};
@@ -39,18 +40,34 @@ impl ActionView for SeaOrmStore {
     #[tracing::instrument(name = "db.action_view.list", level = "debug", skip_all)]
     async fn list(
         &self,
-        server: Option<BalancerServerKey>,
+        filter: &ActionFilter,
         page: PageRequest,
     ) -> Result<Page<(i64, BalancerAction)>, StoreError> {
-        let condition = match server {
-            Some(_) => "AND a.haproxy_server_id = $3",
-            None => "",
-        };
-        let rest = format!("WHERE a.id < $1 {condition} ORDER BY a.id DESC LIMIT $2");
-        let mut sql = select_actions(&rest).descending(page);
-        if let Some(server) = server {
-            sql = sql.bind(server.get());
-        }
+        let mut wanted = vec!["a.id < $1".to_owned()];
+        let mut sql = Sql::new("")
+            .descending(page)
+            .narrow(
+                &mut wanted,
+                "a.haproxy_server_id =",
+                filter.server.map(Key::get),
+            )
+            .narrow(
+                &mut wanted,
+                "a.wanted =",
+                filter.wanted.map(AdminState::as_str),
+            )
+            .narrow(
+                &mut wanted,
+                "a.created_at >=",
+                filter.since.map(Timestamp::as_micros),
+            )
+            .narrow(
+                &mut wanted,
+                "a.created_at <",
+                filter.until.map(Timestamp::as_micros),
+            );
+        let wanted = wanted.join(" AND ");
+        sql.text = select_actions(&format!("WHERE {wanted} ORDER BY a.id DESC LIMIT $2")).text;
         let rows = self.read("list actions").rows::<ActionRow>(sql).await?;
         let actions = rows
             .into_iter()

@@ -1,12 +1,13 @@
 //! HAProxy as people look at it.
 
 use async_trait::async_trait;
+use drover_domain::Key;
 use drover_domain::balancer::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
     BalancerSummary, InstanceKey,
 };
 use drover_domain::page::{Page, PageRequest};
-use drover_ports::{BalancerView, StoreError};
+use drover_ports::{BackendFilter, BalancerServerFilter, BalancerView, InstanceFilter, StoreError};
 
 use crate::row::balancer::{
     BackendRow, BalancerServerRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
@@ -30,15 +31,22 @@ impl BalancerView for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.balancer_view.instances", level = "debug", skip_all)]
-    async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
-        let sql = Sql::new(format!(
-            "{SELECT_INSTANCE} WHERE i.id > $1 ORDER BY i.id LIMIT $2"
-        ))
-        .ascending(page);
-        let rows = self
-            .read("list HAProxy instances")
-            .rows::<InstanceRow>(sql)
-            .await?;
+    async fn instances(
+        &self,
+        filter: &InstanceFilter,
+        page: PageRequest,
+    ) -> Result<Page<BalancerInstance>, StoreError> {
+        let session = self.read("list HAProxy instances");
+        let mut wanted = vec!["i.id > $1".to_owned()];
+        let names = ["i.name", "s.name"];
+        let mut sql = Sql::new("")
+            .ascending(page)
+            .narrow(&mut wanted, "i.server_id =", filter.server.map(Key::get))
+            .narrow(&mut wanted, "i.is_active =", filter.is_active)
+            .narrow_like(&mut wanted, session.dialect, &names, filter.like.as_ref());
+        let wanted = wanted.join(" AND ");
+        sql.text = format!("{SELECT_INSTANCE} WHERE {wanted} ORDER BY i.id LIMIT $2");
+        let rows = session.rows::<InstanceRow>(sql).await?;
         let instances = rows
             .into_iter()
             .map(InstanceRow::read)
@@ -54,15 +62,24 @@ impl BalancerView for SeaOrmStore {
     async fn backends(
         &self,
         instance: InstanceKey,
+        filter: &BackendFilter,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerBackend>>, StoreError> {
         let session = self.read("list the backends of a HAProxy instance");
-        let sql = Sql::new(format!(
-            "{SELECT_BACKEND} WHERE b.id > $1 AND b.instance_id = $3 AND b.removed_at IS NULL ORDER BY b.id LIMIT $2"
-        ));
-        let rows = session
-            .rows::<BackendRow>(sql.ascending(page).bind(instance.get()))
-            .await?;
+        let mut wanted =
+            vec!["b.id > $1 AND b.instance_id = $3 AND b.removed_at IS NULL".to_owned()];
+        let mut sql = Sql::new("")
+            .ascending(page)
+            .bind(instance.get())
+            .narrow_like(
+                &mut wanted,
+                session.dialect,
+                &["b.name"],
+                filter.like.as_ref(),
+            );
+        let wanted = wanted.join(" AND ");
+        sql.text = format!("{SELECT_BACKEND} WHERE {wanted} ORDER BY b.id LIMIT $2");
+        let rows = session.rows::<BackendRow>(sql).await?;
         if rows.is_empty() && find_instance(&session, instance).await?.is_none() {
             return Ok(None);
         }
@@ -81,16 +98,27 @@ impl BalancerView for SeaOrmStore {
     async fn servers(
         &self,
         backend: BackendKey,
+        filter: &BalancerServerFilter,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerServer>>, StoreError> {
         let session = self.read("list the servers of a HAProxy backend");
-        let sql = Sql::new(format!(
-            "{SELECT_SERVER} WHERE h.id > $1 AND h.backend_id = $3 AND h.removed_at IS NULL AND b.removed_at IS NULL
-             ORDER BY h.id LIMIT $2"
-        ));
-        let rows = session
-            .rows::<BalancerServerRow>(sql.ascending(page).bind(backend.get()))
-            .await?;
+        let present =
+            "h.id > $1 AND h.backend_id = $3 AND h.removed_at IS NULL AND b.removed_at IS NULL";
+        let mut wanted = vec![present.to_owned()];
+        let mut sql = Sql::new("")
+            .ascending(page)
+            .bind(backend.get())
+            .narrow(&mut wanted, "h.status =", filter.word.clone())
+            .narrow(&mut wanted, "(m.id IS NOT NULL) =", filter.is_mapped)
+            .narrow_like(
+                &mut wanted,
+                session.dialect,
+                &["h.name"],
+                filter.like.as_ref(),
+            );
+        let wanted = wanted.join(" AND ");
+        sql.text = format!("{SELECT_SERVER} WHERE {wanted} ORDER BY h.id LIMIT $2");
+        let rows = session.rows::<BalancerServerRow>(sql).await?;
         if rows.is_empty() {
             let sql = Sql::new(format!(
                 "{SELECT_BACKEND} WHERE b.id = $1 AND b.removed_at IS NULL"

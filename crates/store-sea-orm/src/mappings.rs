@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use drover_domain::Key;
 use drover_domain::balancer::{BalancerServerKey, MappingAction, MappingBasis, ServerMapping};
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
-    StoreError, UnmappedServer, Unmapping,
+    StoreError, UnmappedFilter, UnmappedServer, Unmapping,
 };
 use sea_orm::FromQueryResult;
 
@@ -139,17 +140,22 @@ impl BalancerMappings for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.mappings.unmapped", level = "debug", skip_all)]
-    async fn unmapped(&self, page: PageRequest) -> Result<Page<UnmappedServer>, StoreError> {
-        let sql = Sql::new(format!(
-            "{SELECT_UNMAPPED} WHERE h.id > $1 AND h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active
-               AND m.id IS NULL
-             ORDER BY h.id LIMIT $2"
-        ))
-        .ascending(page);
-        let rows = self
-            .read("list the unmapped HAProxy servers")
-            .rows::<UnmappedRow>(sql)
-            .await?;
+    async fn unmapped(
+        &self,
+        filter: &UnmappedFilter,
+        page: PageRequest,
+    ) -> Result<Page<UnmappedServer>, StoreError> {
+        let session = self.read("list the unmapped HAProxy servers");
+        let present = "h.id > $1 AND h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AND m.id IS NULL";
+        let mut wanted = vec![present.to_owned()];
+        let names = ["h.name", "b.name"];
+        let mut sql = Sql::new("")
+            .ascending(page)
+            .narrow(&mut wanted, "i.id =", filter.instance.map(Key::get))
+            .narrow_like(&mut wanted, session.dialect, &names, filter.like.as_ref());
+        let wanted = wanted.join(" AND ");
+        sql.text = format!("{SELECT_UNMAPPED} WHERE {wanted} ORDER BY h.id LIMIT $2");
+        let rows = session.rows::<UnmappedRow>(sql).await?;
         let servers = rows
             .into_iter()
             .map(UnmappedRow::read)

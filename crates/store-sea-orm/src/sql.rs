@@ -5,7 +5,8 @@ use drover_domain::page::PageRequest;
 use drover_domain::{Id, Timestamp};
 use sea_orm::Value;
 
-use crate::dialect::Rows;
+use crate::dialect::{Dialect, Rows};
+use crate::fleet_view::{like, pattern};
 
 /// A statement with its parameters, `$1` first.
 #[derive(Debug, Clone)]
@@ -59,6 +60,39 @@ impl Sql {
     /// The next parameter, an identifier; wrap its place with [`crate::dialect::Dialect::uuid`].
     pub(crate) fn id<K>(self, id: Id<K>) -> Self {
         self.bind(id.to_string())
+    }
+
+    /// The next parameter under a condition, if there is a value; the condition is what stands before the parameter.
+    pub(crate) fn narrow<V: Into<Value>>(
+        self,
+        conditions: &mut Vec<String>,
+        condition: &str,
+        value: Option<V>,
+    ) -> Self {
+        let Some(value) = value else {
+            return self;
+        };
+        let sql = self.bind(value);
+        conditions.push(format!("{condition} ${}", sql.values.len()));
+        sql
+    }
+
+    /// A part that one of these columns must have, if there is one.
+    pub(crate) fn narrow_like(
+        self,
+        conditions: &mut Vec<String>,
+        dialect: Dialect,
+        columns: &[&str],
+        part: Option<&String>,
+    ) -> Self {
+        let Some(part) = part else {
+            return self;
+        };
+        let sql = self.text(&pattern(part));
+        let fits = |column: &&str| like(dialect, column, sql.values.len());
+        let fits: Vec<String> = columns.iter().map(fits).collect();
+        conditions.push(format!("({})", fits.join(" OR ")));
+        sql
     }
 
     /// The next parameter, rows; its place is [`crate::dialect::Dialect::rows`].

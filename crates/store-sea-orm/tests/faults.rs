@@ -15,8 +15,9 @@ use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::UpdateTask;
 use drover_ports::{
-    AccessKeys, BalancerView, Fault, FleetEventFilter, FleetSnapshots, FleetView, InventoryStore,
-    OrchestratorStore, ServerRegistry, StoreError, StoreHealth, TaskView, UpdateTasks,
+    AccessKeys, BalancerView, Fault, FleetEventFilter, FleetSnapshots, FleetView, InstanceFilter,
+    InventoryStore, OrchestratorStore, ServerRegistry, StoreError, StoreHealth, TaskView,
+    UpdateTasks,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -253,7 +254,10 @@ async fn an_unreadable_row_is_named() {
         &task_id(1).to_string(),
     );
     assert_eq!(
-        BalancerView::instances(&store, first).await.unwrap().items,
+        BalancerView::instances(&store, &InstanceFilter::default(), first)
+            .await
+            .unwrap()
+            .items,
         []
     );
 }

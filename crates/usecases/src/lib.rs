@@ -28,14 +28,14 @@ pub use access::Access;
 pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
-    ActionView, ApplicationColumn, ApplicationFilter, Assignment, BalancerMappings, BalancerView,
-    Beat, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter, DeadLetterFilter,
-    DefinitionRecord, DefinitionRef, DeliveryFilter, EventFilter, EventPage, Fault,
-    FleetEventFilter, FleetView, GroupColumn, GroupFilter, GroupRegistry, Idempotency,
-    MappingCause, MappingChange, NamedGroup, OrchestratorStore, QueueStats, Release, Removal,
-    ReportVerdict, ServerColumn, ServerFilter, ServerRegistry, Settled, StartedWorkflow,
-    StatusChange, StoreError, StoreHealth, TaskRecord, TaskView, UnmappedServer, WorkflowFilter,
-    WorkflowRecord, WorkflowView,
+    ActionFilter, ActionView, ApplicationColumn, ApplicationFilter, Assignment, BackendFilter,
+    BalancerMappings, BalancerServerFilter, BalancerView, Beat, CatalogColumn, CatalogFilter,
+    CatalogRegistry, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter,
+    EventFilter, EventPage, Fault, FleetEventFilter, FleetView, GroupColumn, GroupFilter,
+    GroupRegistry, Idempotency, InstanceFilter, MappingCause, MappingChange, NamedGroup,
+    OrchestratorStore, QueueStats, Release, Removal, ReportVerdict, ServerColumn, ServerFilter,
+    ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord,
+    TaskView, UnmappedFilter, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,

@@ -14,7 +14,7 @@ use drover_domain::balancer::{
 };
 use drover_domain::fleet::{Server, ServerStatus};
 use drover_domain::page::PageRequest;
-use drover_usecases::{DeadLetterFilter, Policy, Service, StoreError, Views};
+use drover_usecases::{DeadLetterFilter, InstanceFilter, Policy, Service, StoreError, Views};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::rounded;
@@ -96,7 +96,11 @@ impl Fleet {
         let mut sums = Balancers::default();
         let mut page = largest();
         for _ in 0..PAGES_MAX {
-            let found = self.views.balancer.instances(page).await?;
+            let found = self
+                .views
+                .balancer
+                .instances(&InstanceFilter::default(), page)
+                .await?;
             for instance in &found.items {
                 sums.add(instance, now);
             }

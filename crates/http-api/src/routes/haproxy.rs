@@ -3,44 +3,50 @@
 use axum::Json;
 use axum::extract::State;
 use drover_domain::balancer::{BackendKey, InstanceKey};
+use drover_usecases::{BackendFilter, BalancerServerFilter, InstanceFilter};
 
 use crate::extract::{NoQuery, PathId};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
-use crate::wire::{HaproxyBackend, HaproxyInstance, HaproxyServer};
+use crate::wire::{
+    HaproxyBackend, HaproxyBackendParams, HaproxyInstance, HaproxyInstanceParams, HaproxyServer,
+    HaproxyServerParams,
+};
 
 pub(super) const TAG: &str = "haproxy";
 
 /// HAProxy instances, by id.
 #[utoipa::path(
-    get, path = "/haproxy/instances", tag = TAG, operation_id = "list_haproxy_instances", params(PageParams),
+    get, path = "/haproxy/instances", tag = TAG, operation_id = "list_haproxy_instances",
+    params(PageParams, HaproxyInstanceParams),
     responses((status = 200, description = "A page of instances", body = ItemPage<HaproxyInstance>))
 )]
 pub(crate) async fn instances(
     State(api): State<Api>,
-    list: List<()>,
+    list: List<InstanceFilter>,
 ) -> Result<Listed<HaproxyInstance>, ApiError> {
-    let page = api.service.views.balancer.instances(list.page).await?;
+    let view = &api.service.views.balancer;
+    let page = view.instances(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 
 /// The backends of an instance, by id.
 #[utoipa::path(
     get, path = "/haproxy/instances/{id}/backends", tag = TAG, operation_id = "list_haproxy_backends",
-    params(PageParams),
+    params(PageParams, HaproxyBackendParams),
     responses((status = 200, description = "A page of backends", body = ItemPage<HaproxyBackend>))
 )]
 pub(crate) async fn backends(
     State(api): State<Api>,
     PathId(id): PathId,
-    list: List<()>,
+    list: List<BackendFilter>,
 ) -> Result<Listed<HaproxyBackend>, ApiError> {
     let page = api
         .service
         .views
         .balancer
-        .backends(InstanceKey::new(id), list.page)
+        .backends(InstanceKey::new(id), &list.filter, list.page)
         .await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("HAProxy instance", id))
@@ -49,19 +55,19 @@ pub(crate) async fn backends(
 /// The servers of a backend, by id.
 #[utoipa::path(
     get, path = "/haproxy/backends/{id}/servers", tag = TAG, operation_id = "list_haproxy_servers",
-    params(PageParams),
+    params(PageParams, HaproxyServerParams),
     responses((status = 200, description = "A page of servers", body = ItemPage<HaproxyServer>))
 )]
 pub(crate) async fn servers(
     State(api): State<Api>,
     PathId(id): PathId,
-    list: List<()>,
+    list: List<BalancerServerFilter>,
 ) -> Result<Listed<HaproxyServer>, ApiError> {
     let page = api
         .service
         .views
         .balancer
-        .servers(BackendKey::new(id), list.page)
+        .servers(BackendKey::new(id), &list.filter, list.page)
         .await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("HAProxy backend", id))

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::balancer::BalancerServerKey;
+use drover_usecases::ActionFilter;
 
 use super::haproxy::TAG;
 use crate::body::Body;
@@ -87,10 +88,10 @@ pub(crate) async fn act_many(
 )]
 pub(crate) async fn list(
     State(api): State<Api>,
-    list: List<Option<BalancerServerKey>>,
+    list: List<ActionFilter>,
 ) -> Result<Listed<HaproxyAction>, ApiError> {
     let view = &api.service.views.actions;
-    let page = view.list(list.filter, list.page).await?;
+    let page = view.list(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use drover_domain::balancer::BalancerServerKey;
-use drover_usecases::MappingCause;
+use drover_usecases::{MappingCause, UnmappedFilter};
 
 use super::haproxy::TAG;
 use crate::body::{Body, MaybeBody};
@@ -13,20 +13,21 @@ use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
     EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, HaproxySummary,
-    NewHaproxyMapping, UnmappedHaproxyServer,
+    NewHaproxyMapping, UnmappedHaproxyServer, UnmappedParams,
 };
 
 /// The servers of all instances that have no mapping, by id.
 #[utoipa::path(
     get, path = "/haproxy/servers/unmapped", tag = TAG, operation_id = "list_unmapped_haproxy_servers",
-    params(PageParams),
+    params(PageParams, UnmappedParams),
     responses((status = 200, description = "A page of servers", body = ItemPage<UnmappedHaproxyServer>))
 )]
 pub(crate) async fn unmapped(
     State(api): State<Api>,
-    list: List<()>,
+    list: List<UnmappedFilter>,
 ) -> Result<Listed<UnmappedHaproxyServer>, ApiError> {
-    let page = api.service.views.mappings.unmapped(list.page).await?;
+    let view = &api.service.views.mappings;
+    let page = view.unmapped(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 

@@ -4,11 +4,142 @@ use drover_domain::Key;
 use drover_domain::balancer::{
     AdminBits, BalancerBackend, BalancerInstance, BalancerServer, DesiredState,
 };
+use drover_usecases::{BackendFilter, BalancerServerFilter, InstanceFilter, UnmappedFilter};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::Object;
+use utoipa::{IntoParams, ToSchema};
 
-use super::schema::Instant;
+use super::schema::{self, Instant};
 use super::word::{AdminState, FetchStatus, ServerHealth};
+use crate::page::Filter;
+use crate::problem::ApiError;
+use crate::query::Parameters;
+
+/// The most characters of a part of a name.
+const PART_MAX: usize = 255;
+
+fn truth(word: &str) -> Option<bool> {
+    match word {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn part(description: &'static str) -> Object {
+    schema::line(PART_MAX)
+        .description(Some(description))
+        .build()
+}
+
+/// Which instances are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct HaproxyInstanceParams {
+    #[param(schema_with = agent)]
+    server_id: Option<i64>,
+    /// Whether they are synced.
+    active: Option<bool>,
+    #[param(schema_with = part_of_instance)]
+    q: Option<String>,
+}
+
+fn agent() -> Object {
+    schema::id()
+        .description(Some("Behind the agent of this server."))
+        .build()
+}
+
+fn part_of_instance() -> Object {
+    part("With this in its name or that of its server, small or capital letters a to z alike.")
+}
+
+impl Filter for InstanceFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            server: parameters.id("server_id")?.map(Key::new),
+            is_active: parameters.word("active", "true, false", truth)?,
+            like: parameters.line("q", PART_MAX)?,
+        })
+    }
+}
+
+/// Which backends are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameter that the filter reads")]
+pub(crate) struct HaproxyBackendParams {
+    #[param(schema_with = part_of_name)]
+    q: Option<String>,
+}
+
+fn part_of_name() -> Object {
+    part("With this in its name, small or capital letters a to z alike.")
+}
+
+impl Filter for BackendFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            like: parameters.line("q", PART_MAX)?,
+        })
+    }
+}
+
+/// Which servers of a backend are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct HaproxyServerParams {
+    #[param(schema_with = word)]
+    status: Option<String>,
+    /// Whether an application is known to stand behind it.
+    mapped: Option<bool>,
+    #[param(schema_with = part_of_name)]
+    q: Option<String>,
+}
+
+fn word() -> Object {
+    part("Of which HAProxy says exactly this, such as `UP` or `DOWN 1/2`.")
+}
+
+impl Filter for BalancerServerFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            word: parameters.line("status", PART_MAX)?,
+            is_mapped: parameters.word("mapped", "true, false", truth)?,
+            like: parameters.line("q", PART_MAX)?,
+        })
+    }
+}
+
+/// Which servers without a mapping are wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
+pub(crate) struct UnmappedParams {
+    #[param(schema_with = instance)]
+    instance: Option<i64>,
+    #[param(schema_with = part_of_server)]
+    q: Option<String>,
+}
+
+fn instance() -> Object {
+    schema::id().description(Some("Of this instance.")).build()
+}
+
+fn part_of_server() -> Object {
+    part("With this in its name or that of its backend, small or capital letters a to z alike.")
+}
+
+impl Filter for UnmappedFilter {
+    fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance: parameters.id("instance")?.map(Key::new),
+            like: parameters.line("q", PART_MAX)?,
+        })
+    }
+}
 
 /// An HAProxy behind an agent.
 #[derive(Debug, Serialize, ToSchema)]

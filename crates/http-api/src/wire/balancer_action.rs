@@ -9,7 +9,9 @@ use drover_domain::balancer::{self, BalancerServerKey, HOLD_MAX};
 use drover_domain::rollout::task::Origin;
 use drover_domain::text::check_line;
 use drover_domain::workflow::TaskId;
-use drover_usecases::{AcceptedAction, ActionError, ActionOrder, Actions, StatusChange};
+use drover_usecases::{
+    AcceptedAction, ActionError, ActionFilter, ActionOrder, Actions, StatusChange,
+};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -231,18 +233,34 @@ pub(crate) struct NewHaproxyActionsShape {
     hold_s: Option<f64>,
 }
 
-/// Of which server.
+/// Which actions are wanted.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "describes the parameter that the filter reads")]
+#[expect(dead_code, reason = "describes the parameters that the filter reads")]
 pub(crate) struct HaproxyActionParams {
     #[param(schema_with = schema::haproxy_server)]
     server: Option<i64>,
+    /// That set it to this state.
+    #[param(inline)]
+    action: Option<AdminState>,
+    /// Asked for not before this moment.
+    since: Option<Instant>,
+    /// Asked for before this moment.
+    until: Option<Instant>,
 }
 
-impl Filter for Option<BalancerServerKey> {
+impl Filter for ActionFilter {
     fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        Ok(parameters.id("server")?.map(BalancerServerKey::new))
+        Ok(Self {
+            server: parameters.id("server")?.map(BalancerServerKey::new),
+            wanted: parameters.word(
+                "action",
+                "ready, drain, maint",
+                balancer::AdminState::parse,
+            )?,
+            since: parameters.time("since")?,
+            until: parameters.time("until")?,
+        })
     }
 }
 

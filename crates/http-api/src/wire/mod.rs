@@ -34,7 +34,10 @@ pub(crate) use application_settings::{
     ApplicationEventParams, ApplicationEvents, ApplicationSettings, NewApplicationSettings,
     NewApplicationSettingsShape, application_tag,
 };
-pub(crate) use balancer::{HaproxyBackend, HaproxyInstance, HaproxyServer};
+pub(crate) use balancer::{
+    HaproxyBackend, HaproxyBackendParams, HaproxyInstance, HaproxyInstanceParams, HaproxyServer,
+    HaproxyServerParams, UnmappedParams,
+};
 pub(crate) use balancer_action::{
     HaproxyAction, HaproxyActionParams, HaproxyActionResults, HaproxyStatusChange,
     NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions, NewHaproxyActionsShape,

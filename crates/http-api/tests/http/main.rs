@@ -9,6 +9,7 @@
 mod definitions;
 mod faulty;
 mod haproxy;
+mod haproxy_lists;
 mod haproxy_mappings;
 mod lists;
 mod operations;

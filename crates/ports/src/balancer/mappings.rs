@@ -94,6 +94,15 @@ pub struct MappingChange {
     pub cause: Option<MappingCause>,
 }
 
+/// Which servers without a mapping are wanted; `None` is no condition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnmappedFilter {
+    /// Of this instance.
+    pub instance: Option<InstanceKey>,
+    /// With this in their name or that of their backend, small or capital letters a to z alike.
+    pub like: Option<String>,
+}
+
 /// Mappings by hand.
 ///
 /// Every method is atomic and costs a number of statements that does not depend on the number of rows.
@@ -140,5 +149,9 @@ pub trait BalancerMappings: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn unmapped(&self, page: PageRequest) -> Result<Page<UnmappedServer>, StoreError>;
+    async fn unmapped(
+        &self,
+        filter: &UnmappedFilter,
+        page: PageRequest,
+    ) -> Result<Page<UnmappedServer>, StoreError>;
 }

@@ -3,7 +3,7 @@
 use drover_domain::balancer::action::{ActionEnd, Evidence};
 use drover_domain::balancer::{BalancerServer, BreakerPolicy};
 use drover_domain::page::PageRequest;
-use drover_ports::{ActionView, BalancerActions, NewAction, StartedWorkflow};
+use drover_ports::{ActionFilter, ActionView, BalancerActions, NewAction, StartedWorkflow};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::actions::{action_on, take_action};
 use drover_testkit::store::fixtures::{Updater, at, balancer_server};
@@ -51,7 +51,7 @@ async fn actions_cost_the_same(store: SeaOrmStore) {
             .iter()
             .map(|new| StartedWorkflow::Replayed(new.workflow.id));
         assert_eq!(answers.unwrap(), replayed.collect::<Vec<_>>());
-        let (list, listed) = cost(&store, store.list(None, ALL)).await;
+        let (list, listed) = cost(&store, store.list(&ActionFilter::default(), ALL)).await;
         assert!(listed.unwrap().items.len() >= count);
         let worker = Updater::open(&store, count as u128).await;
         let claim = take_action(&worker).await;

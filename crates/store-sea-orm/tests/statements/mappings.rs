@@ -1,7 +1,7 @@
 //! Mappings: what it costs to make, end and look at them, and to sum HAProxy up, depends on no number of rows.
 
 use drover_domain::page::PageRequest;
-use drover_ports::{BalancerMappings, BalancerView, MapOutcome, ServerRegistry};
+use drover_ports::{BalancerMappings, BalancerView, MapOutcome, ServerRegistry, UnmappedFilter};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::at;
 use drover_testkit::store::fixtures::mappings::{by_hand, unmapping};
@@ -31,7 +31,11 @@ async fn mappings_cost_the_same(store: SeaOrmStore) {
 
         let (find_unmapped, found) = cost(&store, BalancerStore::unmapped(&store, None)).await;
         assert!(found.unwrap().len() >= count);
-        let (list, page) = cost(&store, BalancerMappings::unmapped(&store, ALL)).await;
+        let (list, page) = cost(
+            &store,
+            BalancerMappings::unmapped(&store, &UnmappedFilter::default(), ALL),
+        )
+        .await;
         assert!(page.unwrap().items.len() >= count.min(200));
         let (summary, told) = cost(&store, store.summary(1)).await;
         assert!(told.unwrap().unmapped >= count as u64);

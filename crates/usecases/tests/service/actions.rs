@@ -15,7 +15,7 @@ use drover_domain::workflow::{TaskId, WorkflowStatus};
 use drover_ports::{ActionView, AgentAddress, AgentError, BalancerStore, BalancerView};
 use drover_testkit::agent::{Agent, Command, Habit, Sight, obey};
 use drover_testkit::eventually::eventually;
-use drover_usecases::{ActionError, ActionOrder, Actions};
+use drover_usecases::{ActionError, ActionFilter, ActionOrder, Actions, InstanceFilter};
 use tokio::time::{Instant, timeout};
 
 use crate::harness::{Harness, address, balancer_server, balancer_sight};
@@ -130,7 +130,10 @@ impl Scene {
 
     async fn stored(&self, number: usize) -> ObservedServer {
         let view: &dyn BalancerView = &self.harness.store;
-        let backends = view.instances(PageRequest::first()).await.unwrap();
+        let backends = view
+            .instances(&InstanceFilter::default(), PageRequest::first())
+            .await
+            .unwrap();
         let instance = backends.items[0].key;
         let store: &dyn BalancerStore = &self.harness.store;
         let known = store.load(instance).await.unwrap().unwrap();
@@ -442,7 +445,7 @@ async fn one_transaction_is_one_action_with_one_effect() {
     );
     let view: &dyn ActionView = &scene.harness.store;
     assert_eq!(
-        view.list(None, PageRequest::first())
+        view.list(&ActionFilter::default(), PageRequest::first())
             .await
             .unwrap()
             .items
@@ -501,7 +504,10 @@ async fn a_backend_is_not_left_with_too_few_servers() {
 
 async fn instance_of(scene: &Scene) -> i64 {
     let view: &dyn BalancerView = &scene.harness.store;
-    view.instances(PageRequest::first()).await.unwrap().items[0]
+    view.instances(&InstanceFilter::default(), PageRequest::first())
+        .await
+        .unwrap()
+        .items[0]
         .key
         .get()
 }

@@ -3,7 +3,10 @@
 use drover_domain::fleet::{ApplicationStatus, ServerStatus};
 use drover_domain::page::PageRequest;
 use drover_testkit::agent::Agent;
-use drover_usecases::{ApplicationFilter, BalancerView, FleetView, PollOutcome};
+use drover_usecases::{
+    ApplicationFilter, BackendFilter, BalancerServerFilter, BalancerView, FleetView,
+    InstanceFilter, PollOutcome,
+};
 
 use crate::harness::{Harness, address, sight};
 
@@ -118,20 +121,33 @@ async fn an_unknown_server_is_none() {
 #[tokio::test]
 async fn servers_in_haproxy_are_mapped_to_their_applications() {
     let harness = Harness::with_fleet(2).await;
-    let instances = BalancerView::instances(&harness.store, PageRequest::first())
-        .await
-        .unwrap();
+    let instances = BalancerView::instances(
+        &harness.store,
+        &InstanceFilter::default(),
+        PageRequest::first(),
+    )
+    .await
+    .unwrap();
     let backends = harness
         .store
-        .backends(instances.items[0].key, PageRequest::first())
+        .backends(
+            instances.items[0].key,
+            &BackendFilter::default(),
+            PageRequest::first(),
+        )
         .await
         .unwrap()
         .unwrap();
     let backend = backends.items[0].key;
-    let servers = BalancerView::servers(&harness.store, backend, PageRequest::first())
-        .await
-        .unwrap()
-        .unwrap();
+    let servers = BalancerView::servers(
+        &harness.store,
+        backend,
+        &BalancerServerFilter::default(),
+        PageRequest::first(),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     let mapped: Vec<_> = servers
         .items
         .iter()

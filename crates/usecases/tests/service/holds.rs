@@ -5,7 +5,7 @@ use std::time::Duration;
 use drover_domain::balancer::action::{ActionStatus, BalancerAction};
 use drover_domain::balancer::{AdminState, BalancerServer, ObservedProcess};
 use drover_domain::page::PageRequest;
-use drover_ports::{ActionView, BalancerStore};
+use drover_ports::{ActionFilter, ActionView, BalancerStore};
 
 use crate::actions::{SECOND, Scene, set};
 
@@ -49,7 +49,11 @@ impl Scene {
     async fn latest(&self) -> BalancerAction {
         let view: &dyn ActionView = &self.harness.store;
         let server = Some(self.servers[0]);
-        let mut listed = view.list(server, PageRequest::first()).await.unwrap();
+        let filter = ActionFilter {
+            server,
+            ..ActionFilter::default()
+        };
+        let mut listed = view.list(&filter, PageRequest::first()).await.unwrap();
         listed.items.remove(0).1
     }
 

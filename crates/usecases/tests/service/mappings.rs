@@ -11,7 +11,7 @@ use drover_domain::rollout::task::Origin;
 use drover_ports::{BalancerActions, BalancerStore, Clock, Fault};
 use drover_testkit::agent::Agent;
 use drover_usecases::{
-    BalancerMappings, BalancerView, MapError, MappingCause, MappingChange, Remapped,
+    BalancerMappings, BalancerView, InstanceFilter, MapError, MappingCause, MappingChange, Remapped,
 };
 
 use crate::harness::{Harness, address, balancer_server, balancer_sight, origin, sight};
@@ -29,7 +29,12 @@ fn cause(actor: &str) -> MappingCause {
 async fn servers(harness: &Harness) -> Vec<BalancerServerKey> {
     let store: &dyn BalancerView = &harness.store;
     let mut keys = Vec::new();
-    for instance in store.instances(PageRequest::first()).await.unwrap().items {
+    for instance in store
+        .instances(&InstanceFilter::default(), PageRequest::first())
+        .await
+        .unwrap()
+        .items
+    {
         let known = BalancerStore::load(&harness.store, instance.key).await;
         let known = known.unwrap().unwrap();
         keys.extend(known.servers.iter().map(|server| server.key));

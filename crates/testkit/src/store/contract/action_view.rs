@@ -5,11 +5,11 @@ use std::time::Duration;
 use drover_domain::balancer::action::{
     ActionEnd, ActionStatus, BalancerAction, Evidence, action_queue,
 };
-use drover_domain::balancer::{BalancerServer, ServerWord};
+use drover_domain::balancer::{AdminState, BalancerServer, ServerWord};
 use drover_domain::workflow::run::{Control, Decision, Outcome, TaskError};
 use drover_domain::workflow::{Json, TaskId};
 use drover_domain::{Key, Timestamp};
-use drover_ports::StatusChange;
+use drover_ports::{ActionFilter, StatusChange};
 
 use super::{ALL, two_after};
 use crate::store::World;
@@ -82,7 +82,7 @@ contract! { $ action_view => action_view_contract for World;
             let server = server.map(|place: usize| servers[place].key);
             let (mut listed, mut page) = (Vec::new(), two_after(None));
             loop {
-                let found = world.action_view().list(server, page).await.unwrap();
+                let found = world.action_view().list(&ActionFilter { server, ..ActionFilter::default() }, page).await.unwrap();
                 listed.extend(found.items);
                 assert_eq!(found.next.is_some(), listed.len() < numbers.len());
                 page = two_after(found.next);
@@ -98,7 +98,31 @@ contract! { $ action_view => action_view_contract for World;
                 assert_eq!(world.action_view().find(action.id).await.unwrap(), Some(action));
             }
         }
-        assert_eq!(world.action_view().list(Some(Key::new(404)), ALL).await.unwrap().items, []);
+        assert_eq!(world.action_view().list(&ActionFilter { server: Some(Key::new(404)), ..ActionFilter::default() }, ALL).await.unwrap().items, []);
+    }
+
+    /// Conditions narrow the list, and all of them together.
+    async fn filters_narrow_the_list(world) {
+        let servers = two_servers(world).await;
+        let actions = [action_on(1, &servers[0]), action_on(2, &servers[1])];
+        start_actions(world, &actions).await;
+        let (wanted, asked) = (actions[0].action.request.wanted, actions[0].action.created_at);
+        let others = [AdminState::Ready, AdminState::Drain, AdminState::Maint];
+        let another = others.into_iter().find(|other| *other != wanted);
+        let later = Timestamp::from_micros(asked.as_micros() + 1);
+        let any = ActionFilter::default;
+        for (filter, count) in [
+            (any(), 2),
+            (ActionFilter { wanted: Some(wanted), ..any() }, 2),
+            (ActionFilter { wanted: another, ..any() }, 0),
+            (ActionFilter { since: Some(asked), ..any() }, 2),
+            (ActionFilter { since: Some(later), ..any() }, 0),
+            (ActionFilter { until: Some(asked), ..any() }, 0),
+            (ActionFilter { server: Some(servers[0].key), wanted: Some(wanted), since: Some(asked), until: Some(later) }, 1),
+        ] {
+            let page = world.action_view().list(&filter, ALL).await.unwrap();
+            assert_eq!(page.items.len(), count, "{filter:?}");
+        }
     }
 
     /// Actions are found by their transactions; unknown ones are absent.
@@ -265,7 +289,7 @@ contract! { $ action_view => action_view_contract for World;
         worker.succeed(&claim).await;
         while world.upkeep().prune(&Duration::ZERO.into(), 10).await.unwrap() == 0 {}
         assert_eq!(world.action_view().find(action_id(1)).await.unwrap(), None);
-        let left = world.action_view().list(None, ALL).await.unwrap().items;
+        let left = world.action_view().list(&ActionFilter::default(), ALL).await.unwrap().items;
         assert_eq!(left.iter().map(|(_, action)| action.id).collect::<Vec<_>>(), [action_id(2)]);
         let history = world.action_view().history(servers[0].key, ALL).await.unwrap().unwrap();
         assert_eq!(history.items[0].action, Some(action_id(1)));

@@ -13,7 +13,9 @@ use drover_domain::balancer::{
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::{Key, Timestamp};
-use drover_ports::{Claim, Fault, NewAction, StartedWorkflow, StatusChange, StoreError};
+use drover_ports::{
+    ActionFilter, Claim, Fault, NewAction, StartedWorkflow, StatusChange, StoreError,
+};
 
 use super::ALL;
 use crate::store::World;
@@ -57,7 +59,11 @@ async fn shown(world: &World, number: u128) -> BalancerAction {
 }
 
 async fn all(world: &World) -> Vec<BalancerAction> {
-    let listed = world.action_view().list(None, ALL).await.unwrap();
+    let listed = world
+        .action_view()
+        .list(&ActionFilter::default(), ALL)
+        .await
+        .unwrap();
     listed.items.into_iter().map(|(_, action)| action).collect()
 }
 
@@ -584,7 +590,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             actions.told(Key::new(1), POLICY, true, at(0)).await.err(),
             actions.finish(&claim, &end(None, at(0)), None).await.err(),
             view.find(action_id(1)).await.err(),
-            view.list(None, ALL).await.err(),
+            view.list(&ActionFilter::default(), ALL).await.err(),
             view.history(server, ALL).await.err(),
         ];
         for (place, refusal) in refusals.into_iter().enumerate() {

@@ -6,7 +6,9 @@ use drover_domain::balancer::{
 };
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::{Key, Timestamp};
-use drover_ports::{MapOutcome, MappingCause, MappingChange, NewMapping, UnmappedServer};
+use drover_ports::{
+    MapOutcome, MappingCause, MappingChange, NewMapping, UnmappedFilter, UnmappedServer,
+};
 
 use super::{ALL, two_after};
 use crate::store::World;
@@ -241,8 +243,8 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
         world.mappings().map_by_hand(&by_hand(named("mapped").key, keys[0], at(11))).await.unwrap();
         world.mappings().unmap(&unmapping(named("b").key, true, at(12))).await.unwrap();
 
-        let first = world.mappings().unmapped(two_after(None)).await.unwrap();
-        let rest = world.mappings().unmapped(two_after(first.next)).await.unwrap();
+        let first = world.mappings().unmapped(&UnmappedFilter::default(), two_after(None)).await.unwrap();
+        let rest = world.mappings().unmapped(&UnmappedFilter::default(), two_after(first.next)).await.unwrap();
         assert_eq!((first.items.len(), rest.next), (2, None));
         let found: Vec<_> = first.items.into_iter().chain(rest.items).collect();
         let mut expected: Vec<_> = ["a", "b", "c"].map(|name| UnmappedServer {
@@ -255,6 +257,16 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
         }).into();
         expected.sort_by_key(|server| server.server.key);
         assert_eq!(found, expected);
+        let any = UnmappedFilter::default;
+        for (filter, count) in [
+            (UnmappedFilter { instance: Some(instance), ..any() }, 3),
+            (UnmappedFilter { instance: Some(left), ..any() }, 0),
+            (UnmappedFilter { like: Some("C".to_owned()), ..any() }, 1),
+            (UnmappedFilter { like: Some("BE".to_owned()), ..any() }, 3),
+        ] {
+            let page = world.mappings().unmapped(&filter, two_after(None)).await.unwrap();
+            assert_eq!((page.items.len(), page.next.is_some()), (count.min(2), count > 2), "{filter:?}");
+        }
     }
 
     /// A mapping by hand and a sync at once leave the one by hand.

@@ -3,8 +3,11 @@
 use drover_domain::Key;
 use drover_domain::balancer::sync::failed;
 use drover_domain::balancer::{
-    BalancerSummary, BreakerPolicy, BreakerRecord, InstanceBreaker, ServerCounts, ShortBackend,
+    BalancerSummary, BreakerPolicy, BreakerRecord, InstanceBreaker, MappingBasis, ServerCounts,
+    ShortBackend,
 };
+
+use drover_ports::{BackendFilter, BalancerServerFilter, InstanceFilter, NewMapping};
 
 use super::{ALL, two_after};
 use crate::store::fixtures::mappings::{by_hand, unmapping};
@@ -31,8 +34,8 @@ contract! { $ balancer_view => balancer_view_contract for crate::store::World;
         }
         let known = world.balancers().load(keys[0]).await.unwrap().unwrap();
         world.balancers().discovered(known.instance.server, &[], at(5)).await.unwrap();
-        let first = world.balancer_view().instances(two_after(None)).await.unwrap();
-        let rest = world.balancer_view().instances(two_after(first.next)).await.unwrap();
+        let first = world.balancer_view().instances(&InstanceFilter::default(), two_after(None)).await.unwrap();
+        let rest = world.balancer_view().instances(&InstanceFilter::default(), two_after(first.next)).await.unwrap();
         assert_eq!(rest.next, None);
         let all: Vec<_> = first.items.into_iter().chain(rest.items).collect();
         assert_eq!(all.iter().map(|instance| instance.key).collect::<Vec<_>>(), keys);
@@ -41,10 +44,10 @@ contract! { $ balancer_view => balancer_view_contract for crate::store::World;
 
     /// What is not there has no list.
     async fn what_is_not_there_has_no_list(world) {
-        assert_eq!(world.balancer_view().backends(Key::new(404), ALL).await.unwrap(), None);
-        assert_eq!(world.balancer_view().servers(Key::new(404), ALL).await.unwrap(), None);
+        assert_eq!(world.balancer_view().backends(Key::new(404), &BackendFilter::default(), ALL).await.unwrap(), None);
+        assert_eq!(world.balancer_view().servers(Key::new(404), &BalancerServerFilter::default(), ALL).await.unwrap(), None);
         let empty = balancer(world, "lb01", &[]).await;
-        assert_eq!(world.balancer_view().backends(empty, ALL).await.unwrap().unwrap().items, []);
+        assert_eq!(world.balancer_view().backends(empty, &BackendFilter::default(), ALL).await.unwrap().unwrap().items, []);
     }
 
     /// Backends go by key, page by page, as they are loaded; removed ones are not shown.
@@ -54,8 +57,8 @@ contract! { $ balancer_view => balancer_view_contract for crate::store::World;
         let instance = balancer(world, "lb01", &shown).await;
         balancer(world, "lb02", &[("foreign", &[])]).await;
         sync(world, instance, &shown[..3], at(10)).await;
-        let first = world.balancer_view().backends(instance, two_after(None)).await.unwrap().unwrap();
-        let rest = world.balancer_view().backends(instance, two_after(first.next)).await.unwrap().unwrap();
+        let first = world.balancer_view().backends(instance, &BackendFilter::default(), two_after(None)).await.unwrap().unwrap();
+        let rest = world.balancer_view().backends(instance, &BackendFilter::default(), two_after(first.next)).await.unwrap().unwrap();
         assert_eq!(rest.next, None);
         let all: Vec<_> = first.items.into_iter().chain(rest.items).collect();
         let known = world.balancers().load(instance).await.unwrap().unwrap();
@@ -73,8 +76,8 @@ contract! { $ balancer_view => balancer_view_contract for crate::store::World;
         sync(world, instance, &[("be", &servers[..3]), ("other", &servers[..1])], at(10)).await;
         let known = world.balancers().load(instance).await.unwrap().unwrap();
         let backend = known.backends.iter().find(|backend| backend.name == "be").unwrap().key;
-        let first = world.balancer_view().servers(backend, two_after(None)).await.unwrap().unwrap();
-        let rest = world.balancer_view().servers(backend, two_after(first.next)).await.unwrap().unwrap();
+        let first = world.balancer_view().servers(backend, &BalancerServerFilter::default(), two_after(None)).await.unwrap().unwrap();
+        let rest = world.balancer_view().servers(backend, &BalancerServerFilter::default(), two_after(first.next)).await.unwrap().unwrap();
         assert_eq!(rest.next, None);
         let all: Vec<_> = first.items.into_iter().chain(rest.items).collect();
         let of_backend = known.servers.into_iter().filter(|server| server.backend == backend);
@@ -82,7 +85,63 @@ contract! { $ balancer_view => balancer_view_contract for crate::store::World;
         assert_eq!(all, present);
         assert_eq!(all.len(), 3);
         sync(world, instance, &[("other", &servers[..1])], at(20)).await;
-        assert_eq!(world.balancer_view().servers(backend, ALL).await.unwrap(), None);
+        assert_eq!(world.balancer_view().servers(backend, &BalancerServerFilter::default(), ALL).await.unwrap(), None);
+    }
+
+    /// Conditions narrow instances, backends and servers.
+    async fn filters_narrow_what_is_shown(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        let servers = [balancer_server("Web_1", "UP"), balancer_server("web_2", "DOWN")];
+        let one = balancer(world, "lb01.example", &[("be_jurws", &servers), ("be_other", &[])]).await;
+        let two = balancer(world, "lb02.example", &[]).await;
+        let known = world.balancers().load(one).await.unwrap().unwrap();
+        let other = world.balancers().load(two).await.unwrap().unwrap().instance.server;
+        world.balancers().discovered(other, &[], at(9)).await.unwrap();
+        let view = world.balancer_view();
+        let any = InstanceFilter::default;
+        for (filter, expected) in [
+            (any(), vec![one, two]),
+            (InstanceFilter { server: Some(other), ..any() }, vec![two]),
+            (InstanceFilter { is_active: Some(true), ..any() }, vec![one]),
+            (InstanceFilter { is_active: Some(false), ..any() }, vec![two]),
+            (InstanceFilter { like: Some("LB01".to_owned()), ..any() }, vec![one]),
+            (InstanceFilter { like: Some("default".to_owned()), ..any() }, vec![one, two]),
+            (InstanceFilter { like: Some("_".to_owned()), ..any() }, vec![]),
+        ] {
+            let page = view.instances(&filter, ALL).await.unwrap();
+            let found: Vec<_> = page.items.into_iter().map(|instance| instance.key).collect();
+            assert_eq!(found, expected, "{filter:?}");
+        }
+        for (part, count) in [("JURWS", 1), ("be_", 2), ("%", 0)] {
+            let filter = BackendFilter { like: Some(part.to_owned()) };
+            let page = view.backends(one, &filter, ALL).await.unwrap().unwrap();
+            assert_eq!(page.items.len(), count, "{part}");
+        }
+        let nothing = BackendFilter { like: Some("x".to_owned()) };
+        assert_eq!(view.backends(Key::new(404), &nothing, ALL).await.unwrap(), None);
+
+        let first = known.servers.iter().find(|server| server.observed.name == "Web_1").unwrap();
+        let mapping = NewMapping {
+            server: first.key,
+            application: keys[0],
+            basis: MappingBasis::Name,
+            at: at(10),
+            cause: None,
+        };
+        world.balancers().map(&[mapping]).await.unwrap();
+        let any = BalancerServerFilter::default;
+        for (filter, count) in [
+            (any(), 2),
+            (BalancerServerFilter { word: Some("DOWN".to_owned()), ..any() }, 1),
+            (BalancerServerFilter { word: Some("down".to_owned()), ..any() }, 0),
+            (BalancerServerFilter { is_mapped: Some(true), ..any() }, 1),
+            (BalancerServerFilter { is_mapped: Some(false), word: Some("UP".to_owned()), ..any() }, 0),
+            (BalancerServerFilter { like: Some("WEB_".to_owned()), ..any() }, 2),
+            (BalancerServerFilter { like: Some("_2".to_owned()), ..any() }, 1),
+        ] {
+            let page = view.servers(first.backend, &filter, ALL).await.unwrap().unwrap();
+            assert_eq!(page.items.len(), count, "{filter:?}");
+        }
     }
 
     /// A summary counts what is present in active instances, by the words that are shown.

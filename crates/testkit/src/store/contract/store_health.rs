@@ -3,7 +3,8 @@
 use drover_domain::Key;
 use drover_domain::access::Role;
 use drover_ports::{
-    ApplicationFilter, CatalogFilter, Claim, Fault, FleetEventFilter, GroupFilter, StoreError,
+    ApplicationFilter, BalancerServerFilter, CatalogFilter, Claim, Fault, FleetEventFilter,
+    GroupFilter, InstanceFilter, StoreError, UnmappedFilter,
 };
 
 use super::ALL;
@@ -36,14 +37,14 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.balancers().discovered(Key::new(1), &[], at(0)).await.err(),
             world.balancers().load(Key::new(1)).await.err(),
             world.balancers().candidates().await.err(),
-            world.balancer_view().instances(ALL).await.err(),
-            world.balancer_view().servers(Key::new(1), ALL).await.err(),
+            world.balancer_view().instances(&InstanceFilter::default(), ALL).await.err(),
+            world.balancer_view().servers(Key::new(1), &BalancerServerFilter::default(), ALL).await.err(),
             world.balancer_view().summary(1).await.err(),
             world.mappings().map_by_hand(&by_hand(Key::new(1), Key::new(1), at(0))).await.err(),
             world.mappings().unmap(&unmapping(Key::new(1), true, at(0))).await.err(),
             world.mappings().find(Key::new(1)).await.err(),
             world.mappings().history(Key::new(1), ALL).await.err(),
-            world.mappings().unmapped(ALL).await.err(),
+            world.mappings().unmapped(&UnmappedFilter::default(), ALL).await.err(),
             world.orchestrators().scanned(&[orchestrator("a.yml", "1")], at(0)).await.err(),
             world.orchestrators().list(ALL).await.err(),
             world.tasks().start(&updates(vec![task(1, &[])])).await.err(),

@@ -10,8 +10,8 @@ use drover_domain::balancer::{
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_ports::{
-    ActionView, BalancerActions, Claim, NewAction, NewWorkflow, StartedWorkflow, StatusChange,
-    StoreError,
+    ActionFilter, ActionView, BalancerActions, Claim, NewAction, NewWorkflow, StartedWorkflow,
+    StatusChange, StoreError,
 };
 
 use super::{MemoryStore, State, descending};
@@ -273,14 +273,23 @@ impl ActionView for MemoryStore {
 
     async fn list(
         &self,
-        server: Option<BalancerServerKey>,
+        filter: &ActionFilter,
         page: PageRequest,
     ) -> Result<Page<(i64, BalancerAction)>, StoreError> {
         let state = self.state("list actions")?;
         let wanted = state
             .actions
             .iter()
-            .filter(|(_, own)| server.is_none_or(|server| own.request.server == server))
+            .filter(|(_, own)| {
+                filter
+                    .server
+                    .is_none_or(|server| own.request.server == server)
+                    && filter
+                        .wanted
+                        .is_none_or(|wanted| own.request.wanted == wanted)
+                    && filter.since.is_none_or(|since| own.created_at >= since)
+                    && filter.until.is_none_or(|until| own.created_at < until)
+            })
             .filter_map(|(position, own)| Some((*position, state.shown_action(own)?)));
         Ok(descending(wanted, page))
     }

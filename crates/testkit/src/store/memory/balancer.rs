@@ -12,8 +12,12 @@ use drover_domain::fleet::ServerKey;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
-use drover_ports::{BalancerStore, BalancerView, NewMapping, StatusChange, StoreError};
+use drover_ports::{
+    BackendFilter, BalancerServerFilter, BalancerStore, BalancerView, InstanceFilter, NewMapping,
+    StatusChange, StoreError,
+};
 
+use super::fleet::has;
 use super::{MemoryStore, State, ascending};
 
 impl State {
@@ -374,35 +378,47 @@ impl BalancerView for MemoryStore {
         Ok(found.map(|found| state.instance(found)))
     }
 
-    async fn instances(&self, page: PageRequest) -> Result<Page<BalancerInstance>, StoreError> {
+    async fn instances(
+        &self,
+        filter: &InstanceFilter,
+        page: PageRequest,
+    ) -> Result<Page<BalancerInstance>, StoreError> {
         let state = self.state("list HAProxy instances")?;
-        let all = state
-            .instances
-            .iter()
-            .map(|(key, instance)| (*key, state.instance(instance)));
-        Ok(ascending(all, page).map(|(_, instance)| instance))
+        let wanted = state.instances.iter().filter(|(_, instance)| {
+            let like = filter.like.as_ref();
+            filter.server.is_none_or(|server| instance.server == server)
+                && filter
+                    .is_active
+                    .is_none_or(|is_active| instance.is_active == is_active)
+                && (has(&instance.name, like) || has(&instance.server_name, like))
+        });
+        let wanted = wanted.map(|(key, instance)| (*key, state.instance(instance)));
+        Ok(ascending(wanted, page).map(|(_, instance)| instance))
     }
 
     async fn backends(
         &self,
         instance: InstanceKey,
+        filter: &BackendFilter,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerBackend>>, StoreError> {
         let state = self.state("list the backends of a HAProxy instance")?;
         if !state.instances.contains_key(&instance.get()) {
             return Ok(None);
         }
-        let present = state
-            .backends
-            .iter()
-            .filter(|(_, backend)| backend.instance == instance && backend.removed_at.is_none());
-        let present = present.map(|(key, backend)| (*key, state.backend(backend)));
-        Ok(Some(ascending(present, page).map(|(_, backend)| backend)))
+        let wanted = state.backends.iter().filter(|(_, backend)| {
+            backend.instance == instance
+                && backend.removed_at.is_none()
+                && has(&backend.name, filter.like.as_ref())
+        });
+        let wanted = wanted.map(|(key, backend)| (*key, state.backend(backend)));
+        Ok(Some(ascending(wanted, page).map(|(_, backend)| backend)))
     }
 
     async fn servers(
         &self,
         backend: BackendKey,
+        filter: &BalancerServerFilter,
         page: PageRequest,
     ) -> Result<Option<Page<BalancerServer>>, StoreError> {
         let state = self.state("list the servers of a HAProxy backend")?;
@@ -418,7 +434,15 @@ impl BalancerView for MemoryStore {
             .iter()
             .filter(|(_, server)| server.backend == backend && server.removed_at.is_none());
         let present = present.map(|(key, server)| (*key, state.balancer_server(server)));
-        Ok(Some(ascending(present, page).map(|(_, server)| server)))
+        let wanted = present.filter(|(_, server)| {
+            let word = server.observed.word.as_str();
+            filter.word.as_ref().is_none_or(|wanted| wanted == word)
+                && filter
+                    .is_mapped
+                    .is_none_or(|is_mapped| server.application.is_some() == is_mapped)
+                && has(&server.observed.name, filter.like.as_ref())
+        });
+        Ok(Some(ascending(wanted, page).map(|(_, server)| server)))
     }
 
     async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError> {

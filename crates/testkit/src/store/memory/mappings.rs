@@ -10,9 +10,10 @@ use drover_domain::balancer::{
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
-    StoreError, UnmappedServer, Unmapping,
+    StoreError, UnmappedFilter, UnmappedServer, Unmapping,
 };
 
+use super::fleet::has;
 use super::{Mapping, MemoryStore, State, ascending, descending};
 
 impl State {
@@ -263,7 +264,11 @@ impl BalancerMappings for MemoryStore {
         Ok(Some(descending(changes, page).map(|(_, change)| change)))
     }
 
-    async fn unmapped(&self, page: PageRequest) -> Result<Page<UnmappedServer>, StoreError> {
+    async fn unmapped(
+        &self,
+        filter: &UnmappedFilter,
+        page: PageRequest,
+    ) -> Result<Page<UnmappedServer>, StoreError> {
         let state = self.state("list the unmapped HAProxy servers")?;
         let unmapped = state.shown_servers().filter_map(|(backend, server)| {
             let instance = state.instances.get(&backend.instance.get())?;
@@ -275,11 +280,11 @@ impl BalancerMappings for MemoryStore {
                 node_name: instance.server_name.clone(),
                 hold: state.holds.get(&server.key.get()).cloned(),
             };
-            found
-                .server
-                .application
-                .is_none()
-                .then_some((server.key.get(), found))
+            let like = filter.like.as_ref();
+            let is_wanted = found.server.application.is_none()
+                && filter.instance.is_none_or(|wanted| wanted == instance.key)
+                && (has(&server.observed.name, like) || has(&backend.name, like));
+            is_wanted.then_some((server.key.get(), found))
         });
         Ok(ascending(unmapped, page).map(|(_, found)| found))
     }
