@@ -33,6 +33,9 @@ struct Arguments {
     /// Runtime socket of an HAProxy: NAME=/path or NAME=ipv4@host:port; may be repeated
     #[arg(long, value_name = "NAME=SOCKET", value_parser = instance)]
     haproxy: Vec<(String, String)>,
+    /// Master socket of an HAProxy named above (its option -S), to see old workers; may be repeated
+    #[arg(long, value_name = "NAME=SOCKET", value_parser = instance)]
+    haproxy_master: Vec<(String, String)>,
     /// Unix socket of the Docker daemon
     #[arg(long, value_name = "PATH")]
     docker_socket: Option<PathBuf>,
@@ -91,6 +94,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         server_ip: arguments.server_ip,
         apps_dir: arguments.apps_dir,
         haproxy: arguments.haproxy.into_iter().collect(),
+        haproxy_master: arguments.haproxy_master.into_iter().collect(),
         docker_socket: arguments.docker_socket,
         token_file: arguments.token_file,
     };

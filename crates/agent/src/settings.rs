@@ -37,6 +37,9 @@ pub struct Choices {
     /// HAProxy runtime sockets by instance name; see [`Address`] for their forms.
     #[serde(default)]
     pub haproxy: BTreeMap<String, String>,
+    /// Master sockets of instances in [`Self::haproxy`], in the same forms; none means old workers are not seen.
+    #[serde(default)]
+    pub haproxy_master: BTreeMap<String, String>,
     /// Unix socket of the Docker daemon; none means containers are not listed.
     pub docker_socket: Option<PathBuf>,
     /// File whose first line is the bearer token; none means no token is asked for.
@@ -79,12 +82,15 @@ impl Choices {
     pub fn overridden_by(self, stronger: Self) -> Self {
         let mut haproxy = self.haproxy;
         haproxy.extend(stronger.haproxy);
+        let mut haproxy_master = self.haproxy_master;
+        haproxy_master.extend(stronger.haproxy_master);
         Self {
             listen: stronger.listen.or(self.listen),
             server_name: stronger.server_name.or(self.server_name),
             server_ip: stronger.server_ip.or(self.server_ip),
             apps_dir: stronger.apps_dir.or(self.apps_dir),
             haproxy,
+            haproxy_master,
             docker_socket: stronger.docker_socket.or(self.docker_socket),
             token_file: stronger.token_file.or(self.token_file),
         }
@@ -115,6 +121,18 @@ impl Choices {
                 })?;
             haproxy.insert(name, address);
         }
+        let mut haproxy_master = BTreeMap::new();
+        for (name, address) in self.haproxy_master {
+            if !haproxy.contains_key(&name) {
+                return Err(SettingsError::MasterName { name });
+            }
+            let address =
+                Address::parse(&address).map_err(|source| SettingsError::MasterAddress {
+                    name: name.clone(),
+                    source,
+                })?;
+            haproxy_master.insert(name, address);
+        }
         let token = self
             .token_file
             .as_deref()
@@ -127,6 +145,7 @@ impl Choices {
             server_ip: self.server_ip.unwrap_or_else(|| listen.ip()),
             apps_dir: self.apps_dir,
             haproxy,
+            haproxy_master,
             docker_socket: self.docker_socket,
             token,
         })
@@ -146,6 +165,8 @@ pub struct Settings {
     pub apps_dir: Option<PathBuf>,
     /// HAProxy instances by name.
     pub haproxy: BTreeMap<String, Address>,
+    /// Master sockets by the name of the instance; every name is one of [`Self::haproxy`].
+    pub haproxy_master: BTreeMap<String, Address>,
     /// Unix socket of the Docker daemon.
     pub docker_socket: Option<PathBuf>,
     /// The token every route but `/ping` asks for.
@@ -206,6 +227,20 @@ pub enum SettingsError {
     /// An HAProxy instance has an address of no known form.
     #[error("setting `haproxy.{name}` is not the address of a runtime socket")]
     InstanceAddress {
+        /// The instance.
+        name: String,
+        /// What is wrong with the address.
+        source: AddressError,
+    },
+    /// A master socket is given for an instance that is not.
+    #[error("setting `haproxy_master`: there is no instance `{name}` in `haproxy`")]
+    MasterName {
+        /// The name as given.
+        name: String,
+    },
+    /// A master socket has an address of no known form.
+    #[error("setting `haproxy_master.{name}` is not the address of a master socket")]
+    MasterAddress {
         /// The instance.
         name: String,
         /// What is wrong with the address.
@@ -290,6 +325,33 @@ mod tests {
             };
             assert!(choices.settle().is_err(), "{name:?}={address:?} was taken");
         }
+    }
+
+    #[test]
+    fn a_master_belongs_to_an_instance() {
+        let with = |name: &str, address: &str| Choices {
+            haproxy: BTreeMap::from([("a".to_owned(), "/run/a.sock".to_owned())]),
+            haproxy_master: BTreeMap::from([(name.to_owned(), address.to_owned())]),
+            ..Choices::default()
+        };
+        let settings = with("a", "/run/old.sock")
+            .overridden_by(with("a", "/run/a-master.sock"))
+            .settle()
+            .unwrap();
+        assert_eq!(
+            settings.haproxy_master["a"].to_string(),
+            "/run/a-master.sock"
+        );
+        let stranger = with("b", "/run/b-master.sock").settle().unwrap_err();
+        assert!(
+            stranger.to_string().contains("no instance `b`"),
+            "{stranger}"
+        );
+        let unusable = with("a", "ipv4@host:0").settle().unwrap_err();
+        assert!(
+            unusable.to_string().contains("haproxy_master.a"),
+            "{unusable}"
+        );
     }
 
     #[test]

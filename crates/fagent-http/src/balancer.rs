@@ -93,6 +93,7 @@ fn server(
             visible(name, 64)
         ));
     }
+    let (sessions, old_sessions) = sessions(name, entry, complaints);
     let (address, port) = entry.addr.word().map_or((None, None), split_address);
     Ok(ObservedServer {
         name: name.to_owned(),
@@ -102,7 +103,8 @@ fn server(
         )),
         admin: number_of(name, "admin_state", &entry.admin_state, complaints)
             .map(AdminBits::from_bits),
-        sessions: number_of(name, "scur", &entry.scur, complaints),
+        sessions,
+        old_sessions,
         queue: number_of(name, "qcur", &entry.qcur, complaints),
         weight: number_of(name, "weight", &entry.weight, complaints).unwrap_or(WEIGHT_DEFAULT),
         check_status: entry
@@ -112,6 +114,22 @@ fn server(
         address: address.map(|address| visible(address, WORD_MAX)),
         port,
     })
+}
+
+/// All sessions on a server, and how many of them are in old workers, which only an agent beside the master's socket
+/// sees. Where it says something of them that is no number, how many there are is unknown.
+fn sessions(
+    name: &str,
+    entry: &BalancerServer,
+    complaints: &mut Complaints,
+) -> (Option<u64>, Option<u64>) {
+    let own: Option<u64> = number_of(name, "scur", &entry.scur, complaints);
+    if entry.old_scur == Field::Absent {
+        return (own, None);
+    }
+    let old = number_of(name, "old_scur", &entry.old_scur, complaints);
+    let all = own.zip(old).map(|(own, old)| own.saturating_add(old));
+    (all, old)
 }
 
 fn number_of<N: std::str::FromStr>(
@@ -185,6 +203,7 @@ mod tests {
             word: ServerWord::new("UP 1/3"),
             admin: None,
             sessions: None,
+            old_sessions: None,
             queue: None,
             weight: 100,
             check_status: Some("L7OK".to_owned()),
@@ -196,6 +215,7 @@ mod tests {
             word: ServerWord::new("DRAIN"),
             admin: Some(AdminBits::from_bits(8)),
             sessions: Some(3),
+            old_sessions: None,
             queue: Some(1),
             weight: 50,
             check_status: None,
@@ -203,6 +223,42 @@ mod tests {
             port: None,
         };
         assert_eq!(answer.servers, [bare, rich]);
+    }
+
+    #[test]
+    fn sessions_of_old_workers_are_part_of_all_and_garbage_makes_all_unknown() {
+        for (told, sessions, old_sessions) in [
+            (r#""scur":"2""#, Some(2), None),
+            (r#""scur":"2","old_scur":null"#, Some(2), None),
+            (r#""scur":"2","old_scur":"3""#, Some(5), Some(3)),
+            (r#""scur":0,"old_scur":0"#, Some(0), Some(0)),
+            (r#""scur":"0","old_scur":"""#, None, None),
+            (r#""scur":"0","old_scur":"-1""#, None, None),
+            (r#""scur":"0","old_scur":"none""#, None, None),
+            (r#""scur":"0","old_scur":[0]"#, None, None),
+            (r#""scur":"0","old_scur":0.5"#, None, None),
+            (r#""old_scur":"3""#, None, Some(3)),
+            (
+                r#""scur":"18446744073709551615","old_scur":"1""#,
+                Some(u64::MAX),
+                Some(1),
+            ),
+        ] {
+            let answer = read(&format!(
+                r#"{{"servers":[{{"name":"a","status":"DRAIN",{told}}}]}}"#
+            ));
+            let server = &answer.servers[0];
+            assert_eq!(
+                (server.sessions, server.old_sessions),
+                (sessions, old_sessions),
+                "{told}"
+            );
+        }
+        let odd = read(r#"{"servers":[{"name":"a","scur":"0","old_scur":"none"}]}"#);
+        assert_eq!(
+            odd.complaints,
+            ["`old_scur` of server a is `none`; a number is expected"]
+        );
     }
 
     #[test]

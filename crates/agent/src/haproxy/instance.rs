@@ -12,6 +12,7 @@ use super::servers::{self, BackendServers, HaproxyProcess};
 use super::socket::{self, ANSWER_BYTES_MAX};
 use super::stat::StatTable;
 use super::state::{self, StateRow};
+use super::workers::Master;
 
 /// Most time for one command, from waiting for a turn to the last byte of the answer.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
@@ -56,13 +57,16 @@ impl AdminAction {
 #[derive(Debug)]
 pub(crate) struct Instance {
     address: Address,
+    master: Option<Master>,
     turns: Semaphore,
 }
 
 impl Instance {
-    pub(crate) fn new(address: Address) -> Self {
+    /// An HAProxy behind `address`, whose old workers are seen through the socket `master` if there is one.
+    pub(crate) fn new(address: Address, master: Option<Address>) -> Self {
         Self {
             address,
+            master: master.map(Master::new),
             turns: Semaphore::new(COMMANDS_AT_A_TIME_MAX),
         }
     }
@@ -78,6 +82,14 @@ impl Instance {
             .is_ok_and(|answer| HaproxyProcess::parse(&answer).is_some())
     }
 
+    /// Whether the sessions of old workers can be told right now.
+    pub(crate) async fn sees_old_workers(&self) -> bool {
+        match &self.master {
+            Some(master) => master.is_available().await,
+            None => false,
+        }
+    }
+
     /// The names of all backends, sorted.
     pub(crate) async fn backends(&self) -> Result<Vec<String>, HaproxyError> {
         let answer = self.command("show stat -1 2 -1").await?;
@@ -88,17 +100,26 @@ impl Instance {
     }
 
     /// The servers of a backend; none if HAProxy does not know the backend.
+    ///
+    /// With a master's socket, the sessions of old workers are told too, or it is an error.
     pub(crate) async fn servers(&self, backend: &Name) -> Result<BackendServers, HaproxyError> {
         let (picture, states) = self.picture(backend, backend.as_str()).await?;
-        match states.first() {
+        let mut picture = match states.first() {
             // `show stat` looks a name up among frontends first, so a frontend of the same name hides the servers;
             // the id cannot be mistaken.
             Some(state) if picture.servers.len() < states.len() => {
                 let id = state.backend_id.to_string();
-                Ok(self.picture(backend, &id).await?.0)
+                self.picture(backend, &id).await?.0
             }
-            Some(_) | None => Ok(picture),
+            Some(_) | None => picture,
+        };
+        if let Some(master) = &self.master
+            && !picture.servers.is_empty()
+        {
+            let sessions = master.sessions(backend, picture.process.pid()).await?;
+            servers::add_old_sessions(&mut picture.servers, &sessions);
         }
+        Ok(picture)
     }
 
     /// Asks for an administrative state and returns the mask HAProxy then has, a decimal number.
@@ -227,13 +248,26 @@ pub(crate) enum HaproxyError {
         word: &'static str,
         admin_state: u32,
     },
+    /// The sessions of old workers cannot be told, so how busy a server is cannot be told either.
+    #[error("the sessions of HAProxy's old workers cannot be read from the master's socket")]
+    Workers { source: Box<HaproxyError> },
+    /// The master does not list the worker that told the servers.
+    #[error(
+        "the master knows no worker {pid}, which told the servers; is it the master of this HAProxy, or was it just reloaded?"
+    )]
+    Foreign { pid: String },
+    /// More workers than are asked.
+    #[error(
+        "HAProxy has {count} workers and at most {max} are asked; what keeps the old ones? (`hard-stop-after` ends them)"
+    )]
+    TooManyWorkers { count: usize, max: usize },
     /// HAProxy said yes, but the server is not there.
     #[error("HAProxy accepted `{word}`, but no longer lists the server; was HAProxy reloaded?")]
     Vanished { word: &'static str },
 }
 
 impl HaproxyError {
-    fn unreadable(command: &'static str, answer: &str) -> Self {
+    pub(super) fn unreadable(command: &'static str, answer: &str) -> Self {
         Self::Unreadable {
             command,
             words: words(answer),
@@ -266,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_unreachable() {
-        let instance = Instance::new(Address::Unix("/nonexistent/admin.sock".into()));
+        let instance = Instance::new(Address::Unix("/nonexistent/admin.sock".into()), None);
         assert!(!instance.is_available().await);
         let error = instance.backends().await.unwrap_err();
         assert!(
@@ -279,10 +313,11 @@ mod tests {
     async fn a_socket_that_never_answers_is_silent_after_the_deadline() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let instance = Instance::new(Address::Tcp {
+        let address = Address::Tcp {
             host: "127.0.0.1".to_owned(),
             port,
-        });
+        };
+        let instance = Instance::new(address, None);
         let error = instance.backends().await.unwrap_err();
         assert!(matches!(error, HaproxyError::Silent), "{error:?}");
     }

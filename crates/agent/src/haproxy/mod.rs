@@ -7,6 +7,7 @@ mod servers;
 mod socket;
 mod stat;
 mod state;
+mod workers;
 
 pub use address::{Address, AddressError};
 pub(crate) use instance::{AdminAction, HaproxyError, Instance};

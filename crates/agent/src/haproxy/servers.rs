@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::stat::{StatRow, StatTable};
 use super::state::StateRow;
+use super::workers::Sessions;
 
 /// The servers of a backend, and which HAProxy process they were read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,11 @@ pub(crate) struct HaproxyProcess {
 }
 
 impl HaproxyProcess {
+    /// The process id, as HAProxy wrote it.
+    pub(super) fn pid(&self) -> &str {
+        &self.pid
+    }
+
     /// Reads `Pid` and `Uptime_sec` from the answer of `show info`; `None` if they are not there.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| {
@@ -53,6 +59,8 @@ pub(crate) struct ServerRow {
     cookie: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     scur: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    old_scur: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     qcur: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -87,6 +95,7 @@ impl ServerRow {
             addr: text("addr"),
             cookie: text("cookie"),
             scur: text("scur"),
+            old_scur: String::new(),
             qcur: text("qcur"),
             stot: text("stot"),
             check_rise: text("check_rise"),
@@ -104,6 +113,14 @@ impl ServerRow {
                 .map(|state| state.op_state.clone())
                 .unwrap_or_default(),
         }
+    }
+}
+
+/// Adds the sessions that other workers still have on these servers; a server they do not have has none there.
+pub(super) fn add_old_sessions(servers: &mut [ServerRow], sessions: &Sessions) {
+    for server in servers {
+        let count = sessions.get(&server.name).copied().unwrap_or_default();
+        server.old_scur = count.to_string();
     }
 }
 
@@ -174,6 +191,19 @@ other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
         assert_eq!(fresh["downtime"], "");
         assert_eq!(fresh["scur"], "0");
         assert_eq!(fresh.get("admin_state"), None);
+    }
+
+    #[test]
+    fn sessions_of_old_workers_are_told_for_every_server_once_they_are_known() {
+        let mut servers = join(
+            "web",
+            &StatTable::parse(STAT).unwrap(),
+            &state::parse(STATE).unwrap(),
+        );
+        let sessions = Sessions::from([("a".to_owned(), 3), ("removed".to_owned(), 9)]);
+        add_old_sessions(&mut servers, &sessions);
+        let told = servers.iter().map(|server| server.old_scur.as_str());
+        assert_eq!(told.collect::<Vec<_>>(), ["3", "0"]);
     }
 
     #[test]

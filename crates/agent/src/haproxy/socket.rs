@@ -15,10 +15,23 @@ pub(super) const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// The text is lossy UTF-8: a health check may have put any byte of the application's answer into it.
 /// `None` when the answer was larger than [`ANSWER_BYTES_MAX`]. Has no deadline of its own.
 pub(super) async fn exchange(address: &Address, command: &str) -> io::Result<Option<String>> {
+    converse(address, command, false).await
+}
+
+/// As [`exchange`] for a master's socket, which waits for another command until it is told that none will come.
+pub(super) async fn exchange_and_close(
+    address: &Address,
+    command: &str,
+) -> io::Result<Option<String>> {
+    converse(address, command, true).await
+}
+
+async fn converse(address: &Address, command: &str, closes: bool) -> io::Result<Option<String>> {
     match address {
-        Address::Unix(path) => talk(UnixStream::connect(path).await?, command).await,
+        Address::Unix(path) => talk(UnixStream::connect(path).await?, command, closes).await,
         Address::Tcp { host, port } => {
-            talk(TcpStream::connect((host.as_str(), *port)).await?, command).await
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            talk(stream, command, closes).await
         }
     }
 }
@@ -26,9 +39,13 @@ pub(super) async fn exchange(address: &Address, command: &str) -> io::Result<Opt
 async fn talk(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     command: &str,
+    closes: bool,
 ) -> io::Result<Option<String>> {
     stream.write_all(command.as_bytes()).await?;
     stream.write_all(b"\n").await?;
+    if closes {
+        stream.shutdown().await?;
+    }
     let mut answer = Vec::new();
     stream
         .take(ANSWER_BYTES_MAX + 1)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use axum::http::StatusCode;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use serde_json::{Value, json};
 
 use super::envelope::Reply;
@@ -89,8 +89,11 @@ pub(super) async fn post(instances: &Instances, parts: &[&str], body: &Value) ->
 
 async fn list_instances(instances: &Instances) -> Reply {
     let described = instances.iter().map(async |(name, instance)| {
+        let (available, old_workers) =
+            join(instance.is_available(), instance.sees_old_workers()).await;
         json!({
-            "name": name, "socket_path": instance.address().to_string(), "available": instance.is_available().await,
+            "name": name, "socket_path": instance.address().to_string(), "available": available,
+            "old_workers": old_workers,
         })
     });
     let listed = join_all(described).await;
@@ -155,7 +158,11 @@ fn bad_request(error: String) -> Reply {
 
 fn failed(error: &HaproxyError) -> Reply {
     let status = match error {
-        HaproxyError::Unreachable { .. } | HaproxyError::Silent => StatusCode::SERVICE_UNAVAILABLE,
+        HaproxyError::Unreachable { .. }
+        | HaproxyError::Silent
+        | HaproxyError::Workers { .. }
+        | HaproxyError::Foreign { .. }
+        | HaproxyError::TooManyWorkers { .. } => StatusCode::SERVICE_UNAVAILABLE,
         HaproxyError::TooMuch
         | HaproxyError::Unreadable { .. }
         | HaproxyError::Refused { .. }

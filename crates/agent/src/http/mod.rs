@@ -50,7 +50,10 @@ pub(crate) fn router(settings: &Settings) -> Router {
     let instances = settings
         .haproxy
         .iter()
-        .map(|(name, address)| (name.clone(), Instance::new(address.clone())))
+        .map(|(name, address)| {
+            let master = settings.haproxy_master.get(name).cloned();
+            (name.clone(), Instance::new(address.clone(), master))
+        })
         .collect();
     let sources = Sources {
         inventory: Inventory::new(settings),

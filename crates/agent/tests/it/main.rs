@@ -13,5 +13,6 @@ mod binary;
 mod contract;
 mod docker;
 mod haproxy;
+mod old_workers;
 mod recordings;
 mod support;

@@ -138,7 +138,7 @@ async fn an_agent_with_applications_answers_as_recorded() {
 
 #[tokio::test]
 async fn an_agent_beside_a_real_haproxy_answers_as_recorded() {
-    let haproxy = Haproxy::start(
+    let haproxy = Haproxy::start_with_master(
         "backend web\n  server app1 127.0.0.1:1 cookie one\n  server app2 127.0.0.1:1\nbackend other\n  server app1 127.0.0.1:1\n",
     )
     .await;
@@ -149,8 +149,9 @@ async fn an_agent_beside_a_real_haproxy_answers_as_recorded() {
     ]);
     let agent = Served::with(Choices {
         haproxy: instances,
+        haproxy_master: BTreeMap::from([("default".to_owned(), haproxy.socket("master.sock"))]),
         ..Choices::default()
     })
     .await;
-    assert!(check("haproxy", &agent).await >= 22);
+    assert!(check("haproxy", &agent).await >= 23);
 }

@@ -76,6 +76,17 @@ impl Served {
         .await
     }
 
+    /// An agent beside the HAProxy called `default` that sees its old workers.
+    pub(crate) async fn with_master(socket: &str, master: &str) -> Self {
+        let one = |address: &str| BTreeMap::from([("default".to_owned(), address.to_owned())]);
+        Self::with(Choices {
+            haproxy: one(socket),
+            haproxy_master: one(master),
+            ..Choices::default()
+        })
+        .await
+    }
+
     pub(crate) fn address(&self) -> &str {
         self.base.strip_prefix("http://").unwrap()
     }
@@ -131,7 +142,7 @@ impl Drop for Process {
 /// A real HAProxy with its sockets in a folder of its own.
 pub(crate) struct Haproxy {
     folder: TempDir,
-    _process: Process,
+    process: Process,
 }
 
 impl Haproxy {
@@ -142,6 +153,21 @@ impl Haproxy {
 
     /// As [`Haproxy::start`] with more lines for the `global` section; `{folder}` stands for the folder.
     pub(crate) async fn start_with(global: &str, proxies: &str) -> Self {
+        Self::launch(global, proxies, false).await
+    }
+
+    /// As [`Haproxy::start`], as a master with a worker and the master's socket `master.sock`.
+    pub(crate) async fn start_with_master(proxies: &str) -> Self {
+        Self::launch("", proxies, true).await
+    }
+
+    /// Lets the master start another worker; the old one serves on what it has.
+    pub(crate) fn reload(&self) {
+        let master = rustix::process::Pid::from_child(&self.process.0);
+        rustix::process::kill_process(master, rustix::process::Signal::USR2).unwrap();
+    }
+
+    async fn launch(global: &str, proxies: &str, has_master: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         let configuration = format!(
@@ -151,7 +177,8 @@ impl Haproxy {
         .replace("{folder}", &path);
         let file = folder.path().join("haproxy.cfg");
         std::fs::write(&file, configuration).unwrap();
-        let mut process = Process(spawn(&file));
+        let master = has_master.then(|| format!("{path}/master.sock,mode,660,level,operator"));
+        let mut process = Process(spawn(&file, master.as_deref()));
         let socket = folder.path().join("admin.sock");
         eventually(|| {
             if let Some(status) = process.0.try_wait().unwrap() {
@@ -174,10 +201,7 @@ impl Haproxy {
             }
         })
         .await;
-        Self {
-            folder,
-            _process: process,
-        }
+        Self { folder, process }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -190,9 +214,10 @@ impl Haproxy {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this test runs a real HAProxy")]
-fn spawn(configuration: &Path) -> Child {
+fn spawn(configuration: &Path, master: Option<&str>) -> Child {
     std::process::Command::new("haproxy")
         .arg("-db")
+        .args(master.into_iter().flat_map(|socket| ["-W", "-S", socket]))
         .arg("-f")
         .arg(configuration)
         .stdin(Stdio::null())

@@ -25,6 +25,9 @@ const HOLD_MAX: f64 = 2_592_000.0;
 /// The most characters of a name on a terminal.
 const NAME_MAX: usize = 24;
 
+/// Shown beside [`LOOKS`] where old workers of HAProxy had sessions.
+const OLD_SESSIONS: Column = ("IN OLD WORKERS", "old_sessions");
+
 const CHANGES: &[&str] = &["AT", "FROM", "TO", "REASON", "ACTOR", "ACTION"];
 
 const LOOKS: &[Column] = &[
@@ -517,7 +520,14 @@ fn print_action(action: &Value, verb: Verb, output: &Output) {
     }
     let looks = action.pointer("/evidence/looks").and_then(Value::as_array);
     if let Some(looks) = looks.filter(|looks| !looks.is_empty()) {
-        table(looks, LOOKS);
+        let mut columns = LOOKS.to_vec();
+        if looks
+            .iter()
+            .any(|look| look["old_sessions"].as_u64().unwrap_or_default() > 0)
+        {
+            columns.push(OLD_SESSIONS);
+        }
+        table(looks, &columns);
     }
 }
 

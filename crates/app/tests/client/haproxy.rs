@@ -14,7 +14,7 @@ fn action(status: &str) -> Value {
     let error = json!({"code": "still_busy", "detail": "2 sessions were left\u{1b}"});
     let looks = json!([
         {"at": AT, "status": "UP", "sessions": 4, "queue": 0},
-        {"at": AT, "status": "DRAIN", "sessions": 2, "queue": null},
+        {"at": AT, "status": "DRAIN", "sessions": 2, "old_sessions": 1, "queue": null},
     ]);
     json!({
         "id": ID, "transaction_id": "t1", "server": 7, "action": "drain", "status": status, "wait_s": 300.0,
@@ -283,9 +283,9 @@ async fn an_action_that_is_waited_for_is_followed_to_its_end() {
         assert_eq!(lines[0], format!("action {ID}"));
         assert!(lines.contains(&status.to_owned()), "{lines:?}");
         let seen = [
-            "SEEN STATUS SESSIONS QUEUE".to_owned(),
-            format!("{AT} UP 4 0"),
-            format!("{AT} DRAIN 2 -"),
+            "SEEN STATUS SESSIONS QUEUE IN OLD WORKERS".to_owned(),
+            format!("{AT} UP 4 0 -"),
+            format!("{AT} DRAIN 2 - 1"),
         ];
         assert!(lines.ends_with(&seen), "{lines:?}");
     }

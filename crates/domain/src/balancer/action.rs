@@ -98,8 +98,10 @@ pub struct Look {
     pub at: Timestamp,
     /// HAProxy's status word.
     pub word: ServerWord,
-    /// Sessions on it.
+    /// Sessions on it, those of HAProxy's old workers included where the agent sees them.
     pub sessions: Option<u64>,
+    /// How many of them are in old workers; `None` where the agent does not see these.
+    pub old_sessions: Option<u64>,
     /// Requests waiting for it.
     pub queue: Option<u64>,
 }
@@ -112,6 +114,7 @@ impl Look {
             at,
             word: observed.word.clone(),
             sessions: observed.sessions,
+            old_sessions: observed.old_sessions,
             queue: observed.queue,
         }
     }
@@ -127,10 +130,26 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What may be believed of an observation after what was seen before it.
+    ///
+    /// Where old workers were seen once and are not seen now, what they still serve is unknown, and so is the number
+    /// of all sessions: it is not that of the new worker alone.
+    #[must_use]
+    pub fn believed(&self, observed: &ObservedServer) -> ObservedServer {
+        let saw_old_workers = self.looks.iter().any(|look| look.old_sessions.is_some());
+        ObservedServer {
+            sessions: observed
+                .sessions
+                .filter(|_| observed.old_sessions.is_some() || !saw_old_workers),
+            ..observed.clone()
+        }
+    }
+
     /// Adds what was seen. Between the first and the last ones, what is the same as before is left out.
     pub fn add(&mut self, look: Look) {
         let is_repeated = |kept: &Look| {
-            (&kept.word, kept.sessions, kept.queue) == (&look.word, look.sessions, look.queue)
+            (&kept.word, kept.sessions, kept.old_sessions, kept.queue)
+                == (&look.word, look.sessions, look.old_sessions, look.queue)
         };
         let mut last = self.looks.iter().rev();
         if last.next().is_some_and(is_repeated) && last.next().is_some_and(is_repeated) {
@@ -175,10 +194,12 @@ pub enum ActionFailure {
         word: ServerWord,
     },
     /// Sessions did not end in time.
-    #[error("{} left when the time to wait was over; it gets no new ones", left(*sessions))]
+    #[error("{} left when the time to wait was over{}; it gets no new ones", left(*sessions), in_old_workers(*old_sessions))]
     StillBusy {
         /// How many were left.
         sessions: Option<u64>,
+        /// How many of them in old workers of HAProxy.
+        old_sessions: Option<u64>,
     },
     /// Its checks did not pass in time.
     #[error("HAProxy showed `{word}` when the time to wait was over; {}", if *released { "it is ready and its checks fail" } else { "it gets no requests" })]
@@ -228,6 +249,13 @@ fn left(sessions: Option<u64>) -> String {
         Some(1) => "1 session was".to_owned(),
         Some(sessions) => format!("{sessions} sessions were"),
         None => "an unknown number of sessions was".to_owned(),
+    }
+}
+
+fn in_old_workers(sessions: Option<u64>) -> String {
+    match sessions {
+        Some(0) | None => String::new(),
+        Some(sessions) => format!(", {sessions} of them in old workers that a reload left behind"),
     }
 }
 
@@ -337,6 +365,7 @@ pub fn next(
             } else if is_late {
                 Next::Fail(ActionFailure::StillBusy {
                     sessions: observed.sessions,
+                    old_sessions: observed.old_sessions,
                 })
             } else {
                 Next::Wait
@@ -399,10 +428,12 @@ impl ObservedServer {
         }
     }
 
-    /// Whether nobody uses it right now; `false` where the agent does not tell.
+    /// Whether nobody uses it right now, in an old worker of HAProxy neither; `false` where the agent does not tell.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        self.sessions == Some(0) && self.queue.unwrap_or_default() == 0
+        self.sessions == Some(0)
+            && self.old_sessions.unwrap_or_default() == 0
+            && self.queue.unwrap_or_default() == 0
     }
 }
 
@@ -612,6 +643,7 @@ mod tests {
             word: ServerWord::new(word),
             admin: bits.map(AdminBits::from_bits),
             sessions: Some(0),
+            old_sessions: None,
             queue: Some(0),
             weight: 1,
             check_status: None,
@@ -708,6 +740,53 @@ mod tests {
             ..drained
         };
         assert!(!silent.is_calm());
+    }
+
+    #[test]
+    fn what_an_old_worker_serves_is_not_over() {
+        let wish = wish(AdminState::Drain, 30);
+        let left_behind = ObservedServer {
+            sessions: Some(2),
+            old_sessions: Some(2),
+            ..server("DRAIN", Some(8))
+        };
+        assert!(!left_behind.is_calm());
+        let Next::Fail(failure) = next(&wish, &left_behind, 0, 1, true) else {
+            panic!("it must not be done");
+        };
+        assert_eq!(
+            failure.to_string(),
+            "2 sessions were left when the time to wait was over, 2 of them in old workers that a reload left behind; \
+             it gets no new ones"
+        );
+        let over = ObservedServer {
+            sessions: Some(0),
+            old_sessions: Some(0),
+            ..left_behind
+        };
+        assert!(over.is_calm());
+    }
+
+    #[test]
+    fn old_workers_that_were_seen_once_are_not_gone_because_nobody_speaks_of_them() {
+        let mut evidence = Evidence::default();
+        let silent = server("DRAIN", Some(8));
+        assert!(evidence.believed(&silent).is_calm());
+        let told = ObservedServer {
+            old_sessions: Some(0),
+            ..silent.clone()
+        };
+        evidence.add(Look::of(&told, Timestamp::from_micros(1)));
+        assert_eq!(evidence.believed(&told), told);
+        let believed = evidence.believed(&silent);
+        assert_eq!((believed.sessions, believed.is_calm()), (None, false));
+        for at in 2..200 {
+            evidence.add(Look::of(
+                &evidence.believed(&silent),
+                Timestamp::from_micros(at),
+            ));
+        }
+        assert!(!evidence.believed(&silent).is_calm());
     }
 
     #[test]
@@ -811,6 +890,7 @@ mod tests {
             at: Timestamp::from_micros(at),
             word: ServerWord::new("DRAIN"),
             sessions: Some(sessions),
+            old_sessions: None,
             queue: Some(0),
         };
         for at in 0..10 {

@@ -144,6 +144,7 @@ mod tests {
             word: ServerWord::new(word),
             admin: bits.map(AdminBits::from_bits),
             sessions: None,
+            old_sessions: None,
             queue: None,
             weight: 1,
             check_status: None,

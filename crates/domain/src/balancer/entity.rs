@@ -111,8 +111,11 @@ pub struct ObservedServer {
     pub word: ServerWord,
     /// The administrative bits.
     pub admin: Option<AdminBits>,
-    /// Sessions on it right now.
+    /// Sessions on it right now, those of HAProxy's old workers included where the agent sees them.
     pub sessions: Option<u64>,
+    /// How many of [`Self::sessions`] are in old workers, which a reload left behind to finish what they have; `None`
+    /// where the agent does not see them. It is part of the evidence of an action and not stored with the server.
+    pub old_sessions: Option<u64>,
     /// Requests waiting for it right now.
     pub queue: Option<u64>,
     /// Its weight.
@@ -131,6 +134,7 @@ impl ObservedServer {
     pub fn is_settled_as(&self, other: &Self) -> bool {
         let still = |server: &Self| Self {
             sessions: None,
+            old_sessions: None,
             queue: None,
             ..server.clone()
         };

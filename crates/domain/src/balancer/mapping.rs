@@ -208,6 +208,7 @@ mod tests {
             word: ServerWord::new("UP"),
             admin: None,
             sessions: None,
+            old_sessions: None,
             queue: None,
             weight: 1,
             check_status: None,

@@ -300,6 +300,7 @@ mod tests {
             word: ServerWord::new(word),
             admin: None,
             sessions: Some(3),
+            old_sessions: None,
             queue: None,
             weight: 1,
             check_status: None,

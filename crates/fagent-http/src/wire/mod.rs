@@ -107,6 +107,7 @@ pub(crate) struct BalancerServer {
     pub(crate) check_status: Field,
     pub(crate) addr: Field,
     pub(crate) scur: Field,
+    pub(crate) old_scur: Field,
     pub(crate) qcur: Field,
     pub(crate) admin_state: Field,
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use drover_domain::fleet::inventory::APPLICATIONS_PER_SERVER_MAX;
 use drover_ports::{AgentError, AgentGateway as _};
 use proptest::prelude::*;
 
@@ -97,6 +98,165 @@ async fn depth_is_no_danger_where_nobody_looks() {
         (1, 2),
         "{report:?}"
     );
+}
+
+/// An inventory of this many sites.
+fn sites(count: usize) -> String {
+    let sites: Vec<String> = (0..count)
+        .map(|at| format!(r#"{{"name":"a{at}"}}"#))
+        .collect();
+    format!(
+        r#"{{"server":{{"site-app":{{"applications":[{}]}}}}}}"#,
+        sites.join(",")
+    )
+}
+
+#[tokio::test]
+async fn more_applications_than_a_server_can_have_are_no_inventory() {
+    let stubs = Stubs::default();
+    let agent = stubs
+        .start(|_| Answer::json(200, &sites(APPLICATIONS_PER_SERVER_MAX)))
+        .await;
+    let report = gateway().inventory(&agent).await.unwrap();
+    assert_eq!(report.applications.len(), APPLICATIONS_PER_SERVER_MAX);
+    for count in [APPLICATIONS_PER_SERVER_MAX + 1, 100_000] {
+        let error = inventory_error(Answer::json(200, &sites(count))).await;
+        assert!(
+            said(&error).contains("a list has more than 10000 elements"),
+            "{count}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn null_is_no_answer_to_any_question() {
+    let stubs = Stubs::default();
+    let agent = stubs.start(|_| Answer::json(200, "null")).await;
+    let gateway = gateway();
+    let errors = [
+        gateway.inventory(&agent).await.unwrap_err(),
+        gateway.balancer_instances(&agent).await.unwrap_err(),
+        gateway.backends(&agent, "default").await.unwrap_err(),
+        gateway
+            .backend_servers(&agent, "default", "web")
+            .await
+            .unwrap_err(),
+    ];
+    for error in errors {
+        assert!(said(&error).contains("it is not an object"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_kind_that_is_left_out_is_not_one_that_cannot_be_read() {
+    let body = r#"{"server":{"site-app":{"applications":[{"name":"a"}]}}}"#;
+    let stubs = Stubs::default();
+    let agent = stubs.start(move |_| Answer::json(200, body)).await;
+    assert_eq!(
+        gateway()
+            .inventory(&agent)
+            .await
+            .unwrap()
+            .applications
+            .len(),
+        1
+    );
+    for (body, expected) in [
+        (
+            r#"{"server":{}}"#,
+            "none of docker-app, site-app, service-app",
+        ),
+        (
+            r#"{"server":{"site-app":{"applications":[]},"docker-app":7}}"#,
+            "its `docker-app` is not an object",
+        ),
+        (
+            r#"{"server":{"site-app":{"applications":[]},"docker-app":{"applications":null}}}"#,
+            "it is not as agreed",
+        ),
+    ] {
+        let error = inventory_error(Answer::json(200, body)).await;
+        assert!(said(&error).contains(expected), "{body}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_body_is_called_does_not_matter() {
+    let body = r#"{"server":{"site-app":{"applications":[{"name":"a"}]}}}"#;
+    for kind in ["text/html", "application/octet-stream", "nonsense", ""] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let stubs = Stubs::default();
+        let agent = stubs
+            .start(move |_| Answer::Bytes(answer.clone().into_bytes()))
+            .await;
+        let report = gateway().inventory(&agent).await;
+        assert_eq!(report.unwrap().applications.len(), 1, "{kind}");
+    }
+    let page = inventory_error(Answer::json(200, "<html>It works!</html>")).await;
+    assert!(said(&page).contains("it is not as agreed"), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_served_is_a_no() {
+    let stubs = Stubs::default();
+    let agent = stubs
+        .start(|_| Answer::json(405, r#"{"error":"use POST"}"#))
+        .await;
+    let gateway = gateway();
+    for error in [
+        gateway.inventory(&agent).await.unwrap_err(),
+        gateway.ping(&agent).await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, AgentError::Refused { status: 405, message, .. } if message == "use POST"),
+            "{error:?}"
+        );
+    }
+    // Only a path that is not there has another one to be tried.
+    assert!(
+        !stubs.seen().iter().any(|line| line.contains("/app ")),
+        "{:?}",
+        stubs.seen()
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_in_the_body_tells_nothing() {
+    let body = sites(3);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    for sent in [0, 1, body.len() - 1] {
+        let bytes = [head.as_bytes(), &body.as_bytes()[..sent]].concat();
+        let error = inventory_error(Answer::Reset(bytes)).await;
+        // The reset may overtake what was sent before it.
+        let is_unreachable = matches!(error, AgentError::Unreachable { .. });
+        assert!(
+            is_unreachable || said(&error).contains("broke off"),
+            "{sent}: {error:?}"
+        );
+    }
+}
+
+/// No bomb goes off where nothing is unpacked.
+#[tokio::test]
+async fn a_packed_body_is_not_unpacked() {
+    let began = Instant::now();
+    for encoding in ["gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip"] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n");
+        let answer = Answer::Forever(head.into_bytes(), vec![0; 64 * 1024]);
+        let error = inventory_error(answer).await;
+        assert!(
+            said(&error).contains("the body is encoded"),
+            "{encoding}: {error:?}"
+        );
+    }
+    // Nothing of it is waited for either.
+    assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
+    let packed = [&b"HTTP/1.1 200 OK\r\n\r\n\x1f\x8b\x08"[..], &[0; 4096]].concat();
+    let error = inventory_error(Answer::Bytes(packed)).await;
+    assert!(said(&error).contains("it is not as agreed"), "{error:?}");
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ fn server(found: &ObservedServer) -> String {
         word("address", found.address.as_ref()),
         word("port", found.port),
         word("sessions", found.sessions),
+        word("old", found.old_sessions),
         word("queue", found.queue),
         word("admin", found.admin.map(AdminBits::bits)),
     ]

@@ -142,7 +142,12 @@ fn server(found: &ObservedServer) -> Value {
         "admin_state",
         found.admin.map(|admin| admin.bits().to_string()),
     );
-    tell("scur", found.sessions.map(|sessions| sessions.to_string()));
+    // HAProxy's workers are told apart: what is known is the sum and the part of the old ones.
+    let own = found
+        .sessions
+        .map(|all| all - found.old_sessions.unwrap_or_default());
+    tell("scur", own.map(|own| own.to_string()));
+    tell("old_scur", found.old_sessions.map(|old| old.to_string()));
     tell("qcur", found.queue.map(|queue| queue.to_string()));
     Value::Object(fields)
 }

@@ -234,7 +234,7 @@ pub(crate) struct HaproxyServer {
     health: ServerHealth,
     /// What an operator asked of it; null when the agent does not tell.
     admin: Option<AdminState>,
-    /// Sessions on it right now.
+    /// Sessions on it right now, those of HAProxy's old workers included where the agent sees them.
     sessions: Option<u64>,
     /// Requests waiting for it right now.
     queue: Option<u64>,

@@ -393,8 +393,11 @@ pub(crate) struct HaproxyLook {
     at: Instant,
     /// HAProxy's own word, such as `UP`, `DRAIN` or `MAINT (resolution)`.
     status: String,
-    /// Sessions on it.
+    /// Sessions on it, those of HAProxy's old workers included where the agent sees them.
     sessions: Option<u64>,
+    /// How many of them are in old workers, which a reload left behind to finish what they have; null when the agent does
+    /// not see these.
+    old_sessions: Option<u64>,
     /// Requests waiting for it.
     queue: Option<u64>,
 }
@@ -405,6 +408,7 @@ impl From<action::Look> for HaproxyLook {
             at: look.at.into(),
             status: look.word.to_string(),
             sessions: look.sessions,
+            old_sessions: look.old_sessions,
             queue: look.queue,
         }
     }

@@ -644,7 +644,7 @@ async fn an_action_that_is_done_shows_what_was_seen() {
     };
     let ((), action) = tokio::join!(worker, watch);
 
-    let look = |status: &str| json!({ "at": NOW, "status": status, "sessions": 4, "queue": 0 });
+    let look = |status: &str| json!({ "at": NOW, "status": status, "sessions": 4, "old_sessions": null, "queue": 0 });
     assert_eq!(action["status"], "success", "{action}");
     assert_eq!(
         action["evidence"],

@@ -325,6 +325,7 @@ fn backend() -> BTreeMap<String, Vec<ObservedServer>> {
             word: ServerWord::new("UP 1/3"),
             admin: Some(AdminBits::from_bits(8)),
             sessions: Some(4),
+            old_sessions: None,
             queue: Some(0),
             weight: 100,
             check_status: Some("L7OK".to_owned()),

@@ -26,6 +26,8 @@ pub(crate) struct LookShape {
     at: i64,
     word: String,
     sessions: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    old_sessions: Option<u64>,
     queue: Option<u64>,
 }
 
@@ -38,6 +40,7 @@ impl LookShape {
                 at: look.at.as_micros(),
                 word: look.word.as_str().to_owned(),
                 sessions: look.sessions,
+                old_sessions: look.old_sessions,
                 queue: look.queue,
             })
             .collect()
@@ -48,6 +51,7 @@ impl LookShape {
             at: Timestamp::from_micros(self.at),
             word: ServerWord::new(&self.word),
             sessions: self.sessions,
+            old_sessions: self.old_sessions,
             queue: self.queue,
         }
     }

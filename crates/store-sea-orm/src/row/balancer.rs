@@ -148,6 +148,7 @@ impl ObservedRow {
                 .optional("admin state", self.admin_state)?
                 .map(AdminBits::from_bits),
             sessions: stored.optional("count of sessions", self.sessions)?,
+            old_sessions: None,
             queue: stored.optional("queue length", self.queue)?,
             weight: stored.number("weight", self.weight)?,
             port: stored.optional("port", self.port)?,

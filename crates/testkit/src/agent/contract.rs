@@ -57,6 +57,7 @@ pub fn server(name: &str, word: &str) -> ObservedServer {
         word: ServerWord::new(word),
         admin: Some(AdminBits::from_bits(8)),
         sessions: Some(3),
+        old_sessions: Some(2),
         queue: Some(0),
         weight: 100,
         check_status: Some("L7OK".to_owned()),
@@ -79,6 +80,7 @@ fn sight() -> Sight {
             vec![ObservedServer {
                 admin: None,
                 sessions: None,
+                old_sessions: None,
                 queue: None,
                 ..server("s", "no check")
             }],

@@ -130,6 +130,7 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
         word: ServerWord::new(word),
         admin: Some(AdminBits::from_bits(8)),
         sessions: Some(3),
+        old_sessions: None,
         queue: Some(1),
         weight: 100,
         check_status: Some("L7OK".to_owned()),

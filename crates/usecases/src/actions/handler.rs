@@ -120,8 +120,9 @@ impl ActionHandler {
             let observed = members
                 .iter()
                 .find(|member| member.name == target.observed.name)
+                .map(|observed| course.evidence.believed(observed))
                 .ok_or(ActionFailure::Gone)?;
-            let look = Look::of(observed, self.ports.clock.now());
+            let look = Look::of(&observed, self.ports.clock.now());
             course.evidence.add(look);
             course.seen = Some(observed.clone());
             course.calm = if observed.is_calm() {
@@ -131,14 +132,14 @@ impl ActionHandler {
             };
             let is_late = begun.elapsed() >= action.request.wait;
             let sends = course.evidence.sends;
-            match next(&action.request, observed, course.calm, sends, is_late) {
+            match next(&action.request, &observed, course.calm, sends, is_late) {
                 Next::Done => return Ok(()),
                 Next::Fail(failure) => return Err(failure.into()),
                 Next::Wait => sleep(pause(begun.elapsed())).await,
                 Next::Send(state) => {
                     if state != AdminState::Ready && action.request.forced.is_none() {
                         let (backend, least) = (&target.backend_name, self.policy.min_ready);
-                        check_capacity(backend, &members, is_own(observed), least)
+                        check_capacity(backend, &members, is_own(&observed), least)
                             .map_err(ActionFailure::from)?;
                     }
                     // What was sent and not obeyed is looked at for a moment before it is sent again.

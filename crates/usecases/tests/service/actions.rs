@@ -115,7 +115,7 @@ impl Scene {
         action
     }
 
-    fn on_command(
+    pub(crate) fn on_command(
         &self,
         habit: impl Fn(&mut Sight, &Command) -> Result<(), AgentError> + Send + Sync + 'static,
     ) {
@@ -167,7 +167,7 @@ pub(crate) fn set(
     }
 }
 
-fn code(action: &BalancerAction) -> Option<&str> {
+pub(crate) fn code(action: &BalancerAction) -> Option<&str> {
     let failure = action.end.as_ref()?.failure.as_ref()?;
     Some(&failure.0)
 }
@@ -263,6 +263,62 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
         (sessions.first(), sessions.last()),
         (Some(&Some(1)), Some(&Some(0)))
     );
+    worker.stop().await;
+}
+
+/// What is seen of the sessions on `s1_a_1`: all, and those in old workers.
+pub(crate) fn tell_sessions(sight: &mut Sight, sessions: Option<u64>, old: Option<u64>) {
+    let servers = sight
+        .balancers
+        .values_mut()
+        .flat_map(|backends| backends.values_mut());
+    for found in servers.flatten().filter(|found| found.name == "s1_a_1") {
+        (found.sessions, found.old_sessions) = (sessions, old);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_what_a_reload_left_in_an_old_worker() {
+    let scene = Scene::new().await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        tell_sessions(sight, Some(2), Some(0));
+    });
+    // HAProxy is reloaded right after the command, and the reload is told the state as well.
+    scene.on_command(|sight, command| {
+        obey(sight, command);
+        tell_sessions(sight, Some(2), Some(2));
+        Ok(())
+    });
+    let worker = scene.harness.work("w1");
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 60;
+    let id = scene.ask(order).await;
+    eventually(SECOND * 60, || async {
+        if scene.states().is_empty() {
+            Err("nothing was sent".to_owned())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    pass(SECOND * 20).await;
+    assert_eq!(scene.found(id).await.status, ActionStatus::Running);
+    scene.harness.agents.change(&scene.agent, |sight| {
+        tell_sessions(sight, Some(0), Some(0));
+    });
+    let action = scene.until_over(id).await;
+    assert_eq!(action.status, ActionStatus::Success, "{action:?}");
+    let mut seen: Vec<(Option<u64>, Option<u64>)> = action
+        .end
+        .unwrap()
+        .evidence
+        .looks
+        .iter()
+        .map(|look| (look.sessions, look.old_sessions))
+        .collect();
+    seen.dedup();
+    let told = [(2, 0), (2, 2), (0, 0)].map(|(all, old)| (Some(all), Some(old)));
+    assert_eq!(seen, told);
     worker.stop().await;
 }
 

@@ -351,6 +351,7 @@ pub(crate) fn balancer_server(number: u8, word: &str) -> ObservedServer {
         word: ServerWord::new(word),
         admin: None,
         sessions: Some(0),
+        old_sessions: None,
         queue: Some(0),
         weight: 1,
         check_status: Some("L7OK".to_owned()),

@@ -1,5 +1,6 @@
 //! Actions on servers of two real HAProxy instances behind a real agent. What counts is what HAProxy itself says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -72,6 +73,7 @@ async fn answer(mut stream: TcpStream, health: Arc<AtomicBool>, mut go: watch::R
 #[derive(Debug)]
 struct Haproxy {
     socket: String,
+    master: String,
     frontend: u16,
     process: Process,
 }
@@ -80,6 +82,8 @@ impl Haproxy {
     async fn start(root: &Path, name: &str, port: u16) -> Self {
         let (frontend, dead) = (free_port(), free_port());
         let socket = root.join(format!("{name}.sock")).display().to_string();
+        let master = root.join(format!("{name}-master.sock"));
+        let master = master.display().to_string();
         let text = format!(
             "global\n  log stdout format raw local0\n  stats socket {socket} level admin\n\
              defaults\n  log global\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  retries 0\n\
@@ -98,12 +102,13 @@ impl Haproxy {
         let program = Path::new("/usr/sbin/haproxy");
         let process = Process::start(
             program,
-            &["-W", "-db", "-f", &file],
+            &["-W", "-S", &master, "-db", "-f", &file],
             &[],
             &root.join(format!("{name}.log")),
         );
         let haproxy = Self {
             socket,
+            master,
             frontend,
             process,
         };
@@ -183,6 +188,11 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    /// As [`World::start`], with an agent that may see HAProxy's old workers.
+    async fn start_with(sees_old_workers: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let applications = Applications::start().await;
@@ -197,7 +207,7 @@ impl World {
         let token = root.join("token");
         fs::write(&token, "a-token-of-the-fleet\n").unwrap();
         let token = token.display().to_string();
-        let arguments = [
+        let mut arguments = vec![
             "--listen",
             &listen,
             "--haproxy",
@@ -207,6 +217,10 @@ impl World {
             "--token-file",
             &token,
         ];
+        let master = format!("default={}", first.master);
+        if sees_old_workers {
+            arguments.extend(["--haproxy-master", &master]);
+        }
         let agent = Process::start(
             &binary("drover-agent"),
             &arguments,
@@ -623,4 +637,58 @@ async fn a_reload_in_the_middle_is_noticed_and_no_backend_is_emptied() {
         .items(&format!("/api/haproxy/servers/{app2}/history"))
         .await;
     assert_eq!(servers[0]["new_status"], "DOWN", "{servers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_is_not_over_while_an_old_worker_serves() {
+    let world = World::start_with(true).await;
+    let first = &world.first;
+    let mut requests = vec![first.slow_request().await, first.slow_request().await];
+    let app1 = world.server("default", "web/app1").await;
+    let asked = world
+        .act(app1, &json!({"action": "drain", "wait_s": 60}))
+        .await;
+    first.until("web/app1", "DRAIN").await;
+    first.process.signal("USR2");
+    let told = || first.logged("Server web/app1 enters drain state");
+    eventually(PATIENCE, || async {
+        match told() {
+            2 => Ok(()),
+            other => Err(format!("{other}; log:\n{}", first.process.log())),
+        }
+    })
+    .await;
+    first.until("web/app1", "DRAIN").await;
+
+    // The new worker has no session at all; a drain that looked at nothing else would be over after a few looks, which
+    // take no longer than these syncs.
+    let id = asked.body["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/haproxy/actions/{id}");
+    let mut syncs = BTreeSet::new();
+    while syncs.len() < 6 {
+        let instances = world.items("/api/haproxy/instances").await;
+        syncs.insert(instances[0]["last_sync"].to_string());
+        let stat = first.ask("show stat web 4 -1").unwrap();
+        let row = stat.lines().nth(1).unwrap();
+        assert!(row.starts_with("web,app1,0,0,0,"), "{stat}");
+        let action = world.api.get(&path).await.body;
+        assert_eq!(action["status"], "running", "{action}");
+    }
+
+    world.applications.go.send_replace(true);
+    let drained = world.until_over(&id).await;
+    assert_eq!(drained["status"], "success", "{drained}");
+    let old = looks(&drained, "old_sessions");
+    assert!(old.contains(&json!(1)), "{drained}");
+    assert_eq!(
+        (old.first(), old.last()),
+        (Some(&json!(0)), Some(&json!(0))),
+        "{drained}"
+    );
+    assert_eq!(first.state("web/app1").unwrap().1, "8");
+    for request in &mut requests {
+        let mut answer = String::new();
+        request.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }

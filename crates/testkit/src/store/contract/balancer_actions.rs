@@ -86,6 +86,7 @@ fn look(word: &str, sessions: Option<u64>) -> Look {
         at: at(30),
         word: ServerWord::new(word),
         sessions,
+        old_sessions: sessions.map(|sessions| sessions / 2),
         queue: None,
     }
 }
@@ -106,6 +107,7 @@ fn changed() -> ObservedServer {
         word: ServerWord::new("DRAIN"),
         admin: None,
         sessions: Some(0),
+        old_sessions: None,
         queue: None,
         weight: 7,
         check_status: None,

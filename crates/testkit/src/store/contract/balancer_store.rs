@@ -145,13 +145,16 @@ contract! { $ balancer_store => balancer_store_contract for World;
         let bare = ObservedServer {
             admin: None,
             sessions: None,
+            old_sessions: None,
             queue: None,
             check_status: None,
             address: None,
             port: None,
             ..balancer_server("bare", "MAINT")
         };
-        let instance = balancer(world, "lb01", &[("be", &[up.clone(), bare.clone()]), ("empty", &[])]).await;
+        // How many of its sessions are in old workers is not stored.
+        let told = ObservedServer { old_sessions: Some(1), ..up.clone() };
+        let instance = balancer(world, "lb01", &[("be", &[told, bare.clone()]), ("empty", &[])]).await;
         let known = world.balancers().load(instance).await.unwrap().unwrap();
         assert_eq!((known.instance.last_sync, known.instance.last_sync_status), (Some(at(2)), FetchStatus::Success));
         assert_eq!(known.instance.backends, 2);

@@ -128,6 +128,7 @@ impl State {
             &mut stored.observed,
             ObservedServer {
                 name,
+                old_sessions: None,
                 ..seen.clone()
             },
         );

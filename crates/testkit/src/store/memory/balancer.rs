@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, FetchStatus, InstanceKey, MappingCandidate, ServerWord,
+    BalancerSummary, FetchStatus, InstanceKey, MappingCandidate, ObservedServer, ServerWord,
 };
 use drover_domain::fleet::ServerKey;
 use drover_domain::page::{Page, PageRequest};
@@ -19,6 +19,14 @@ use drover_ports::{
 
 use super::fleet::has;
 use super::{MemoryStore, State, ascending};
+
+/// What is stored of an observation: how many sessions old workers have is not.
+fn kept(observed: &ObservedServer) -> ObservedServer {
+    ObservedServer {
+        old_sessions: None,
+        ..observed.clone()
+    }
+}
 
 impl State {
     fn instance(&self, stored: &BalancerInstance) -> BalancerInstance {
@@ -133,7 +141,7 @@ impl State {
                 known.backend == backend && known.observed.name == upsert.observed.name
             });
             if let Some(known) = known {
-                known.observed = upsert.observed.clone();
+                known.observed = kept(&upsert.observed);
                 known.last_seen = Some(change.at);
                 known.removed_at = None;
                 continue;
@@ -142,7 +150,7 @@ impl State {
             let server = BalancerServer {
                 key: Key::new(key),
                 backend,
-                observed: upsert.observed.clone(),
+                observed: kept(&upsert.observed),
                 application: None,
                 desired: None,
                 last_seen: Some(change.at),

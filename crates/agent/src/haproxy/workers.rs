@@ -1,0 +1,237 @@
+//! The other workers of an HAProxy: after a reload the old ones serve on, and only the master's socket sees them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::instance::HaproxyError;
+use super::name::Name;
+use super::socket;
+use super::stat::StatTable;
+
+/// Most time for all workers together, from waiting for a turn to the last byte of the last answer.
+const WORKERS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Most workers asked. Each reload leaves one behind until its last session has ended.
+const WORKERS_MAX: usize = 32;
+
+/// Conversations at a time on one master socket. The master serves 10 connections there; others need some too.
+const CONVERSATIONS_AT_A_TIME_MAX: usize = 2;
+
+/// What the answer of `show proc` begins with.
+const PROCESSES_MARK: &str = "#<PID>";
+
+/// The master process of an HAProxy behind its socket (option `-S`).
+#[derive(Debug)]
+pub(super) struct Master {
+    address: Address,
+    turns: Semaphore,
+}
+
+/// Sessions by server name; a server that is not in it has none.
+pub(super) type Sessions = HashMap<String, u64>;
+
+impl Master {
+    pub(super) fn new(address: Address) -> Self {
+        Self {
+            address,
+            turns: Semaphore::new(CONVERSATIONS_AT_A_TIME_MAX),
+        }
+    }
+
+    /// Whether the master tells its workers right now.
+    pub(super) async fn is_available(&self) -> bool {
+        self.within_deadline(self.workers()).await.is_ok()
+    }
+
+    /// The sessions on the servers of `backend`, summed up over all workers but the one with process id `told_by`.
+    ///
+    /// To be asked after that worker, never before: sessions stay where they are when a worker becomes an old one, so
+    /// across a reload one is then counted twice rather than not at all.
+    pub(super) async fn sessions(
+        &self,
+        backend: &Name,
+        told_by: &str,
+    ) -> Result<Sessions, HaproxyError> {
+        self.within_deadline(self.ask_workers(backend, told_by))
+            .await
+    }
+
+    async fn ask_workers(&self, backend: &Name, told_by: &str) -> Result<Sessions, HaproxyError> {
+        let workers = self.workers().await?;
+        if !workers.iter().any(|pid| pid.to_string() == told_by) {
+            return Err(HaproxyError::Foreign {
+                pid: told_by.to_owned(),
+            });
+        }
+        if workers.len() > WORKERS_MAX {
+            return Err(HaproxyError::TooManyWorkers {
+                count: workers.len(),
+                max: WORKERS_MAX,
+            });
+        }
+        let mut sum = Sessions::new();
+        for pid in workers {
+            if pid.to_string() == told_by {
+                continue;
+            }
+            for (server, sessions) in self.ask_worker(pid, backend).await? {
+                let all = sum.entry(server).or_default();
+                *all = all.saturating_add(sessions);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The sessions of one worker; none if it has ended by now.
+    async fn ask_worker(&self, pid: u32, backend: &Name) -> Result<Sessions, HaproxyError> {
+        let answer = self.stat(pid, backend.as_str()).await?;
+        match read(&answer, backend) {
+            Some(sessions) if !sessions.is_empty() => return Ok(sessions),
+            // The worker does not have the backend, or hides its servers behind a frontend of the same name.
+            Some(_) => {}
+            None if answer.trim() == "No such proxy." => return Ok(Sessions::new()),
+            None => return self.gone_or(pid, &answer).await,
+        }
+        let answer = self.stat(pid, "-1").await?;
+        match read(&answer, backend) {
+            Some(sessions) => Ok(sessions),
+            None => self.gone_or(pid, &answer).await,
+        }
+    }
+
+    /// No sessions if the master does not list the worker any more, else an error with what it answered.
+    async fn gone_or(&self, pid: u32, answer: &str) -> Result<Sessions, HaproxyError> {
+        if self.workers().await?.contains(&pid) {
+            return Err(HaproxyError::unreadable("show stat", answer));
+        }
+        Ok(Sessions::new())
+    }
+
+    async fn stat(&self, pid: u32, proxy: &str) -> Result<String, HaproxyError> {
+        self.command(&format!("@!{pid} show stat {proxy} 4 -1"))
+            .await
+    }
+
+    /// The process ids of all workers, the current one and the old ones.
+    async fn workers(&self) -> Result<Vec<u32>, HaproxyError> {
+        let answer = self.command("show proc").await?;
+        parse(&answer).ok_or_else(|| HaproxyError::unreadable("show proc", &answer))
+    }
+
+    async fn command(&self, command: &str) -> Result<String, HaproxyError> {
+        match socket::exchange_and_close(&self.address, command).await {
+            Err(source) => Err(HaproxyError::Unreachable { source }),
+            Ok(None) => Err(HaproxyError::TooMuch),
+            Ok(Some(answer)) => Ok(answer),
+        }
+    }
+
+    async fn within_deadline<T>(
+        &self,
+        conversation: impl Future<Output = Result<T, HaproxyError>>,
+    ) -> Result<T, HaproxyError> {
+        let conversation = async {
+            // The semaphore is never closed, so a failure to take a turn cannot happen; it would only skip the wait.
+            let _turn = self.turns.acquire().await.ok();
+            conversation.await
+        };
+        timeout(WORKERS_DEADLINE, conversation)
+            .await
+            .unwrap_or(Err(HaproxyError::Silent))
+            .map_err(|source| HaproxyError::Workers {
+                source: Box::new(source),
+            })
+    }
+}
+
+/// Reads the process ids of workers from the answer of `show proc`; `None` if it is not such a table, or has no worker.
+fn parse(text: &str) -> Option<Vec<u32>> {
+    let mut lines = text.lines();
+    lines
+        .next()
+        .filter(|line| line.starts_with(PROCESSES_MARK))?;
+    let mut workers = Vec::new();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let mut fields = line.split_whitespace();
+        if let (Some(pid), Some("worker")) = (fields.next(), fields.next()) {
+            workers.push(pid.parse().ok()?);
+        }
+    }
+    Some(workers).filter(|workers| !workers.is_empty())
+}
+
+/// Reads the sessions on the servers of `backend` from the answer of `show stat`: `None` if it is not such a table or
+/// a number in it is none; empty if it has no server of the backend.
+fn read(text: &str, backend: &Name) -> Option<Sessions> {
+    let table = StatTable::parse(text)?;
+    let mut sessions = Sessions::new();
+    for row in table
+        .rows()
+        .filter(|row| row.field("pxname") == backend.as_str())
+    {
+        sessions.insert(
+            row.field("svname").to_owned(),
+            row.field("scur").parse().ok()?,
+        );
+    }
+    Some(sessions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // An answer of HAProxy 2.6.12 after two reloads.
+    const RECORDED: &str = "\
+#<PID>          <type>          <reloads>       <uptime>        <version>      \n\
+27462           master          2 [failed: 0]   0d00h00m05s     2.6.12-1+deb12u4\n\
+# workers\n\
+28017           worker          0               0d00h00m01s     2.6.12-1+deb12u4\n\
+# old workers\n\
+27482           worker          1               0d00h00m05s     2.6.12-1+deb12u4\n\
+27490           worker          2               0d00h00m09s     2.6.12-1+deb12u4\n\
+# programs\n\n";
+
+    #[test]
+    fn workers_are_told_from_the_master_and_programs() {
+        assert_eq!(parse(RECORDED), Some(vec![28017, 27482, 27490]));
+        let with_program = RECORDED.replace(
+            "# programs\n",
+            "# programs\n9 helper 0 0d00h00m05s -\n# old programs\n",
+        );
+        assert_eq!(parse(&with_program), Some(vec![28017, 27482, 27490]));
+    }
+
+    #[test]
+    fn what_is_no_list_of_workers_is_not_read_as_an_empty_one() {
+        for text in [
+            "",
+            "Permission denied\n",
+            "Unknown command, but maybe one of the following ones is a better match:\n",
+            "#<PID> <type> <reloads> <uptime> <version>\n1 master 0 0d00h00m01s 2.6\n# workers\n# programs\n",
+            "#<PID> <type> <reloads> <uptime> <version>\nx;y worker 0 0d00h00m01s 2.6\n",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sessions_that_are_no_number_are_not_none() {
+        let web = Name::parse("web").unwrap();
+        let table = |scur: &str| {
+            format!("# pxname,svname,scur,status\nweb,a,{scur},UP\nweb,b,0,UP\nother,a,9,UP\n\n")
+        };
+        let expected = Sessions::from([("a".to_owned(), 3), ("b".to_owned(), 0)]);
+        assert_eq!(read(&table("3"), &web), Some(expected));
+        for scur in ["", "-1", "x", "99999999999999999999"] {
+            assert_eq!(read(&table(scur), &web), None, "{scur:?}");
+        }
+        assert_eq!(read("# pxname,svname,status\nweb,a,UP\n", &web), None);
+        let elsewhere = Name::parse("elsewhere").unwrap();
+        assert_eq!(read(&table("3"), &elsewhere), Some(Sessions::new()));
+    }
+}
