@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{ActionEnd, ActionTarget, BalancerAction};
+use drover_domain::balancer::action::{ActionEnd, ActionTarget, BalancerAction, Evidence};
 use drover_domain::balancer::{
     AdminState, Admission, BalancerServerKey, BreakerPolicy, InstanceKey, ObservedServer,
     ServerWord,
@@ -100,7 +100,14 @@ pub trait BalancerActions: Send + Sync {
         at: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Stores what an action came to, what was last seen of its server, with a row of its history where the status is
+    /// Stores what an action has done and seen so far. After its end nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stale`], [`StoreError::Unavailable`].
+    async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError>;
+
+    /// Stores what an action came to, with all it did and saw, what was last seen of its server, with a row of its history where the status is
     /// another one, and who holds the server from then on, as
     /// [`desired_after`](drover_domain::balancer::desired_after) says. The first end holds; another one changes nothing.
     ///
@@ -111,6 +118,7 @@ pub trait BalancerActions: Send + Sync {
         &self,
         claim: &Claim,
         end: &ActionEnd,
+        evidence: &Evidence,
         seen: Option<&ObservedServer>,
     ) -> Result<(), StoreError>;
 }

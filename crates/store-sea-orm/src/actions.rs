@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{ActionEnd, ActionTarget, BalancerAction, action_task};
+use drover_domain::balancer::action::{
+    ActionEnd, ActionTarget, BalancerAction, Evidence, action_task,
+};
 use drover_domain::balancer::{
     Admission, BalancerServerKey, Breaker, BreakerPolicy, DesiredChange, InstanceKey,
     ObservedServer, desired_after,
@@ -134,11 +136,25 @@ impl BalancerActions for SeaOrmStore {
         keep(session, instance, before, after).await
     }
 
+    #[tracing::instrument(name = "db.actions.note", level = "debug", skip_all)]
+    async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError> {
+        let session = self.write("note what an action saw").await?;
+        hold(&session, claim, WHAT).await?;
+        let change = format!("sends = $2, looks = {}", session.dialect.json(3));
+        change_action(&session, claim.task, &change, |sql| {
+            sql.bind(i64::from(evidence.sends))
+                .json(&LookShape::write(&evidence.looks))
+        })
+        .await?;
+        session.commit().await
+    }
+
     #[tracing::instrument(name = "db.actions.finish", level = "debug", skip_all)]
     async fn finish(
         &self,
         claim: &Claim,
         end: &ActionEnd,
+        evidence: &Evidence,
         seen: Option<&ObservedServer>,
     ) -> Result<(), StoreError> {
         let session = self.write("end an action").await?;
@@ -155,8 +171,8 @@ impl BalancerActions for SeaOrmStore {
             sql.bind(end.at.as_micros())
                 .optional_text(code)
                 .optional_text(failure)
-                .bind(i64::from(end.evidence.sends))
-                .json(&LookShape::write(&end.evidence.looks))
+                .bind(i64::from(evidence.sends))
+                .json(&LookShape::write(&evidence.looks))
         })
         .await?;
         if !changed {
@@ -164,7 +180,7 @@ impl BalancerActions for SeaOrmStore {
         }
         if let Some(seen) = seen {
             see(&session, claim.task, seen, end.at).await?;
-            hold_server(&session, claim.task, end, seen).await?;
+            hold_server(&session, claim.task, end.at, evidence.sends, seen).await?;
         }
         session.commit().await
     }
@@ -321,7 +337,8 @@ async fn see(
 async fn hold_server(
     session: &Session,
     task: TaskId,
-    end: &ActionEnd,
+    at: Timestamp,
+    sends: u32,
     seen: &ObservedServer,
 ) -> Result<(), StoreError> {
     let Some(action) = find_action(session, task).await? else {
@@ -329,7 +346,7 @@ async fn hold_server(
     };
     let request = &action.request;
     let server = request.server.get();
-    let sql = match desired_after(request, end.evidence.sends, Some(seen)) {
+    let sql = match desired_after(request, sends, Some(seen)) {
         DesiredChange::Keep => return Ok(()),
         DesiredChange::Release => Sql::new(format!(
             "UPDATE haproxy_servers SET {NO_DESIRED_STATE} WHERE id = $1"
@@ -344,8 +361,8 @@ async fn hold_server(
         .bind(state.as_str())
         .text(&action.origin.actor)
         .optional_text(request.reason.as_deref())
-        .bind(end.at.as_micros())
-        .time(request.hold_for.map(|time| end.at.after(time))),
+        .bind(at.as_micros())
+        .time(request.hold_for.map(|time| at.after(time))),
     };
     session.execute(sql).await.map(|_| ())
 }

@@ -69,7 +69,7 @@ async fn until_over(actions: &mut [Value], service: &Service) -> Result<(), Fail
             match service.get(&path, &[]).await {
                 Ok(seen) => {
                     away_since = None;
-                    if cell(&seen, "status") != cell(action, "status") {
+                    if standing(&seen) != standing(action) {
                         tell(&seen);
                     }
                     *action = seen;
@@ -101,6 +101,31 @@ fn tell(action: &Value) {
         cell(action, "id"),
         cell(action, "action"),
         cell(action, "server"),
-        cell(action, "status"),
+        standing(action),
     ));
+}
+
+/// Where an action stands; while it is under way, with what was seen last.
+fn standing(action: &Value) -> String {
+    let status = cell(action, "status");
+    let looks = action.pointer("/evidence/looks").and_then(Value::as_array);
+    let Some(last) = looks.and_then(|looks| looks.last()) else {
+        return status;
+    };
+    if is_over(action) {
+        return status;
+    }
+    let more = |member: &str, shown: &dyn Fn(u64) -> String| {
+        let count = last.get(member).and_then(Value::as_u64);
+        count
+            .filter(|count| *count > 0)
+            .map_or_else(String::new, shown)
+    };
+    format!(
+        "{status}  {}, sessions {}{}{}",
+        cell(last, "status"),
+        cell(last, "sessions"),
+        more("old_sessions", &|old| format!(" ({old} in old workers)")),
+        more("queue", &|queue| format!(", queue {queue}")),
+    )
 }

@@ -118,6 +118,12 @@ impl Look {
             queue: observed.queue,
         }
     }
+
+    /// What was seen, without when.
+    fn shown(&self) -> (ServerWord, [Option<u64>; 3]) {
+        let counts = [self.sessions, self.old_sessions, self.queue];
+        (self.word.clone(), counts)
+    }
 }
 
 /// What an action did and saw.
@@ -145,12 +151,16 @@ impl Evidence {
         }
     }
 
+    /// Whether it tells nothing that `earlier` evidence of the same action did not tell, but for times.
+    #[must_use]
+    pub fn tells_no_more_than(&self, earlier: &Self) -> bool {
+        let shown = |evidence: &Self| evidence.looks.last().map(Look::shown);
+        (self.sends, shown(self)) == (earlier.sends, shown(earlier))
+    }
+
     /// Adds what was seen. Between the first and the last ones, what is the same as before is left out.
     pub fn add(&mut self, look: Look) {
-        let is_repeated = |kept: &Look| {
-            (&kept.word, kept.sessions, kept.old_sessions, kept.queue)
-                == (&look.word, look.sessions, look.old_sessions, look.queue)
-        };
+        let is_repeated = |kept: &Look| kept.shown() == look.shown();
         let mut last = self.looks.iter().rev();
         if last.next().is_some_and(is_repeated) && last.next().is_some_and(is_repeated) {
             self.looks.pop();
@@ -454,6 +464,8 @@ pub struct BalancerAction {
     pub created_at: Timestamp,
     /// When work on it began.
     pub started_at: Option<Timestamp>,
+    /// What was done and seen so far.
+    pub evidence: Evidence,
     /// What it came to.
     pub end: Option<ActionEnd>,
 }
@@ -465,8 +477,6 @@ pub struct ActionEnd {
     pub at: Timestamp,
     /// Why it failed: a word for programs and a sentence.
     pub failure: Option<(String, String)>,
-    /// What was done and seen.
-    pub evidence: Evidence,
 }
 
 /// What the engine says of the task of an action.
@@ -541,7 +551,6 @@ impl BalancerAction {
                         said(standing.error.or(standing.workflow_error)),
                     )),
                 },
-                evidence: Evidence::default(),
             },
         };
         Self {
@@ -827,6 +836,7 @@ mod tests {
             status: ActionStatus::Pending,
             created_at: time(1),
             started_at: None,
+            evidence: Evidence::default(),
             end: None,
         };
         let standing = |status, attempt, error: Option<&str>| ActionStanding {
@@ -875,7 +885,6 @@ mod tests {
             end: Some(ActionEnd {
                 at: time(5),
                 failure: None,
-                evidence: Evidence::default(),
             }),
             ..action
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use drover_domain::balancer::action::{
-    self, ActionEnd, ActionRequest, BalancerAction, Evidence, RETURN_WAIT, WAIT_MAX,
+    self, ActionRequest, BalancerAction, Evidence, RETURN_WAIT, WAIT_MAX,
 };
 use drover_domain::balancer::{self, BalancerServerKey, HOLD_MAX};
 use drover_domain::rollout::task::Origin;
@@ -299,8 +299,8 @@ pub(crate) struct HaproxyAction {
     finished_at: Option<Instant>,
     /// Why it failed.
     error: Option<HaproxyActionError>,
-    /// What was done and seen; null until it has ended.
-    evidence: Option<HaproxyEvidence>,
+    /// What was done and seen so far.
+    evidence: HaproxyEvidence,
 }
 
 impl From<BalancerAction> for HaproxyAction {
@@ -313,17 +313,11 @@ impl From<BalancerAction> for HaproxyAction {
             status,
             created_at,
             started_at,
+            evidence,
             end,
         } = action;
         let finished_at = end.as_ref().map(|end| end.at.into());
-        let (error, evidence) = match end {
-            None => (None, None),
-            Some(ActionEnd {
-                at: _,
-                failure,
-                evidence,
-            }) => (failure.map(Into::into), Some(evidence.into())),
-        };
+        let error = end.and_then(|end| end.failure).map(Into::into);
         Self {
             id: id.as_uuid(),
             transaction_id,
@@ -341,7 +335,7 @@ impl From<BalancerAction> for HaproxyAction {
             started_at: started_at.map(Into::into),
             finished_at,
             error,
-            evidence,
+            evidence: evidence.into(),
         }
     }
 }

@@ -127,7 +127,7 @@ async fn an_action_is_queued_and_found_where_it_says() {
                 "status": "pending", "wait_s": 1.5, "force": false, "reason": "disk",
                 "hold_s": null, "restores": false, "actor": "the admin",
                 "request_id": answer.header("x-request-id"), "created_at": NOW, "started_at": null,
-                "finished_at": null, "error": null, "evidence": null,
+                "finished_at": null, "error": null, "evidence": {"sends": 0, "looks": []},
             })
         );
         assert!(

@@ -122,7 +122,8 @@ impl ActionRow {
     /// The action with its position.
     pub(crate) fn read(mut self) -> Result<(i64, BalancerAction), StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
-        let end = self.end(&stored)?;
+        let evidence = self.evidence(&stored)?;
+        let end = self.end();
         let standing = ActionStanding {
             status: stored.word("status", &self.status, TaskStatus::parse)?,
             attempt: stored.number("attempt", self.attempt)?,
@@ -152,20 +153,17 @@ impl ActionRow {
             status: ActionStatus::Pending,
             created_at: Timestamp::from_micros(self.created_at),
             started_at: time(self.started_at),
+            evidence,
             end,
         };
         Ok((self.id, action.standing(standing)))
     }
 
-    fn end(&mut self, stored: &Stored) -> Result<Option<ActionEnd>, StoreError> {
-        let Some(at) = time(self.ended_at) else {
-            return Ok(None);
-        };
-        Ok(Some(ActionEnd {
-            at,
+    fn end(&mut self) -> Option<ActionEnd> {
+        Some(ActionEnd {
+            at: time(self.ended_at)?,
             failure: self.failure_code.take().zip(self.failure.take()),
-            evidence: self.evidence(stored)?,
-        }))
+        })
     }
 
     fn evidence(&self, stored: &Stored) -> Result<Evidence, StoreError> {

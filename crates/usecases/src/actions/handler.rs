@@ -29,6 +29,9 @@ const RETRY_WAITS: [Duration; 3] = [
 /// The pause between two looks, in the beginning and after [`EAGER_FOR`].
 const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 const EAGER_FOR: Duration = Duration::from_secs(10);
+/// How often what an action sees is stored while it is under way, if it is anything new. One that ends sooner is stored
+/// once, with its end.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// Does actions.
 ///
@@ -66,11 +69,25 @@ impl From<Interrupted> for Stuck {
 }
 
 /// What an action did and saw so far.
-#[derive(Default)]
 struct Course {
     evidence: Evidence,
     seen: Option<ObservedServer>,
     calm: usize,
+    noted: Evidence,
+    noted_at: Instant,
+}
+
+impl Course {
+    /// Goes on where the attempt before was seen last.
+    fn after(noted: Evidence) -> Self {
+        Self {
+            evidence: noted.clone(),
+            seen: None,
+            calm: 0,
+            noted,
+            noted_at: Instant::now(),
+        }
+    }
 }
 
 impl ActionHandler {
@@ -88,8 +105,8 @@ impl ActionHandler {
         if let Some(end) = &action.end {
             return Ok(outcome(end));
         }
-        let mut course = Course::default();
-        let failure = match self.act(&action, &mut course).await {
+        let mut course = Course::after(action.evidence.clone());
+        let failure = match self.act(claim, &action, &mut course).await {
             Ok(()) => None,
             Err(Stuck::Failed(failure)) => Some((failure.code().to_owned(), failure.to_string())),
             Err(Stuck::Interrupted(interrupted)) => return Err(interrupted),
@@ -97,15 +114,30 @@ impl ActionHandler {
         let end = ActionEnd {
             at: self.ports.clock.now(),
             failure,
-            evidence: course.evidence,
         };
-        let seen = course.seen.as_ref();
-        patiently(|| self.ports.actions.finish(claim, &end, seen)).await?;
-        tell(&action, &end);
+        let (evidence, seen) = (&course.evidence, course.seen.as_ref());
+        patiently(|| self.ports.actions.finish(claim, &end, evidence, seen)).await?;
+        tell(&action, &end, evidence.sends);
         Ok(outcome(&end))
     }
 
-    async fn act(&self, action: &BalancerAction, course: &mut Course) -> Result<(), Stuck> {
+    /// Lets others see what is seen, from time to time.
+    async fn note(&self, claim: &Claim, course: &mut Course) -> Result<(), Interrupted> {
+        let is_news = !course.evidence.tells_no_more_than(&course.noted);
+        if is_news && course.noted_at.elapsed() >= NOTE_EVERY {
+            patiently(|| self.ports.actions.note(claim, &course.evidence)).await?;
+            course.noted = course.evidence.clone();
+            course.noted_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn act(
+        &self,
+        claim: &Claim,
+        action: &BalancerAction,
+        course: &mut Course,
+    ) -> Result<(), Stuck> {
         let servers = [action.request.server];
         let targets = patiently(|| self.ports.actions.targets(&servers)).await?;
         let target = targets.into_iter().next().ok_or(ActionFailure::Gone)?;
@@ -124,6 +156,7 @@ impl ActionHandler {
                 .ok_or(ActionFailure::Gone)?;
             let look = Look::of(&observed, self.ports.clock.now());
             course.evidence.add(look);
+            self.note(claim, course).await?;
             course.seen = Some(observed.clone());
             course.calm = if observed.is_calm() {
                 course.calm + 1
@@ -287,11 +320,11 @@ fn outcome(end: &ActionEnd) -> Outcome {
     }
 }
 
-fn tell(action: &BalancerAction, end: &ActionEnd) {
+fn tell(action: &BalancerAction, end: &ActionEnd, sends: u32) {
     let (server, wanted) = (action.request.server, action.request.wanted.as_str());
     match &end.failure {
         None => tracing::info!(
-            action.id = %action.id, sends = end.evidence.sends,
+            action.id = %action.id, sends,
             "HAProxy server {server} is {wanted}"
         ),
         Some((code, reason)) => tracing::warn!(

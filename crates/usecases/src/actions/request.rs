@@ -8,7 +8,7 @@ use std::time::Duration;
 use drover_domain::Timestamp;
 use drover_domain::balancer::action::{
     ACTION_KIND, ActionRequest, ActionStatus, ActionTarget, BalancerAction, CapacityShort,
-    action_definition, action_task, check_capacity,
+    Evidence, action_definition, action_task, check_capacity,
 };
 use drover_domain::balancer::{
     AdminState, Admission, BackendKey, BalancerInstance, BalancerServerKey, Breaker, InstanceKey,
@@ -288,6 +288,7 @@ impl Actions {
                 status: ActionStatus::Pending,
                 created_at: now,
                 started_at: None,
+                evidence: Evidence::default(),
                 end: None,
             },
         })

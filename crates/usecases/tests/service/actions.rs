@@ -190,15 +190,11 @@ async fn a_drain_is_sent_once_read_back_and_written_down() {
     let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
     assert_eq!(action.status, ActionStatus::Success);
     assert_eq!(scene.states(), [AdminState::Drain]);
-    let end = action.end.unwrap();
-    let words: Vec<&str> = end
-        .evidence
-        .looks
-        .iter()
-        .map(|look| look.word.as_str())
-        .collect();
+    let evidence = &action.evidence;
+    let looks = evidence.looks.iter();
+    let words: Vec<&str> = looks.map(|look| look.word.as_str()).collect();
     assert_eq!(
-        (words.as_slice(), end.evidence.sends),
+        (words.as_slice(), evidence.sends),
         (&["UP", "DRAIN"][..], 1)
     );
     assert_eq!(scene.stored(1).await.word.as_str(), "DRAIN");
@@ -234,7 +230,7 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
     });
     let worker = scene.harness.work("w1");
     let mut order = scene.order(1, AdminState::Drain);
-    order.request.wait = SECOND * 60;
+    order.request.wait = SECOND * 600;
     let id = scene.ask(order).await;
     eventually(SECOND * 60, || async {
         if scene.states().is_empty() {
@@ -245,15 +241,21 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
     })
     .await;
     pass(SECOND * 20).await;
-    assert_eq!(scene.found(id).await.status, ActionStatus::Running);
+    let under_way = scene.found(id).await;
+    assert_eq!(under_way.status, ActionStatus::Running);
+    let last = under_way.evidence.looks.last().unwrap();
+    assert_eq!((last.word.as_str(), last.sessions), ("DRAIN", Some(1)));
+    // Another node takes it up, and knows what was seen and sent.
+    worker.kill().await;
+    let worker = scene.harness.work("w2");
+    pass(SECOND * 60).await;
     scene.harness.agents.change(&scene.agent, |sight| {
         set(sight, "s1_a_1", "DRAIN", Some(8), Some(0));
     });
     let action = scene.until_over(id).await;
     assert_eq!(action.status, ActionStatus::Success);
+    assert_eq!((action.evidence.sends, scene.states().len()), (1, 1));
     let sessions: Vec<Option<u64>> = action
-        .end
-        .unwrap()
         .evidence
         .looks
         .iter()
@@ -309,8 +311,6 @@ async fn a_drain_waits_for_what_a_reload_left_in_an_old_worker() {
     let action = scene.until_over(id).await;
     assert_eq!(action.status, ActionStatus::Success, "{action:?}");
     let mut seen: Vec<(Option<u64>, Option<u64>)> = action
-        .end
-        .unwrap()
         .evidence
         .looks
         .iter()

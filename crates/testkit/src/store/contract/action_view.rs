@@ -42,20 +42,16 @@ async fn cancel(world: &World, number: u128) {
 }
 
 fn end(at: Timestamp) -> ActionEnd {
-    ActionEnd {
-        at,
-        failure: None,
-        evidence: Evidence::default(),
-    }
+    ActionEnd { at, failure: None }
 }
 
 /// The action is shown as failed, with this code and sentence.
 async fn is_failed(world: &World, number: u128, code: &str, failure: &str) -> ActionEnd {
     let action = shown(world, number).await;
     assert_eq!(action.status, ActionStatus::Failed);
+    assert_eq!(action.evidence, Evidence::default());
     let end = action.end.expect("it has ended");
     assert_eq!(end.failure, Some((code.to_owned(), failure.to_owned())));
-    assert_eq!(end.evidence, Evidence::default());
     end
 }
 
@@ -153,7 +149,7 @@ contract! { $ action_view => action_view_contract for World;
         let claims = [take_action(&worker).await, take_action(&worker).await];
         for claim in &claims {
             let failure = (claim.task == action_id(2)).then(|| ("gone".to_owned(), "it is gone".to_owned()));
-            world.actions().finish(claim, &ActionEnd { failure, ..end(at(40)) }, None).await.unwrap();
+            world.actions().finish(claim, &ActionEnd { failure, ..end(at(40)) }, &Evidence::default(), None).await.unwrap();
         }
         assert_eq!((status(1).await, status(2).await), (ActionStatus::Success, ActionStatus::Failed));
         for claim in &claims {
@@ -215,7 +211,7 @@ contract! { $ action_view => action_view_contract for World;
         start_actions(world, &[action_on(1, &servers[0])]).await;
         let worker = Updater::open(world.queue(), 1).await;
         let claim = take_action(&worker).await;
-        world.actions().finish(&claim, &end(at(40)), None).await.unwrap();
+        world.actions().finish(&claim, &end(at(40)), &Evidence::default(), None).await.unwrap();
         let error = TaskError::new("gone", "the worker was not up to it");
         worker.report(&claim, Outcome::Failed { error, retryable: false }).await;
         let found = shown(world, 1).await;
@@ -252,7 +248,7 @@ contract! { $ action_view => action_view_contract for World;
         for (server, now) in servers.iter().zip([30, 31]) {
             let claim = take_action(&worker).await;
             let seen = balancer_server(&server.observed.name, "DRAIN");
-            world.actions().finish(&claim, &end(at(now)), Some(&seen)).await.unwrap();
+            world.actions().finish(&claim, &end(at(now)), &Evidence::default(), Some(&seen)).await.unwrap();
         }
         let history = async |page| world.action_view().history(servers[0].key, page).await.unwrap().unwrap();
         let first = history(two_after(None)).await;
@@ -285,7 +281,7 @@ contract! { $ action_view => action_view_contract for World;
         let worker = Updater::open(world.queue(), 1).await;
         let claim = take_action(&worker).await;
         let seen = balancer_server("a", "DRAIN");
-        world.actions().finish(&claim, &end(at(40)), Some(&seen)).await.unwrap();
+        world.actions().finish(&claim, &end(at(40)), &Evidence::default(), Some(&seen)).await.unwrap();
         worker.succeed(&claim).await;
         while world.upkeep().prune(&Duration::ZERO.into(), 10).await.unwrap() == 0 {}
         assert_eq!(world.action_view().find(action_id(1)).await.unwrap(), None);

@@ -92,12 +92,15 @@ fn look(word: &str, sessions: Option<u64>) -> Look {
 }
 
 fn end(failure: Option<(&str, &str)>, now: Timestamp) -> ActionEnd {
-    let looks = vec![look(HOSTILE, Some(u64::MAX)), look("DRAIN", None)];
     ActionEnd {
         at: now,
         failure: failure.map(|(code, failure)| (code.to_owned(), failure.to_owned())),
-        evidence: Evidence { looks, sends: 3 },
     }
+}
+
+fn evidence() -> Evidence {
+    let looks = vec![look(HOSTILE, Some(u64::MAX)), look("DRAIN", None)];
+    Evidence { looks, sends: 3 }
 }
 
 /// What is seen of server `a` after everything about it has changed.
@@ -163,7 +166,12 @@ async fn every_write_is_stale(world: &World, claim: &Claim, server: &BalancerSer
         ..changed()
     };
     let end = end(Some(("stale", "stale")), at(99));
-    is_stale(&world.actions().finish(claim, &end, Some(&seen)).await);
+    is_stale(
+        &world
+            .actions()
+            .finish(claim, &end, &evidence(), Some(&seen))
+            .await,
+    );
     let after = (
         all(world).await,
         now(world, server).await,
@@ -281,7 +289,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         world.tasks().start(&updates(vec![task(1, &[])])).await.unwrap();
         let claim = Updater::open(world.queue(), 1).await.take().await;
         assert_eq!(world.actions().begin(&claim, at(20)).await.unwrap(), None);
-        world.actions().finish(&claim, &end(None, at(40)), Some(&changed())).await.unwrap();
+        world.actions().finish(&claim, &end(None, at(40)), &evidence(), Some(&changed())).await.unwrap();
         assert_eq!(all(world).await, []);
     }
 
@@ -294,10 +302,11 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         let claim = take_action(&Updater::open(world.queue(), 1).await).await;
         world.actions().begin(&claim, at(20)).await.unwrap();
         let failed = end(Some(("still_busy", HOSTILE)), at(40));
-        world.actions().finish(&claim, &failed, Some(&changed())).await.unwrap();
+        world.actions().finish(&claim, &failed, &evidence(), Some(&changed())).await.unwrap();
         let expected = BalancerAction {
             status: ActionStatus::Failed,
             started_at: Some(at(20)),
+            evidence: evidence(),
             end: Some(failed),
             ..new.action
         };
@@ -353,7 +362,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             assert_eq!(world.actions().begin(&claim, at(20)).await.unwrap().unwrap().request.restores, restores);
             let seen = ObservedServer { word: ServerWord::new(word), ..changed() };
             let seconds = i64::try_from(number).unwrap() * 100;
-            world.actions().finish(&claim, &end(None, at(seconds)), Some(&seen)).await.unwrap();
+            world.actions().finish(&claim, &end(None, at(seconds)), &evidence(), Some(&seen)).await.unwrap();
             worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
             let summary = world.balancer_view().summary(1).await.unwrap();
             let desired = now(world, &servers[0]).await.desired;
@@ -382,7 +391,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         world.actions().begin(&claim, at(20)).await.unwrap();
         sees("UP 1/3", "DRAIN", 21).await;
         sees("DRAIN", "UP", 22).await;
-        world.actions().finish(&claim, &end(None, at(40)), Some(&changed())).await.unwrap();
+        world.actions().finish(&claim, &end(None, at(40)), &evidence(), Some(&changed())).await.unwrap();
         sees("UP", "UP", 50).await;
         let told = |changes: Vec<StatusChange>| -> Vec<(Timestamp, Option<String>)> {
             changes.into_iter().rev().map(|change| (change.at, change.actor)).collect()
@@ -399,11 +408,31 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         start_actions(world, &[action_on(1, &servers[0])]).await;
         let claim = take_action(&Updater::open(world.queue(), 1).await).await;
         let seen = ObservedServer { name: "other".to_owned(), word: ServerWord::new("UP"), ..changed() };
-        world.actions().finish(&claim, &end(None, at(40)), Some(&seen)).await.unwrap();
+        world.actions().finish(&claim, &end(None, at(40)), &evidence(), Some(&seen)).await.unwrap();
         let stored = now(world, &servers[0]).await;
         assert_eq!(stored.observed, ObservedServer { name: "a".to_owned(), ..seen });
         assert_eq!(stored.last_seen, Some(at(40)));
         assert_eq!(history(world, &servers[0]).await, []);
+    }
+
+    /// What an action sees is there while it is under way, for whoever holds its task; after its end nothing changes.
+    async fn what_is_seen_is_there_before_the_end(world) {
+        let servers = two_servers(world).await;
+        start_actions(world, &[action_on(1, &servers[0])]).await;
+        let claim = take_action(&Updater::open(world.queue(), 1).await).await;
+        world.actions().begin(&claim, at(20)).await.unwrap();
+        assert_eq!(shown(world, 1).await.evidence, Evidence::default());
+        world.actions().note(&claim, &evidence()).await.unwrap();
+        let seen = shown(world, 1).await;
+        assert_eq!((seen.status, &seen.evidence, seen.end), (ActionStatus::Running, &evidence(), None));
+        assert_eq!(world.actions().begin(&claim, at(21)).await.unwrap().map(|action| action.evidence), Some(evidence()));
+        let stranger = Claim { attempt: 7, ..claim };
+        assert!(matches!(world.actions().note(&stranger, &Evidence::default()).await, Err(StoreError::Stale { .. })));
+        assert_eq!(now(world, &servers[0]).await, servers[0]);
+        let last = Evidence { sends: 4, ..evidence() };
+        world.actions().finish(&claim, &end(None, at(40)), &last, None).await.unwrap();
+        world.actions().note(&claim, &evidence()).await.unwrap();
+        assert_eq!(shown(world, 1).await.evidence, last);
     }
 
     /// An action that saw nothing changes nothing about its server.
@@ -411,8 +440,8 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         let servers = two_servers(world).await;
         start_actions(world, &[action_on(1, &servers[0])]).await;
         let claim = take_action(&Updater::open(world.queue(), 1).await).await;
-        let done = ActionEnd { evidence: Evidence::default(), ..end(None, at(40)) };
-        world.actions().finish(&claim, &done, None).await.unwrap();
+        let done = end(None, at(40));
+        world.actions().finish(&claim, &done, &evidence(), None).await.unwrap();
         let found = shown(world, 1).await;
         assert_eq!((found.status, found.end), (ActionStatus::Success, Some(done)));
         assert_eq!(now(world, &servers[0]).await, servers[0]);
@@ -425,14 +454,14 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         start_actions(world, &[action_on(1, &servers[0])]).await;
         let worker = Updater::open(world.queue(), 1).await;
         let first = take_action(&worker).await;
-        world.actions().finish(&first, &end(None, at(40)), Some(&changed())).await.unwrap();
+        world.actions().finish(&first, &end(None, at(40)), &evidence(), Some(&changed())).await.unwrap();
         let before = (shown(world, 1).await, now(world, &servers[0]).await, history(world, &servers[0]).await);
         worker.report(&first, Outcome::Released).await;
         let second = take_action(&worker).await;
         assert_eq!(world.actions().begin(&second, at(50)).await.unwrap().as_ref(), Some(&before.0));
         let seen = ObservedServer { word: ServerWord::new("MAINT"), ..changed() };
         let other = end(Some(("agent", "it does not answer")), at(60));
-        world.actions().finish(&second, &other, Some(&seen)).await.unwrap();
+        world.actions().finish(&second, &other, &evidence(), Some(&seen)).await.unwrap();
         let after = (shown(world, 1).await, now(world, &servers[0]).await, history(world, &servers[0]).await);
         assert_eq!(after, before);
     }
@@ -448,7 +477,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         let other = Updater::open(world.queue(), 2).await;
         let second = take_action(&other).await;
         every_write_is_stale(world, &first, &servers[0]).await;
-        world.actions().finish(&second, &end(None, at(40)), None).await.unwrap();
+        world.actions().finish(&second, &end(None, at(40)), &evidence(), None).await.unwrap();
         other.succeed(&second).await;
         every_write_is_stale(world, &second, &servers[0]).await;
     }
@@ -590,7 +619,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             actions.begin(&claim, at(0)).await.err(),
             actions.admit(Key::new(1), POLICY, at(0)).await.err(),
             actions.told(Key::new(1), POLICY, true, at(0)).await.err(),
-            actions.finish(&claim, &end(None, at(0)), None).await.err(),
+            actions.finish(&claim, &end(None, at(0)), &evidence(), None).await.err(),
             view.find(action_id(1)).await.err(),
             view.list(&ActionFilter::default(), ALL).await.err(),
             view.history(server, ALL).await.err(),

@@ -212,9 +212,9 @@ contract! { $ webhook_store => webhook_store_contract for World;
         start_actions(world, &[action_on(1, &known.servers[0])]).await;
         let claim = take_action(&Updater::open(world.queue(), 1).await).await;
         let failure = Some(("still_busy".to_owned(), HOSTILE.to_owned()));
-        let end = ActionEnd { at: at(40), failure: failure.clone(), evidence: Evidence::default() };
+        let end = ActionEnd { at: at(40), failure: failure.clone() };
         let seen = ObservedServer { admin: None, ..balancer_server("a", "DRAIN") };
-        world.actions().finish(&claim, &end, Some(&seen)).await.unwrap();
+        world.actions().finish(&claim, &end, &Evidence::default(), Some(&seen)).await.unwrap();
         let found = told(world).await;
         let [(_, _, Noticed::BalancerStatus { action: Some((by, actor)), .. }),
              (NoticeSource::Action, ended, Noticed::ActionFinished { action, failure: told, wanted, .. })] = &found[..] else {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{ActionEnd, ActionStanding, ActionTarget, BalancerAction};
+use drover_domain::balancer::action::{
+    ActionEnd, ActionStanding, ActionTarget, BalancerAction, Evidence,
+};
 use drover_domain::balancer::{
     Admission, BalancerServer, BalancerServerKey, Breaker, BreakerPolicy, BreakerRecord,
     DesiredChange, DesiredState, InstanceKey, ObservedServer, desired_after,
@@ -97,7 +99,7 @@ impl State {
         let Some(stored) = self.balancer_servers.get_mut(&request.server.get()) else {
             return;
         };
-        match desired_after(request, end.evidence.sends, Some(seen)) {
+        match desired_after(request, own.evidence.sends, Some(seen)) {
             DesiredChange::Keep => {}
             DesiredChange::Release => stored.desired = None,
             DesiredChange::Hold(state) => {
@@ -227,10 +229,20 @@ impl BalancerActions for MemoryStore {
         Ok(())
     }
 
+    async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError> {
+        let mut state = self.state("note what an action saw")?;
+        let own = state.held_action(claim)?;
+        if let Some(own) = own.filter(|action| action.end.is_none()) {
+            own.evidence = evidence.clone();
+        }
+        Ok(())
+    }
+
     async fn finish(
         &self,
         claim: &Claim,
         end: &ActionEnd,
+        evidence: &Evidence,
         seen: Option<&ObservedServer>,
     ) -> Result<(), StoreError> {
         let mut state = self.state("end an action")?;
@@ -241,6 +253,7 @@ impl BalancerActions for MemoryStore {
             return Ok(());
         };
         own.end = Some(end.clone());
+        own.evidence = evidence.clone();
         let own = own.clone();
         state.note_action(own.id);
         if let Some(seen) = seen {
