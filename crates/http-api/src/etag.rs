@@ -169,7 +169,7 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header that `IfMatch` reads")]
 pub(crate) struct IfMatchParams {
-    /// Only if nobody changed it since it had this `ETag`, what polling finds out aside; else 412.
+    /// Only if nobody changed it since it had this `ETag`, what polling finds out aside; else 412. A group or an entry that a poll filled in is a change.
     #[param(rename = "If-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_.-]{16,25}")$"#)]
     if_match: Option<String>,
 }

@@ -6,7 +6,6 @@ use drover_ports::{ApplicationRegistry, Settled, StoreError};
 
 use crate::fleet_view::find;
 use crate::row::Stored;
-use crate::row::application::{ApplicationRow, SELECT};
 use crate::session::{KeyRow, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
@@ -31,12 +30,11 @@ impl ApplicationRegistry for SeaOrmStore {
         wanted: &ApplicationSettings,
     ) -> Result<Settled<Application>, StoreError> {
         let session = self.write("change the settings of an application").await?;
-        let sql = Sql::new(format!(
-            "{SELECT} WHERE a.id = $1{}",
-            session.dialect.locking("a")
-        ));
-        let row = session.row::<ApplicationRow>(sql.bind(application.get()));
-        let found = row.await?.map(ApplicationRow::read).transpose()?;
+        // Locked first, read second: what a join read before it waited for the lock is not read again.
+        let table = "application_instances";
+        let locking = session.dialect.locking(table);
+        session.hold(table, application.get(), &locking).await?;
+        let found = find(&session, application).await?;
         if found.is_none_or(|found| found.chosen() != *known) {
             session.undo().await?;
             return Ok(Settled::Changed);

@@ -54,11 +54,23 @@ impl Fleet {
         &self,
         application: ApplicationKey,
     ) -> Result<Option<ApplicationDetail>, StoreError> {
-        let Some(found) = self.view.application(application).await? else {
-            return Ok(None);
-        };
-        let snapshot = self.snapshots.snapshot(&[application]).await?;
-        Ok(Some(self.detail(found, &snapshot)))
+        match self.view.application(application).await? {
+            Some(found) => self.in_detail(found).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// This application, as it is, with what holds for it now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn in_detail(
+        &self,
+        application: Application,
+    ) -> Result<ApplicationDetail, StoreError> {
+        let snapshot = self.snapshots.snapshot(&[application.key]).await?;
+        Ok(self.detail(application, &snapshot))
     }
 
     /// Applications by key, in a constant number of statements for a page of any size.

@@ -12,6 +12,9 @@ use super::state::{Colour, Paint};
 /// The most characters of one cell.
 const CELL_MAX: usize = 200;
 
+/// The most characters of a detail that has a line of its own: somebody may copy it.
+const DETAIL_MAX: usize = 4_096;
+
 /// The most characters of a text that nobody cuts to a screen.
 pub(crate) const TEXT_MAX: usize = 1_000;
 
@@ -139,7 +142,7 @@ impl Output {
     pub(crate) fn details(&self, item: &Value, members: &[Column]) {
         self.document(item, || {
             for (label, member) in members {
-                let value = cell(item, member);
+                let value = cell_within(item, member, DETAIL_MAX);
                 if value != NOTHING {
                     line(&format!("{label:<12} {value}"));
                 }
@@ -240,25 +243,29 @@ fn print(to: &mut impl io::Write, text: &str) {
 
 /// A member of an object as text that is safe to print.
 pub(crate) fn cell(item: &Value, member: &str) -> String {
+    cell_within(item, member, CELL_MAX)
+}
+
+fn cell_within(item: &Value, member: &str, most: usize) -> String {
     member
         .split('.')
         .try_fold(item, |value, name| value.get(name))
-        .map_or_else(|| NOTHING.to_owned(), shown)
+        .map_or_else(|| NOTHING.to_owned(), |value| shown(value, most))
 }
 
-fn shown(value: &Value) -> String {
+fn shown(value: &Value, most: usize) -> String {
     match value {
         Value::Null => NOTHING.to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) if text.is_empty() => NOTHING.to_owned(),
-        Value::String(text) => visible(text, CELL_MAX),
+        Value::String(text) => visible(text, most),
         Value::Array(items) if items.is_empty() => NOTHING.to_owned(),
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(shown).collect();
-            visible(&items.join(","), CELL_MAX)
+            let items: Vec<String> = items.iter().map(|item| shown(item, most)).collect();
+            visible(&items.join(","), most)
         }
-        Value::Number(_) | Value::Object(_) => visible(&value.to_string(), CELL_MAX),
+        Value::Number(_) | Value::Object(_) => visible(&value.to_string(), most),
     }
 }
 

@@ -110,19 +110,19 @@ pub(crate) async fn set(
     let known = find(&api, id).await?.application;
     wanted.check(&application_tag(&known))?;
     let settings = &api.service.settings;
-    match settings.change_application(&known, &body, &origin).await? {
-        Settled::Done(_) => {}
+    let changed = match settings.change_application(&known, &body, &origin).await? {
+        Settled::Done(changed) => changed,
         Settled::Changed => return Err(changed_meanwhile()),
         Settled::NoOwner => {
             let group = visible(&body.group.unwrap_or_default(), 64);
             let detail = format!("there is no application group `{group}`");
             return Err(ApiError::refused("/group", detail));
         }
-    }
-    let found = find(&api, id).await?;
+    };
+    let tag = application_tag(&changed);
     Ok(Tagged {
-        tag: application_tag(&found.application),
-        body: found.into(),
+        tag,
+        body: api.service.fleet.in_detail(changed).await?.into(),
         known: IfNoneMatch::default(),
     })
 }

@@ -147,5 +147,8 @@ pub(crate) async fn delete(
     let known = find(&api, id).await?;
     wanted.check(&entry_tag(&known))?;
     let release = api.service.settings.remove_entry(&known, &origin).await?;
-    released(release, &format!("catalog entry {}", known.name))
+    let what = format!("catalog entry {}", known.name);
+    let advice =
+        "groups can be given another entry; applications keep theirs, which goes by their names";
+    released(release, &what, advice)
 }

@@ -161,11 +161,12 @@ pub(crate) async fn delete(
     let (known, _) = find(&api, id).await?;
     wanted.check(&group_tag(&known))?;
     let release = api.service.settings.remove_group(&known, &origin).await?;
-    released(release, &format!("application group {}", known.name))
+    let what = format!("application group {}", known.name);
+    released(release, &what, "put them into another group first")
 }
 
-/// The answer to the wish to remove `what`.
-pub(super) fn released(release: Release, what: &str) -> Result<StatusCode, ApiError> {
+/// The answer to the wish to remove `what`; `advice` says what to do when it is in use.
+pub(super) fn released(release: Release, what: &str, advice: &str) -> Result<StatusCode, ApiError> {
     match release {
         Release::Done => Ok(StatusCode::NO_CONTENT),
         Release::Changed => Err(changed_meanwhile()),
@@ -173,10 +174,11 @@ pub(super) fn released(release: Release, what: &str) -> Result<StatusCode, ApiEr
             applications,
             groups,
         } => {
-            let detail = format!(
-                "{what} is in use: applications {applications}, groups {groups}; let them belong to another one, and \
-                 then remove it"
-            );
+            let counts = match groups {
+                0 => format!("applications {applications}"),
+                _ => format!("applications {applications}, groups {groups}"),
+            };
+            let detail = format!("{what} is in use: {counts}; {advice}");
             Err(ApiError::new(Code::Conflict, detail))
         }
     }

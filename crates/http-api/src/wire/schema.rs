@@ -221,7 +221,7 @@ pub(super) fn nullable_line(most: usize, description: &'static str) -> Object {
 pub(super) fn playbook_path() -> Object {
     nullable_line(
         PlaybookPath::LENGTH_MAX,
-        "The update playbook with its parameters, as `update-app.yml {server} {unpack=true}`. Null: that of the next layer.",
+        "The update playbook with its parameters, as `update-app.yml {server} {unpack=true}`. Null: that of the next layer; of an application its group, then its own catalog entry.",
     )
 }
 
@@ -229,7 +229,7 @@ pub(super) fn playbook_path() -> Object {
 pub(super) fn settings_artifact_url() -> Object {
     nullable_line(
         ArtifactUrl::LENGTH_MAX,
-        "Where artifacts are listed or downloaded; it does not start with `-`. Null: as the next layer says.",
+        "Where artifacts are listed or downloaded, for people and tools: an update is told its artifact. It does not start with `-`.",
     )
 }
 
@@ -237,7 +237,7 @@ pub(super) fn settings_artifact_url() -> Object {
 pub(super) fn artifact_extension() -> Object {
     nullable_line(
         SettingsLayer::EXTENSION_MAX,
-        "The file extension of artifacts. Null: as the next layer says.",
+        "The file extension of artifacts, for people and tools.",
     )
 }
 
