@@ -10,10 +10,13 @@ use crate::call::is_segment;
 use crate::reading::Complaints;
 use crate::wire::entry::Entry;
 use crate::wire::field::Field;
-use crate::wire::{Backends, BalancerServer, Instances, Process, Servers};
+use crate::wire::{BackendServers, Backends, BalancerServer, Instances, Process};
 
 /// The most characters of a check's word or an address.
 const WORD_MAX: usize = 255;
+
+/// The most characters of the sentence why old workers are not seen.
+const OLD_WORKERS_ERROR_MAX: usize = 500;
 
 /// HAProxy's own default, where an agent does not say.
 const WEIGHT_DEFAULT: u32 = 1;
@@ -33,8 +36,11 @@ pub(crate) fn backends(data: Backends) -> Vec<String> {
 }
 
 /// The servers of a backend.
-pub(crate) fn servers(data: Servers) -> BackendAnswer {
+pub(crate) fn servers(data: BackendServers) -> BackendAnswer {
     let mut complaints = Complaints::default();
+    if let Some(why) = data.old_workers_error.word() {
+        complaints.add(visible(why, OLD_WORKERS_ERROR_MAX));
+    }
     let mut servers = Vec::with_capacity(data.servers.0.len());
     for (index, entry) in data.servers.0.into_iter().enumerate() {
         match server(&entry, index + 1, &mut complaints) {

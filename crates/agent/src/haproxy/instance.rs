@@ -101,8 +101,12 @@ impl Instance {
 
     /// The servers of a backend; none if HAProxy does not know the backend.
     ///
-    /// With a master's socket, the sessions of old workers are told too, or it is an error.
-    pub(crate) async fn servers(&self, backend: &Name) -> Result<BackendServers, HaproxyError> {
+    /// With a master's socket, the sessions of old workers are told too; where they cannot be, each server says so, and
+    /// why comes with the servers.
+    pub(crate) async fn servers(
+        &self,
+        backend: &Name,
+    ) -> Result<(BackendServers, Option<HaproxyError>), HaproxyError> {
         let (picture, states) = self.picture(backend, backend.as_str()).await?;
         let mut picture = match states.first() {
             // `show stat` looks a name up among frontends first, so a frontend of the same name hides the servers;
@@ -116,10 +120,11 @@ impl Instance {
         if let Some(master) = &self.master
             && !picture.servers.is_empty()
         {
-            let sessions = master.sessions(backend, picture.process.pid()).await?;
-            servers::add_old_sessions(&mut picture.servers, &sessions);
+            let sessions = master.sessions(backend, picture.process.pid()).await;
+            servers::add_old_sessions(&mut picture.servers, sessions.as_ref().ok());
+            return Ok((picture, sessions.err()));
         }
-        Ok(picture)
+        Ok((picture, None))
     }
 
     /// Asks for an administrative state and returns the mask HAProxy then has, a decimal number.
@@ -225,6 +230,11 @@ pub(crate) enum HaproxyError {
         "HAProxy's runtime socket cannot be used (is HAProxy running, and may the agent open the socket?)"
     )]
     Unreachable { source: std::io::Error },
+    /// Nobody answers on the master's socket, or it may not be opened.
+    #[error(
+        "HAProxy's master socket cannot be used (is it given with `-S`, and may the agent open it?)"
+    )]
+    MasterUnreachable { source: std::io::Error },
     /// The deadline passed. A command may have been done.
     #[error("HAProxy did not answer within {} seconds", COMMAND_DEADLINE.as_secs())]
     Silent,

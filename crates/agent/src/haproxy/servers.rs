@@ -116,11 +116,15 @@ impl ServerRow {
     }
 }
 
-/// Adds the sessions that other workers still have on these servers; a server they do not have has none there.
-pub(super) fn add_old_sessions(servers: &mut [ServerRow], sessions: &Sessions) {
+/// What stands in place of sessions that cannot be told: no number, so that nobody takes it for one.
+const UNKNOWN: &str = "unknown";
+
+/// Adds the sessions that other workers still have on these servers, if these can be told; a server they do not have has
+/// none there.
+pub(super) fn add_old_sessions(servers: &mut [ServerRow], sessions: Option<&Sessions>) {
     for server in servers {
-        let count = sessions.get(&server.name).copied().unwrap_or_default();
-        server.old_scur = count.to_string();
+        let count = sessions.map(|all| all.get(&server.name).copied().unwrap_or_default());
+        server.old_scur = count.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string());
     }
 }
 
@@ -201,9 +205,11 @@ other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
             &state::parse(STATE).unwrap(),
         );
         let sessions = Sessions::from([("a".to_owned(), 3), ("removed".to_owned(), 9)]);
-        add_old_sessions(&mut servers, &sessions);
+        add_old_sessions(&mut servers, Some(&sessions));
         let told = servers.iter().map(|server| server.old_scur.as_str());
         assert_eq!(told.collect::<Vec<_>>(), ["3", "0"]);
+        add_old_sessions(&mut servers, None);
+        assert!(servers.iter().all(|server| server.old_scur == "unknown"));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Master {
 
     async fn command(&self, command: &str) -> Result<String, HaproxyError> {
         match socket::exchange_and_close(&self.address, command).await {
-            Err(source) => Err(HaproxyError::Unreachable { source }),
+            Err(source) => Err(HaproxyError::MasterUnreachable { source }),
             Ok(None) => Err(HaproxyError::TooMuch),
             Ok(Some(answer)) => Ok(answer),
         }
@@ -148,9 +148,13 @@ impl Master {
     }
 }
 
-/// Reads the process ids of workers from the answer of `show proc`; `None` if it is not such a table, or has no worker.
+/// How every whole answer of a master ends. It drops connections when it is reloaded, in the middle of a table too.
+const END: &str = "\n\n";
+
+/// Reads the process ids of workers from the answer of `show proc`; `None` if it is not such a table, not whole, or has
+/// no worker.
 fn parse(text: &str) -> Option<Vec<u32>> {
-    let mut lines = text.lines();
+    let mut lines = text.strip_suffix(END)?.lines();
     lines
         .next()
         .filter(|line| line.starts_with(PROCESSES_MARK))?;
@@ -164,18 +168,23 @@ fn parse(text: &str) -> Option<Vec<u32>> {
     Some(workers).filter(|workers| !workers.is_empty())
 }
 
-/// Reads the sessions on the servers of `backend` from the answer of `show stat`: `None` if it is not such a table or
-/// a number in it is none; empty if it has no server of the backend.
+/// Reads the sessions on the servers of `backend`, and what is queued for them, from the answer of `show stat`: `None` if
+/// it is not such a table, not whole, or a number in it is none; empty if it has no server of the backend.
 fn read(text: &str, backend: &Name) -> Option<Sessions> {
-    let table = StatTable::parse(text)?;
+    let table = StatTable::parse(text).filter(|_| text.ends_with(END))?;
     let mut sessions = Sessions::new();
     for row in table
         .rows()
         .filter(|row| row.field("pxname") == backend.as_str())
     {
+        let current: u64 = row.field("scur").parse().ok()?;
+        let queued: u64 = match row.field("qcur") {
+            "" => 0,
+            count => count.parse().ok()?,
+        };
         sessions.insert(
             row.field("svname").to_owned(),
-            row.field("scur").parse().ok()?,
+            current.saturating_add(queued),
         );
     }
     Some(sessions)
@@ -213,7 +222,9 @@ mod tests {
             "Permission denied\n",
             "Unknown command, but maybe one of the following ones is a better match:\n",
             "#<PID> <type> <reloads> <uptime> <version>\n1 master 0 0d00h00m01s 2.6\n# workers\n# programs\n",
-            "#<PID> <type> <reloads> <uptime> <version>\nx;y worker 0 0d00h00m01s 2.6\n",
+            "#<PID> <type> <reloads> <uptime> <version>\nx;y worker 0 0d00h00m01s 2.6\n\n",
+            // Cut before the old workers.
+            "#<PID> <type> <reloads> <uptime> <version>\n7 worker 0 0d00h00m01s 2.6\n# old wor",
         ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
@@ -231,6 +242,13 @@ mod tests {
             assert_eq!(read(&table(scur), &web), None, "{scur:?}");
         }
         assert_eq!(read("# pxname,svname,status\nweb,a,UP\n", &web), None);
+        let queued = "# pxname,svname,qcur,scur,status\nweb,a,2,3,UP\n\n";
+        assert_eq!(
+            read(queued, &web),
+            Some(Sessions::from([("a".to_owned(), 5)]))
+        );
+        assert_eq!(read(&queued.replace(",2,", ",x,"), &web), None);
+        assert_eq!(read(queued.trim_end(), &web), None, "cut");
         let elsewhere = Name::parse("elsewhere").unwrap();
         assert_eq!(read(&table("3"), &elsewhere), Some(Sessions::new()));
     }

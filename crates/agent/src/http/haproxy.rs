@@ -123,10 +123,16 @@ async fn list_servers(instances: &Instances, instance: Option<&str>, backend: &s
         Err(error) => return bad_request(error.to_string()),
     };
     match instance.servers(&backend).await {
-        Ok(found) => Reply::success(json!({
-            "instance": name, "backend": backend.as_str(), "count": found.servers.len(),
-            "servers": found.servers, "haproxy": found.process,
-        })),
+        Ok((found, unseen)) => {
+            let mut data = json!({
+                "instance": name, "backend": backend.as_str(), "count": found.servers.len(),
+                "servers": found.servers, "haproxy": found.process,
+            });
+            if let (Some(error), Some(members)) = (unseen, data.as_object_mut()) {
+                members.insert("old_workers_error".to_owned(), json!(chain(&error)));
+            }
+            Reply::success(data)
+        }
         Err(error) => failed(&error),
     }
 }
@@ -159,6 +165,7 @@ fn bad_request(error: String) -> Reply {
 fn failed(error: &HaproxyError) -> Reply {
     let status = match error {
         HaproxyError::Unreachable { .. }
+        | HaproxyError::MasterUnreachable { .. }
         | HaproxyError::Silent
         | HaproxyError::Workers { .. }
         | HaproxyError::Foreign { .. }

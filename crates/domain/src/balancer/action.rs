@@ -25,8 +25,10 @@ pub const ACTION_QUEUE: &str = "haproxy";
 /// The key of the only task.
 const ACTION_TASK: &str = "set_state";
 
-/// How often an action is sent before the server counts as disobedient.
+/// How often an action is sent in vain before the server counts as disobedient.
 pub const SENDS_MAX: u32 = 4;
+/// The most commands of one attempt.
+pub const COMMANDS_MAX: u32 = 50;
 /// How many looks in a row without a session prove that a server is drained.
 pub const CALM_LOOKS: usize = 3;
 /// The most looks that are kept as evidence; the first and the last ones.
@@ -138,15 +140,14 @@ pub struct Evidence {
 impl Evidence {
     /// What may be believed of an observation after what was seen before it.
     ///
-    /// Where old workers were seen once and are not seen now, what they still serve is unknown, and so is the number
-    /// of all sessions: it is not that of the new worker alone.
+    /// Where old workers are not seen, although they were once or `was_reloaded` says that there are some, what they
+    /// still serve is unknown, and so is the number of all sessions: it is not that of the new worker alone.
     #[must_use]
-    pub fn believed(&self, observed: &ObservedServer) -> ObservedServer {
+    pub fn believed(&self, observed: &ObservedServer, was_reloaded: bool) -> ObservedServer {
         let saw_old_workers = self.looks.iter().any(|look| look.old_sessions.is_some());
+        let is_blind = observed.old_sessions.is_none() && (saw_old_workers || was_reloaded);
         ObservedServer {
-            sessions: observed
-                .sessions
-                .filter(|_| observed.old_sessions.is_some() || !saw_old_workers),
+            sessions: observed.sessions.filter(|_| !is_blind),
             ..observed.clone()
         }
     }
@@ -168,6 +169,41 @@ impl Evidence {
             self.looks.remove(LOOKS_MAX / 2);
         }
         self.looks.push(look);
+    }
+}
+
+/// The commands that one attempt of an action has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Commands {
+    last: Option<AdminState>,
+    in_vain: u32,
+    all: u32,
+}
+
+impl Commands {
+    /// Adds one.
+    pub fn sent(&mut self, state: AdminState) {
+        self.last = Some(state);
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.all = self.all.saturating_add(1);
+    }
+
+    /// Notes what is seen of the server. A command that was obeyed was not in vain, even if a reload makes it forgotten.
+    pub fn seen(&mut self, observed: &ObservedServer) {
+        if self.last.is_some() && observed.admin_state() == self.last {
+            self.in_vain = 0;
+        }
+    }
+
+    /// How many were sent in a row without being obeyed; [`SENDS_MAX`] after [`COMMANDS_MAX`] of them in all: whatever
+    /// undoes each of them does not stop.
+    #[must_use]
+    pub const fn in_vain(&self) -> u32 {
+        if self.all >= COMMANDS_MAX && self.in_vain < SENDS_MAX {
+            SENDS_MAX
+        } else {
+            self.in_vain
+        }
     }
 }
 
@@ -258,7 +294,7 @@ fn left(sessions: Option<u64>) -> String {
     match sessions {
         Some(1) => "1 session was".to_owned(),
         Some(sessions) => format!("{sessions} sessions were"),
-        None => "an unknown number of sessions was".to_owned(),
+        None => "an unknown number of sessions, maybe in an old worker of HAProxy, was".to_owned(),
     }
 }
 
@@ -330,7 +366,7 @@ pub enum Next {
 }
 
 /// What to do about a server that was last seen like that, `calm` looks in a row without a session; `sends` commands
-/// were sent, and `is_late` when the time to wait is over.
+/// were sent in vain so far, and `is_late` when the time to wait is over.
 ///
 /// A server never goes from maintenance to ready directly: HAProxy would send it requests before the first check.
 #[must_use]
@@ -780,22 +816,54 @@ mod tests {
     fn old_workers_that_were_seen_once_are_not_gone_because_nobody_speaks_of_them() {
         let mut evidence = Evidence::default();
         let silent = server("DRAIN", Some(8));
-        assert!(evidence.believed(&silent).is_calm());
+        assert!(evidence.believed(&silent, false).is_calm());
         let told = ObservedServer {
             old_sessions: Some(0),
             ..silent.clone()
         };
         evidence.add(Look::of(&told, Timestamp::from_micros(1)));
-        assert_eq!(evidence.believed(&told), told);
-        let believed = evidence.believed(&silent);
+        assert_eq!(evidence.believed(&told, false), told);
+        let believed = evidence.believed(&silent, false);
         assert_eq!((believed.sessions, believed.is_calm()), (None, false));
         for at in 2..200 {
             evidence.add(Look::of(
-                &evidence.believed(&silent),
+                &evidence.believed(&silent, false),
                 Timestamp::from_micros(at),
             ));
         }
-        assert!(!evidence.believed(&silent).is_calm());
+        assert!(!evidence.believed(&silent, false).is_calm());
+    }
+
+    #[test]
+    fn after_a_reload_only_who_sees_old_workers_knows_that_nobody_is_left() {
+        let evidence = Evidence::default();
+        let blind = server("DRAIN", Some(8));
+        assert_eq!(evidence.believed(&blind, true).sessions, None);
+        let sees = ObservedServer {
+            old_sessions: Some(0),
+            ..blind
+        };
+        assert_eq!(evidence.believed(&sees, true), sees);
+    }
+
+    #[test]
+    fn a_command_that_was_obeyed_was_not_in_vain() {
+        let mut commands = Commands::default();
+        let (up, drained) = (server("UP", Some(0)), server("DRAIN", Some(8)));
+        for times in 1..=SENDS_MAX {
+            commands.sent(AdminState::Drain);
+            commands.seen(&up);
+            assert_eq!(commands.in_vain(), times);
+        }
+        commands.seen(&drained);
+        assert_eq!(commands.in_vain(), 0);
+        // A reload forgets it every now and then, but not for ever.
+        for _ in SENDS_MAX..COMMANDS_MAX {
+            assert_eq!(commands.in_vain(), 0);
+            commands.sent(AdminState::Drain);
+            commands.seen(&drained);
+        }
+        assert_eq!(commands.in_vain(), SENDS_MAX);
     }
 
     #[test]

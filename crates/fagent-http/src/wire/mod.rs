@@ -83,10 +83,13 @@ pub(crate) struct Backends {
 
 /// The data of `/servers`.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Servers {
+pub(crate) struct BackendServers {
     pub(crate) servers: List<Entry<BalancerServer>>,
     #[serde(default)]
     pub(crate) haproxy: Option<Entry<Process>>,
+    /// Why the sessions of old workers are not told; `drover-agent` sends it.
+    #[serde(default)]
+    pub(crate) old_workers_error: Field,
 }
 
 /// The process of HAProxy that told of the servers; `drover-agent` sends it.

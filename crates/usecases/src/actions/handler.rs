@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::balancer::action::{
-    ActionEnd, ActionFailure, ActionTarget, BalancerAction, Evidence, Look, Next, check_capacity,
-    next,
+    ActionEnd, ActionFailure, ActionTarget, BalancerAction, Commands, Evidence, Look, Next,
+    check_capacity, next,
 };
-use drover_domain::balancer::{AdminState, Admission, ObservedServer};
+use drover_domain::balancer::{AdminState, Admission, ObservedProcess, ObservedServer};
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Guarantee, Json};
-use drover_ports::{AgentAddress, AgentError, Assigned, Claim, Fault, StopReason, TaskHandler};
+use drover_ports::{
+    AgentAddress, AgentError, Assigned, BackendAnswer, Claim, Fault, StopReason, TaskHandler,
+};
 use tokio::time::{Instant, sleep};
 
 use super::request::is_own;
@@ -71,6 +73,9 @@ impl From<Interrupted> for Stuck {
 /// What an action did and saw so far.
 struct Course {
     evidence: Evidence,
+    commands: Commands,
+    process: Option<u32>,
+    was_reloaded: bool,
     seen: Option<ObservedServer>,
     calm: usize,
     noted: Evidence,
@@ -78,10 +83,22 @@ struct Course {
 }
 
 impl Course {
+    /// Notes which process of HAProxy tells. Where it is another one than before, the other serves on what it has.
+    fn told_by(&mut self, process: Option<ObservedProcess>) {
+        let Some(ObservedProcess { pid, .. }) = process else {
+            return;
+        };
+        self.was_reloaded |= self.process.is_some_and(|before| before != pid);
+        self.process = Some(pid);
+    }
+
     /// Goes on where the attempt before was seen last.
     fn after(noted: Evidence) -> Self {
         Self {
             evidence: noted.clone(),
+            commands: Commands::default(),
+            process: None,
+            was_reloaded: false,
             seen: None,
             calm: 0,
             noted,
@@ -148,12 +165,18 @@ impl ActionHandler {
         }
         let begun = Instant::now();
         loop {
-            let members = self.look(&target).await?;
+            let BackendAnswer {
+                servers: members,
+                process,
+                ..
+            } = self.look(&target).await?;
+            course.told_by(process);
             let observed = members
                 .iter()
                 .find(|member| member.name == target.observed.name)
-                .map(|observed| course.evidence.believed(observed))
+                .map(|observed| course.evidence.believed(observed, course.was_reloaded))
                 .ok_or(ActionFailure::Gone)?;
+            course.commands.seen(&observed);
             let look = Look::of(&observed, self.ports.clock.now());
             course.evidence.add(look);
             self.note(claim, course).await?;
@@ -164,7 +187,7 @@ impl ActionHandler {
                 0
             };
             let is_late = begun.elapsed() >= action.request.wait;
-            let sends = course.evidence.sends;
+            let sends = course.commands.in_vain();
             match next(&action.request, &observed, course.calm, sends, is_late) {
                 Next::Done => return Ok(()),
                 Next::Fail(failure) => return Err(failure.into()),
@@ -180,6 +203,7 @@ impl ActionHandler {
                         sleep(pause(Duration::ZERO)).await;
                     }
                     self.send(&target, state).await?;
+                    course.commands.sent(state);
                     course.evidence.sends += 1;
                     // That nobody was there before proves nothing: somebody may have come in between.
                     course.calm = 0;
@@ -188,15 +212,13 @@ impl ActionHandler {
         }
     }
 
-    async fn look(&self, target: &ActionTarget) -> Result<Vec<ObservedServer>, Stuck> {
+    async fn look(&self, target: &ActionTarget) -> Result<BackendAnswer, Stuck> {
         let agents = &self.ports.agents;
         let (agent, instance) = (agent(target), &target.instance_name);
-        let answer = self
-            .call(target, || {
-                agents.backend_servers(&agent, instance, &target.backend_name)
-            })
-            .await?;
-        Ok(answer.servers)
+        self.call(target, || {
+            agents.backend_servers(&agent, instance, &target.backend_name)
+        })
+        .await
     }
 
     async fn send(&self, target: &ActionTarget, state: AdminState) -> Result<(), Stuck> {

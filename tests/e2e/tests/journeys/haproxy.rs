@@ -571,17 +571,20 @@ async fn a_reload_in_the_middle_is_noticed_and_no_backend_is_emptied() {
     let world = World::start().await;
     let (first, second) = (&world.first, &world.second);
 
-    // A reload forgets every drain; the action that still waits for sessions applies it again.
+    // A reload forgets every drain; the action that still waits for sessions applies it again. The old worker goes on with
+    // what it has, and this agent does not see it: nobody can know that it is done.
     let _request = first.slow_request().await;
     let _other = first.slow_request().await;
     let app1 = world.server("default", "web/app1").await;
     let asked = world
-        .act(app1, &json!({"action": "drain", "wait_s": 25}))
+        .act(app1, &json!({"action": "drain", "wait_s": 4}))
         .await;
     first.until("web/app1", "DRAIN").await;
     first.process.signal("USR2");
     let action = world.until_over(asked.body["id"].as_str().unwrap()).await;
-    assert_eq!(action["status"], "success", "{action}");
+    assert_eq!(action["error"]["code"], "still_busy", "{action}");
+    let detail = action["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("old worker"), "{detail}");
     assert_eq!(action["evidence"]["sends"], 2, "{action}");
     assert_eq!(first.state("web/app1").unwrap().1, "8");
     a_later_reload_is_made_up_for(&world, app1).await;
