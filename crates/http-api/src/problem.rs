@@ -308,6 +308,7 @@ impl From<WebhookError> for ApiError {
         match error {
             WebhookError::UnknownWebhook { webhook } => Self::not_found("webhook", webhook),
             WebhookError::UnknownDelivery { delivery } => Self::not_found("delivery", delivery),
+            WebhookError::SwitchedOff { .. } => Self::new(Code::Conflict, error.to_string()),
             WebhookError::Unusable(failure) => Self::new(Code::Refused, failure.reason),
             WebhookError::NoSecret(_) => Self::defect("no secret can be made"),
             WebhookError::Store(source) => source.into(),

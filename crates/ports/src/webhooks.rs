@@ -111,7 +111,8 @@ pub trait WebhookStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn all(&self) -> Result<Vec<Webhook>, StoreError>;
 
-    /// Changes what somebody said about a webhook; that Drover switched it off is forgotten. `None` if there is no such.
+    /// Changes what somebody said about a webhook; why Drover switched it off is forgotten when it is on again. `None` if
+    /// there is no such.
     ///
     /// # Errors
     ///

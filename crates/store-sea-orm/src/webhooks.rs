@@ -121,7 +121,9 @@ impl WebhookStore for SeaOrmStore {
     ) -> Result<Option<Webhook>, StoreError> {
         let session = self.write("change a webhook").await?;
         let text = format!(
-            "UPDATE webhooks SET url = $2, description = $3, events = {}, is_active = $5, disabled = NULL WHERE id = $1",
+            "UPDATE webhooks SET url = $2, description = $3, events = {}, is_active = $5,
+                 disabled = CASE WHEN $5 THEN NULL ELSE disabled END
+             WHERE id = $1",
             session.dialect.json(4)
         );
         let sql = Sql::new(text)

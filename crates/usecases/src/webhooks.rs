@@ -64,6 +64,12 @@ pub enum WebhookError {
         /// Its identifier.
         delivery: TaskId,
     },
+    /// Nothing but tests is sent to it.
+    #[error("webhook {webhook} is switched off; switch it on first")]
+    SwitchedOff {
+        /// Its key.
+        webhook: WebhookKey,
+    },
     /// What was given cannot be used.
     #[error("{0}")]
     Unusable(SendFailure),
@@ -207,11 +213,11 @@ impl Webhooks {
         self.start(delivery).await
     }
 
-    /// Sends a message again: the same one, under the same identifier. To a webhook that is switched off nothing goes.
+    /// Sends a message again: the same one, under the same identifier.
     ///
     /// # Errors
     ///
-    /// [`WebhookError::UnknownDelivery`], [`WebhookError::Store`].
+    /// [`WebhookError::UnknownDelivery`]; [`WebhookError::SwitchedOff`], unless it is a test; [`WebhookError::Store`].
     pub async fn redeliver(
         &self,
         delivery: TaskId,
@@ -220,6 +226,10 @@ impl Webhooks {
         let known = self.store.delivery(delivery).await?;
         let known = known.ok_or(WebhookError::UnknownDelivery { delivery })?;
         let webhook = self.find(known.webhook).await?;
+        if !webhook.wish.is_active && known.event != EventType::Test {
+            let webhook = webhook.key;
+            return Err(WebhookError::SwitchedOff { webhook });
+        }
         let message = Some(known.message);
         let again = self.delivery(&webhook, known.event, known.payload, message, origin, None)?;
         self.start(again).await
@@ -268,6 +278,8 @@ impl Webhooks {
         if untold.is_empty() {
             return Ok((false, active > 0));
         }
+        // Who was added since is told too: what is marked as told is so for everybody.
+        let webhooks = self.store.all().await?;
         let origin = Origin {
             actor: "drover".to_owned(),
             request_id: String::new(),
@@ -290,7 +302,9 @@ impl Webhooks {
             }
             let payload = self.sender.render(&notice);
             for webhook in wanting {
-                let key = format!("{:?}:{}:{}", untold.source, untold.record, webhook.key);
+                // An action that the engine ended may be done again, and end again.
+                let (source, record, at) = (untold.source, untold.record, notice.at.as_micros());
+                let key = format!("{source:?}:{record}:{at}:{}", webhook.key);
                 let event = notice.event();
                 let made = self.delivery(webhook, event, payload.clone(), None, &origin, Some(key));
                 match made {
@@ -396,14 +410,19 @@ impl DeliveryHandler {
         let Some(outgoing) = patiently(|| self.store.outgoing(claim)).await? else {
             return Ok(failed("no_such_webhook", "the webhook was removed", false));
         };
-        if !outgoing.webhook.wish.is_active && outgoing.event != EventType::Test {
-            return Ok(failed(
-                "webhook_disabled",
-                "the webhook is switched off",
-                false,
-            ));
-        }
         let (at, begun) = (self.clock.now(), Instant::now());
+        if !outgoing.webhook.wish.is_active && outgoing.event != EventType::Test {
+            let reason = "the webhook is switched off; nothing was sent";
+            let attempt = DeliveryAttempt {
+                number: claim.attempt,
+                at,
+                took: Duration::ZERO,
+                status: None,
+                failure: Some(reason.to_owned()),
+            };
+            patiently(|| self.store.attempted(claim, &attempt)).await?;
+            return Ok(failed("webhook_disabled", reason, false));
+        }
         let sent = self.sender.send(&outgoing, at, DELIVERY_TIMEOUT).await;
         let (attempt, outcome) = self.judge(claim, &outgoing, sent).await?;
         let attempt = DeliveryAttempt {

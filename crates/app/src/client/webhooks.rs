@@ -279,8 +279,12 @@ async fn test(id: i64, service: &Service, output: &Output) -> Result<Code, Failu
     let begun = Instant::now();
     let delivery = loop {
         let seen = service.get(&path, &[]).await?;
-        let is_tried = cell(&seen, "attempts") != NOTHING;
-        if is_tried || cell(&seen, "status") != "pending" || begun.elapsed() > PATIENCE {
+        // What was taken is about to be `delivered`.
+        let tries = seen.get("attempts").and_then(Value::as_array);
+        let is_refused = tries
+            .and_then(|tries| tries.last())
+            .is_some_and(|last| cell(last, "failure") != NOTHING);
+        if is_refused || cell(&seen, "status") != "pending" || begun.elapsed() > PATIENCE {
             break seen;
         }
         sleep(PAUSE).await;

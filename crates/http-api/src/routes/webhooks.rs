@@ -188,7 +188,10 @@ pub(crate) async fn delivery(
 /// Sends a message again: the same one, under the same identifier.
 #[utoipa::path(
     post, path = "/webhook-deliveries/{id}/redeliver", tag = TAG, operation_id = "redeliver_webhook_delivery",
-    responses((status = 202, description = "Another delivery is started", body = DeliveryStarted))
+    responses(
+        (status = 202, description = "Another delivery is started", body = DeliveryStarted),
+        (status = 409, description = "The webhook is switched off"),
+    )
 )]
 pub(crate) async fn redeliver(
     State(api): State<Api>,

@@ -231,7 +231,12 @@ async fn nothing_but_a_test_goes_to_a_webhook_that_is_switched_off() {
         panic!("one is told")
     };
     assert_eq!(delivery.status, DeliveryStatus::Failed);
-    assert_eq!(Scene::statuses(delivery), [Some(500)]);
+    assert_eq!(Scene::statuses(delivery), [Some(500), None]);
+    let refused = webhooks.redeliver(delivery.id, &origin()).await;
+    assert!(
+        matches!(refused, Err(WebhookError::SwitchedOff { .. })),
+        "{refused:?}"
+    );
     let test = webhooks.test(webhook.key, &origin()).await.unwrap();
     scene.ended(&webhook, 2).await;
     assert_eq!(scene.delivery(test).await.status, DeliveryStatus::Delivered);

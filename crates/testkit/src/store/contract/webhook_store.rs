@@ -137,6 +137,8 @@ contract! { $ webhook_store => webhook_store_contract for World;
         store.disable(first.key, "410").await.unwrap();
         let off = store.all().await.unwrap().remove(0);
         assert_eq!((off.wish.is_active, off.disabled.as_deref()), (false, Some("410")));
+        let still_off = store.change(first.key, &wish(&[], false)).await.unwrap().unwrap();
+        assert_eq!(still_off.disabled.as_deref(), Some("410"));
         let on = wish(&EventType::ALL, true);
         let changed = store.change(first.key, &on).await.unwrap().unwrap();
         assert_eq!(changed, Webhook { wish: on.clone(), ..first.clone() });

@@ -244,7 +244,7 @@ impl WebhookStore for MemoryStore {
         let found = state.webhooks.get_mut(&webhook.get());
         Ok(found.map(|(found, _)| {
             found.wish = wish.clone();
-            found.disabled = None;
+            found.disabled = found.disabled.take().filter(|_| !wish.is_active);
             found.clone()
         }))
     }
