@@ -228,7 +228,7 @@ fn problem(
     let name = name.as_str();
     let cut = |word: &str| -> String { word.chars().take(WORD_CHARACTERS_MAX).collect() };
     if load_state == "not-found" {
-        Some(format!("systemd has no unit `{name}`"))
+        Some(format!("systemd finds no file of unit `{name}`"))
     } else if load_state != "loaded" {
         let word = cut(load_state);
         Some(format!(
@@ -309,7 +309,7 @@ mod tests {
         for (load_state, active_state, words) in [
             ("loaded", "active", None),
             ("loaded", "failed", None),
-            ("not-found", "inactive", Some("has no unit `a.service`")),
+            ("not-found", "inactive", Some("no file of unit `a.service`")),
             ("masked", "inactive", Some("`masked` of the file")),
             ("bad-setting", "active", Some("`bad-setting` of the file")),
             ("loaded", "dreaming", Some("`dreaming` of unit")),
