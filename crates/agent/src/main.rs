@@ -39,6 +39,9 @@ struct Arguments {
     /// Unix socket of the Docker daemon
     #[arg(long, value_name = "PATH")]
     docker_socket: Option<PathBuf>,
+    /// D-Bus system bus that systemd is asked on about units, unix:path=/PATH [default: the standard one]
+    #[arg(long, value_name = "ADDRESS")]
+    system_bus: Option<String>,
     /// File whose first line is the bearer token that all routes but /ping then ask for
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -96,6 +99,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         haproxy: arguments.haproxy.into_iter().collect(),
         haproxy_master: arguments.haproxy_master.into_iter().collect(),
         docker_socket: arguments.docker_socket,
+        system_bus: arguments.system_bus,
         token_file: arguments.token_file,
     };
     let mut terminate =

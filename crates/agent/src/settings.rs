@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::bus_address::{BusAddress, BusAddressError};
 use crate::haproxy::{Address, AddressError, Name};
 use crate::token::{Token, TokenError};
 
@@ -42,6 +43,9 @@ pub struct Choices {
     pub haproxy_master: BTreeMap<String, String>,
     /// Unix socket of the Docker daemon; none means containers are not listed.
     pub docker_socket: Option<PathBuf>,
+    /// Address of the D-Bus system bus, used only where a description names a unit; see [`BusAddress`] for its form and
+    /// default.
+    pub system_bus: Option<String>,
     /// File whose first line is the bearer token; none means no token is asked for.
     pub token_file: Option<PathBuf>,
 }
@@ -92,6 +96,7 @@ impl Choices {
             haproxy,
             haproxy_master,
             docker_socket: stronger.docker_socket.or(self.docker_socket),
+            system_bus: stronger.system_bus.or(self.system_bus),
             token_file: stronger.token_file.or(self.token_file),
         }
     }
@@ -133,6 +138,13 @@ impl Choices {
                 })?;
             haproxy_master.insert(name, address);
         }
+        let system_bus = self
+            .system_bus
+            .as_deref()
+            .map(BusAddress::parse)
+            .transpose()
+            .map_err(|source| SettingsError::SystemBus { source })?
+            .unwrap_or_default();
         let token = self
             .token_file
             .as_deref()
@@ -147,6 +159,7 @@ impl Choices {
             haproxy,
             haproxy_master,
             docker_socket: self.docker_socket,
+            system_bus,
             token,
         })
     }
@@ -169,6 +182,8 @@ pub struct Settings {
     pub haproxy_master: BTreeMap<String, Address>,
     /// Unix socket of the Docker daemon.
     pub docker_socket: Option<PathBuf>,
+    /// The bus systemd is asked on about units.
+    pub system_bus: BusAddress,
     /// The token every route but `/ping` asks for.
     pub token: Option<Token>,
 }
@@ -245,6 +260,12 @@ pub enum SettingsError {
         name: String,
         /// What is wrong with the address.
         source: AddressError,
+    },
+    /// The system bus has an address of no known form.
+    #[error("setting `system_bus` is not the address of a system bus")]
+    SystemBus {
+        /// What is wrong with the address.
+        source: BusAddressError,
     },
     /// The token file gives no token.
     #[error("setting `token_file` gives no token")]
@@ -352,6 +373,24 @@ mod tests {
             unusable.to_string().contains("haproxy_master.a"),
             "{unusable}"
         );
+    }
+
+    #[test]
+    fn the_system_bus_has_a_standard_address() {
+        let standard = Choices::default().settle().unwrap();
+        assert_eq!(standard.system_bus, BusAddress::default());
+        let other = read("system_bus: unix:path=/tmp/a\n").unwrap();
+        let stronger = Choices {
+            system_bus: Some("unix:path=/tmp/b".to_owned()),
+            ..Choices::default()
+        };
+        let settings = other.overridden_by(stronger).settle().unwrap();
+        assert_eq!(settings.system_bus.to_string(), "unix:path=/tmp/b");
+        let wrong = read("system_bus: tcp:host=192.0.2.1,port=1\n").unwrap();
+        assert!(matches!(
+            wrong.settle(),
+            Err(SettingsError::SystemBus { .. })
+        ));
     }
 
     #[test]

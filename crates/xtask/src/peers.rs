@@ -38,6 +38,12 @@ pub(crate) const SSH_SERVER: Peer = Peer {
     package: "openssh-server",
     purpose: "a control host reached through SSH",
 };
+/// The bus that a pretended systemd is asked on.
+pub(crate) const DBUS: Peer = Peer {
+    program: "dbus-daemon",
+    package: "dbus",
+    purpose: "a bus to ask a systemd on",
+};
 /// The other database.
 pub(crate) const POSTGRESQL: Peer = Peer {
     program: "initdb",

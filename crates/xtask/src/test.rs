@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         peers::ANSIBLE,
         peers::PYTHON,
         peers::SSH_SERVER,
+        peers::DBUS,
         peers::POSTGRESQL,
     ];
     peers::require(&needed, Consent::of_root_or(arguments.yes))?;

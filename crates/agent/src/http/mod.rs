@@ -173,9 +173,11 @@ async fn applications(inventory: &Inventory) -> Reply {
             Ok(document) => Reply::bare(document),
             Err(error) => failed(&error),
         },
-        Err(error @ (InventoryError::Folder { .. } | InventoryError::Docker { .. })) => {
-            failed(&error)
-        }
+        Err(
+            error @ (InventoryError::Folder { .. }
+            | InventoryError::Docker { .. }
+            | InventoryError::Units { .. }),
+        ) => failed(&error),
     }
 }
 

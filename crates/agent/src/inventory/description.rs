@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::unit_name::{UnitName, UnitNameError};
+
 /// Most characters of an application's name.
 const NAME_CHARACTERS_MAX: usize = 128;
 
@@ -33,6 +35,7 @@ pub(super) struct Description {
     pub(super) version: Said,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) process: Option<String>,
+    pub(super) unit: Option<UnitName>,
 }
 
 /// A text that is given, or that a file's first line gives.
@@ -73,6 +76,15 @@ impl Description {
                 return Err(DescriptionError::TooLong { key });
             }
         }
+        let unit = raw
+            .unit
+            .as_deref()
+            .map(UnitName::parse)
+            .transpose()
+            .map_err(|source| DescriptionError::Unit { source })?;
+        if unit.is_some() && (raw.pid_file.is_some() || raw.process.is_some()) {
+            return Err(DescriptionError::Twice);
+        }
         let file = |path: String| folder.join(path);
         Ok(Self {
             name: raw.name,
@@ -85,6 +97,7 @@ impl Description {
             version: said("version", raw.version, raw.version_file.map(file))?,
             pid_file: raw.pid_file.map(file),
             process: raw.process,
+            unit,
         })
     }
 
@@ -133,6 +146,7 @@ struct Raw {
     version_file: Option<String>,
     pid_file: Option<String>,
     process: Option<String>,
+    unit: Option<String>,
 }
 
 /// Why a file describes no application.
@@ -150,6 +164,12 @@ pub(super) enum DescriptionError {
     TooLong { key: &'static str },
     #[error("`{key}` and `{key}_file` are both given; keep one")]
     Both { key: &'static str },
+    #[error("it names no unit that can be asked about")]
+    Unit { source: UnitNameError },
+    #[error(
+        "`unit` is given beside `pid_file` or `process`; systemd knows the process, so keep `unit` alone"
+    )]
+    Twice,
 }
 
 #[cfg(test)]
@@ -180,6 +200,7 @@ mod tests {
                 version: Said::InFile("/etc/apps/jurws/VERSION".into()),
                 pid_file: Some("/etc/apps/../run/jurws.pid".into()),
                 process: Some("java".to_owned()),
+                unit: None,
             }
         );
         assert_eq!(said.socket(), Some("127.0.0.2:8001".parse().unwrap()));
@@ -192,6 +213,18 @@ mod tests {
             (said.kind, said.socket(), said.version),
             (Kind::Site, None, Said::Nowhere)
         );
+    }
+
+    #[test]
+    fn a_unit_stands_for_its_process_and_may_have_a_port() {
+        let said =
+            parse("name: a\ntype: service\nunit: jurws@1.service\nip: 127.0.0.1\nport: 80\n")
+                .unwrap();
+        assert_eq!(
+            said.unit.as_ref().map(UnitName::as_str),
+            Some("jurws@1.service")
+        );
+        assert!(said.socket().is_some());
     }
 
     #[test]
@@ -220,6 +253,28 @@ mod tests {
             (
                 "name: a\ntype: site\nversion: '1'\nversion_file: v\n",
                 "`version` and `version_file`",
+            ),
+            ("name: a\ntype: service\nunit: ''\n", "names no unit"),
+            ("name: a\ntype: service\nunit: a\n", "names no unit"),
+            (
+                "name: a\ntype: service\nunit: a b.service\n",
+                "names no unit",
+            ),
+            (
+                "name: a\ntype: service\nunit: \"a.service\\n\"\n",
+                "names no unit",
+            ),
+            (
+                "name: a\ntype: service\nunit: [a.service]\n",
+                "not a description",
+            ),
+            (
+                "name: a\ntype: service\nunit: a.service\npid_file: a.pid\n",
+                "keep `unit` alone",
+            ),
+            (
+                "name: a\ntype: service\nunit: a.service\nprocess: java\n",
+                "keep `unit` alone",
             ),
         ] {
             let error = parse(text).unwrap_err().to_string();

@@ -5,6 +5,9 @@ mod docker;
 mod folder;
 mod process;
 mod site;
+mod status;
+mod systemd;
+mod unit_name;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,9 +21,11 @@ use crate::settings::Settings;
 use description::Kind;
 use docker::{ContainerEntry, Docker};
 use site::SiteEntry;
+use systemd::Systemd;
 
 pub(crate) use docker::DockerError;
 pub(crate) use folder::FolderError;
+pub(crate) use systemd::UnitsError;
 
 /// Most applications of one folder.
 const APPLICATIONS_MAX: usize = 10_000;
@@ -40,6 +45,7 @@ pub(crate) struct Inventory {
     server_ip: IpAddr,
     apps_dir: Option<PathBuf>,
     docker: Option<Docker>,
+    systemd: Systemd,
     latest: Mutex<Option<Scan>>,
 }
 
@@ -62,6 +68,7 @@ impl Inventory {
             server_ip: settings.server_ip,
             apps_dir: settings.apps_dir.clone(),
             docker: settings.docker_socket.clone().map(Docker::new),
+            systemd: Systemd::new(settings.system_bus.clone()),
             latest: Mutex::new(None),
         }
     }
@@ -92,13 +99,13 @@ impl Inventory {
         };
         let applications = async {
             match &self.apps_dir {
-                Some(folder) => site::applications(folder, SCAN_DEADLINE).await,
+                Some(folder) => site::applications(folder, &self.systemd, SCAN_DEADLINE).await,
                 None => Ok(site::Applications::default()),
             }
         };
         let (containers, applications) = tokio::join!(containers, applications);
         let containers = containers.map_err(|source| InventoryError::Docker { source })?;
-        let applications = applications.map_err(|source| InventoryError::Folder { source })?;
+        let applications = applications?;
         for problem in &applications.problems {
             tracing::warn!("an application is not told in full: {problem}");
         }
@@ -224,6 +231,8 @@ pub(crate) enum InventoryError {
     Folder { source: FolderError },
     #[error("the inventory cannot be read: Docker did not list its containers")]
     Docker { source: DockerError },
+    #[error("the inventory cannot be read: systemd did not tell of its units")]
+    Units { source: UnitsError },
 }
 
 #[cfg(test)]

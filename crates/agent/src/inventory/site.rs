@@ -1,6 +1,6 @@
-//! Site and service applications: their descriptions, versions, processes and ports.
+//! Site and service applications: their descriptions, versions, processes, units and ports.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -13,10 +13,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::APPLICATIONS_MAX;
 use super::description::{Description, Kind, Said, local_path};
-use super::folder::{self, DESCRIPTION_BYTES_MAX, FolderError};
+use super::folder::{self, DESCRIPTION_BYTES_MAX};
 use super::process::Processes;
+use super::status::Status;
+use super::systemd::{Systemd, UnitState};
+use super::unit_name::UnitName;
+use super::{APPLICATIONS_MAX, InventoryError};
 use crate::chain::chain;
 
 /// Longest wait for an application to accept a connection.
@@ -56,14 +59,6 @@ pub(super) struct SiteEntry {
     path: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Online,
-    Offline,
-    Unknown,
-}
-
 /// What the artifact at `distr_path` is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 struct Artifact {
@@ -86,13 +81,17 @@ pub(super) struct Applications {
 }
 
 /// Reads the folder. Returns within about `deadline`: a port not tried by then is `unknown`.
+///
+/// Units that cannot be asked about are an error.
 pub(super) async fn applications(
     apps_dir: &Path,
+    systemd: &Systemd,
     deadline: Duration,
-) -> Result<Applications, FolderError> {
+) -> Result<Applications, InventoryError> {
     let deadline = Instant::now() + deadline;
     let folder = apps_dir.to_owned();
-    let listing = joined(tokio::task::spawn_blocking(move || folder::list(&folder)).await)?;
+    let listing = joined(tokio::task::spawn_blocking(move || folder::list(&folder)).await)
+        .map_err(|source| InventoryError::Folder { source })?;
     let mut problems = Vec::new();
     if listing.cut {
         problems.push(format!(
@@ -117,7 +116,13 @@ pub(super) async fn applications(
             ));
         }
     }
-    let unprobed = probe(&mut found, deadline).await;
+    let units = found
+        .iter()
+        .filter_map(|application| application.unit.clone())
+        .collect();
+    let (unprobed, states) = tokio::join!(probe(&mut found, deadline), systemd.states(units));
+    let states = states.map_err(|source| InventoryError::Units { source })?;
+    problems.extend(tell_units(&mut found, &states));
     if unprobed > 0 {
         problems.push(format!(
             "there was no time to try the ports of {unprobed} applications"
@@ -130,12 +135,13 @@ pub(super) async fn applications(
     Ok(Applications { entries, problems })
 }
 
-/// An application as far as its files tell, and the port still to be tried.
+/// An application as far as its files tell, and the port still to be tried or the unit still to be asked about.
 #[derive(Debug)]
 struct Found {
     kind: Kind,
     entry: SiteEntry,
     probe: Option<SocketAddr>,
+    unit: Option<UnitName>,
 }
 
 #[derive(Debug)]
@@ -260,12 +266,13 @@ fn look_at(description: Description, file: &Path, processes: Processes) -> (Foun
     };
     let problem =
         (!problems.is_empty()).then(|| format!("`{}`: {}", entry.name, problems.join(", ")));
-    let probe = probe.filter(|_| description.pid_file.is_none());
+    let probe = probe.filter(|_| description.pid_file.is_none() && description.unit.is_none());
     (
         Found {
             kind: description.kind,
             entry,
             probe,
+            unit: description.unit,
         },
         problem,
     )
@@ -338,6 +345,23 @@ async fn probe(found: &mut [Found], deadline: Instant) -> usize {
     left
 }
 
+/// Puts what systemd said into the entries; returns what is odd about their units.
+fn tell_units(found: &mut [Found], states: &BTreeMap<UnitName, UnitState>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for Found { entry, unit, .. } in found {
+        let Some(state) = unit.as_ref().and_then(|unit| states.get(unit)) else {
+            continue;
+        };
+        entry.status = state.status;
+        entry.pid = state.pid;
+        entry.start_time.clone_from(&state.start_time);
+        if let Some(problem) = &state.problem {
+            problems.push(format!("`{}`: {problem}", entry.name));
+        }
+    }
+    problems
+}
+
 async fn accepts(socket: SocketAddr) -> bool {
     matches!(
         timeout(CONNECT_DEADLINE, TcpStream::connect(socket)).await,
@@ -348,6 +372,7 @@ async fn accepts(socket: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus_address::BusAddress;
 
     struct Folder(tempfile::TempDir);
 
@@ -362,10 +387,15 @@ mod tests {
         }
 
         async fn read(&self) -> Applications {
-            applications(self.0.path(), Duration::from_secs(4))
+            applications(self.0.path(), &no_systemd(), Duration::from_secs(4))
                 .await
                 .unwrap()
         }
+    }
+
+    /// These tests name no unit, so it is never asked.
+    fn no_systemd() -> Systemd {
+        Systemd::new(BusAddress::parse("unix:path=/nonexistent/bus").unwrap())
     }
 
     fn json(applications: &Applications) -> Vec<serde_json::Value> {
@@ -456,7 +486,9 @@ mod tests {
     #[tokio::test]
     async fn a_port_there_was_no_time_for_is_unknown_and_said_so() {
         let folder = Folder::new().with("1.yml", "name: up\ntype: site\nip: 127.0.0.1\nport: 1\n");
-        let read = applications(folder.0.path(), Duration::ZERO).await.unwrap();
+        let read = applications(folder.0.path(), &no_systemd(), Duration::ZERO)
+            .await
+            .unwrap();
         assert_eq!(json(&read)[0]["status"], "unknown");
         assert!(
             read.problems[0].contains("no time to try the ports of 1"),
@@ -506,10 +538,10 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_went_away_is_an_error_not_an_empty_list() {
         let gone = tempfile::tempdir().unwrap().path().join("gone");
-        let error = applications(&gone, Duration::from_secs(1))
+        let error = applications(&gone, &no_systemd(), Duration::from_secs(1))
             .await
             .unwrap_err();
-        assert!(error.to_string().contains("cannot be listed"), "{error}");
+        assert!(chain(&error).contains("cannot be listed"), "{error}");
     }
 
     #[tokio::test]
@@ -523,7 +555,7 @@ mod tests {
             std::fs::write(folder.path().join(format!("{number:05}.yml")), text).unwrap();
         }
         let began = Instant::now();
-        let read = applications(folder.path(), Duration::from_secs(4))
+        let read = applications(folder.path(), &no_systemd(), Duration::from_secs(4))
             .await
             .unwrap();
         assert_eq!(

@@ -49,6 +49,10 @@ fn settings_it_cannot_use_end_it_with_78_and_the_whole_reason() {
         (["--config", "/nonexistent/agent.yml"], "No such file"),
         (["--apps-dir", "/nonexistent/apps"], "apps_dir"),
         (["--haproxy", "a=ipv4@x:0"], "port of 1 to 65535"),
+        (
+            ["--system-bus", "unixexec:path=/bin/sh"],
+            "is not unix:path=",
+        ),
         (["--token-file", "/dev/null"], "fewer than 16 characters"),
     ] {
         let output = run(&arguments);

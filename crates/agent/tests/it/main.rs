@@ -1,4 +1,4 @@
-//! The agent over real HTTP: every route, a real HAProxy, a stub Docker daemon, and the binary itself.
+//! The agent over real HTTP: every route, a real HAProxy, a real bus, a stub Docker daemon, and the binary itself.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on should stop where it is"
@@ -16,3 +16,4 @@ mod haproxy;
 mod old_workers;
 mod recordings;
 mod support;
+mod systemd;

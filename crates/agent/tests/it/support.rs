@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 /// Longest wait for anything that should come at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks again and again until `look` gives a value; fails with the last reason why not.
 pub(crate) async fn eventually<T, F>(mut look: impl FnMut() -> F) -> T

@@ -158,6 +158,7 @@ const MARKS: &[(&str, &[&str])] = &[
     ("utoipa", &["drover-http-api"]),
     ("figment2", &["drover-config"]),
     ("bollard", &["drover-agent"]),
+    ("zbus", &["drover-agent"]),
     (
         "reqwest",
         &[
