@@ -211,8 +211,9 @@ where
 /// FAgent's words for systemd's active states.
 fn status(active_state: &str) -> Status {
     match active_state {
-        "active" => Status::Online,
-        "activating" | "reloading" | "refreshing" => Status::Starting,
+        // A unit that reads its configuration again serves on.
+        "active" | "reloading" | "refreshing" => Status::Online,
+        "activating" => Status::Starting,
         "deactivating" => Status::Stopping,
         "inactive" | "failed" | "maintenance" => Status::Offline,
         _ => Status::Unknown,
@@ -289,8 +290,8 @@ mod tests {
     fn every_active_state_of_systemd_has_a_word() {
         for (word, expected) in [
             ("active", Status::Online),
-            ("reloading", Status::Starting),
-            ("refreshing", Status::Starting),
+            ("reloading", Status::Online),
+            ("refreshing", Status::Online),
             ("activating", Status::Starting),
             ("deactivating", Status::Stopping),
             ("inactive", Status::Offline),

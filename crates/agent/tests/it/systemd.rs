@@ -338,7 +338,7 @@ async fn every_state_of_a_unit_is_told_in_words_of_fagent() {
             {"name": "0002", "status": "offline"},
             {"name": "0003", "status": "starting", "pid": 4712},
             {"name": "0004", "status": "stopping", "pid": 4713, "start_time": start},
-            {"name": "0005", "status": "starting", "pid": 4714, "start_time": start},
+            {"name": "0005", "status": "online", "pid": 4714, "start_time": start},
             {"name": "0006", "status": "offline"},
             {"name": "0007", "status": "online", "start_time": start},
             {"name": "0008", "status": "offline"},
