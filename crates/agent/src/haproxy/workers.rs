@@ -31,7 +31,7 @@ pub(super) struct Master {
     turns: Semaphore,
 }
 
-/// Sessions by server name; a server that is not in it has none.
+/// Sessions and queued requests, in one number, by server name; a server that is not in it has none.
 pub(super) type Sessions = HashMap<String, u64>;
 
 impl Master {
