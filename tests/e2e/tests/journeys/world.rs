@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::Api;
-use crate::process::{Process, binary, free_port};
+use crate::process::{Process, Turn, binary, free_port};
 
 /// Leaves a line in `mark` each time it runs, then waits for `go`.
 const ORCHESTRATOR: &str = r#"---
@@ -70,11 +70,13 @@ pub(crate) struct World {
     _agent: Process,
     folder: TempDir,
     variables: Vec<(String, String)>,
+    _turn: Turn,
 }
 
 impl World {
     /// Starts agent and service, adds the server, and waits until its applications are known.
     pub(crate) async fn start(database: Database) -> Self {
+        let turn = Turn::take();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let agent = start_agent(root);
@@ -120,6 +122,7 @@ impl World {
             _agent: agent.0,
             folder,
             variables,
+            _turn: turn,
         };
         world.start_service().await;
         world.add_server(agent.1).await;
