@@ -7,6 +7,7 @@
 )]
 
 mod definitions;
+mod edge;
 mod faulty;
 mod haproxy;
 mod haproxy_lists;
@@ -17,6 +18,7 @@ mod problems;
 mod roles;
 mod servers;
 mod settings;
+mod shares;
 mod streams;
 mod updates;
 mod webhooks;

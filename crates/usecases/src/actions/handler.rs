@@ -275,7 +275,10 @@ impl ActionHandler {
             let answer = call().await;
             let was_reached = answer.as_ref().err().is_none_or(is_an_answer);
             let now = self.ports.clock.now();
-            patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
+            // What this node lacks is no failure of the agent.
+            if !matches!(answer, Err(AgentError::NotAsked { .. })) {
+                patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
+            }
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
