@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use drover_usecases::RemoteWorkers;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::auth::ApiKeyText;
 use crate::code::Code;
 use crate::problem::ApiError;
 use crate::state::Api;
@@ -31,6 +32,14 @@ pub(crate) async fn bound(State(api): State<Api>, request: Request, next: Next) 
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
+    key: Option<ApiKeyText>,
+}
+
+impl Place {
+    /// The key that the request was let in with; it may be revoked while the request lasts.
+    pub(crate) const fn key(&self) -> Option<&ApiKeyText> {
+        self.key.as_ref()
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Place {
@@ -38,6 +47,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let place = parts.extensions.get::<Self>().cloned();
+        let place = place.map(|place| Self {
+            key: parts.extensions.get::<ApiKeyText>().cloned(),
+            ..place
+        });
         place.ok_or_else(|| ApiError::defect("a stream has no place"))
     }
 }
@@ -59,6 +72,7 @@ pub(crate) async fn bound_lasting(
     };
     let place = Place {
         _permit: Arc::new(permit),
+        key: None,
     };
     request.extensions_mut().insert(place.clone());
     let response = within(

@@ -29,7 +29,7 @@ mod trace;
 mod wire;
 
 pub use admin::admin_router;
-pub use auth::{ApiKeyText, ApiKeyTextError};
+pub use auth::{ApiKeyText, ApiKeyTextError, NoRandomness};
 pub use document::openapi;
 pub use options::Options;
 pub use router::router;
