@@ -43,7 +43,7 @@ pub use settings::{
     ApplicationRegistry, CatalogFilter, CatalogRegistry, GroupRegistry, NamedGroup, Release,
     Settled,
 };
-pub use store::{StoreError, StoreHealth};
+pub use store::{Rejection, StoreError, StoreHealth};
 pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
 };
