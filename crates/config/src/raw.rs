@@ -35,6 +35,8 @@ pub(crate) struct Server {
 pub(crate) struct Database {
     pub(crate) url: SecretString,
     pub(crate) url_file: Option<String>,
+    pub(crate) listen_url: Option<SecretString>,
+    pub(crate) listen_url_file: Option<String>,
     pub(crate) pool_size: u32,
     pub(crate) acquire_timeout_ms: u64,
     pub(crate) start_timeout_ms: u64,

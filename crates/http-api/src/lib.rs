@@ -11,6 +11,7 @@ mod auth;
 mod body;
 mod code;
 mod document;
+mod edge;
 mod etag;
 mod extract;
 mod follow;
@@ -29,7 +30,8 @@ mod trace;
 mod wire;
 
 pub use admin::admin_router;
-pub use auth::{ApiKeyText, ApiKeyTextError};
+pub use auth::{ApiKeyText, ApiKeyTextError, NoRandomness};
 pub use document::openapi;
+pub use edge::{EdgeLimits, serve_connections};
 pub use options::Options;
 pub use router::router;

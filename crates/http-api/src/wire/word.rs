@@ -145,7 +145,7 @@ words! {
 }
 words! {
     /// What a poll came to.
-    PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable }
+    PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable, NotAsked }
 }
 
 /// Where a task stands.

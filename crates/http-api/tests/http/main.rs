@@ -6,7 +6,9 @@
     reason = "helpers of tests stop the test when the setup is broken"
 )]
 
+mod access;
 mod definitions;
+mod edge;
 mod faulty;
 mod haproxy;
 mod haproxy_lists;
@@ -17,6 +19,7 @@ mod problems;
 mod roles;
 mod servers;
 mod settings;
+mod shares;
 mod streams;
 mod updates;
 mod webhooks;

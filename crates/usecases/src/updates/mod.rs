@@ -1,6 +1,7 @@
 //! Updating applications: asking for it ([`Updates`]) and doing it (`UpdateHandler`).
 
 mod called_off;
+mod drains;
 mod end;
 mod handler;
 mod prepare;

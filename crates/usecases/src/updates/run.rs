@@ -9,9 +9,11 @@ use drover_domain::rollout::task::{
     UpdateTask,
 };
 use drover_domain::rollout::verdict::{RunVerdict, judge};
-use drover_ports::{Claim, EventBatch, Fault};
+use drover_ports::{Claim, EventBatch, Fault, Place};
+use tokio::sync::mpsc;
 
 use super::called_off::CalledOff;
+use super::drains::Drains;
 use super::end::Ended;
 use super::handler::UpdateHandler;
 use super::prepare::{Unprepared, check_playbooks, prepare};
@@ -127,7 +129,8 @@ impl UpdateHandler {
                 | RunStatus::Running
                 | RunStatus::Failed
                 | RunStatus::Unknown => {
-                    self.run(claim, run, mine, &others, snapshot, called_off)
+                    let drains = self.drains(&detail.task, &run, snapshot);
+                    self.run(claim, run, mine, &others, snapshot, called_off, drains)
                         .await?
                 }
             };
@@ -164,6 +167,17 @@ impl UpdateHandler {
         })
     }
 
+    fn drains(&self, task: &UpdateTask, run: &TaskRun, snapshot: &FleetSnapshot) -> Drains {
+        Drains::new(
+            &self.ports,
+            &self.policy,
+            &self.polling,
+            task,
+            run,
+            snapshot,
+        )
+    }
+
     /// Starts a run, or goes on with one that was started before, and follows it to its end; stops it
     /// when the update is called off.
     ///
@@ -177,6 +191,7 @@ impl UpdateHandler {
         others: &[TaskInstance],
         snapshot: &FleetSnapshot,
         called_off: &CalledOff,
+        mut drains: Drains,
     ) -> Result<RunVerdict, Interrupted> {
         let mut is_stopped = false;
         if run.status == RunStatus::Pending {
@@ -186,7 +201,7 @@ impl UpdateHandler {
                 Launch::CalledOff => {
                     is_stopped = true;
                     self.stop(run.job).await;
-                    let batch = self.follow(run.job, 0, 0).await;
+                    let batch = self.follow(run.job, Place::default()).await;
                     (batch.status == JobStatus::Absent)
                         .then(|| "the update was called off before its play was started".to_owned())
                 }
@@ -205,10 +220,20 @@ impl UpdateHandler {
         }
 
         let mut track = Track::new(instances.into_iter().map(as_before).collect());
-        let (mut offset, mut sequence) = (0, 0);
+        let mut place = Place::default();
+        let mut waits_for = drains.progress();
+        let (requests, mut requested) = mpsc::channel(1);
+        let mut serving = Box::pin(drains.serve(&mut requested));
         run.exit_code = loop {
             let batch = tokio::select! {
-                batch = self.follow(run.job, offset, sequence) => batch,
+                batch = self.follow(run.job, place) => batch,
+                ended = &mut serving => match ended? {},
+                Ok(()) = waits_for.changed() => {
+                    let current = waits_for.borrow_and_update().clone().or_else(|| track.current());
+                    self.record(claim, &run, &[], Vec::new(), track.instances(), others, current)
+                        .await?;
+                    continue;
+                }
                 () = called_off.told(), if !is_stopped => {
                     let told = Some(STOPPING.to_owned());
                     self.record(claim, &run, &[], Vec::new(), track.instances(), others, told)
@@ -233,8 +258,13 @@ impl UpdateHandler {
                 )
                 .await?;
             }
-            offset = batch.offset;
-            sequence += u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+            place.offset = batch.offset;
+            place.sequence += u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+            if let Some(request) = batch.request.filter(|_| !is_stopped) {
+                place.heard = request.number;
+                // The play has one open request, and the last one is answered: there is room.
+                let _sent = requests.try_send(request);
+            }
             match batch.status {
                 JobStatus::Running => {}
                 _ if !batch.events.is_empty() => {}
@@ -242,6 +272,8 @@ impl UpdateHandler {
                 JobStatus::Lost | JobStatus::Absent => break None,
             }
         };
+        drop(serving);
+        drains.clear_up().await?;
         run.hosts = track.hosts();
         let mut verdict = judge(
             &run.prepared,
@@ -280,12 +312,12 @@ impl UpdateHandler {
         }
     }
 
-    async fn follow(&self, job: JobId, offset: u64, sequence: u64) -> EventBatch {
+    async fn follow(&self, job: JobId, place: Place) -> EventBatch {
         loop {
             match self
                 .ports
                 .runner
-                .follow(job, offset, sequence, self.policy.follow_wait)
+                .follow(job, place, self.policy.follow_wait)
                 .await
             {
                 Ok(batch) => return batch,

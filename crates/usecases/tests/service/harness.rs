@@ -13,6 +13,7 @@ use drover_domain::fleet::{
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::JobEventKind;
+use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{
     ArtifactUrl, InstanceOutcome, Origin, TaskDetail, TaskId, UpdateMode,
 };
@@ -20,7 +21,9 @@ use drover_domain::rollout::update;
 use drover_domain::webhook::delivery_queue;
 use drover_domain::workflow::WorkflowStatus;
 use drover_domain::workflow::run::Control;
-use drover_ports::{AgentAddress, ServerRegistry, TaskView, WorkflowStore, WorkflowView};
+use drover_ports::{
+    AgentAddress, FleetSnapshots, ServerRegistry, TaskView, WorkflowStore, WorkflowView,
+};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
@@ -159,6 +162,12 @@ impl Harness {
             .iter()
             .map(|application| application.key)
             .collect()
+    }
+
+    /// What an update of these applications knows of the fleet.
+    pub(crate) async fn snapshot(&self, keys: &[ApplicationKey]) -> FleetSnapshot {
+        let store: &dyn FleetSnapshots = &self.store;
+        store.snapshot(keys).await.unwrap()
     }
 
     /// Lets the agents of `s1` and `s2` tell this version from now on.
