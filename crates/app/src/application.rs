@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use drover_config::{AnsibleTarget, Settings};
 use drover_domain::fleet::inventory::PollPolicy;
+use drover_domain::rollout::orchestrator::is_orchestrator_file;
+use drover_domain::rollout::playbook_path::PlaybookPath;
 use drover_domain::workflow::QueueName;
 use drover_fagent_http::FagentHttp;
 use drover_peer_http::WebhookHttp;
@@ -116,6 +118,7 @@ impl Application {
     ///
     /// [`StartError`], naming the step.
     pub async fn build(settings: &Settings) -> Result<Self, StartError> {
+        check(settings)?;
         let store = Arc::new(connect(settings).await?);
         store.migrate().await?;
         let agents = FagentHttp::new(drover_fagent_http::Options {
@@ -141,7 +144,7 @@ impl Application {
         let ports = Ports::over(
             store,
             Arc::new(MeteredAgents::new(Arc::new(agents))),
-            Arc::new(runner(settings)?),
+            Arc::new(prepared_runner(settings)?),
             Arc::new(webhooks),
             Arc::new(SystemClock::default()),
             Arc::new(UuidV7),
@@ -227,7 +230,24 @@ impl Application {
 /// [`StartError::Settings`].
 pub(crate) fn check(settings: &Settings) -> Result<(), StartError> {
     engine::options(settings)?;
-    engine::requests(settings).map(drop)
+    engine::requests(settings)?;
+    runner(settings)?;
+    let folder = absolute(&settings.ansible.playbooks)?;
+    let path = PlaybookPath::parse(&settings.rollout.default_playbook)
+        .and_then(|path| path.file_in(&folder.to_string_lossy()).map(drop));
+    path.map_err(|error| StartError::Settings {
+        reason: format!("setting `rollout.default_playbook` cannot be used: {error}"),
+    })?;
+    let orchestrator = &settings.rollout.default_orchestrator;
+    if is_orchestrator_file(orchestrator) {
+        Ok(())
+    } else {
+        Err(StartError::Settings {
+            reason: format!(
+                "setting `rollout.default_orchestrator` is `{orchestrator}`, which cannot be an orchestrator playbook: the name of one has `orchestrator` in it, ends in .yml or .yaml, and names no folder"
+            ),
+        })
+    }
 }
 
 /// Opens the database, waiting for it as long as the start window lasts and no longer.
@@ -270,11 +290,21 @@ pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartErr
     }
 }
 
+fn prepared_runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
+    let runner = runner(settings)?;
+    if let AnsibleTarget::Ssh { control_folder, .. } = &settings.ansible.target {
+        private(&absolute(control_folder)?)?;
+    }
+    Ok(runner)
+}
+
+/// The runner; nothing is made on this host, and the control host is not spoken to.
 fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
     let ansible = &settings.ansible;
     let (playbooks, spool) = (absolute(&ansible.playbooks)?, absolute(&ansible.spool)?);
     let mut options = drover_runner_ansible::Options::local(spool, playbooks);
     options.inventory = ansible.inventory.as_deref().map(absolute).transpose()?;
+    options.ansible_config = ansible.config.as_deref().map(absolute).transpose()?;
     options.python.clone_from(&ansible.python);
     options
         .ansible_playbook
@@ -295,7 +325,7 @@ fn runner(settings: &Settings) -> Result<AnsibleRunner, StartError> {
             user: user.clone(),
             identity_file: absolute(identity_file)?,
             known_hosts_file: absolute(known_hosts_file)?,
-            control_folder: private(&absolute(control_folder)?)?,
+            control_folder: absolute(control_folder)?,
         };
     }
     AnsibleRunner::new(options).map_err(|error| StartError::Settings {
@@ -311,7 +341,7 @@ fn absolute(path: &Path) -> Result<PathBuf, StartError> {
 }
 
 // A folder that is this user's alone: whoever may enter it may use the shared connection.
-fn private(folder: &Path) -> Result<PathBuf, StartError> {
+fn private(folder: &Path) -> Result<(), StartError> {
     let refuse = |tried: &'static str, source| StartError::Folder {
         setting: "ansible.ssh_control_folder",
         folder: folder.to_owned(),
@@ -335,13 +365,17 @@ fn private(folder: &Path) -> Result<PathBuf, StartError> {
             ),
         });
     }
-    Ok(folder.to_owned())
+    Ok(())
 }
 
 fn policy(settings: &Settings, kinds: Kinds) -> Policy {
     Policy {
         default_playbook: settings.rollout.default_playbook.clone(),
         default_orchestrator: settings.rollout.default_orchestrator.clone(),
+        playbook_folder: std::path::absolute(&settings.ansible.playbooks)
+            .unwrap_or_else(|_| settings.ansible.playbooks.clone())
+            .display()
+            .to_string(),
         poll: PollPolicy {
             offline_after: settings.fleet.offline_after.get(),
             ..PollPolicy::default()

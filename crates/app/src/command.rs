@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::application::{self, Application, StartError, connect};
+use crate::check;
 use crate::client::{self, ClientCommand, ClientOptions};
 use crate::exit::Exit;
 use crate::keys::KeyError;
@@ -83,7 +84,9 @@ pub async fn run(arguments: Vec<OsString>, variables: Vec<(OsString, OsString)>)
             .into(),
         Command::Migrate(file) => with_settings(&file, variables, migrate).await.into(),
         Command::Config(ConfigCommand::Check(file)) => {
-            with_settings(&file, variables, check).await.into()
+            let secrets = secret_files(&file, &variables);
+            let look = |settings| async move { check(&settings, &secrets) };
+            with_settings(&file, variables, look).await.into()
         }
         Command::Config(ConfigCommand::Show(file)) => show(&file, variables).into(),
         Command::Version => {
@@ -190,14 +193,34 @@ async fn migrate(settings: Settings) -> Exit {
     }
 }
 
-async fn check(settings: Settings) -> Exit {
-    match application::check(&settings) {
-        Ok(()) => {
-            say("the settings can be used");
-            Exit::Success
-        }
-        Err(error) => refused(&error),
+fn check(settings: &Settings, secrets: &[(String, PathBuf)]) -> Exit {
+    if let Err(error) = application::check(settings) {
+        return refused(&error);
     }
+    let findings = check::look(settings, secrets);
+    for finding in &findings {
+        let kind = if finding.is_fatal { "" } else { "warning: " };
+        complain(&format!("{kind}{}", finding.sentence));
+    }
+    if findings.iter().any(|finding| finding.is_fatal) {
+        return Exit::Config;
+    }
+    say("the settings can be used");
+    Exit::Success
+}
+
+/// The files of secrets that the settings name, by key.
+fn secret_files(file: &File, variables: &[(String, String)]) -> Vec<(String, PathBuf)> {
+    let text = read(file).ok().flatten();
+    let source = text.as_ref().map(|(name, text)| Source { name, text });
+    let shown = drover_config::describe(source, variables.iter().cloned()).unwrap_or_default();
+    shown
+        .into_iter()
+        .filter(|setting| {
+            setting.key.ends_with("_file") && !setting.key.ends_with("known_hosts_file")
+        })
+        .map(|setting| (setting.key, PathBuf::from(setting.value)))
+        .collect()
 }
 
 fn show(file: &File, variables: Vec<(String, String)>) -> Exit {

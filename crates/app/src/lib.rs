@@ -5,6 +5,7 @@
 //! [`Application::build`], a parts list; [`Application::with_ports`] gives the same service over any ports.
 
 mod application;
+mod check;
 mod client;
 mod clock;
 mod command;

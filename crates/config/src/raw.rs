@@ -70,6 +70,7 @@ pub(crate) struct Ansible {
     pub(crate) playbooks: String,
     pub(crate) spool: String,
     pub(crate) inventory: Option<String>,
+    pub(crate) config: Option<String>,
     pub(crate) python: String,
     #[expect(clippy::struct_field_names, reason = "the program is called so")]
     pub(crate) ansible_playbook: String,

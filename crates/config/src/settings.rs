@@ -109,6 +109,8 @@ pub struct Ansible {
     pub spool: PathBuf,
     /// An inventory of the administrator, used besides the one each job gets.
     pub inventory: Option<PathBuf>,
+    /// A configuration file of Ansible.
+    pub config: Option<PathBuf>,
     /// Its Python.
     pub python: String,
     /// Its ansible-playbook.
@@ -562,6 +564,7 @@ fn ansible(raw: raw::Ansible) -> Result<Ansible, SettingsError> {
         playbooks: filled("ansible.playbooks", raw.playbooks)?.into(),
         spool: filled("ansible.spool", raw.spool)?.into(),
         inventory: raw.inventory.map(PathBuf::from),
+        config: raw.config.map(PathBuf::from),
         python: filled("ansible.python", raw.python)?,
         ansible_playbook: filled("ansible.ansible_playbook", raw.ansible_playbook)?,
         max_runtime: millis("ansible.max_runtime_ms", raw.max_runtime_ms)?,

@@ -91,9 +91,10 @@ impl Orchestrators {
             .into_iter()
             .filter(|file| is_orchestrator_file(&file.name))
         {
-            match file.head {
-                Ok(head) => found.push(read_header(&file.name, &head)),
-                Err(reason) => errors.push((file.name, reason)),
+            if let Some(reason) = file.why_unusable() {
+                errors.push((file.name.clone(), reason.to_owned()));
+            } else if let Ok(head) = &file.head {
+                found.push(read_header(&file.name, head));
             }
         }
         let outcome = self

@@ -145,6 +145,8 @@ pub struct Policy {
     pub default_playbook: String,
     /// The orchestrator playbook where a request names none.
     pub default_orchestrator: String,
+    /// The playbook folder of the control host.
+    pub playbook_folder: String,
     /// The name of this node: nodes poll the same server at different moments.
     pub node: String,
     /// How long records of what happened are kept.
@@ -172,6 +174,7 @@ impl Default for Policy {
         Self {
             default_playbook: "update-app.yml {server} {app} {distr_url} {mode}".to_owned(),
             default_orchestrator: "orchestrator-even-odd.yml".to_owned(),
+            playbook_folder: "/etc/drover/ansible".to_owned(),
             node: String::new(),
             history: HistoryAges::default(),
             poll: PollPolicy::default(),

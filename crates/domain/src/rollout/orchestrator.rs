@@ -81,7 +81,12 @@ pub fn is_orchestrator_file(name: &str) -> bool {
 ///   first two are the description;
 /// * the sections `# Required parameters:` and `# Optional parameters:` (also `required_params:`,
 ///   `Обязательные параметры:` and so on) with lines `name - description (default VALUE)`, ended
-///   by a blank line, or with an indented `name:` and below it `description:` and `default:`.
+///   by a blank line; with an indented `name:` and below it `description:`, `default:` and `required:`;
+///   or with a YAML list of names, `- name`, `- name: app` or `[app, url]`. `# parameters:` begins
+///   optional ones.
+///
+/// A text goes on in the lines below it that are indented deeper, also behind `>` and `|`. Tabs count as four blanks.
+/// A default is a whole number, a truth value, or a text: `1.50` stays as it is written.
 #[must_use]
 pub fn read_header(file_name: &str, head: &str) -> OrchestratorMetadata {
     let mut header = Header::default();
@@ -110,6 +115,17 @@ struct Header {
     required: Vec<Parameter>,
     optional: Vec<Parameter>,
     section: Option<Section>,
+    /// The text that deeper lines go on with, and its indent.
+    open: Option<(Open, usize)>,
+}
+
+/// A text that may go on in the next line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    /// The description of the playbook.
+    Description,
+    /// The description of the last parameter of the section, with or without its default.
+    Parameter,
 }
 
 #[derive(Clone, Copy)]
@@ -139,18 +155,22 @@ impl Header {
         if !text.chars().any(char::is_alphanumeric) {
             return self.blank();
         }
-        let indent = comment
-            .chars()
-            .take_while(|found| found.is_whitespace())
-            .count();
-        if let Some(need) = section_need(text) {
+        let text = &text.replace('\t', " ");
+        let indent = indent_of(comment);
+        if self.goes_on(indent, text) {
+            return;
+        }
+        if let Some((need, names)) = section_need(text) {
             self.section = Some(Section {
                 need,
                 indent,
                 layout: Layout::Open,
             });
+            for name in listed(names) {
+                insert(self.list(need), described(name, ""));
+            }
         } else if !self.parameter(indent, text)
-            && !self.key(text)
+            && !self.key(indent, text)
             && before_content
             && self.prose.len() < 2
         {
@@ -158,8 +178,44 @@ impl Header {
         }
     }
 
+    /// Takes a line that is indented deeper than the text it goes on with.
+    fn goes_on(&mut self, indent: usize, text: &str) -> bool {
+        let Some((open, outer)) = self.open else {
+            return false;
+        };
+        let is_new =
+            dashed(text).is_some() || keyed(text).is_some() || section_need(text).is_some();
+        if indent <= outer || (is_new && open == Open::Parameter) {
+            self.open = None;
+            return false;
+        }
+        match (open, self.section) {
+            (Open::Description, _) => append(&mut self.description, text),
+            (Open::Parameter, Some(section)) => {
+                if let Some(parameter) = self.list(section.need).last_mut() {
+                    append(&mut parameter.description, text);
+                    let joined = parameter.description.clone().unwrap_or_default();
+                    if let Some((description, value)) = split_default(&joined) {
+                        parameter.default = default_value(value);
+                        parameter.description = bounded(description, DESCRIPTION_MAX);
+                    }
+                }
+            }
+            (Open::Parameter, None) => {}
+        }
+        true
+    }
+
+    const fn list(&mut self, need: Need) -> &mut Vec<Parameter> {
+        match need {
+            Need::Required => &mut self.required,
+            Need::Optional => &mut self.optional,
+        }
+    }
+
     /// A blank line ends a list of `name - description`.
     fn blank(&mut self) {
+        self.open = None;
         if let Some(Section {
             layout: Layout::Dashed,
             ..
@@ -174,6 +230,17 @@ impl Header {
         let Some(section) = self.section else {
             return false;
         };
+        // An item of a YAML list of names begins a parameter; what belongs to it is indented deeper.
+        if let Some(name) = item(text)
+            && !matches!(section.layout, Layout::Dashed)
+            && indent > section.indent
+        {
+            insert(self.list(section.need), described(name, ""));
+            let layout = Layout::Keyed { indent };
+            self.section = Some(Section { layout, ..section });
+            self.open = None;
+            return true;
+        }
         let list = match section.need {
             Need::Required => &mut self.required,
             Need::Optional => &mut self.optional,
@@ -181,6 +248,7 @@ impl Header {
         let layout = match (section.layout, dashed(text), keyed(text)) {
             (Layout::Open | Layout::Dashed, Some(parameter), _) => {
                 insert(list, parameter);
+                self.open = Some((Open::Parameter, indent));
                 Layout::Dashed
             }
             (Layout::Open | Layout::Keyed { .. }, _, Some(_)) if indent <= section.indent => {
@@ -190,8 +258,15 @@ impl Header {
             (Layout::Keyed { indent: outer }, _, Some((key, value))) if indent > outer => {
                 if let Some(parameter) = list.last_mut() {
                     match key.to_lowercase().as_str() {
-                        "description" => parameter.description = bounded(value, DESCRIPTION_MAX),
+                        "description" => {
+                            parameter.description = text_of(value);
+                            self.open = Some((Open::Parameter, indent));
+                        }
                         "default" => parameter.default = default_value(value),
+                        "required" => {
+                            let is_required = default_value(value) == Some(Variable::Boolean(true));
+                            self.move_last(section.need, is_required);
+                        }
                         _ => {}
                     }
                 }
@@ -209,8 +284,22 @@ impl Header {
         true
     }
 
+    /// Moves the last parameter of a section to where its own `required:` puts it.
+    fn move_last(&mut self, from: Need, is_required: bool) {
+        let to = if is_required {
+            Need::Required
+        } else {
+            Need::Optional
+        };
+        if from != to
+            && let Some(parameter) = self.list(from).pop()
+        {
+            insert(self.list(to), parameter);
+        }
+    }
+
     /// Takes a `name:`, `version:` or `description:` line; the first of each counts.
-    fn key(&mut self, text: &str) -> bool {
+    fn key(&mut self, indent: usize, text: &str) -> bool {
         let Some((key, value)) = keyed(text) else {
             return false;
         };
@@ -221,7 +310,10 @@ impl Header {
             _ => return false,
         };
         if place.is_none() {
-            *place = bounded(unquoted(value), most);
+            *place = text_of(value).and_then(|text| bounded(&text, most));
+            if key.eq_ignore_ascii_case("description") {
+                self.open = Some((Open::Description, indent));
+            }
         }
         true
     }
@@ -248,7 +340,11 @@ impl Header {
         } else {
             bounded(&prose.join(" "), DESCRIPTION_MAX)
         };
-        let version = stem_version(stem).or(stated).or_else(fallback_version);
+        let in_name = name.as_deref().and_then(named_version).map(str::to_owned);
+        let version = stem_version(stem)
+            .or(stated)
+            .or(in_name.as_deref())
+            .or_else(fallback_version);
         OrchestratorMetadata {
             file_path: file_name.to_owned(),
             name: name
@@ -262,25 +358,86 @@ impl Header {
     }
 }
 
-fn section_need(text: &str) -> Option<Need> {
-    const REQUIRED: [&str; 3] = [
-        "required parameters:",
-        "required_params:",
-        "обязательные параметры:",
+/// Which section begins here, and what follows its heading.
+fn section_need(text: &str) -> Option<(Need, &str)> {
+    const REQUIRED: [&str; 4] = [
+        "required parameters",
+        "required params",
+        "required_params",
+        "обязательные параметры",
     ];
-    const OPTIONAL: [&str; 4] = [
-        "optional parameters:",
-        "optional_params:",
-        "опциональные параметры:",
-        "необязательные параметры:",
+    const OPTIONAL: [&str; 8] = [
+        "optional parameters",
+        "optional params",
+        "optional_params",
+        "опциональные параметры",
+        "необязательные параметры",
+        "parameters",
+        "params",
+        "параметры",
     ];
-    let text = text.to_lowercase();
-    let begins = |heading: &&str| text.starts_with(heading);
-    if REQUIRED.iter().any(begins) {
-        Some(Need::Required)
+    let behind = |heading: &&str| {
+        let rest = strip_word(text, heading)?.trim_start();
+        let names = rest.strip_prefix(':');
+        names.or_else(|| rest.is_empty().then_some(""))
+    };
+    let found = |headings: &[&'static str]| headings.iter().find_map(behind);
+    found(&REQUIRED)
+        .map(|rest| (Need::Required, rest))
+        .or_else(|| found(&OPTIONAL).map(|rest| (Need::Optional, rest)))
+}
+
+/// Blanks and tabs at the start of a comment, a tab as four.
+fn indent_of(comment: &str) -> usize {
+    comment
+        .chars()
+        .take_while(|found| found.is_whitespace())
+        .map(|found| if found == '\t' { 4 } else { 1 })
+        .sum()
+}
+
+/// The names of `[a, b]`.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    let inside = text
+        .trim()
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    inside
+        .unwrap_or_default()
+        .split(',')
+        .map(|name| unquoted(name.trim()))
+        .filter(|name| parameter::is_name(name))
+}
+
+/// The name in an item of a YAML list: `- app` or `- name: app`.
+fn item(text: &str) -> Option<&str> {
+    let text = text.strip_prefix('-')?.trim();
+    let name = match keyed(text) {
+        Some((key, value)) if key.eq_ignore_ascii_case("name") => value,
+        Some((key, "")) => key,
+        Some(_) => return None,
+        None => text,
+    };
+    let name = unquoted(name);
+    parameter::is_name(name).then_some(name)
+}
+
+/// The text of a key; one that begins with `>` or `|` stands in the lines below.
+fn text_of(value: &str) -> Option<String> {
+    let is_block = matches!(value, ">" | "|" | ">-" | "|-" | ">+" | "|+");
+    if is_block {
+        None
     } else {
-        OPTIONAL.iter().any(begins).then_some(Need::Optional)
+        bounded(unquoted(value), DESCRIPTION_MAX)
     }
+}
+
+/// Joins one more line.
+fn append(text: &mut Option<String>, line: &str) {
+    let joined = text
+        .take()
+        .map_or_else(|| line.to_owned(), |text| format!("{text} {line}"));
+    *text = bounded(&joined, DESCRIPTION_MAX);
 }
 
 /// `name - description`, perhaps behind a bullet.
@@ -301,7 +458,7 @@ fn keyed(text: &str) -> Option<(&str, &str)> {
     let (key, value) = text.split_once(':')?;
     let fits = !key.is_empty()
         && !key.contains(char::is_whitespace)
-        && (value.is_empty() || value.starts_with(' '));
+        && (value.is_empty() || value.starts_with([' ', '\t']));
     fits.then_some((key, value.trim()))
 }
 
@@ -387,12 +544,25 @@ fn stated_version(line: &str) -> Option<&str> {
         .into_iter()
         .find_map(|word| strip_word(line, word))?;
     let number = number.trim_start_matches([' ', ':']);
+    let number = number.strip_prefix(['v', 'V']).unwrap_or(number);
     (first_number(number) == Some(number)).then_some(number)
+}
+
+/// The `2.3` of `Half by half V2.3`.
+fn named_version(name: &str) -> Option<&str> {
+    name.split([' ', '(', ')', ',']).find_map(|word| {
+        let number = word.strip_prefix(['v', 'V'])?;
+        (number.contains('.') && first_number(number) == Some(number)).then_some(number)
+    })
 }
 
 /// The `1.1` of `name.v1.1`.
 fn stem_version(stem: &str) -> Option<&str> {
-    stem.match_indices(".v").find_map(|(at, mark)| {
+    stem.match_indices(['v', 'V']).find_map(|(at, mark)| {
+        let before = stem.get(..at)?;
+        if !before.ends_with(['.', '-', '_']) {
+            return None;
+        }
         let rest = stem.get(at + mark.len()..)?;
         rest.starts_with(|found: char| found.is_ascii_digit())
             .then(|| first_number(rest))?
@@ -569,6 +739,119 @@ mod tests {
         assert_eq!(found.name, "Half by half");
         assert_eq!(found.version.as_deref(), Some("1.0"));
         assert_eq!(found.description.as_deref(), Some("Half by half"));
+    }
+
+    #[test]
+    fn versions_stand_in_names_of_files_and_of_playbooks() {
+        for (file, head, version) in [
+            ("orchestrator.V2.3.yml", "# Half by half\n", Some("2.3")),
+            ("orchestrator-v2.3.yml", "# Half by half\n", Some("2.3")),
+            ("orchestrator_v2.yml", "# Half by half\n", Some("2")),
+            ("orchestrator.yml", "# Half by half V2.3\n", Some("2.3")),
+            (
+                "orchestrator.yml",
+                "# name: Обновление 50/50 (v1.10.2)\n",
+                Some("1.10.2"),
+            ),
+            (
+                "orchestrator.yml",
+                "# Half by half\n# Version V2.3\n",
+                Some("2.3"),
+            ),
+            (
+                "orchestrator.yml",
+                "# name: X\n# version: V2.3\n",
+                Some("V2.3"),
+            ),
+            ("orchestrator.yml", "# Very 2.3 halves\n", None),
+            ("orchestrator-move2.yml", "# Half by half\n", None),
+        ] {
+            let found = read_header(file, head);
+            assert_eq!(found.version.as_deref(), version, "{file}: {head}");
+            assert!(!found.name.is_empty());
+        }
+    }
+
+    #[test]
+    fn yaml_lists_name_parameters() {
+        let found = read_header(
+            "orchestrator.yml",
+            "# name: Lists\n\
+             # required_params:\n\
+             #   - app_instances\n\
+             #   - name: drain_delay\n\
+             #     description: How long\n\
+             #     default: 300\n\
+             #   - distr_url:\n\
+             #       description: Where from\n\
+             # optional_params: [unpack, \"label\", 1x]\n",
+        );
+        assert_eq!(
+            names(&found.required),
+            ["app_instances", "drain_delay", "distr_url"]
+        );
+        assert_eq!(found.required[1].description.as_deref(), Some("How long"));
+        assert_eq!(found.required[1].default, Some(Variable::Integer(300)));
+        assert_eq!(found.required[2].description.as_deref(), Some("Where from"));
+        assert_eq!(names(&found.optional), ["unpack", "label"]);
+    }
+
+    #[test]
+    fn a_parameter_may_say_itself_whether_it_is_required() {
+        let found = read_header(
+            "orchestrator.yml",
+            "# name: Own words\n\
+             # parameters:\n\
+             #   app_instances:\n\
+             #     required: yes\n\
+             #   unpack:\n\
+             #     required: no\n\
+             #     default: 1.50\n\
+             #   distr_url:\n\
+             #     required: true\n\
+             #     description: Where from\n",
+        );
+        assert_eq!(names(&found.required), ["app_instances", "distr_url"]);
+        assert_eq!(names(&found.optional), ["unpack"]);
+        assert_eq!(found.optional[0].default, Some(text("1.50")));
+    }
+
+    #[test]
+    fn texts_go_on_in_deeper_lines() {
+        let found = read_header(
+            "orchestrator.yml",
+            "\u{feff}# name: Long\r\n\
+             # description: >\r\n\
+             #   First line: of two\r\n\
+             #   second line\r\n\
+             # required_params:\r\n\
+             #\tdrain_delay:\r\n\
+             #\t\tdescription: |\r\n\
+             #\t\t  Seconds\r\n\
+             #\t\t  of waiting\r\n\
+             #\t\tdefault:\t300\r\n\
+             # Необязательные параметры:\r\n\
+             #   wait_after_update\t-\tпауза,\r\n\
+             #       в секундах (по умолчанию 180)\r\n\
+             #   unpack - распаковать (по умолчанию да)\r\n",
+        );
+        assert_eq!(
+            found.description.as_deref(),
+            Some("First line: of two second line")
+        );
+        assert_eq!(names(&found.required), ["drain_delay"]);
+        assert_eq!(
+            found.required[0].description.as_deref(),
+            Some("Seconds of waiting")
+        );
+        assert_eq!(found.required[0].default, Some(Variable::Integer(300)));
+        assert_eq!(names(&found.optional), ["wait_after_update", "unpack"]);
+        assert_eq!(
+            found.optional[0].description.as_deref(),
+            Some("пауза, в секундах")
+        );
+        assert_eq!(found.optional[0].default, Some(Variable::Integer(180)));
+        assert_eq!(found.optional[1].default, Some(Variable::Boolean(true)));
     }
 
     #[test]

@@ -26,10 +26,54 @@ pub fn is_known(name: &str) -> bool {
     KNOWN.contains(&name)
 }
 
+/// Names that mean something to Ansible in every play and every template.
+const RESERVED: [&str; 20] = [
+    "environment",
+    "group_names",
+    "groups",
+    "hostvars",
+    "inventory_dir",
+    "inventory_file",
+    "inventory_hostname",
+    "inventory_hostname_short",
+    "item",
+    "lookup",
+    "omit",
+    "parent_role_names",
+    "parent_role_paths",
+    "play_hosts",
+    "playbook_dir",
+    "query",
+    "role_name",
+    "role_names",
+    "role_path",
+    "vars",
+];
+
+/// The variables that Drover sets and nobody else, besides all that begin with `drover_`: they say whom a play is for, which
+/// file it runs and with whose secret.
+const OWNED: [&str; 9] = [
+    "app",
+    "app_id",
+    "app_instances",
+    "app_name",
+    "haproxy_token_file",
+    "server",
+    "server_id",
+    "update_parameters",
+    "update_playbook",
+];
+
 /// Whether Ansible keeps this name for itself: passing it would redirect or break the play.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    name.starts_with("ansible_") || matches!(name, "hostvars" | "groups" | "omit" | "vars")
+    name.starts_with("ansible_") || RESERVED.contains(&name)
+}
+
+/// Whether only Drover gives this variable its value; a playbook path may name it, and give no value.
+#[must_use]
+pub fn is_owned(name: &str) -> bool {
+    name.starts_with("drover_") || OWNED.contains(&name)
 }
 
 /// Whether this is a variable name: a letter or `_`, then letters, digits and `_`; ASCII, at most 64.
@@ -61,6 +105,21 @@ mod tests {
         assert!(
             is_reserved("ansible_connection") && is_reserved("hostvars") && !is_reserved("server")
         );
+        for name in ["app_instances", "server", "drover_x", "update_playbook"] {
+            assert!(is_owned(name), "{name}");
+        }
+        for name in [
+            "distr_url",
+            "drain_delay",
+            "mode",
+            "min_ready",
+            "haproxy_backend",
+        ] {
+            assert!(!is_owned(name) && !is_reserved(name), "{name}");
+        }
+        for name in KNOWN {
+            assert!(!is_reserved(name), "{name}");
+        }
         assert!(is_known("haproxy_backend") && is_known("server") && !is_known("unpack"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::parameter::{is_known, is_name, is_reserved};
+use super::parameter::{is_known, is_name, is_owned, is_reserved};
 
 /// A playbook path taken apart.
 ///
@@ -86,6 +86,26 @@ pub enum PlaybookPathError {
         /// The path, hidden characters made visible.
         path: String,
     },
+    /// It names a file below the playbook folder.
+    #[error(
+        "the playbook path `{path}` names a folder, and only files of the playbook folder itself are run; put the file there and write `{file}`"
+    )]
+    Below {
+        /// The path.
+        path: String,
+        /// Its last part.
+        file: String,
+    },
+    /// It names a file of another folder.
+    #[error(
+        "the playbook path `{path}` is not in the playbook folder `{folder}` of the control host; put the file there and write its name"
+    )]
+    Outside {
+        /// The path.
+        path: String,
+        /// The playbook folder.
+        folder: String,
+    },
     /// A parameter's name is no variable name.
     #[error(
         "the parameter `{name}` of the playbook path is no variable name: a letter or _, then letters, digits, _"
@@ -97,6 +117,14 @@ pub enum PlaybookPathError {
     /// Ansible keeps the name for itself.
     #[error("the parameter `{name}` of the playbook path is reserved by Ansible")]
     Reserved {
+        /// The name.
+        name: String,
+    },
+    /// Drover sets the variable itself: another value would make the play do something else than Drover records.
+    #[error(
+        "the parameter `{name}` of the playbook path is set by Drover and takes no value here; leave out {{{name}=…}}"
+    )]
+    Owned {
         /// The name.
         name: String,
     },
@@ -152,6 +180,19 @@ impl PlaybookPath {
                 path: crate::text::visible(&path, 200),
             });
         }
+        // A name of a folder alone, or a folder in front of the name.
+        let file = path.rsplit('/').next().unwrap_or_default();
+        if file.is_empty() || file == "." {
+            return Err(PlaybookPathError::NoPath {
+                text: crate::text::visible(text, 200),
+            });
+        }
+        if !path.starts_with('/') && segments(&path).count() > 1 {
+            return Err(PlaybookPathError::Below {
+                file: file.to_owned(),
+                path,
+            });
+        }
         let parameters = groups
             .into_iter()
             .filter_map(parameter)
@@ -163,6 +204,27 @@ impl PlaybookPath {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The playbook's file name in the playbook folder `folder`; a path with a folder must name that one.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaybookPathError::Outside`].
+    pub fn file_in(&self, folder: &str) -> Result<&str, PlaybookPathError> {
+        let file = self.file_name();
+        let is_in_folder = || {
+            let mut named = segments(&self.path).collect::<Vec<_>>();
+            named.pop();
+            named.into_iter().eq(segments(folder))
+        };
+        if self.path.starts_with('/') && !is_in_folder() {
+            return Err(PlaybookPathError::Outside {
+                path: self.path.clone(),
+                folder: folder.to_owned(),
+            });
+        }
+        Ok(file)
     }
 
     /// The playbook's file name: what stands behind the last `/` of the path.
@@ -197,6 +259,12 @@ impl fmt::Display for PlaybookPath {
             .iter()
             .try_for_each(|parameter| write!(f, " {parameter}"))
     }
+}
+
+/// The parts of a path; `//` and `/./` are the same as `/`.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/')
+        .filter(|segment| !segment.is_empty() && *segment != ".")
 }
 
 // The text outside the groups, and what stands inside each.
@@ -251,6 +319,9 @@ fn check(name: String, value: Option<&str>) -> Result<PathParameter, PlaybookPat
             Err(PlaybookPathError::UnknownName { name })
         };
     };
+    if is_owned(&name) {
+        return Err(PlaybookPathError::Owned { name });
+    }
     let allowed =
         |found: char| found.is_alphanumeric() || found == ' ' || "_-./:@=".contains(found);
     if let Some(found) = value.chars().find(|found| !allowed(*found)) {
@@ -320,11 +391,70 @@ mod tests {
             ("p.yml {1x=2}", "`1x`"),
             ("p.yml {ansible_host=x}", "`ansible_host`"),
             ("p.yml {unpack}", "`unpack`"),
+            ("sub/p.yml {server}", "write `p.yml`"),
+            ("./sub//p.yml", "write `p.yml`"),
+            ("/a/b/ {server}", "names no playbook"),
+            ("/", "names no playbook"),
+            ("./.", "names no playbook"),
+            (
+                "p.yml {app_instances=web9::x}",
+                "`app_instances` of the playbook path is set by Drover",
+            ),
+            (
+                "p.yml { server = web9 }",
+                "`server` of the playbook path is set by Drover",
+            ),
+            ("p.yml {drover_drains=false}", "`drover_drains`"),
+            ("p.yml {update_playbook=other.yml}", "`update_playbook`"),
+            (
+                "p.yml {haproxy_token_file=/etc/shadow}",
+                "`haproxy_token_file`",
+            ),
+            (
+                "p.yml {inventory_hostname=x}",
+                "`inventory_hostname` of the playbook path is reserved by Ansible",
+            ),
+            ("p.yml {group_names=x}", "reserved by Ansible"),
+            ("p.yml {play_hosts=x}", "reserved by Ansible"),
+            ("p.yml {environment=x}", "reserved by Ansible"),
+            ("p.yml {playbook_dir=/tmp}", "reserved by Ansible"),
             ("p.yml {x=$(id)}", "'$'"),
             ("p.yml {x=a;b}", "';'"),
         ] {
             let refusal = PlaybookPath::parse(text).unwrap_err().to_string();
             assert!(refusal.contains(part), "{text}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_the_playbook_folder_or_refused() {
+        let in_folder = |text: &str, folder: &str| {
+            let path = PlaybookPath::parse(text).unwrap();
+            path.file_in(folder).map(str::to_owned)
+        };
+        for text in [
+            "u.yml {server}",
+            "./u.yml",
+            "/etc/ansible/u.yml",
+            "/etc//ansible/./u.yml {distr_url=http://x/y/z.war}",
+        ] {
+            for folder in ["/etc/ansible", "/etc/ansible/"] {
+                assert_eq!(in_folder(text, folder), Ok("u.yml".to_owned()), "{text}");
+            }
+        }
+        for text in [
+            "/nonexistent/dir/u.yml",
+            "/u.yml",
+            "/etc/u.yml",
+            "/etc/ansible/sub/u.yml",
+            "/etc/ansible2/u.yml",
+            "/var/etc/ansible/u.yml",
+        ] {
+            let refusal = in_folder(text, "/etc/ansible").unwrap_err().to_string();
+            assert!(
+                refusal.contains(text) && refusal.contains("`/etc/ansible`"),
+                "{refusal}"
+            );
         }
     }
 

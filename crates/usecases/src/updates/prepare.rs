@@ -30,6 +30,17 @@ pub(crate) enum Unprepared {
         /// Its file name.
         name: String,
     },
+    /// A playbook's file cannot be run.
+    #[error("the playbook `{name}` cannot be run: {reason}")]
+    Unusable {
+        /// Its file name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The control host can run no playbook at all.
+    #[error(transparent)]
+    Unfit(RunnerError),
     /// The control host does not tell which playbooks there are.
     #[error("the control host does not tell which playbooks it has")]
     Runner(#[source] RunnerError),
@@ -38,9 +49,12 @@ pub(crate) enum Unprepared {
 impl Unprepared {
     pub(crate) const fn fault(&self) -> Fault {
         match self {
-            Self::Context(_) | Self::Prepare(_) | Self::Path(_) | Self::NoSuchPlaybook { .. } => {
-                Fault::Permanent
-            }
+            Self::Context(_)
+            | Self::Prepare(_)
+            | Self::Path(_)
+            | Self::NoSuchPlaybook { .. }
+            | Self::Unusable { .. }
+            | Self::Unfit(_) => Fault::Permanent,
             Self::Runner(source) => source.fault(),
         }
     }
@@ -80,22 +94,32 @@ pub(crate) fn prepare(
 }
 
 /// Checks that the orchestrator and the update playbooks are where the control host finds them:
-/// a play must not learn that after it has drained something.
+/// a play must not learn that after it has drained something. `folder` is the playbook folder of the control host.
 pub(crate) async fn check_playbooks<'a>(
     runner: &dyn PlaybookRunner,
+    folder: &str,
     orchestrator: &str,
     update_paths: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), Unprepared> {
-    let files = runner.playbooks().await.map_err(Unprepared::Runner)?;
     let mut wanted = vec![orchestrator.to_owned()];
     for path in update_paths {
-        wanted.push(PlaybookPath::parse(path)?.file_name().to_owned());
+        wanted.push(PlaybookPath::parse(path)?.file_in(folder)?.to_owned());
     }
-    match wanted
-        .into_iter()
-        .find(|name| !files.iter().any(|file| file.name == *name))
-    {
-        Some(name) => Err(Unprepared::NoSuchPlaybook { name }),
-        None => Ok(()),
+    let files = runner.playbooks().await.map_err(|error| match error {
+        RunnerError::Unfit { .. } => Unprepared::Unfit(error),
+        RunnerError::Unavailable { .. }
+        | RunnerError::NoSuchPlaybook { .. }
+        | RunnerError::Refused { .. }
+        | RunnerError::Unreadable { .. } => Unprepared::Runner(error),
+    })?;
+    for name in wanted {
+        let Some(file) = files.iter().find(|file| file.name == name) else {
+            return Err(Unprepared::NoSuchPlaybook { name });
+        };
+        if let Some(reason) = file.why_unusable() {
+            let reason = reason.to_owned();
+            return Err(Unprepared::Unusable { name, reason });
+        }
     }
+    Ok(())
 }

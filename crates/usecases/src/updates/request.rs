@@ -135,7 +135,9 @@ impl RequestError {
             Unprepared::Context(_)
             | Unprepared::Prepare(_)
             | Unprepared::Path(_)
-            | Unprepared::NoSuchPlaybook { .. } => Subject::Orchestrator,
+            | Unprepared::NoSuchPlaybook { .. }
+            | Unprepared::Unusable { .. }
+            | Unprepared::Unfit(_) => Subject::Orchestrator,
             Unprepared::Runner(_) => {
                 return Self::Unavailable {
                     source: Box::new(error),
@@ -221,7 +223,8 @@ impl Updates {
 
         let groups = group_into_tasks(&self.grouping_items(&order.applications, &snapshot));
         let paths = groups.iter().map(|group| group.playbook_path.as_str());
-        check_playbooks(&*self.ports.runner, &orchestrator.file_path, paths)
+        let folder = &self.policy.playbook_folder;
+        check_playbooks(&*self.ports.runner, folder, &orchestrator.file_path, paths)
             .await
             .map_err(RequestError::from_unprepared)?;
         let now = self.ports.clock.now();

@@ -59,8 +59,13 @@ impl UpdateHandler {
             if called_off.is_told() {
                 return Ok(Err(Unplanned::CalledOff));
             }
-            let checked =
-                check_playbooks(&*self.ports.runner, name, [task.playbook_path.as_str()]).await;
+            let checked = check_playbooks(
+                &*self.ports.runner,
+                &self.policy.playbook_folder,
+                name,
+                [task.playbook_path.as_str()],
+            )
+            .await;
             match checked {
                 Ok(()) => break,
                 Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,

@@ -90,6 +90,64 @@ async fn an_update_playbook_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn a_playbook_of_another_folder_is_refused_and_one_of_the_own_runs() {
+    let harness = Harness::with_fleet(1).await;
+    let keys = harness.applications().await;
+    let service = |path: &str| {
+        drover_usecases::Service::new(
+            harness.ports_with_runner(&harness.runner),
+            drover_usecases::Policy {
+                default_orchestrator: ORCHESTRATOR.to_owned(),
+                default_playbook: path.to_owned(),
+                playbook_folder: "/etc/ansible".to_owned(),
+                ..Default::default()
+            },
+        )
+    };
+    for (path, words) in [
+        ("/nonexistent/dir/update-app.yml {server}", "`/etc/ansible`"),
+        ("/etc/ansible/sub/update-app.yml", "`/etc/ansible`"),
+        ("sub/update-app.yml {server}", "write `update-app.yml`"),
+        ("update-app.yml {app_instances=s9::a_1}", "set by Drover"),
+        (
+            "update-app.yml {inventory_hostname=x}",
+            "reserved by Ansible",
+        ),
+    ] {
+        let refusal = service(path).updates.request(order(keys.clone())).await;
+        let refusal = refusal.unwrap_err();
+        assert!(refusal.to_string().contains(words), "{path}: {refusal}");
+        assert!(matches!(refusal, RequestError::Refused { .. }), "{path}");
+    }
+    let accepted = service("/etc/ansible/update-app.yml {server}")
+        .updates
+        .request(order(keys))
+        .await
+        .unwrap();
+    assert_eq!(accepted.tasks.len(), 1);
+}
+
+#[tokio::test]
+async fn a_playbook_without_a_play_is_no_orchestrator_and_runs_nowhere() {
+    let harness = Harness::with_fleet(1).await;
+    harness
+        .runner
+        .script("x-orchestrator.yml", Script::new().head(""));
+    let scan = harness.service.orchestrators.scan().await.unwrap();
+    assert_eq!((scan.scanned, scan.errors.len()), (2, 1));
+    let (file, reason) = &scan.errors[0];
+    assert_eq!(file, "x-orchestrator.yml");
+    assert!(reason.starts_with("it has no play"), "{reason}");
+
+    for emptied in ["update-app.yml", ORCHESTRATOR] {
+        harness.runner.script(emptied, Script::new().head(""));
+        let refusal = refused(&harness, order(harness.applications().await)).await;
+        let words = format!("the playbook `{emptied}` cannot be run: it has no play");
+        assert!(refusal.to_string().starts_with(&words), "{refusal}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_request_again_gives_the_same_tasks() {
     let harness = Harness::with_fleet(2).await;
     let idempotency = Idempotency {

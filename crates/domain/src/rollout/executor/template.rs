@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::fleet::ApplicationKey;
 use crate::rollout::composite::CompositeNameError;
 use crate::rollout::job::Variable;
+use crate::rollout::parameter::is_reserved;
 use crate::rollout::playbook_path::{PlaybookPath, PlaybookPathError};
 
 use super::{
@@ -59,9 +60,20 @@ pub enum PrepareError {
     /// The update playbook's path cannot be read.
     #[error(transparent)]
     Path(#[from] PlaybookPathError),
+    /// The orchestrator playbook's header has a parameter that cannot be given.
+    #[error(
+        "the orchestrator playbook `{playbook}` has the parameter `{parameter}`, a name that Ansible keeps for itself; give it another name in the playbook"
+    )]
+    ReservedParameter {
+        /// The parameter.
+        parameter: String,
+        /// The playbook.
+        playbook: String,
+    },
     /// The orchestrator playbook needs a parameter that has no value.
     #[error(
-        "the orchestrator playbook `{playbook}` needs the parameter `{parameter}`, and it has no value; give it in the update playbook's path as {{{parameter}=value}}"
+        "the orchestrator playbook `{playbook}` needs the parameter `{parameter}`, and it has no value; {}",
+        advice(parameter)
     )]
     MissingParameter {
         /// The parameter.
@@ -81,10 +93,13 @@ impl PrepareError {
             | Self::SeveralBackends { .. }
             | Self::SameComposite { .. }
             | Self::Composite(_) => true,
-            Self::Path(_) | Self::MissingParameter { .. } => false,
+            Self::Path(_) | Self::MissingParameter { .. } | Self::ReservedParameter { .. } => false,
         }
     }
 }
+
+/// The parameters that the mapping of an application to HAProxy gives.
+const FROM_HAPROXY: [&str; 2] = ["haproxy_backend", "haproxy_api_url"];
 
 /// The name of the variable that lists the update playbook's own parameters, so that the
 /// orchestrator playbook can hand them on.
@@ -177,6 +192,17 @@ fn base_values(
     ])
 }
 
+// What only HAProxy gives is not for people to write into a path.
+fn advice(parameter: &str) -> String {
+    if FROM_HAPROXY.contains(&parameter) {
+        "it comes from HAProxy, and not all of the applications are mapped to a server of it: map them (`drover haproxy \
+         unmapped`, `drover haproxy map`), or choose an orchestrator playbook that works without"
+            .to_owned()
+    } else {
+        format!("give it in the update playbook's path as {{{parameter}=value}}")
+    }
+}
+
 // Of the declared parameters, required ones first, each once: those with a value. A value that
 // is a truth value or was given in the path is shown, others are only named.
 fn emit(
@@ -197,6 +223,12 @@ fn emit(
         let name = &parameter.name;
         if extra_params.contains_key(name) {
             continue;
+        }
+        if is_reserved(name) {
+            return Err(PrepareError::ReservedParameter {
+                parameter: name.clone(),
+                playbook: orchestrator.file_path.clone(),
+            });
         }
         match values.get(name) {
             Some(value) => {
