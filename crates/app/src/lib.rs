@@ -13,6 +13,7 @@ mod engine;
 mod exit;
 mod keys;
 mod meter;
+mod print;
 mod serve;
 mod telemetry;
 

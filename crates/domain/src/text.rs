@@ -92,11 +92,15 @@ fn check(
     }
 }
 
-/// Control characters and the marks that reorder or hide text on a screen.
+/// Control characters, separators of lines, and the marks that reorder or hide text on a screen.
 #[must_use]
 pub fn is_hidden(found: char) -> bool {
     found.is_control()
-        || matches!(found, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            found,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// `text` with every hidden character made visible as `\u{…}` and cut to `most` characters;

@@ -27,7 +27,7 @@ fn task(status: &str, outcome: &str) -> Value {
 
 fn event(sequence: i64, message: &str) -> Value {
     json!({"sequence": sequence, "at": "2026-11-21T08:00:01.000Z", "kind": "ok", "play": "Even", "task": "drain",
-        "host": "web1", "status": null, "message": message})
+        "host": "web1", "instance": "web1::jurws_1", "status": "drained", "message": message})
 }
 
 /// A service whose task is processing twice and then ends as `ending`.
@@ -119,8 +119,19 @@ async fn an_empty_group_starts_nothing() {
     let done = stub.drover(&UPDATE);
     assert_eq!(
         (done.code, done.out.as_str(), stub.asked().len()),
-        (Some(5), "", 1)
+        (Some(5), "", 2)
     );
+    assert_eq!(done.err, "drover: there is no group `jurws`\n");
+    let stub = Stub::start(|asked| {
+        let items = match asked.line.contains("application-groups") {
+            true => json!([{"id": 3, "name": "jurws"}]),
+            false => json!([]),
+        };
+        (200, json!({"items": items, "next_cursor": null}))
+    })
+    .await;
+    let done = stub.drover(&UPDATE);
+    assert_eq!((done.code, done.out.as_str()), (Some(5), ""));
     assert!(
         done.err.contains("the group `jurws` has no applications"),
         "{}",
@@ -165,8 +176,8 @@ async fn without_a_terminal_each_event_is_one_line_told_once() {
         lines,
         [
             format!("update of 2 applications accepted as {TASK}").as_str(),
-            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  first\\u{1b}",
-            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  second",
+            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  first\\u{1b}",
+            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  second",
             &format!("task {TASK}  processing"),
             &format!("task {TASK}  completed"),
         ]

@@ -176,10 +176,7 @@ pub(crate) async fn cancel(
     Caller(origin): Caller,
     MaybeBody(body): MaybeBody<CancelWorkflow>,
 ) -> Result<Json<WorkflowState>, ApiError> {
-    let reason = match body.reason {
-        Some(reason) => format!("{} called it off: {reason}", origin.actor),
-        None => format!("{} called it off", origin.actor),
-    };
+    let reason = body.by(&origin);
     control(&api, id, &Control::Cancel { reason }, Caller(origin)).await
 }
 
