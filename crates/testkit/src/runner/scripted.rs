@@ -110,13 +110,13 @@ impl Script {
         self.step(Step::Ask(step))
     }
 
-    /// Then it tells its closing counts: `ok` and `failed` of each host.
+    /// Then it tells its closing counts: `ok` and `failed` of each host; all that is ok changed something.
     #[must_use]
     pub fn stats(self, hosts: &[(&str, u32, u32)]) -> Self {
         let stats = hosts.iter().map(|(host, ok, failed)| HostStats {
             host: (*host).to_owned(),
             ok: *ok,
-            changed: 0,
+            changed: *ok,
             unreachable: 0,
             failed: *failed,
             skipped: 0,

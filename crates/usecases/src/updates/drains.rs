@@ -13,16 +13,17 @@ use drover_domain::balancer::action::{
     ActionFailure, ActionRequest, ActionStatus, ActionTarget, BalancerAction, Evidence, Look, Next,
     check_capacity, next,
 };
-use drover_domain::balancer::{AdminState, BalancerServerKey, Health, ObservedServer};
+use drover_domain::balancer::{AdminState, BalancerServerKey, Health, InstanceKey, ObservedServer};
 use drover_domain::rollout::job::JobId;
 use drover_domain::rollout::request::{
     PlayRequest, Step, StepAnswer, StepKind, TargetAnswer, TargetState,
 };
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{Origin, TaskRun, UpdateTask};
+use drover_domain::rollout::verdict::HaproxySight;
 use drover_ports::{BackendAnswer, Fault};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::actions::{ActionHandler, ActionOrder, Actions, Course, pause};
 use crate::patience::{Interrupted, patiently, warn_and_wait};
@@ -37,6 +38,10 @@ const HOLD_LOOK_EVERY: Duration = Duration::from_secs(1);
 const COMMANDS_WAIT: Duration = Duration::from_mins(5);
 /// After a failure a server is not waited for as long: what is broken stays drained.
 const RESTORE_HEALTH_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long the checks of a server must have passed before it is returned after the run.
+const RESTORE_SETTLE: Duration = Duration::from_secs(2);
+/// The longest one reading of an HAProxy may take at the beginning and the end of a run.
+const SYNC_WAIT: Duration = Duration::from_secs(10);
 /// How long a server may take until it gets requests where nobody says.
 const READY_WAIT: Duration = Duration::from_secs(30);
 
@@ -62,6 +67,7 @@ pub(super) struct Drains {
     haproxy: ActionHandler,
     job: JobId,
     origin: Origin,
+    instance: Option<InstanceKey>,
     /// By composite name; empty where the run has no HAProxy.
     members: BTreeMap<String, BalancerServerKey>,
     /// What the run has taken out and not put back.
@@ -112,6 +118,7 @@ impl Drains {
             actions: Actions::new(ports.clone(), Arc::clone(policy), polling.clone()),
             haproxy: ActionHandler::new(ports.clone(), Arc::clone(policy)),
             job: run.job,
+            instance: run.prepared.backend.as_ref().map(|it| it.instance),
             origin: Origin {
                 actor: format!("{UPDATE_OWNER}{}", task.id),
                 request_id: task.origin.request_id.clone(),
@@ -605,9 +612,8 @@ impl Drains {
         self.put_back(step, &healthy, ready_wait, known).await
     }
 
-    /// After the run: puts back what it left out of use and is healthy. What is known of these servers, by composite name.
-    pub(super) async fn clear_up(&mut self) -> Result<Known, Interrupted> {
-        let mut known = Known::new();
+    /// After the run: puts back what it left out of use and is healthy.
+    pub(super) async fn clear_up(&mut self) -> Result<(), Interrupted> {
         self.held = self.own_holds().await?;
         let left: Vec<String> = self
             .members
@@ -616,16 +622,16 @@ impl Drains {
             .map(|(composite, _)| composite.clone())
             .collect();
         if left.is_empty() {
-            return Ok(known);
+            return Ok(());
         }
         tracing::info!(job.id = %self.job, "the run left {} servers drained; those that are healthy are returned", left.len());
+        let mut known = Known::new();
         let step = async {
             let targets = self.targets(&left).await?;
-            let settle = Duration::from_secs(2);
             self.restore(
                 "end",
                 targets,
-                settle,
+                RESTORE_SETTLE,
                 RESTORE_HEALTH_WAIT_MAX,
                 READY_WAIT,
                 &mut known,
@@ -633,37 +639,67 @@ impl Drains {
             .await
         };
         match step.await {
-            Ok(()) => {}
-            Err(Trouble::Interrupted(interrupted)) => return Err(interrupted),
+            Ok(()) => Ok(()),
+            Err(Trouble::Interrupted(interrupted)) => Err(interrupted),
+            // What is left shows HAProxy itself.
             Err(Trouble::Failed(reason)) => {
-                for composite in left {
-                    let said = (TargetState::LeftDrained, reason.clone());
-                    known.entry(composite).or_insert(said);
-                }
+                tracing::warn!(job.id = %self.job, "servers stay drained after the run: {reason}");
+                Ok(())
             }
         }
-        Ok(known)
     }
 
-    /// What HAProxy shows of the servers of the run now, by composite name; `None` where it cannot be asked.
-    pub(super) async fn sight(
-        &self,
-    ) -> Result<Option<BTreeMap<String, ObservedServer>>, Interrupted> {
+    /// What HAProxy shows of the servers of the run now, by composite name; instances without a server are absent.
+    pub(super) async fn sight(&self) -> Result<BTreeMap<String, HaproxySight>, Interrupted> {
+        if self.members.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let servers: Vec<BalancerServerKey> = self.members.values().copied().collect();
         let found = patiently(|| self.ports.actions.targets(&servers)).await?;
-        let Some(first) = found.first() else {
-            return Ok(None);
+        let answer = match found.first() {
+            Some(first) => self.haproxy.observe(first).await?.ok(),
+            None => None,
         };
-        let Ok(answer) = self.haproxy.observe(first).await? else {
-            return Ok(None);
-        };
-        let named = self.members.iter().filter_map(|(composite, key)| {
+        let shown = |key: &BalancerServerKey| {
             let target = found.iter().find(|target| target.server == *key)?;
-            let mut servers = answer.servers.iter();
-            let observed = servers.find(|server| server.name == target.observed.name)?;
-            Some((composite.clone(), observed.clone()))
-        });
-        Ok(Some(named.collect()))
+            let observed = seen(answer.as_ref()?, target).ok()?;
+            let owner = target.desired.as_ref().map(|hold| hold.owner.as_str());
+            let other = owner.filter(|owner| !owner.starts_with(UPDATE_OWNER));
+            Some(match (observed.admin_state()?, other) {
+                (AdminState::Ready, _) => HaproxySight::InUse {
+                    word: observed.word.to_string(),
+                },
+                (AdminState::Drain | AdminState::Maint, Some(owner)) => HaproxySight::HeldByOther {
+                    owner: owner.to_owned(),
+                },
+                (AdminState::Drain | AdminState::Maint, None) => HaproxySight::OutOfUse {
+                    word: observed.word.to_string(),
+                    remedy: format!("drover haproxy ready {key}"),
+                },
+            })
+        };
+        let members = self.members.iter();
+        Ok(members
+            .map(|(composite, key)| {
+                let sight = shown(key).unwrap_or(HaproxySight::Unknown);
+                (composite.clone(), sight)
+            })
+            .collect())
+    }
+
+    /// Reads the HAProxy of the run as a sync does, so that lists and histories show what the run begins and ends with.
+    pub(super) async fn sync(&self) {
+        let Some(instance) = self.instance else {
+            return;
+        };
+        match timeout(SYNC_WAIT, self.actions.sync(instance)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "HAProxy {instance} was not read"
+            ),
+            Err(_) => tracing::warn!("HAProxy {instance} was not read within its time"),
+        }
     }
 
     /// The servers of this run that this update holds out of use.

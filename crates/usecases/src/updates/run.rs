@@ -8,7 +8,7 @@ use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun,
     UpdateTask,
 };
-use drover_domain::rollout::verdict::{RunVerdict, judge};
+use drover_domain::rollout::verdict::{RunFacts, RunVerdict, judge};
 use drover_ports::{Claim, EventBatch, Fault, Place};
 use tokio::sync::mpsc;
 
@@ -130,8 +130,17 @@ impl UpdateHandler {
                 | RunStatus::Failed
                 | RunStatus::Unknown => {
                     let drains = self.drains(&detail.task, &run, snapshot);
-                    self.run(claim, run, mine, &others, snapshot, called_off, drains)
-                        .await?
+                    self.run(
+                        claim,
+                        &detail.task,
+                        run,
+                        mine,
+                        &others,
+                        snapshot,
+                        called_off,
+                        drains,
+                    )
+                    .await?
                 }
             };
             instances = others;
@@ -186,6 +195,7 @@ impl UpdateHandler {
     async fn run(
         &self,
         claim: &Claim,
+        task: &UpdateTask,
         mut run: TaskRun,
         instances: Vec<TaskInstance>,
         others: &[TaskInstance],
@@ -219,6 +229,7 @@ impl UpdateHandler {
             tracing::info!(job.id = %run.job, "job {} is followed again from its first event", run.job);
         }
 
+        drains.sync().await;
         let mut track = Track::new(instances.into_iter().map(as_before).collect());
         let mut place = Place::default();
         let mut waits_for = drains.progress();
@@ -275,13 +286,21 @@ impl UpdateHandler {
         drop(serving);
         drains.clear_up().await?;
         run.hosts = track.hosts();
+        let seen = self
+            .evidence(task, track.instances(), run.exit_code, &drains)
+            .await?;
         let mut verdict = judge(
-            &run.prepared,
             track.instances(),
-            run.exit_code,
-            &run.hosts,
-            track.saw_no_hosts(),
-            track.failures(),
+            &RunFacts {
+                mode: task.request.mode,
+                exit_code: run.exit_code,
+                stats: &run.hosts,
+                saw_no_hosts: track.saw_no_hosts(),
+                has_acted: track.has_acted(),
+                self_reported: track.self_reported(),
+                failures: track.failures(),
+                seen: &seen,
+            },
         );
         if verdict.status != RunStatus::Succeeded && track.failures().is_empty() {
             self.add_diagnostics(run.job, &mut verdict).await;
@@ -412,6 +431,7 @@ fn instances_of(
                 outcome: InstanceOutcome::Pending,
                 detail: None,
                 version_before: target.and_then(|target| target.version.clone()),
+                process_before: target.and_then(|target| target.process.clone()),
                 version_after: None,
             });
         }
