@@ -22,6 +22,7 @@ mod process;
 mod remote;
 mod restart;
 mod share;
+mod starts;
 mod streams;
 mod webhooks;
 mod world;
