@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{SystemClock, UuidV7};
+use crate::descriptors::Budget;
 use crate::engine;
 use crate::keys::{self, KeyError};
 use crate::meter::MeteredAgents;
@@ -35,6 +36,7 @@ pub struct Application {
     queues: Vec<QueueName>,
     ids: Arc<dyn IdSource>,
     listeners: Listeners,
+    budget: Budget,
     grace: Duration,
     request_timeout: Duration,
 }
@@ -182,6 +184,7 @@ impl Application {
             queues,
             ids,
             listeners,
+            budget: Budget::of(settings),
             grace: settings.server.shutdown_grace,
             request_timeout: settings.server.request_timeout,
         })
@@ -213,7 +216,7 @@ impl Application {
             engine: self.engine,
             queues: self.queues,
         };
-        serve::serve(work, self.listeners, http, self.grace, stop).await
+        serve::serve(work, self.listeners, http, self.budget, self.grace, stop).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -32,6 +33,10 @@ pub struct Options {
     /// Break the artifact of one instance, so that the update fails
     #[arg(long)]
     pub fail_update: bool,
+    /// Reload HAProxy in the middle of each half, while requests of SECONDS are answered [default: 40]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "40",
+          value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub reload: Option<u16>,
     /// Leave everything running after the update until Ctrl-C, and keep the files
     #[arg(long)]
     pub keep: bool,
@@ -91,6 +96,9 @@ pub async fn run(
         database: options.database,
         instances: options.instances,
         fail_update: options.fail_update,
+        reload: options
+            .reload
+            .map(|seconds| Duration::from_secs(seconds.into())),
     };
     plan.check()?;
     let mut signals = Signals::listen()?;

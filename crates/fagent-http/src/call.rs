@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use drover_domain::text::{check_name, visible};
-use drover_egress::{BodyError, read_capped};
+use drover_egress::{BodyError, is_local, read_capped};
 use drover_ports::{AgentAddress, AgentError};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -145,7 +145,12 @@ impl Call<'_> {
             request = request.header(AUTHORIZATION, authorization);
         }
         request.send().await.map_err(|error| {
-            if error.is_timeout() && !error.is_connect() {
+            if is_local(&error) {
+                AgentError::NotAsked {
+                    address: address(),
+                    source: error.without_url().into(),
+                }
+            } else if error.is_timeout() && !error.is_connect() {
                 self.silent()
             } else {
                 AgentError::Unreachable {

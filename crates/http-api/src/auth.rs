@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use drover_usecases::Presented;
 use sha2::{Digest, Sha256};
 
 use crate::code::Code;
+use crate::guard::too_long;
 use crate::problem::ApiError;
 use crate::role;
 use crate::state::Api;
@@ -138,6 +140,19 @@ fn digest_of(secret: &str) -> KeyDigest {
     KeyDigest::from_bytes(Sha256::digest(secret.as_bytes()).into())
 }
 
+/// The API key behind a request, by its public half: whose shares it uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principal(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let principal = parts.extensions.get::<Self>().cloned();
+        principal.ok_or_else(|| ApiError::defect("a request has no principal"))
+    }
+}
+
 const MISSING: &str = r#"Bearer realm="drover""#;
 const INVALID: &str = r#"Bearer realm="drover", error="invalid_token""#;
 
@@ -156,9 +171,10 @@ pub(crate) async fn authorize(
         return ApiError::defect("a route is missing in the table of roles").into_response();
     };
     match admit(&api, request.headers(), needed).await {
-        Ok((actor, key)) => {
+        Ok((principal, actor, key)) => {
             tracing::Span::current().record("actor", actor.name.as_str());
             request.extensions_mut().insert(actor);
+            request.extensions_mut().insert(principal);
             request.extensions_mut().insert(key);
             next.run(request).await
         }
@@ -170,10 +186,20 @@ async fn admit(
     api: &Api,
     headers: &HeaderMap,
     needed: Role,
-) -> Result<(Actor, ApiKeyText), ApiError> {
+) -> Result<(Principal, Actor, ApiKeyText), ApiError> {
     let key = presented(headers)?;
-    let access = &api.service.access;
-    let actor = match access.authenticate(key.public_id(), key.digest()).await? {
+    let Ok(_permit) = api.authentications.try_acquire() else {
+        let detail = "too many requests at once; try again in a moment";
+        return Err(ApiError::new(Code::Overloaded, detail));
+    };
+    let found = api
+        .service
+        .access
+        .authenticate(key.public_id(), key.digest());
+    let found = tokio::time::timeout(api.options.request_timeout, found)
+        .await
+        .map_err(|_| too_long())??;
+    let actor = match found {
         Presented::By(actor) => actor,
         Presented::Expired { name, at } => {
             let detail = format!(
@@ -195,7 +221,7 @@ async fn admit(
         );
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    Ok((actor, key))
+    Ok((Principal(key.public_id().to_owned()), actor, key))
 }
 
 /// The key a request presents. With both headers, `Authorization` counts.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, header};
 use drover_domain::text::visible;
 use drover_domain::workflow::{Json, TaskPolicy};
 use serde_json::{Map, Value};
@@ -59,26 +58,11 @@ impl<T: ReadBody> FromRequest<Api> for MaybeBody<T> {
     }
 }
 
+/// The body, which [`receive`](crate::guard::receive) has waited for.
 async fn arrive(request: Request, api: &Api) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(api.options.body_timeout, Bytes::from_request(request, api))
+    Bytes::from_request(request, api)
         .await
-        .map_err(|_| {
-            ApiError::new(
-                Code::BodyTimeout,
-                "the body did not arrive in time; send it again",
-            )
-        })?
-        .map_err(|rejection| {
-            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let most = api.options.body_limit;
-                ApiError::new(
-                    Code::BodyTooLarge,
-                    format!("the body may have at most {most} bytes"),
-                )
-            } else {
-                ApiError::new(Code::MalformedBody, "the body did not arrive whole")
-            }
-        })
+        .map_err(|_| ApiError::new(Code::MalformedBody, "the body did not arrive whole"))
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Span, field};
 
+use crate::edge::Peer;
 use crate::request_id::RequestId;
 
 const REQUESTS: &str = "drover_http_requests_total";
@@ -46,6 +47,10 @@ pub(crate) fn span(request: &Request) -> Span {
             .extensions()
             .get::<RequestId>()
             .map_or("", RequestId::as_str),
+        client.address = request
+            .extensions()
+            .get::<Peer>()
+            .map(|Peer(address)| field::display(address.ip())),
         actor = field::Empty,
     )
 }

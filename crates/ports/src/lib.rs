@@ -38,7 +38,7 @@ pub use fleet::{
 };
 pub use history::{History, HistoryUpkeep};
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
-pub use runner::{EventBatch, PlaybookRunner, RunnerError};
+pub use runner::{EventBatch, Place, PlaybookRunner, RunnerError};
 pub use settings::{
     ApplicationRegistry, CatalogFilter, CatalogRegistry, GroupRegistry, NamedGroup, Release,
     Settled,

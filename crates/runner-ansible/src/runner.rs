@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::{JobId, JobStatus, PlaybookFile, PlaybookJob};
+use drover_domain::rollout::request::StepAnswer;
 use drover_domain::text::visible;
-use drover_ports::{EventBatch, PlaybookRunner, RunnerError};
+use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::options::{Options, OptionsError, Paths};
 use crate::protocol::{
-    Answer, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER, JobRequest,
-    LaunchRequest, Listed, Nothing, ProbeRequest, Probed, RefusalKind, State, Verb,
+    Answer, AnswerRequest, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER,
+    JobRequest, LaunchRequest, Listed, More, Nothing, ProbeRequest, Probed, RefusalKind, State,
+    Verb,
 };
 use crate::transport::Output;
-use crate::{events, job};
+use crate::{events, job, mailbox};
 
 /// Time the helper takes at most for interrupting, terminating and killing, 10 s each.
 const STOPPING: Duration = Duration::from_secs(35);
@@ -161,22 +163,38 @@ impl PlaybookRunner for AnsibleRunner {
     async fn follow(
         &self,
         job: JobId,
-        offset: u64,
-        sequence: u64,
+        place: Place,
         wait: Duration,
     ) -> Result<EventBatch, RunnerError> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = JobRequest {
-            more: Some(FollowRequest { offset, wait_ms }),
+            more: Some(More::Follow(FollowRequest {
+                offset: place.offset,
+                wait_ms,
+                heard: place.heard,
+            })),
             ..self.about(job)
         };
         let found: Followed = self.call(Verb::Follow, &request, wait).await?;
-        let events = events::read(&found.lines, sequence);
+        let events = events::read(&found.lines, place.sequence);
         Ok(EventBatch {
             events,
             offset: found.offset,
+            request: found.asked.as_ref().map(mailbox::request),
             status: found.state.into(),
         })
+    }
+
+    async fn answer(&self, job: JobId, answer: &StepAnswer) -> Result<(), RunnerError> {
+        let request = JobRequest {
+            more: Some(More::Answer(AnswerRequest {
+                number: answer.number,
+                text: mailbox::answer(answer),
+            })),
+            ..self.about(job)
+        };
+        let Nothing {} = self.call(Verb::Answer, &request, Duration::ZERO).await?;
+        Ok(())
     }
 
     async fn status(&self, job: JobId) -> Result<JobStatus, RunnerError> {

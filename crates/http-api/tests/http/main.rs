@@ -8,6 +8,7 @@
 
 mod access;
 mod definitions;
+mod edge;
 mod faulty;
 mod haproxy;
 mod haproxy_lists;
@@ -18,6 +19,7 @@ mod problems;
 mod roles;
 mod servers;
 mod settings;
+mod shares;
 mod streams;
 mod updates;
 mod webhooks;

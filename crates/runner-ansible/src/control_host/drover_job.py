@@ -9,6 +9,7 @@ One verb per call, a JSON request on stdin, a JSON answer on stdout. A job is a 
               started/        made once, by the one supervisor that may run the play
               pid             the supervisor: process, start time, boot
               events.jsonl    what the play says
+              mailbox/        N.request.json: what the play asks of Drover; N.answer.json: the answer
               stdout, stderr, supervisor.log
               rc              the exit code, renamed into place as the last act
 
@@ -29,6 +30,7 @@ EVENT_BYTES_MAX = 256 * 1024
 EVENT_LINES_MAX = 500
 OUTPUT_BYTES_MAX = 8 * 1024 * 1024
 DIAGNOSTICS_BYTES_MAX = 32 * 1024
+ASKED_BYTES_MAX = 256 * 1024
 PLAYBOOKS_MAX = 1000
 PLAYBOOK_BYTES_MAX = 64 * 1024
 PLAYBOOK_LINES_MAX = 150
@@ -78,7 +80,8 @@ def build(folder, request):
     program = find_program(request)
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
     draft = "%s.draft-%s" % (folder, os.urandom(8).hex())
-    os.makedirs(os.path.join(draft, "tmp"), mode=0o700)
+    for name in ("tmp", "mailbox"):
+        os.makedirs(os.path.join(draft, name), mode=0o700)
     try:
         for name, text in request["files"].items():
             target = os.path.join(draft, name)
@@ -134,6 +137,7 @@ def environment(folder, program, request):
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "DROVER_EVENTS_FILE": inside("events.jsonl"),
         "DROVER_VARS_FILE": inside("vars.json"),
+        "DROVER_MAILBOX": inside("mailbox"),
         "DROVER_ANSIBLE_PLAYBOOK": program,
     }
 
@@ -282,8 +286,9 @@ def follow(request):
         # In this order: what an ended job said is then wholly there.
         now = state(folder)
         lines, offset = read_lines(os.path.join(folder, "events.jsonl"), request["offset"])
-        if lines or now["state"] != "running" or time.monotonic() >= end:
-            return dict(now, lines=lines, offset=offset)
+        asked = open_request(folder, request["heard"]) if now["state"] == "running" else None
+        if lines or asked or now["state"] != "running" or time.monotonic() >= end:
+            return dict(now, lines=lines, offset=offset, asked=asked)
         time.sleep(min(pause, max(0.0, end - time.monotonic())))
         pause = min(pause * 1.5, 0.2)
 
@@ -306,6 +311,29 @@ def read_lines(path, offset):
     if not lines and len(chunk) == EVENT_BYTES_MAX:
         return ["(a line that is too long)"], offset + len(chunk)
     return lines, offset
+
+
+def open_request(folder, heard):
+    """The play's first request without an answer, after those that the caller has in hand."""
+    mailbox, ending = os.path.join(folder, "mailbox"), ".request.json"
+    try:
+        names = set(os.listdir(mailbox))
+    except FileNotFoundError:
+        return None
+    numbers = sorted(int(name[:-len(ending)]) for name in names
+                     if name.endswith(ending) and name[:-len(ending)].isdigit())
+    for number in numbers:
+        if number > heard and "%d.answer.json" % number not in names:
+            with open(os.path.join(mailbox, "%d%s" % (number, ending)), "rb") as file:
+                return {"number": number, "text": file.read(ASKED_BYTES_MAX).decode("utf-8", "replace")}
+    return None
+
+
+def answer(request):
+    mailbox = os.path.join(job_folder(request), "mailbox")
+    if os.path.isdir(mailbox):
+        replace_file(os.path.join(mailbox, "%d.answer.json" % request["number"]), request["text"])
+    return {}
 
 
 def cancel(request):
@@ -505,7 +533,7 @@ def sync_folder(path):
         os.close(handle)
 
 
-VERBS = {"launch": launch, "follow": follow, "status": status, "cancel": cancel, "diagnostics": diagnostics,
+VERBS = {"launch": launch, "follow": follow, "answer": answer, "status": status, "cancel": cancel, "diagnostics": diagnostics,
          "probe": probe, "playbooks": playbooks}
 
 

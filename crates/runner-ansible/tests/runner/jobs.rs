@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::{ControlHost, kill, processes_of, until_exists};
 use drover_domain::rollout::job::{JobEventKind, JobStatus, PlaybookJob, Variable};
-use drover_ports::PlaybookRunner as _;
+use drover_ports::{Place, PlaybookRunner as _};
 use drover_runner_ansible::{AnsibleRunner, Options};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Play, RunnerWorld as _, job, story, until_waiting};
@@ -354,24 +354,24 @@ async fn many_events_are_told_in_pieces_and_a_torn_line_waits_for_its_end() {
     until_exists(&host.path("begun")).await;
     let first = host
         .runner
-        .follow(many.id, 0, 0, Duration::ZERO)
+        .follow(many.id, Place::default(), Duration::ZERO)
         .await
         .unwrap();
     assert_eq!(first.events.len(), 500);
     let half = host
         .runner
-        .follow(many.id, first.offset, 500, Duration::ZERO)
+        .follow(many.id, Place::at(first.offset, 500), Duration::ZERO)
         .await
         .unwrap();
     let rest = host
         .runner
-        .follow(many.id, half.offset, 1000, Duration::ZERO)
+        .follow(many.id, Place::at(half.offset, 1000), Duration::ZERO)
         .await
         .unwrap();
     assert_eq!((half.events.len(), rest.events.len()), (500, 200));
     let torn = host
         .runner
-        .follow(many.id, rest.offset, 1200, Duration::ZERO)
+        .follow(many.id, Place::at(rest.offset, 1200), Duration::ZERO)
         .await
         .unwrap();
     assert_eq!((torn.events.len(), torn.offset), (0, rest.offset));

@@ -367,6 +367,7 @@ pub fn instance(application: ApplicationKey, run: u32) -> TaskInstance {
         outcome: InstanceOutcome::Pending,
         detail: None,
         version_before: Some("1.0".to_owned()),
+        process_before: Some("process 7".to_owned()),
         version_after: None,
     }
 }

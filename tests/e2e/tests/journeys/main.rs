@@ -15,6 +15,7 @@
 mod api;
 mod database;
 mod demo;
+mod flood;
 mod haproxy;
 mod nodes;
 mod peer;
