@@ -134,6 +134,16 @@ impl Application {
                 })?,
                 None => agents,
             };
+        let agents = match &settings.fleet.former_agent_token {
+            Some(token) => agents
+                .with_former_token(token.expose_secret())
+                .map_err(|error| StartError::Settings {
+                    reason: format!(
+                        "setting `fleet.former_agent_token` cannot be used: {error}"
+                    ),
+                })?,
+            None => agents,
+        };
         let webhooks =
             WebhookHttp::new(engine::requests(settings)?).map_err(|source| StartError::Client {
                 source: Box::new(source),

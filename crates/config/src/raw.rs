@@ -52,6 +52,8 @@ pub(crate) struct Fleet {
     pub(crate) events_retention_days: u32,
     pub(crate) agent_token: Option<SecretString>,
     pub(crate) agent_token_file: Option<String>,
+    pub(crate) former_agent_token: Option<SecretString>,
+    pub(crate) former_agent_token_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

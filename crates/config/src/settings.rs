@@ -83,6 +83,8 @@ pub struct Fleet {
     pub events_retention: Duration,
     /// What opens the agents.
     pub agent_token: Option<SecretString>,
+    /// What opened the agents before; for those that do not have the new token yet.
+    pub former_agent_token: Option<SecretString>,
 }
 
 /// HAProxy.
@@ -284,11 +286,12 @@ pub(crate) fn layers(
 }
 
 /// Settings whose values are never shown.
-pub(crate) const SECRETS: [&str; 4] = [
+pub(crate) const SECRETS: [&str; 5] = [
     "access.admin_key",
     "database.listen_url",
     "database.url",
     "fleet.agent_token",
+    "fleet.former_agent_token",
 ];
 
 pub(crate) fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
@@ -365,6 +368,13 @@ impl TryFrom<raw::Raw> for Settings {
                     "fleet.agent_token_file",
                     raw.fleet.agent_token,
                     raw.fleet.agent_token_file,
+                )?,
+
+                former_agent_token: secret(
+                    "fleet.former_agent_token",
+                    "fleet.former_agent_token_file",
+                    raw.fleet.former_agent_token,
+                    raw.fleet.former_agent_token_file,
                 )?,
             },
             balancer: Balancer {
