@@ -8,14 +8,18 @@
 
 mod definitions;
 mod edge;
+mod faithful;
 mod faulty;
 mod haproxy;
 mod haproxy_lists;
 mod haproxy_mappings;
 mod lists;
+mod meddler;
 mod operations;
 mod problems;
+mod races;
 mod roles;
+mod secrets;
 mod servers;
 mod settings;
 mod shares;
