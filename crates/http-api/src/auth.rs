@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64URL_NOPAD;
 use drover_domain::access::{Actor, KeyDigest, Role};
+use drover_usecases::Presented;
 use sha2::{Digest, Sha256};
 
 use crate::code::Code;
@@ -41,6 +42,22 @@ impl fmt::Display for ApiKeyTextError {
 
 impl std::error::Error for ApiKeyTextError {}
 
+/// The machine gives no random numbers.
+#[derive(Debug)]
+pub struct NoRandomness(getrandom::Error);
+
+impl fmt::Display for NoRandomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the machine gives no random numbers")
+    }
+}
+
+impl std::error::Error for NoRandomness {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 impl ApiKeyText {
     const PUBLIC_LENGTH: usize = 16;
     const SECRET_LENGTH: usize = 43;
@@ -58,6 +75,19 @@ impl ApiKeyText {
             },
             text,
         )
+    }
+
+    /// A fresh key and its text, which is shown once.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`] when the machine gives no random numbers.
+    pub fn draw() -> Result<(Self, String), NoRandomness> {
+        let (mut public, mut secret) = ([0; 8], [0; 32]);
+        getrandom::fill(&mut public)
+            .and_then(|()| getrandom::fill(&mut secret))
+            .map_err(NoRandomness)?;
+        Ok(Self::compose(public, secret))
     }
 
     /// Reads the text of a key.
@@ -145,10 +175,11 @@ pub(crate) async fn authorize(
         return ApiError::defect("a route is missing in the table of roles").into_response();
     };
     match admit(&api, request.headers(), needed).await {
-        Ok((principal, actor)) => {
+        Ok((principal, actor, key)) => {
             tracing::Span::current().record("actor", actor.name.as_str());
             request.extensions_mut().insert(actor);
             request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(key);
             let mut response = next.run(request).await;
             response.extensions_mut().insert(Authenticated);
             response
@@ -161,7 +192,7 @@ async fn admit(
     api: &Api,
     headers: &HeaderMap,
     needed: Role,
-) -> Result<(Principal, Actor), ApiError> {
+) -> Result<(Principal, Actor, ApiKeyText), ApiError> {
     let key = presented(headers)?;
     let Ok(_permit) = api.authentications.try_acquire() else {
         let detail = "too many requests at once; try again in a moment";
@@ -171,15 +202,24 @@ async fn admit(
         .service
         .access
         .authenticate(key.public_id(), key.digest());
-    let actor = tokio::time::timeout(api.options.request_timeout, found)
+    let found = tokio::time::timeout(api.options.request_timeout, found)
         .await
-        .map_err(|_| too_long())??
-        .ok_or_else(|| {
-            ApiError::unauthenticated(
+        .map_err(|_| too_long())??;
+    let actor = match found {
+        Presented::By(actor) => actor,
+        Presented::Expired { name, at } => {
+            let detail = format!(
+                "the API key `{name}` has expired at {at}; an administrator can issue another one"
+            );
+            return Err(ApiError::unauthenticated(INVALID, &detail));
+        }
+        Presented::Unknown => {
+            return Err(ApiError::unauthenticated(
                 INVALID,
                 "the API key is not known, or its secret half is wrong",
-            )
-        })?;
+            ));
+        }
+    };
     if actor.role < needed {
         let detail = format!(
             "this route needs the role {needed}; the API key `{}` has {}",
@@ -187,7 +227,7 @@ async fn admit(
         );
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    Ok((Principal(key.public_id().to_owned()), actor))
+    Ok((Principal(key.public_id().to_owned()), actor, key))
 }
 
 /// The key a request presents. With both headers, `Authorization` counts.

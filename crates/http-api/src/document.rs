@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
 use crate::routes::{
-    applications, catalog, definitions, groups, haproxy, haproxy_actions, haproxy_mappings,
+    access, applications, catalog, definitions, groups, haproxy, haproxy_actions, haproxy_mappings,
     orchestrators, queues, schedules, servers, streams, tasks, webhooks, workers, workflow_tasks,
     workflows,
 };
@@ -42,7 +42,7 @@ else made, and always returned. Lists are pages: pass `next_cursor` as `cursor`,
 Unknown query parameters are refused with 400, unknown and repeated fields of bodies with 422. Secrets are masked as `***` \
 for every role but `admin`; a viewer sees no payloads, inputs and results.";
 
-const TAGS: [(&str, &str); 15] = [
+const TAGS: [(&str, &str); 16] = [
     ("servers", "Servers with an agent"),
     ("applications", "What runs where, and updating it"),
     ("events", "What happened to the fleet"),
@@ -51,6 +51,7 @@ const TAGS: [(&str, &str); 15] = [
         "HAProxy as it was last read, setting the state of its servers, and the applications behind them",
     ),
     ("webhooks", "Telling other systems what happened"),
+    ("access", "API keys: who may do what, and until when"),
     (
         "tasks",
         "Updates: how far they are, what became of every instance",
@@ -120,6 +121,8 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(haproxy_mappings::get))
         .routes(routes!(haproxy_mappings::history))
         .routes(routes!(haproxy_mappings::summary))
+        .routes(routes!(access::list, access::issue))
+        .routes(routes!(access::revoke))
         .routes(routes!(webhooks::list, webhooks::add))
         .routes(routes!(webhooks::get, webhooks::put, webhooks::delete))
         .routes(routes!(webhooks::rotate))

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use drover_usecases::RemoteWorkers;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::auth::Principal;
+use crate::auth::{ApiKeyText, Principal};
 use crate::code::Code;
 use crate::problem::ApiError;
 use crate::role;
@@ -185,6 +185,14 @@ fn place_for(
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     _share: Arc<Share>,
+    key: Option<ApiKeyText>,
+}
+
+impl Place {
+    /// The key that the request was let in with; it may be revoked while the request lasts.
+    pub(crate) const fn key(&self) -> Option<&ApiKeyText> {
+        self.key.as_ref()
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Place {
@@ -192,6 +200,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Place {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let place = parts.extensions.get::<Self>().cloned();
+        let place = place.map(|place| Self {
+            key: parts.extensions.get::<ApiKeyText>().cloned(),
+            ..place
+        });
         place.ok_or_else(|| ApiError::defect("a stream has no place"))
     }
 }
@@ -215,6 +227,7 @@ pub(crate) async fn bound_lasting(
     };
     let place = Place {
         _share: Arc::new(share),
+        key: None,
     };
     request.extensions_mut().insert(place.clone());
     let response = within(

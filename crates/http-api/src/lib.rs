@@ -33,7 +33,7 @@ mod trace;
 mod wire;
 
 pub use admin::admin_router;
-pub use auth::{ApiKeyText, ApiKeyTextError};
+pub use auth::{ApiKeyText, ApiKeyTextError, NoRandomness};
 pub use document::openapi;
 pub use edge::{EdgeLimits, serve_connections};
 pub use options::Options;

@@ -13,8 +13,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use drover_domain::text::visible;
 use drover_usecases::{
-    ActionError, Fault, MapError, RequestError, ScanError, ScheduleError, StartError, StoreError,
-    Subject, WebhookError,
+    AccessError, ActionError, Fault, MapError, Rejection, RequestError, ScanError, ScheduleError,
+    StartError, StoreError, Subject, WebhookError,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -158,6 +158,18 @@ impl ApiError {
         )
     }
 
+    /// Why Drover is not ready: whoever asks is an operator, and the sentence is Drover's own.
+    pub(crate) fn not_ready(error: StoreError) -> Self {
+        let detail = error.to_string();
+        Self::build(
+            Code::Unavailable,
+            detail,
+            Vec::new(),
+            None,
+            Some(Box::new(error)),
+        )
+    }
+
     fn build(
         code: Code,
         detail: String,
@@ -279,8 +291,27 @@ impl From<StoreError> for ApiError {
             StoreError::KeyReused { .. } => Code::IdempotencyKeyReused,
             StoreError::Refused { .. } => Code::Conflict,
             StoreError::PositionGone => Code::InvalidCursor,
+            // The rest is for operators; a user can change the value, and nothing else.
+            StoreError::Rejected {
+                why: Rejection::Value(_),
+                ..
+            } => Code::Refused,
+            StoreError::Rejected {
+                why: Rejection::Setup(sentence),
+                ..
+            } => {
+                let detail = format!("the database cannot be used for this: {sentence}");
+                return Self::build(
+                    Code::DatabaseSetup,
+                    detail,
+                    Vec::new(),
+                    None,
+                    Some(Box::new(error)),
+                );
+            }
             StoreError::Stale { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::Rejected { .. }
             | StoreError::Unavailable { .. } => {
                 return Self::from_fault(error.fault(), error);
             }
@@ -316,6 +347,18 @@ impl From<MapError> for ApiError {
             }
             MapError::Removed { .. } => Self::new(Code::Conflict, error.to_string()),
             MapError::Store(source) => source.into(),
+        }
+    }
+}
+
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Unusable { member, reason } => {
+                Self::refused(&format!("/{member}"), format!("`{member}` {reason}"))
+            }
+            AccessError::NoSuchKey { id } => Self::not_found("API key", id),
+            AccessError::Store(source) => source.into(),
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         needed.push(peers::POSTGRESQL);
     }
     peers::require(&needed, Consent::of(arguments.yes))?;
-    let programs = workspace::build_programs(&["drover-app", "drover-agent", "drover-demo"])?;
+    let programs = workspace::build_programs(&["drover", "drover-agent", "drover-demo"])?;
     let demo = programs
         .get("drover-demo")
         .context("cargo built no program drover-demo")?;

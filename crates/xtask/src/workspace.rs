@@ -76,12 +76,17 @@ pub(crate) fn has_program(name: &str) -> bool {
     std::env::split_paths(&search_path()).any(|folder| folder.join(name).is_file())
 }
 
-/// Builds these packages and answers where their programs are, by name. Asking cargo instead of
-/// guessing `target/debug` keeps `CARGO_TARGET_DIR` and `build.target-dir` working.
-pub(crate) fn build_programs(packages: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
-    let mut build = cargo("build --message-format=json-render-diagnostics");
-    for package in packages {
-        build.args(["--package", package]);
+/// Builds these programs and answers where they are, by name. Asking cargo instead of guessing `target/debug` keeps
+/// `CARGO_TARGET_DIR` and `build.target-dir` working.
+///
+/// Libraries are built with the features that the tests of the workspace need, so that the tests do not build them
+/// again. Cargo takes those features of the whole workspace only when a test is among what it builds; the one that is
+/// named here depends on almost nothing.
+pub(crate) fn build_programs(programs: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut build =
+        cargo("build --workspace --test architecture --message-format=json-render-diagnostics");
+    for program in programs {
+        build.args(["--bin", program]);
     }
     let output = build
         .stdout(Stdio::piped())
@@ -89,13 +94,13 @@ pub(crate) fn build_programs(packages: &[&str]) -> Result<BTreeMap<String, PathB
         .output()
         .context("cargo cannot be started")?;
     if !output.status.success() {
-        bail!("cargo build of {} failed", packages.join(", "));
+        bail!("cargo build of {} failed", programs.join(", "));
     }
-    Ok(programs(&String::from_utf8_lossy(&output.stdout)))
+    Ok(found(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// The executables that cargo's JSON messages name.
-fn programs(messages: &str) -> BTreeMap<String, PathBuf> {
+fn found(messages: &str) -> BTreeMap<String, PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -139,7 +144,7 @@ mod tests {
             "\nnot json\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        let found = programs(messages);
+        let found = found(messages);
         assert_eq!(
             found,
             BTreeMap::from([("drover".to_owned(), PathBuf::from("/t/debug/drover"))])

@@ -15,6 +15,7 @@ mod groups;
 mod haproxy;
 mod haproxy_follow;
 mod haproxy_mapping;
+mod keys;
 mod orchestrators;
 mod output;
 mod queues;
@@ -70,6 +71,9 @@ pub(crate) enum ClientCommand {
     /// Webhooks: list, show, add, change, try out; what was told to them.
     #[command(subcommand)]
     Webhooks(webhooks::Command),
+    /// API keys: list, add, revoke.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Orchestrator playbooks: list, scan.
     #[command(subcommand)]
     Orchestrators(orchestrators::Command),
@@ -146,6 +150,7 @@ pub(crate) async fn run(
             ClientCommand::Update(update) => update::run(update, &service, &output).await,
             ClientCommand::Workflows(command) => workflows::run(command, &service, &output).await,
             ClientCommand::Webhooks(command) => webhooks::run(command, &service, &output).await,
+            ClientCommand::Keys(command) => keys::run(command, &service, &output).await,
             ClientCommand::Queues(queues) => queues::run(queues, &service, &output).await,
             ClientCommand::DeadLetters(command) => {
                 dead_letters::run(command, &service, &output).await

@@ -239,8 +239,10 @@ pub enum InstanceOutcome {
     Verifying,
     /// It is being put back behind HAProxy.
     Returning,
-    /// It runs the new version and serves.
+    /// It runs the new version and serves, with evidence from outside the play.
     Done,
+    /// The play says that it is done, and nothing outside the play shows it.
+    Unverified,
     /// Its update failed; it is not drained.
     Failed,
     /// It was left alone.
@@ -255,7 +257,7 @@ pub enum InstanceOutcome {
 
 impl InstanceOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Pending,
         Self::Draining,
         Self::Drained,
@@ -263,6 +265,7 @@ impl InstanceOutcome {
         Self::Verifying,
         Self::Returning,
         Self::Done,
+        Self::Unverified,
         Self::Failed,
         Self::Skipped,
         Self::RolledBack,
@@ -281,6 +284,7 @@ impl InstanceOutcome {
             Self::Verifying => "verifying",
             Self::Returning => "returning",
             Self::Done => "done",
+            Self::Unverified => "unverified",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::RolledBack => "rolled_back",
@@ -302,6 +306,7 @@ impl InstanceOutcome {
     pub const fn is_final(self) -> bool {
         match self {
             Self::Done
+            | Self::Unverified
             | Self::Failed
             | Self::Skipped
             | Self::RolledBack
@@ -327,7 +332,12 @@ impl InstanceOutcome {
             | Self::Returning
             | Self::LeftDrained
             | Self::Unknown => true,
-            Self::Pending | Self::Done | Self::Failed | Self::Skipped | Self::RolledBack => false,
+            Self::Pending
+            | Self::Done
+            | Self::Unverified
+            | Self::Failed
+            | Self::Skipped
+            | Self::RolledBack => false,
         }
     }
 }
@@ -355,6 +365,8 @@ pub struct TaskInstance {
     pub detail: Option<String>,
     /// The version before the task.
     pub version_before: Option<String>,
+    /// Which process served before the task: its start time or its number, where the agent tells.
+    pub process_before: Option<String>,
     /// The version after it.
     pub version_after: Option<String>,
 }

@@ -85,7 +85,8 @@ words! {
 words! {
     /// What became of an instance.
     Outcome for task::InstanceOutcome {
-        Pending, Draining, Drained, Updating, Verifying, Returning, Done, Failed, Skipped, RolledBack, LeftDrained,
+        Pending, Draining, Drained, Updating, Verifying, Returning, Done, Unverified, Failed, Skipped, RolledBack,
+        LeftDrained,
         Unknown,
     }
 }

@@ -6,6 +6,7 @@
     reason = "helpers of tests stop the test when the setup is broken"
 )]
 
+mod access;
 mod definitions;
 mod edge;
 mod faithful;

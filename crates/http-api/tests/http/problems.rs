@@ -1,7 +1,5 @@
 //! Everything that goes wrong is a problem, and the log tells it once.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,9 +8,8 @@ use drover_domain::access::Role;
 use drover_http_api::Options;
 use futures::stream;
 use serde_json::{Value, json};
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::faulty::{DRIVER, Mood};
+use crate::faulty::Mood;
 use crate::world::{World, update};
 
 const UPDATE: &str = "/api/v1/applications/batch_update";
@@ -295,59 +292,6 @@ async fn request_ids_are_taken_or_made() {
             }
         }
     }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-#[tokio::test]
-async fn a_failing_database_is_told_once_in_the_log_and_never_in_the_body() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
-    let world = World::new().await;
-    world.keys_mood.be(Mood::Fails);
-    let request = world
-        .request(Method::GET, "/api/servers?limit=7", Some(Role::Admin))
-        .header("x-request-id", "look-here");
-    let answer = world.send(request.body(Body::empty()).unwrap()).await;
-    answer.problem(503, "unavailable");
-
-    let text = log.text();
-    assert_eq!(text.matches("request failed for now").count(), 1, "{text}");
-    assert!(
-        text.contains(DRIVER) && text.contains("look-here") && text.contains("/api/servers"),
-        "{text}"
-    );
-    assert!(!text.contains("limit=7"), "the query is in the log: {text}");
-    assert!(!text.contains("drv_"), "a key is in the log: {text}");
 }
 
 #[tokio::test]

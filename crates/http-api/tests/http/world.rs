@@ -7,12 +7,12 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use drover_domain::Timestamp;
-use drover_domain::access::{ApiKey, Role};
+use drover_domain::access::{ApiKey, KeyOrigin, Role};
 use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
 use drover_domain::id::Uuid;
 use drover_http_api::{ApiKeyText, Options, router};
-use drover_ports::{AgentAddress, IdSource};
+use drover_ports::{AccessKeys, AgentAddress, IdSource};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::runner::{Script, ScriptedRunner};
@@ -170,9 +170,12 @@ impl World {
                 digest: key.digest(),
                 role,
                 name: format!("the {role}"),
+                origin: KeyOrigin::Issued,
+                created_by: None,
                 created_at: Timestamp::EPOCH,
+                expires_at: None,
             };
-            service.access.keep_key(&key).await.unwrap();
+            AccessKeys::insert(&*store, &key).await.unwrap();
             keys.insert(role, text);
         }
         let options = change(Options::new(Arc::new(move || ids.draw())));

@@ -33,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261126_000011_desired_states",
     "m20261126_000012_retention",
     "m20261126_000013_webhooks",
+    "m20261130_000014_access_keys",
 ];
 
 fn all_files() -> Vec<PathBuf> {
@@ -115,6 +116,31 @@ fn no_test_waits_by_the_clock() {
             "a test in {} sleeps; wait for a state with `eventually`",
             shown(&path)
         );
+    }
+}
+
+/// `tracing` remembers for a whole process whether a place in the code is listened to, so beside other tests the log of
+/// one is empty at random.
+#[test]
+fn a_test_that_reads_the_log_has_a_program_of_its_own() {
+    for path in all_files() {
+        let code = test_code(&path);
+        let listens = [
+            "subscriber::set_default(",
+            "subscriber::with_default(",
+            "set_global_default(",
+        ];
+        if listens.iter().any(|call| code.contains(call)) {
+            let tests = code.matches("#[test]").count() + code.matches("#[tokio::test").count();
+            let is_program = path
+                .parent()
+                .is_some_and(|folder| folder.ends_with("tests"));
+            assert!(
+                is_program && tests == 1,
+                "{} installs a subscriber; it must be a program of its own with this one test",
+                shown(&path)
+            );
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::{Process, binary};
+use crate::process::{Process, Turn, binary};
 
 /// Longer than the demo ever takes on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(200);
 
 /// Runs the demo with these arguments and returns its exit code and report.
 fn run(arguments: &[&str]) -> (Option<i32>, Value) {
+    let _turn = Turn::take();
     let folder = tempfile::tempdir().unwrap();
     let (report, log) = (folder.path().join("report.json"), folder.path().join("log"));
     let playbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/ansible");
@@ -46,6 +47,16 @@ fn a_fleet_is_updated_without_a_failed_request() {
         .map(|it| &it["version_after"])
         .collect();
     assert_eq!(versions, ["1.1.0"; 6]);
+}
+
+#[test]
+fn a_reload_in_each_half_costs_no_request_that_an_old_worker_holds() {
+    let (code, report) = run(&["--reload=6", "--instances", "1"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["requests"]["failed"], 0, "{report}");
+    assert!(report["requests"]["long"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["reloads"], 2, "{report}");
+    assert_eq!(report["task"]["status"], "completed", "{report}");
 }
 
 #[test]

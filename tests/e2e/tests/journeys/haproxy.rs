@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::{Answer, Api};
-use crate::process::{Process, binary, free_port};
+use crate::process::{Process, Turn, binary, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -184,6 +184,7 @@ struct World {
     service: Process,
     _agent: Process,
     _folder: TempDir,
+    _turn: Turn,
 }
 
 impl World {
@@ -193,6 +194,7 @@ impl World {
 
     /// As [`World::start`], with an agent that may see HAProxy's old workers.
     async fn start_with(sees_old_workers: bool) -> Self {
+        let turn = Turn::take();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let applications = Applications::start().await;
@@ -260,6 +262,7 @@ impl World {
             service,
             _agent: agent,
             _folder: folder,
+            _turn: turn,
         };
         world.connect(agent_port).await;
         world

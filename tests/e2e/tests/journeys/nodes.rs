@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::Api;
-use crate::process::{Process, binary, free_port};
+use crate::process::{Process, Turn, binary, free_port};
 
 /// Longer than anything takes on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -22,6 +22,7 @@ pub(crate) struct Nodes {
     folder: TempDir,
     database: postgres::Database,
     _cluster: Cluster,
+    _turn: Turn,
 }
 
 /// A `drover serve`.
@@ -39,6 +40,7 @@ impl Nodes {
     /// A database of their own, and what is set besides: variables without `DROVER_`.
     #[must_use]
     pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
+        let turn = Turn::take();
         let cluster = Cluster::private(Durability::Fast);
         let settings = settings
             .iter()
@@ -49,6 +51,7 @@ impl Nodes {
             folder: tempfile::tempdir().unwrap(),
             database: cluster.database("drover"),
             _cluster: cluster,
+            _turn: turn,
         }
     }
 

@@ -4,7 +4,37 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+static HAS_TURN: Mutex<bool> = Mutex::new(false);
+static TURN_ENDED: Condvar = Condvar::new();
+
+/// The turn of one journey. Journeys start whole fleets and play Ansible; two at once on a small machine would measure
+/// each other. nextest keeps them apart by its settings, `cargo test` runs them as threads of one process.
+#[derive(Debug)]
+pub(crate) struct Turn(());
+
+impl Turn {
+    /// Blocks until no other journey of this process runs.
+    #[must_use]
+    pub(crate) fn take() -> Self {
+        let has_turn = HAS_TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut has_turn = TURN_ENDED
+            .wait_while(has_turn, |has_turn| *has_turn)
+            .unwrap_or_else(PoisonError::into_inner);
+        *has_turn = true;
+        Self(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *HAS_TURN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        TURN_ENDED.notify_one();
+    }
+}
 
 /// A child process, killed when dropped.
 #[derive(Debug)]
@@ -143,16 +173,29 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// A port nobody listens on right now.
+/// The first of the ports to choose from. They end below those that Linux takes for clients, so that no connection can
+/// take the port before the program that gets it listens.
+const PORT_MIN: u16 = 12_000;
+
+/// How many ports there are to choose from; the demo takes those behind them.
+const PORTS: u32 = 8_000;
+
+/// A port on which nothing listens; each is given out once.
 ///
 /// # Panics
 ///
 /// If there is none.
 #[must_use]
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    (0..PORTS)
+        .find_map(|_| {
+            // Processes that run side by side begin at different places.
+            let number = std::process::id()
+                .wrapping_mul(127)
+                .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = PORT_MIN + u16::try_from(number % PORTS).unwrap();
+            TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+        })
         .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

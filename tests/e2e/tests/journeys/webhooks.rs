@@ -8,7 +8,7 @@ use drover_testkit::eventually::eventually;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::process::{Process, binary, free_port};
+use crate::process::{Process, Turn, binary, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,6 +71,7 @@ async fn told(receiver: &Process, what: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_verifies_is_told_what_happens() {
+    let _turn = Turn::take();
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let key = format!("drv_{}_{}", "0123456789abcdef", "A".repeat(43));

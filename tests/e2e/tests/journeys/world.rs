@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::Api;
-use crate::process::{Process, binary, free_port};
+use crate::process::{Process, Turn, binary, free_port};
 
 /// Leaves a line in `mark` each time it runs, then waits for `go`.
 const ORCHESTRATOR: &str = r#"---
@@ -70,6 +70,7 @@ pub(crate) struct World {
     _agent: Process,
     folder: TempDir,
     variables: Vec<(String, String)>,
+    _turn: Turn,
     urls: [String; 2],
     /// The most files the service may open, where that is not the system's affair.
     files: Option<u32>,
@@ -87,6 +88,7 @@ impl World {
     }
 
     async fn begin(database: Database, files: Option<u32>) -> Self {
+        let turn = Turn::take();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let agent = start_agent(root);
@@ -132,6 +134,7 @@ impl World {
             _agent: agent.0,
             folder,
             variables,
+            _turn: turn,
             urls: [port, admin_port].map(|port| format!("http://127.0.0.1:{port}")),
             files,
         };
