@@ -18,9 +18,10 @@ use drover_usecases::{
 };
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{SystemClock, UuidV7};
+use crate::descriptors::Budget;
 use crate::engine;
 use crate::keys::{self, KeyError};
 use crate::meter::MeteredAgents;
@@ -35,6 +36,7 @@ pub struct Application {
     queues: Vec<QueueName>,
     ids: Arc<dyn IdSource>,
     listeners: Listeners,
+    budget: Budget,
     grace: Duration,
     request_timeout: Duration,
 }
@@ -58,6 +60,9 @@ pub enum StartError {
         /// Why not.
         source: OpenError,
     },
+    /// The database cannot be opened, and waiting does not help.
+    #[error(transparent)]
+    Open(OpenError),
     /// The schema cannot be brought up to date.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -66,6 +71,18 @@ pub enum StartError {
     Settings {
         /// What is wrong.
         reason: String,
+    },
+    /// A folder that a setting names cannot be used.
+    #[error("setting `{setting}` names `{}`, which cannot be {tried}", .folder.display())]
+    Folder {
+        /// The setting.
+        setting: &'static str,
+        /// The folder.
+        folder: PathBuf,
+        /// What was tried: created, read.
+        tried: &'static str,
+        /// Why not.
+        source: std::io::Error,
     },
     /// A setting of the engine makes no sense.
     #[error("the engine cannot be started: {0}")]
@@ -117,6 +134,16 @@ impl Application {
                 })?,
                 None => agents,
             };
+        let agents = match &settings.fleet.former_agent_token {
+            Some(token) => agents
+                .with_former_token(token.expose_secret())
+                .map_err(|error| StartError::Settings {
+                    reason: format!(
+                        "setting `fleet.former_agent_token` cannot be used: {error}"
+                    ),
+                })?,
+            None => agents,
+        };
         let webhooks =
             WebhookHttp::new(engine::requests(settings)?).map_err(|source| StartError::Client {
                 source: Box::new(source),
@@ -167,6 +194,7 @@ impl Application {
             queues,
             ids,
             listeners,
+            budget: Budget::of(settings),
             grace: settings.server.shutdown_grace,
             request_timeout: settings.server.request_timeout,
         })
@@ -198,7 +226,7 @@ impl Application {
             engine: self.engine,
             queues: self.queues,
         };
-        serve::serve(work, self.listeners, http, self.grace, stop).await
+        serve::serve(work, self.listeners, http, self.budget, self.grace, stop).await
     }
 }
 
@@ -212,35 +240,43 @@ pub(crate) fn check(settings: &Settings) -> Result<(), StartError> {
     engine::requests(settings).map(drop)
 }
 
-/// Opens the database, waiting for it as long as the start window lasts.
+/// Opens the database, waiting for it as long as the start window lasts and no longer.
 pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartError> {
     let database = &settings.database;
     let mut options = drover_store_sea_orm::Options::new(database.url.expose_secret());
+    options.listen_url = database
+        .listen_url
+        .as_ref()
+        .map(|url| url.expose_secret().to_owned());
     options.connections_max = database.pool_size;
     options.acquire_timeout = database.acquire_timeout;
     let end = Instant::now() + database.start_timeout;
+    let mut last = None;
     loop {
-        match SeaOrmStore::connect(&options).await {
-            Ok(store) => return Ok(store),
-            Err(error @ OpenError::UnknownKind { .. }) => {
-                return Err(StartError::Settings {
-                    reason: error.to_string(),
-                });
+        let source = match timeout_at(end, SeaOrmStore::connect(&options)).await {
+            Ok(Ok(store)) => return Ok(store),
+            // A folder does not appear by itself.
+            Ok(Err(error)) if !error.may_pass() || matches!(error, OpenError::NoFolder { .. }) => {
+                return Err(StartError::Open(error));
             }
-            Err(source) if Instant::now() + DATABASE_RETRY > end => {
-                return Err(StartError::Database {
-                    waited: database.start_timeout,
-                    source,
-                });
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &(dyn std::error::Error + 'static),
-                    "the database is not there yet"
-                );
-                sleep(DATABASE_RETRY).await;
-            }
+            Ok(Err(error)) => error,
+            Err(_) => last.unwrap_or(OpenError::Unreachable {
+                kind: "configured",
+                source: "the server does not answer".into(),
+            }),
+        };
+        if Instant::now() + DATABASE_RETRY > end {
+            return Err(StartError::Database {
+                waited: database.start_timeout,
+                source,
+            });
         }
+        tracing::warn!(
+            error = &source as &(dyn std::error::Error + 'static),
+            "the database is not there yet"
+        );
+        last = Some(source);
+        sleep(DATABASE_RETRY).await;
     }
 }
 
@@ -286,25 +322,28 @@ fn absolute(path: &Path) -> Result<PathBuf, StartError> {
 
 // A folder that is this user's alone: whoever may enter it may use the shared connection.
 fn private(folder: &Path) -> Result<PathBuf, StartError> {
-    let refuse = |reason: String| StartError::Settings {
-        reason: format!(
-            "setting `ansible.ssh_control_folder` names `{}`, {reason}",
-            folder.display()
-        ),
+    let refuse = |tried: &'static str, source| StartError::Folder {
+        setting: "ansible.ssh_control_folder",
+        folder: folder.to_owned(),
+        tried,
+        source,
     };
     let made = std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder);
-    made.map_err(|error| refuse(format!("which cannot be made: {error}")))?;
-    let found = std::fs::symlink_metadata(folder)
-        .map_err(|error| refuse(format!("which cannot be read: {error}")))?;
+    made.map_err(|error| refuse("created", error))?;
+    let found = std::fs::symlink_metadata(folder).map_err(|error| refuse("read", error))?;
     let own = std::fs::metadata("/proc/self")
-        .map_err(|error| refuse(format!("whose owner cannot be told: {error}")))?;
+        .map_err(|error| refuse("compared with the user of this process", error))?;
     if !found.is_dir() || found.uid() != own.uid() || found.mode() & 0o077 != 0 {
-        return Err(refuse(
-            "which others may enter; it must be a folder of this user with mode 0700".to_owned(),
-        ));
+        return Err(StartError::Settings {
+            reason: format!(
+                "setting `ansible.ssh_control_folder` names `{}`, which others may enter; it must be a folder of this \
+                 user with mode 0700",
+                folder.display()
+            ),
+        });
     }
     Ok(folder.to_owned())
 }

@@ -9,12 +9,14 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use drover_config::{Settings, Source};
 use drover_store_sea_orm::MigrateError;
+use drover_usecases::{Fault, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::application::{self, Application, StartError, connect};
 use crate::client::{self, ClientCommand, ClientOptions};
 use crate::exit::Exit;
+use crate::keys::KeyError;
 use crate::{print, telemetry};
 
 /// The variable that names the settings file.
@@ -281,16 +283,44 @@ fn read(file: &File, variables: &[(String, String)]) -> Result<Option<(String, S
 
 fn refused(error: &StartError) -> Exit {
     complain(&chain(error));
+    exit_of(error)
+}
+
+// By its cause, not by the step that met it: what passes must be restarted, and a unit does not restart 78.
+fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Database { .. } | StartError::Listen { .. } | StartError::Client { .. } => {
-            Exit::Unavailable
-        }
-        StartError::Migrate(MigrateError::NewerSchema { .. })
+        StartError::Database { .. } | StartError::Client { .. } => Exit::Unavailable,
+        StartError::Open(source) if source.may_pass() => Exit::Unavailable,
+        StartError::Listen { source, .. } | StartError::Folder { source, .. } => exit_of_io(source),
+        StartError::Migrate(MigrateError::Busy(_)) => Exit::MigrationBusy,
+        StartError::Migrate(MigrateError::Store(source) | MigrateError::Step(source))
+        | StartError::Key(KeyError::Store(source)) => exit_of_store(source),
+        StartError::Key(KeyError::Random(_)) => Exit::Failed,
+        StartError::Open(_)
+        | StartError::Migrate(MigrateError::NewerSchema { .. })
         | StartError::Settings { .. }
         | StartError::Engine(_)
         | StartError::Kind(_)
-        | StartError::Key(_) => Exit::Config,
-        StartError::Migrate(_) => Exit::MigrationBusy,
+        | StartError::Key(KeyError::NoKey) => Exit::Config,
+    }
+}
+
+fn exit_of_store(error: &StoreError) -> Exit {
+    match error.fault() {
+        Fault::Transient => Exit::Unavailable,
+        Fault::Permanent | Fault::Defect => Exit::Failed,
+    }
+}
+
+fn exit_of_io(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        // No waiting gives this user another right, or makes a path another one.
+        std::io::ErrorKind::PermissionDenied
+        | std::io::ErrorKind::InvalidInput
+        | std::io::ErrorKind::InvalidFilename
+        | std::io::ErrorKind::NotADirectory
+        | std::io::ErrorKind::AlreadyExists => Exit::Config,
+        _ => Exit::Unavailable,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The first key: from the settings, or made once.
 
 use drover_domain::Timestamp;
-use drover_domain::access::{ApiKey, Role};
+use drover_domain::access::{ApiKey, KeyOrigin, Role};
 use drover_http_api::ApiKeyText;
 use drover_usecases::{Access, StoreError};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,32 +16,42 @@ pub enum KeyError {
     NoKey,
     /// The machine gives no random numbers.
     #[error("no API key can be made: the machine gives no random numbers")]
-    Random(#[source] getrandom::Error),
+    Random(#[source] drover_http_api::NoRandomness),
     /// The key cannot be stored.
     #[error("the API key cannot be stored")]
     Store(#[source] StoreError),
 }
 
-/// Keeps the configured key true; without one, makes a key if there is none at all and says it
-/// in the log, once.
+/// Makes the configured key the only one of its kind; without it, makes a key if there is none at all and shows it in
+/// the log, once. A start that finds everything as it should be writes nothing.
 pub(crate) async fn ensure(
     access: &Access,
     configured: Option<&SecretString>,
     now: Timestamp,
 ) -> Result<(), KeyError> {
-    if let Some(secret) = configured {
-        let text = ApiKeyText::parse(secret.expose_secret()).map_err(|_| KeyError::NoKey)?;
-        return access
-            .keep_key(&key(&text, "configured admin", now))
-            .await
-            .map_err(KeyError::Store);
+    let configured = match configured {
+        Some(secret) => {
+            let text = ApiKeyText::parse(secret.expose_secret()).map_err(|_| KeyError::NoKey)?;
+            Some(key(&text, "configured admin", KeyOrigin::Configured, now))
+        }
+        None => None,
+    };
+    let has_changed = access.configure(configured.as_ref()).await;
+    if has_changed.map_err(KeyError::Store)? {
+        match &configured {
+            Some(key) => tracing::info!(
+                key.id = key.public_id,
+                "the setting `access.admin_key` has another key than before; the one before is revoked"
+            ),
+            None => tracing::info!("the setting `access.admin_key` is gone; its key is revoked"),
+        }
     }
-    let (mut public, mut secret) = ([0; 8], [0; 32]);
-    getrandom::fill(&mut public).map_err(KeyError::Random)?;
-    getrandom::fill(&mut secret).map_err(KeyError::Random)?;
-    let (parsed, text) = ApiKeyText::compose(public, secret);
+    if configured.is_some() {
+        return Ok(());
+    }
+    let (parsed, text) = ApiKeyText::draw().map_err(KeyError::Random)?;
     if access
-        .ensure_first_key(&key(&parsed, "first admin", now))
+        .ensure_first_key(&key(&parsed, "first admin", KeyOrigin::First, now))
         .await
         .map_err(KeyError::Store)?
     {
@@ -52,12 +62,15 @@ pub(crate) async fn ensure(
     Ok(())
 }
 
-fn key(text: &ApiKeyText, name: &str, now: Timestamp) -> ApiKey {
+fn key(text: &ApiKeyText, name: &str, origin: KeyOrigin, now: Timestamp) -> ApiKey {
     ApiKey {
         public_id: text.public_id().to_owned(),
         digest: text.digest(),
         role: Role::Admin,
         name: name.to_owned(),
+        origin,
+        created_by: None,
         created_at: now,
+        expires_at: None,
     }
 }

@@ -8,6 +8,7 @@ mod application;
 mod client;
 mod clock;
 mod command;
+mod descriptors;
 pub mod embedded;
 mod engine;
 mod exit;

@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use drover_domain::workflow::QueueName;
-use drover_http_api::{Options, admin_router, router};
+use drover_http_api::{EdgeLimits, Options, admin_router, router, serve_connections};
 use drover_usecases::{Engine, Service, Stop};
-use hyper_util::rt::TokioTimer;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-/// How long the headers of a request may take to arrive.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::descriptors::Budget;
 
 /// The bounds of duration histograms, seconds: buckets of several nodes add up, quantiles do not.
 const DURATION_BUCKETS: [f64; 13] = [
@@ -46,11 +43,14 @@ pub(crate) async fn serve(
     work: Work,
     listeners: Listeners,
     mut http: Options,
+    budget: Budget,
     grace: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let (stopping, stopped) = watch::channel(false);
     let tasks = TaskTracker::new();
+    http.concurrency = http.concurrency.min(budget.api_connections / 4).max(1);
+    http.lasting = http.lasting.min(budget.api_connections / 4).max(1);
     // Streams of events have no end of their own.
     http.stop = Some(stopped.clone());
 
@@ -71,28 +71,35 @@ pub(crate) async fn serve(
         listeners.admin.local_addr()?
     );
     let admin = admin_router(handle, service.clone(), http.clone());
-    let api = listen(listeners.api, router(service, http), stopped.clone(), grace);
-    let admin = listen(listeners.admin, admin, stopped, grace);
-    let both = async { tokio::try_join!(api, admin).map(|_| ()) };
+    let api = serve_connections(
+        listeners.api,
+        router(service, http),
+        EdgeLimits::new(budget.api_connections),
+        stopped.clone(),
+        grace,
+    );
+    let admin_limits = EdgeLimits::new(budget.admin_connections);
+    let admin = serve_connections(listeners.admin, admin, admin_limits, stopped, grace);
+    let both = async { tokio::join!(api, admin) };
     tokio::pin!(both);
 
     tokio::select! {
-        ended = &mut both => return ended,
+        _ = &mut both => return Ok(()),
         () = stop => {}
     }
     tracing::info!("stopping: no new work is taken, tasks in hand are handed over");
     let _receivers_are_gone = stopping.send(true).is_err();
     tasks.close();
-    let all = async { tokio::join!(both, tasks.wait()).0 };
-    let Ok(ended) = timeout(grace, all).await else {
+    let all = async { tokio::join!(both, tasks.wait()) };
+    if timeout(grace, all).await.is_err() {
         tracing::warn!(
             "not everything came to an end within {} s; stopped all the same",
             grace.as_secs()
         );
         return Ok(());
-    };
+    }
     tracing::info!("stopped");
-    ended
+    Ok(())
 }
 
 fn spawn_background(tasks: &TaskTracker, work: &Work, stopped: &Stop) {
@@ -142,32 +149,6 @@ fn spawn_background(tasks: &TaskTracker, work: &Work, stopped: &Stop) {
             () = until_told(&mut stop) => {}
         }
     });
-}
-
-/// Serves one listener until `stop`, then lets its connections finish within `grace`.
-async fn listen(
-    listener: TcpListener,
-    routes: Router,
-    mut stop: Stop,
-    grace: Duration,
-) -> std::io::Result<()> {
-    let handle = axum_server::Handle::new();
-    let mut server = axum_server::from_tcp(listener.into_std()?)?.handle(handle.clone());
-    // A client that never finishes its headers must not hold a connection for ever.
-    server
-        .http_builder()
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
-    let serving = server.serve(routes.into_make_service());
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended,
-        () = until_told(&mut stop) => {
-            handle.graceful_shutdown(Some(grace));
-            serving.await
-        }
-    }
 }
 
 async fn until_told(stop: &mut Stop) {

@@ -35,6 +35,8 @@ pub(crate) struct Server {
 pub(crate) struct Database {
     pub(crate) url: SecretString,
     pub(crate) url_file: Option<String>,
+    pub(crate) listen_url: Option<SecretString>,
+    pub(crate) listen_url_file: Option<String>,
     pub(crate) pool_size: u32,
     pub(crate) acquire_timeout_ms: u64,
     pub(crate) start_timeout_ms: u64,
@@ -50,6 +52,8 @@ pub(crate) struct Fleet {
     pub(crate) events_retention_days: u32,
     pub(crate) agent_token: Option<SecretString>,
     pub(crate) agent_token_file: Option<String>,
+    pub(crate) former_agent_token: Option<SecretString>,
+    pub(crate) former_agent_token_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -58,7 +58,9 @@ pub struct Server {
 pub struct Database {
     /// Its URL; may hold a password.
     pub url: SecretString,
-    /// Connections to PostgreSQL.
+    /// The URL at which notifications of other nodes are listened for, when `url` leads to a connection pooler.
+    pub listen_url: Option<SecretString>,
+    /// Connections to PostgreSQL, besides one that listens.
     pub pool_size: NonZeroU32,
     /// The longest a query waits for a connection.
     pub acquire_timeout: Duration,
@@ -81,6 +83,8 @@ pub struct Fleet {
     pub events_retention: Duration,
     /// What opens the agents.
     pub agent_token: Option<SecretString>,
+    /// What opened the agents before; for those that do not have the new token yet.
+    pub former_agent_token: Option<SecretString>,
 }
 
 /// HAProxy.
@@ -282,7 +286,13 @@ pub(crate) fn layers(
 }
 
 /// Settings whose values are never shown.
-pub(crate) const SECRETS: [&str; 3] = ["access.admin_key", "database.url", "fleet.agent_token"];
+pub(crate) const SECRETS: [&str; 5] = [
+    "access.admin_key",
+    "database.listen_url",
+    "database.url",
+    "fleet.agent_token",
+    "fleet.former_agent_token",
+];
 
 pub(crate) fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
     let mut sentences = Vec::new();
@@ -359,6 +369,13 @@ impl TryFrom<raw::Raw> for Settings {
                     raw.fleet.agent_token,
                     raw.fleet.agent_token_file,
                 )?,
+
+                former_agent_token: secret(
+                    "fleet.former_agent_token",
+                    "fleet.former_agent_token_file",
+                    raw.fleet.former_agent_token,
+                    raw.fleet.former_agent_token_file,
+                )?,
             },
             balancer: Balancer {
                 sync_interval: millis("balancer.sync_interval_ms", raw.balancer.sync_interval_ms)?,
@@ -429,29 +446,106 @@ fn database(raw: raw::Database) -> Result<Database, SettingsError> {
         Some(path) => read("database.url_file", path)?,
         None => raw.url,
     };
-    let scheme = Url::parse(written.expose_secret()).map(|url| url.scheme().to_owned());
-    match scheme.as_deref() {
-        Ok("sqlite" | "postgres" | "postgresql") => {}
-        Ok(_) | Err(_) if written.expose_secret().starts_with("sqlite:") => {}
-        Ok(other) => {
+    database_url("database.url", &written)?;
+    let listen_url = secret(
+        "database.listen_url",
+        "database.listen_url_file",
+        raw.listen_url,
+        raw.listen_url_file,
+    )?;
+    if let Some(url) = &listen_url {
+        database_url("database.listen_url", url)?;
+        if !is_postgres(url) || !is_postgres(&written) {
             return Err(impossible(
-                "database.url",
-                format!("must begin with sqlite:// or postgres://, not {other}://"),
-            ));
-        }
-        Err(_) => {
-            return Err(impossible(
-                "database.url",
-                "must be a URL that begins with sqlite:// or postgres://".to_owned(),
+                "database.listen_url",
+                "is for PostgreSQL only, like `database.url` beside it".to_owned(),
             ));
         }
     }
     Ok(Database {
         url: written,
+        listen_url,
         pool_size: NonZeroU32::new(raw.pool_size).ok_or_else(|| positive("database.pool_size"))?,
         acquire_timeout: millis("database.acquire_timeout_ms", raw.acquire_timeout_ms)?,
         start_timeout: Duration::from_millis(raw.start_timeout_ms),
     })
+}
+
+fn is_postgres(url: &SecretString) -> bool {
+    url.expose_secret().starts_with("postgres")
+}
+
+fn database_url(key: &'static str, url: &SecretString) -> Result<(), SettingsError> {
+    let text = url.expose_secret();
+    if text.starts_with("sqlite:") {
+        return Ok(());
+    }
+    if let Some((scheme, rest)) = text.split_once("://")
+        && matches!(scheme, "postgres" | "postgresql")
+        && let Some(sign) = raw_sign(rest)
+    {
+        return Err(impossible(
+            key,
+            format!(
+                "has a raw `{sign}` in its user or password; write special characters percent-encoded: `@` as %40, \
+                 `:` as %3A, `/` as %2F, `?` as %3F, `#` as %23, `%` as %25"
+            ),
+        ));
+    }
+    match Url::parse(text)
+        .map(|url| url.scheme().to_owned())
+        .as_deref()
+    {
+        Ok("postgres" | "postgresql") => Ok(()),
+        Ok(other) => Err(impossible(
+            key,
+            format!("must begin with sqlite:// or postgres://, not {other}://"),
+        )),
+        Err(_) => Err(impossible(
+            key,
+            "must be a URL that begins with sqlite:// or postgres://".to_owned(),
+        )),
+    }
+}
+
+/// A sign that ends the user or the password of a URL too early, in what follows its `://`.
+fn raw_sign(rest: &str) -> Option<char> {
+    let (end, delimiter) = rest
+        .char_indices()
+        .find(|(_, sign)| "/?#".contains(*sign))
+        .map_or((rest.len(), None), |(at, sign)| (at, Some(sign)));
+    let (authority, tail) = rest.split_at(end);
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        if user.contains('@') {
+            return Some('@');
+        }
+        if user
+            .split('%')
+            .skip(1)
+            .any(|text| !is_hexadecimal(text.get(..2)))
+        {
+            return Some('%');
+        }
+    }
+    // What looks like the host and the port is the user and the beginning of the password. An `@` in a parameter is
+    // none: `/name?user=a@b`.
+    let (before, _) = tail.split_once('@')?;
+    let is_parameter = before.contains('=') && before.contains('?') && has_port_or_none(authority);
+    if delimiter == Some('#') || !is_parameter {
+        return delimiter;
+    }
+    None
+}
+
+fn has_port_or_none(authority: &str) -> bool {
+    let after_host = authority.rsplit(']').next().unwrap_or(authority);
+    after_host
+        .split_once(':')
+        .is_none_or(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+fn is_hexadecimal(digits: Option<&str>) -> bool {
+    digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 fn ansible(raw: raw::Ansible) -> Result<Ansible, SettingsError> {

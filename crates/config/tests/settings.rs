@@ -250,6 +250,60 @@ fn the_documentation_names_every_setting() {
     }
 }
 
+#[test]
+fn a_raw_sign_in_a_database_password_is_named_with_its_way_to_be_written() {
+    for (url, sign) in [
+        ("postgres://drover:can@ary@db.local/drover", '@'),
+        ("postgres://drover:can@ary@db.local:5432/drover", '@'),
+        ("postgresql://drover:can#ary@db.local/drover", '#'),
+        ("postgres://drover:can/ary@db.local/drover", '/'),
+        ("postgres://drover:12/canary@db.local/drover", '/'),
+        ("postgres://drover:can?ary@db.local/drover", '?'),
+        ("postgres://drover:can?a=ry@db.local/drover", '?'),
+        ("postgres://drover:can%ary@db.local/drover", '%'),
+        ("postgres://drover:canary%@db.local/drover", '%'),
+        ("postgres://dro@ver:canary@db.local/drover", '@'),
+        ("postgres://drover:c@n/ary@db.local/drover", '/'),
+    ] {
+        for key in ["DROVER_DATABASE__URL", "DROVER_DATABASE__LISTEN_URL"] {
+            let mut pairs = vec![("DROVER_DATABASE__URL", "postgres://db.local/drover")];
+            pairs.push((key, url));
+            let refusal = refusal("", &pairs);
+            assert!(
+                refusal.contains(&format!("raw `{sign}`")),
+                "{url}: {refusal}"
+            );
+            assert!(refusal.contains("`@` as %40"), "{url}: {refusal}");
+            for secret in ["ary", "can", "12/"] {
+                assert!(!refusal.contains(secret), "{url}: {refusal}");
+            }
+        }
+    }
+}
+
+#[test]
+fn urls_of_databases_are_believed() {
+    for url in [
+        "postgres://drover:c%40n%2Fary%23%25@db.local/drover",
+        "postgres://drover@db.local/drover?application_name=a@b",
+        "postgres://db.local:5432/drover?options=-c%20a=b@c",
+        "postgres:///drover?host=/run/a@b",
+        "postgres://postgres@localhost/test?host=/tmp/socket",
+        "postgres://[::1]:5432/drover?user=a@b",
+        "sqlite://drover@home.sqlite?mode=rwc",
+        "sqlite:/var/lib/drover/100%.db",
+        "sqlite::memory:",
+    ] {
+        let settings = load(None, variables(&[("DROVER_DATABASE__URL", url)]));
+        assert!(settings.is_ok(), "{url}: {settings:?}");
+    }
+    let both = [
+        ("DROVER_DATABASE__URL", "sqlite::memory:"),
+        ("DROVER_DATABASE__LISTEN_URL", "postgres://db/drover"),
+    ];
+    assert!(refusal("", &both).contains("`database.listen_url`"));
+}
+
 /// What `drover config show` prints.
 fn printed(file: Option<&str>, pairs: &[(&str, &str)]) -> String {
     let source = file.map(|text| Source {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::HeaderName;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -136,10 +137,21 @@ pub async fn serve(
     }
 }
 
-async fn work(State(identity): State<Arc<Identity>>) -> impl IntoResponse {
+/// What a request may ask for.
+#[derive(Debug, Deserialize)]
+struct Wish {
+    /// How long the answer takes, milliseconds.
+    work_ms: Option<u32>,
+}
+
+async fn work(
+    State(identity): State<Arc<Identity>>,
+    Query(wish): Query<Wish>,
+) -> impl IntoResponse {
     // Without randomness the work still takes its time.
     let random = getrandom::u32().unwrap_or_default();
-    let work_ms = WORK_MS_MIN + random % (WORK_MS_MAX - WORK_MS_MIN + 1);
+    let short_ms = WORK_MS_MIN + random % (WORK_MS_MAX - WORK_MS_MIN + 1);
+    let work_ms = wish.work_ms.unwrap_or(short_ms);
     sleep(Duration::from_millis(u64::from(work_ms))).await;
     (
         [(

@@ -37,12 +37,24 @@ const AWAY_BITS: u32 = 0x23 | 0x18;
 pub struct Balancer {
     /// Where it takes requests.
     pub frontend: SocketAddr,
-    /// Its runtime socket.
+    /// Its runtime socket, which is always that of the newest worker.
     pub socket: RuntimeSocket,
+    /// The socket of its master.
+    pub master: RuntimeSocket,
 }
 
 impl Balancer {
-    /// Starts an HAProxy before `fleet`, with its files in `folder`, and waits until every server is up.
+    /// Reloads HAProxy: a new worker takes new requests, the old one answers those that it has.
+    ///
+    /// # Errors
+    ///
+    /// If the master does not take the command.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        self.master.ask("reload").await.map(|_| ())
+    }
+
+    /// Starts an HAProxy before `fleet`, with its files in `folder`, and waits until every server is up. Requests may take
+    /// `longest`.
     ///
     /// # Errors
     ///
@@ -53,20 +65,30 @@ impl Balancer {
         folder: &Path,
         fleet: &Fleet,
         frontend: SocketAddr,
+        longest: Duration,
     ) -> anyhow::Result<(Self, Handle)> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("folder `{}` cannot be made", folder.display()))?;
         let socket = RuntimeSocket {
             path: folder.join("admin.sock"),
         };
+        let master = RuntimeSocket {
+            path: folder.join("master.sock"),
+        };
         let file = folder.join("haproxy.cfg");
-        std::fs::write(&file, configuration(fleet, frontend, &socket.path))
+        std::fs::write(&file, configuration(fleet, frontend, &socket.path, longest))
             .with_context(|| format!("`{}` cannot be written", file.display()))?;
         let launch = Launch::new("haproxy", program)
-            .arguments(["-db", "-f"])
+            .arguments(["-W", "-db", "-S"])
+            .arguments([format!("{},level,operator", master.path.display())])
+            .arguments(["-f"])
             .arguments([file]);
         let handle = stage.start(launch)?;
-        let balancer = Self { frontend, socket };
+        let balancer = Self {
+            frontend,
+            socket,
+            master,
+        };
         handle
             .while_it_lives(balancer.all_up(fleet.instances.len()))
             .await?;
@@ -92,25 +114,29 @@ impl Balancer {
 
 /// A configuration without anything that would hide a lost request: HAProxy's own three attempts to *connect* are
 /// left on, a request that was sent is never repeated.
-fn configuration(fleet: &Fleet, frontend: SocketAddr, socket: &Path) -> String {
+///
+/// A reload passes the listening sockets on, and idle connections are closed with their next answer only.
+fn configuration(fleet: &Fleet, frontend: SocketAddr, socket: &Path, longest: Duration) -> String {
+    let patience_s = longest.as_secs() + 30;
     let mut text = format!(
         "\
 global
     maxconn 4000
-    stats socket {} mode 600 level admin
+    stats socket {} mode 600 level admin expose-fd listeners
     stats timeout 30s
 
 defaults
     mode http
     timeout connect 1s
-    timeout client 30s
-    timeout server 30s
+    timeout client {patience_s}s
+    timeout server {patience_s}s
     timeout queue 5s
     timeout check 1s
     timeout http-request 10s
     timeout http-keep-alive 10s
     retries 3
     option redispatch
+    option idle-close-on-response
 
 frontend web
     bind {frontend}
@@ -340,7 +366,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut addresses = Addresses::new().unwrap();
         let fleet = Fleet::lay_out(root.path(), 1, "1.0.0", &mut addresses).unwrap();
-        let text = configuration(&fleet, fleet.instances[0].address, Path::new("/tmp/s"));
+        let text = configuration(
+            &fleet,
+            fleet.instances[0].address,
+            Path::new("/tmp/s"),
+            Duration::ZERO,
+        );
         assert!(!text.contains("retry-on"), "{text}");
         assert_eq!(text.matches("\n    server app0").count(), 3);
     }

@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -32,6 +33,10 @@ pub struct Options {
     /// Break the artifact of one instance, so that the update fails
     #[arg(long)]
     pub fail_update: bool,
+    /// Reload HAProxy in the middle of each half, while requests of SECONDS are answered [default: 40]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "40",
+          value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub reload: Option<u16>,
     /// Leave everything running after the update until Ctrl-C, and keep the files
     #[arg(long)]
     pub keep: bool,
@@ -91,13 +96,16 @@ pub async fn run(
         database: options.database,
         instances: options.instances,
         fail_update: options.fail_update,
+        reload: options
+            .reload
+            .map(|seconds| Duration::from_secs(seconds.into())),
     };
     plan.check()?;
     let mut signals = Signals::listen()?;
     let mut folder = tempfile::Builder::new()
         .prefix("drover-demo-")
         .permissions(Permissions::from_mode(0o700))
-        .tempdir()
+        .tempdir_in(short_folder(std::env::temp_dir()))
         .context("no folder can be made for the demo")?;
     folder.disable_cleanup(options.keep);
     let root = folder.path().to_owned();
@@ -246,5 +254,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.hang_up.recv() => {}
         }
+    }
+}
+
+/// The folder for temporary files, or `/tmp` where its path leaves no room for the sockets of HAProxy and Ansible: the path of
+/// a Unix socket ends at 107 bytes.
+fn short_folder(folder: PathBuf) -> PathBuf {
+    const BYTES_MAX: usize = 40;
+    if folder.as_os_str().len() > BYTES_MAX {
+        PathBuf::from("/tmp")
+    } else {
+        folder
     }
 }

@@ -137,6 +137,65 @@ impl Load {
     }
 }
 
+/// Requests that take long, some under way at any time.
+#[derive(Debug)]
+pub struct LongLoad {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl LongLoad {
+    /// Keeps `count` requests to `target` under way whose answers take `work` each.
+    #[must_use]
+    pub fn start(target: SocketAddr, expected: Expected, count: usize, work: Duration) -> Self {
+        let load = Self {
+            shared: Arc::new(Shared {
+                target,
+                expected,
+                began: Instant::now(),
+                idle: Mutex::default(),
+                tally: Mutex::default(),
+            }),
+            stop: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        };
+        for place in 0..count {
+            let (shared, stop) = (Arc::clone(&load.shared), load.stop.clone());
+            load.tracker.spawn(async move {
+                // Their ends are spread, so that some have just begun whenever HAProxy is reloaded.
+                let spread = work / u32::try_from(count).unwrap_or(1).max(1);
+                let mut rest = spread * u32::try_from(place + 1).unwrap_or(1);
+                while !stop.is_cancelled() {
+                    let at = shared.began.elapsed();
+                    let outcome = timeout(rest + REQUEST_LIMIT, shared.long_request(rest)).await;
+                    let outcome =
+                        outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+                    let outcome =
+                        outcome.with_context(|| format!("a request of {} ms", rest.as_millis()));
+                    shared.count(at, outcome);
+                    rest = work;
+                }
+            });
+        }
+        load
+    }
+
+    /// Starts no further requests, waits for the answers under way, and tells what became of all.
+    pub async fn finish(self) -> Tally {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        lock(&self.shared.tally).clone()
+    }
+}
+
+impl Drop for LongLoad {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -195,6 +254,19 @@ impl Shared {
             }
         }
         Ok(version)
+    }
+
+    /// Sends one request whose answer takes `work`, over a connection of its own.
+    async fn long_request(&self, work: Duration) -> anyhow::Result<String> {
+        let path = format!("/?work_ms={}", work.as_millis());
+        let answer = Connection::open(self.target)
+            .await?
+            .exchange(Request {
+                close: true,
+                ..Request::get(&path)
+            })
+            .await?;
+        self.expected.check(&answer)
     }
 
     /// The connection that was used last, if that is not long ago.

@@ -82,6 +82,8 @@ pub struct Plan {
     pub instances: u8,
     /// Whether the artifact of one instance is broken.
     pub fail_update: bool,
+    /// How long the long requests take that HAProxy's old workers hold after a reload in each half; no reload without.
+    pub reload: Option<Duration>,
 }
 
 impl Plan {
@@ -116,6 +118,8 @@ pub struct Scene {
     pub applications: Vec<i64>,
     /// Where the new version is.
     pub artifact_url: String,
+    /// How long the long requests take that reloads of HAProxy leave in old workers.
+    pub reload: Option<Duration>,
     /// Addresses and the key, for people.
     pub visit: String,
 }
@@ -152,8 +156,10 @@ impl Scene {
 
         let frontend = addresses.free(local)?;
         let folder = root.join(BALANCER_SERVER);
+        let haproxy = &plan.tools.haproxy;
+        let longest = plan.reload.unwrap_or_default();
         let (balancer, _) =
-            Balancer::start(stage, &plan.tools.haproxy, &folder, &fleet, frontend).await?;
+            Balancer::start(stage, haproxy, &folder, &fleet, frontend, longest).await?;
         screen.line(format!("HAProxy before them on http://{frontend}/"));
 
         let agents = start_agents(plan, stage, &fleet, &balancer, &mut addresses).await?;
@@ -203,6 +209,7 @@ impl Scene {
             drover,
             applications,
             artifact_url,
+            reload: plan.reload,
             visit: visit.context("the addresses cannot be written down")?,
         })
     }
@@ -224,7 +231,7 @@ async fn start_agents(
     addresses: &mut Addresses,
 ) -> anyhow::Result<Vec<Agent>> {
     let mut agents = Vec::new();
-    let mut start = |short: &str, ip, has_haproxy, arguments: [OsString; 2]| {
+    let mut start = |short: &str, ip, has_haproxy, arguments: Vec<OsString>| {
         let agent = Agent {
             server: full_name(short),
             address: addresses.free(ip)?,
@@ -248,16 +255,25 @@ async fn start_agents(
             &server.short,
             server.ip,
             false,
-            ["--apps-dir".into(), descriptions],
+            vec!["--apps-dir".into(), descriptions],
         )?);
     }
-    let mut socket = OsString::from(format!("{INSTANCE}="));
-    socket.push(&balancer.socket.path);
+    let named = |path: &Path| {
+        let mut socket = OsString::from(format!("{INSTANCE}="));
+        socket.push(path);
+        socket
+    };
+    let (socket, master) = (named(&balancer.socket.path), named(&balancer.master.path));
     started.push(start(
         BALANCER_SERVER,
         loopback(1),
         true,
-        ["--haproxy".into(), socket],
+        vec![
+            "--haproxy".into(),
+            socket,
+            "--haproxy-master".into(),
+            master,
+        ],
     )?);
     for (agent, handle) in started {
         let what = format!("an answer of the agent of {}", agent.server);
@@ -300,6 +316,11 @@ fn drover(
         .variable("DROVER_ANSIBLE__TARGET", "local")
         .variable("DROVER_ANSIBLE__PLAYBOOKS", &plan.playbooks)
         .variable("DROVER_ANSIBLE__SPOOL", root.join("spool"))
+        // The very program that was found, also in a virtual environment.
+        .variable(
+            "DROVER_ANSIBLE__ANSIBLE_PLAYBOOK",
+            &plan.tools.ansible_playbook,
+        )
         .variable("DROVER_ANSIBLE__INVENTORY", inventory_file)
         .variable("DROVER_ACCESS__ADMIN_KEY_FILE", key_file)
         .variable("DROVER_LOG__FILTER", LOG_FILTER))
@@ -527,6 +548,7 @@ mod tests {
         let plan = Plan {
             tools: Tools {
                 haproxy: nowhere.clone(),
+                ansible_playbook: nowhere.clone(),
                 drover: nowhere.clone(),
                 drover_agent: nowhere.clone(),
                 demo: nowhere.clone(),
@@ -536,6 +558,7 @@ mod tests {
             database: Database::Sqlite,
             instances: 1,
             fail_update: false,
+            reload: None,
         };
         let launch = drover(
             &plan,

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{Task, TaskInstance};
 use crate::fleet::Instance;
-use crate::load::{Expected, Load};
+use crate::load::{Expected, Load, LongLoad};
 use crate::report::{Findings, InstanceReport, REQUESTS_MIN, Report, Requests, TaskReport};
 use crate::scene::{Scene, VERSION_AFTER, VERSION_BEFORE, find_application};
 use crate::screen::Screen;
@@ -35,6 +35,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Most time a drain may take, in minutes: 6 seconds.
 const DRAIN_MINUTES: f64 = 0.1;
 
+/// Long requests under way for each instance, where HAProxy is reloaded.
+const LONG_REQUESTS: usize = 2;
+
+/// How long after the beginning of a half HAProxy is reloaded.
+const RELOAD_AFTER: Duration = Duration::from_secs(1);
+
 /// Updates the fleet under load and collects what everybody saw.
 ///
 /// # Errors
@@ -50,6 +56,10 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
             .collect(),
         versions: [VERSION_BEFORE.to_owned(), VERSION_AFTER.to_owned()].into(),
     };
+    let long_load = scene.reload.map(|work| {
+        let count = scene.applications.len() * LONG_REQUESTS;
+        LongLoad::start(scene.balancer.frontend, expected.clone(), count, work)
+    });
     let load = Load::start(scene.balancer.frontend, expected);
     requests(&load, WARM_UP_REQUESTS).await?;
     let versions_before = versions(scene).await;
@@ -60,11 +70,15 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
 
     let watcher = Watcher::start(scene.balancer.socket.clone()).await?;
     let began = Instant::now();
+    // Long requests have all the time they need: it is the drain that has to wait for them.
+    let drain_minutes = scene
+        .reload
+        .map_or(DRAIN_MINUTES, |work| (work.as_secs_f64() + 20.0) / 60.0);
     let wish = scene
         .api
-        .update(&scene.applications, &scene.artifact_url, DRAIN_MINUTES);
+        .update(&scene.applications, &scene.artifact_url, drain_minutes);
     let task_id = scene.drover.while_it_lives(wish).await?;
-    let task = scene
+    let (task, reloads) = scene
         .drover
         .while_it_lives(follow(scene, &task_id, began, screen))
         .await?;
@@ -76,7 +90,16 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
     let drover_versions = drover_versions(scene, &versions_after).await?;
     let sight = watcher.finish().await?;
     let left_drained = scene.balancer.socket.drained().await?;
-    let (tally, sent_for) = load.finish().await;
+    let (mut tally, sent_for) = load.finish().await;
+    let long_requests = match long_load {
+        Some(load) => {
+            let long = load.finish().await;
+            tally.failed += long.failed;
+            tally.reasons.extend(long.reasons);
+            Some(long.total)
+        }
+        None => None,
+    };
 
     let by_number: BTreeMap<i64, _> = task
         .instances
@@ -106,7 +129,9 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
             total: tally.total,
             failed: tally.failed,
             rate_per_s: rounded(per_second(tally.total, sent_for)),
+            long: long_requests,
         },
+        reloads: scene.reload.map(|_| reloads),
         instances,
         min_ready: sight.min_ready,
         timeline: sight.timeline,
@@ -185,9 +210,12 @@ async fn follow(
     task_id: &str,
     began: Instant,
     screen: &Screen,
-) -> anyhow::Result<Task> {
+) -> anyhow::Result<(Task, usize)> {
     let mut shown: BTreeMap<i64, TaskInstance> = BTreeMap::new();
     let mut said = None;
+    // When each half began.
+    let mut halves: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut reloads = 0;
     loop {
         let task = scene.api.task(task_id).await?;
         let at_s = began.elapsed().as_secs_f64();
@@ -207,10 +235,23 @@ async fn follow(
                 screen.line(news(scene, told, before.as_ref(), at_s));
             }
         }
+        for told in task.instances.iter().filter(|it| it.outcome == "draining") {
+            halves
+                .entry(told.batch.clone().unwrap_or_default())
+                .or_insert_with(Instant::now);
+        }
+        let due = halves
+            .values()
+            .filter(|began| began.elapsed() >= RELOAD_AFTER);
+        if scene.reload.is_some() && reloads < due.count() {
+            scene.balancer.reload().await?;
+            reloads += 1;
+            screen.line(format!("{at_s:>6.1} s  HAProxy is reloaded"));
+        }
         let what = task.current.as_deref().unwrap_or(&task.status);
         screen.progress(percent(task.progress), what);
         if task.is_final() {
-            return Ok(task);
+            return Ok((task, reloads));
         }
         anyhow::ensure!(
             began.elapsed() < UPDATE_LIMIT,

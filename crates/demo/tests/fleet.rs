@@ -33,9 +33,16 @@ async fn fleet_behind_haproxy(stage: &Stage, root: &Path) -> (Fleet, Balancer) {
         .unwrap();
     let haproxy = find("haproxy", &search()).unwrap();
     let frontend = addresses.free(loopback(1)).unwrap();
-    let (balancer, _) = Balancer::start(stage, &haproxy, &root.join("lb01"), &fleet, frontend)
-        .await
-        .unwrap();
+    let (balancer, _) = Balancer::start(
+        stage,
+        &haproxy,
+        &root.join("lb01"),
+        &fleet,
+        frontend,
+        Duration::ZERO,
+    )
+    .await
+    .unwrap();
     (fleet, balancer)
 }
 

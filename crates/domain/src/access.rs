@@ -75,6 +75,43 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
+/// How a key came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyOrigin {
+    /// An administrator issued it.
+    Issued,
+    /// Drover made it at its first start, because there was no key.
+    First,
+    /// It is the value of the setting `access.admin_key`.
+    Configured,
+}
+
+impl KeyOrigin {
+    /// The word used in storage and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::First => "first",
+            Self::Configured => "configured",
+        }
+    }
+
+    /// The origin with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Issued, Self::First, Self::Configured]
+            .into_iter()
+            .find(|origin| origin.as_str() == word)
+    }
+}
+
+/// The most characters of a key's name.
+pub const KEY_NAME_MAX: usize = 255;
+
+/// The most keys there may be.
+pub const KEYS_MAX: usize = 500;
+
 /// An API key as it is stored: everything but the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
@@ -84,10 +121,49 @@ pub struct ApiKey {
     pub digest: KeyDigest,
     /// What it allows.
     pub role: Role,
-    /// Whom or what it is for; shown as the actor.
+    /// The person or program it is for; shown as the actor.
     pub name: String,
+    /// How it came to be.
+    pub origin: KeyOrigin,
+    /// The name of the key it was issued with.
+    pub created_by: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// From when on it is refused; never without it.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it is refused at this moment.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Why it cannot be revoked when `others` are left; a sentence for the user.
+    #[must_use]
+    pub fn why_kept(&self, others: &[Self]) -> Option<String> {
+        let name = &self.name;
+        if self.origin == KeyOrigin::Configured {
+            return Some(format!(
+                "the API key `{name}` comes from the setting `access.admin_key`; change or remove the setting and \
+                 restart Drover"
+            ));
+        }
+        if self.is_lasting_admin() && !others.iter().any(Self::is_lasting_admin) {
+            return Some(format!(
+                "the API key `{name}` is the last one with the role admin that does not expire, and without it Drover \
+                 could not be managed; add another one first"
+            ));
+        }
+        None
+    }
+
+    /// Whether it lets an administrator in for as long as it exists.
+    #[must_use]
+    pub fn is_lasting_admin(&self) -> bool {
+        self.role == Role::Admin && self.expires_at.is_none()
+    }
 }
 
 /// A caller who proved who they are.
@@ -108,6 +184,30 @@ mod tests {
         assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Admin);
         assert_eq!(Role::parse("operator"), Some(Role::Operator));
         assert_eq!(Role::parse("root"), None);
+    }
+
+    #[test]
+    fn a_key_is_refused_from_its_end_on() {
+        let end = Timestamp::from_micros(5);
+        let key = ApiKey {
+            public_id: "0123456789abcdef".to_owned(),
+            digest: KeyDigest::from_bytes([7; 32]),
+            role: Role::Admin,
+            name: "deploy".to_owned(),
+            origin: KeyOrigin::Issued,
+            created_by: None,
+            created_at: Timestamp::from_micros(1),
+            expires_at: Some(end),
+        };
+        assert!(!key.is_expired(Timestamp::from_micros(4)));
+        assert!(key.is_expired(end));
+        assert!(!key.is_lasting_admin());
+        let lasting = ApiKey {
+            expires_at: None,
+            ..key
+        };
+        assert!(!lasting.is_expired(Timestamp::from_micros(i64::MAX)));
+        assert!(lasting.is_lasting_admin());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Texts from outside: printable, bounded, never silently changed.
 
+use std::borrow::Cow;
+
 /// Why a text was refused; the message goes to the user unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
@@ -122,6 +124,44 @@ pub fn visible(text: &str, most: usize) -> String {
     shown
 }
 
+/// JSON in which each escape of a lone surrogate, such as `\udce7`, is `\ufffd`.
+///
+/// Python writes bytes that are no UTF-8 as such escapes. They are no characters, so a strict reader refuses the whole
+/// document; one unreadable character must not cost the rest.
+#[must_use]
+pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+    if !json.contains("\\u") {
+        return Cow::Borrowed(json);
+    }
+    let mut found = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        found.push_str(before);
+        let (kept, length) = match (unit(escape), escape.get(6..).and_then(unit)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (true, 12),
+            (Some(0xD800..=0xDFFF), _) => (false, 6),
+            (Some(_), _) => (true, 6),
+            // The backslash and the character it escapes.
+            (None, _) => (true, 1 + escape.chars().nth(1).map_or(0, char::len_utf8)),
+        };
+        let (this, behind) = escape.split_at(length);
+        found.push_str(if kept { this } else { "\\ufffd" });
+        rest = behind;
+    }
+    found.push_str(rest);
+    Cow::Owned(found)
+}
+
+/// The UTF-16 unit of an escape `\uXXXX` at the start of `text`.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +186,27 @@ mod tests {
     fn hidden_characters_become_visible() {
         assert_eq!(visible("a\u{1b}[31m", 64), "a\\u{1b}[31m");
         assert_eq!(visible("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn a_lone_surrogate_becomes_a_replacement_character() {
+        for (json, expected) in [
+            (r#""gar\udce7on""#, r#""gar\ufffdon""#),
+            (
+                r#""\uD83D\uDE00 \ud83d\ude00""#,
+                r#""\uD83D\uDE00 \ud83d\ude00""#,
+            ),
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\ud83d\u0041\ude00""#, r#""\ufffd\u0041\ufffd""#),
+            (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""\\udce7 \\\udce7""#, r#""\\udce7 \\\ufffd""#),
+            (r#"{"\udcff":"\n\u00e9"}"#, r#"{"\ufffd":"\n\u00e9"}"#),
+            ("plain", "plain"),
+            (r"\u12", r"\u12"),
+            ("\\", "\\"),
+            ("\\é\\u", "\\é\\u"),
+        ] {
+            assert_eq!(without_lone_surrogates(json), expected, "{json}");
+        }
     }
 }

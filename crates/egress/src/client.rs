@@ -8,8 +8,9 @@ use reqwest::{Client, ClientBuilder, redirect, retry};
 /// How Drover names itself to others.
 pub const USER_AGENT: &str = concat!("drover/", env!("CARGO_PKG_VERSION"));
 
-/// How long an unused connection is kept.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long an unused connection is kept: long enough for the next question of one poll, and short enough that a fleet of
+/// thousands does not hold a descriptor for each server.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// How many unused connections to one host are kept.
 const IDLE_PER_HOST_MAX: usize = 4;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use drover_domain::text::{check_name, visible};
-use drover_egress::{BodyError, read_capped};
+use drover_egress::{BodyError, is_local, read_capped};
 use drover_ports::{AgentAddress, AgentError};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -26,7 +26,7 @@ const SEGMENT_MAX: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) authorization: Option<&'a HeaderValue>,
+    pub(crate) authorizations: &'a [HeaderValue],
     pub(crate) agent: &'a AgentAddress,
     pub(crate) deadline: Duration,
 }
@@ -130,7 +130,24 @@ impl Call<'_> {
     async fn send_as(
         &self,
         path: &str,
-        request: impl FnOnce(String) -> RequestBuilder,
+        request: impl Fn(String) -> RequestBuilder,
+    ) -> Result<Response, AgentError> {
+        let mut tokens = self.authorizations.iter();
+        let mut response = self.send_with(path, &request, tokens.next()).await?;
+        // An agent that answers 401 has done nothing.
+        while response.status() == StatusCode::UNAUTHORIZED
+            && let Some(former) = tokens.next()
+        {
+            response = self.send_with(path, &request, Some(former)).await?;
+        }
+        Ok(response)
+    }
+
+    async fn send_with(
+        &self,
+        path: &str,
+        request: &impl Fn(String) -> RequestBuilder,
+        authorization: Option<&HeaderValue>,
     ) -> Result<Response, AgentError> {
         let address = || self.agent.clone();
         if !is_host(&self.agent.host) || self.agent.port == 0 {
@@ -141,11 +158,16 @@ impl Call<'_> {
             });
         }
         let mut request = request(format!("http://{}{path}", self.agent));
-        if let Some(authorization) = self.authorization {
+        if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
         request.send().await.map_err(|error| {
-            if error.is_timeout() && !error.is_connect() {
+            if is_local(&error) {
+                AgentError::NotAsked {
+                    address: address(),
+                    source: error.without_url().into(),
+                }
+            } else if error.is_timeout() && !error.is_connect() {
                 self.silent()
             } else {
                 AgentError::Unreachable {

@@ -2,15 +2,18 @@
 
 use std::fmt;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64URL_NOPAD;
 use drover_domain::access::{Actor, KeyDigest, Role};
+use drover_usecases::Presented;
 use sha2::{Digest, Sha256};
 
 use crate::code::Code;
+use crate::guard::too_long;
 use crate::problem::ApiError;
 use crate::role;
 use crate::state::Api;
@@ -39,6 +42,22 @@ impl fmt::Display for ApiKeyTextError {
 
 impl std::error::Error for ApiKeyTextError {}
 
+/// The machine gives no random numbers.
+#[derive(Debug)]
+pub struct NoRandomness(getrandom::Error);
+
+impl fmt::Display for NoRandomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the machine gives no random numbers")
+    }
+}
+
+impl std::error::Error for NoRandomness {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 impl ApiKeyText {
     const PUBLIC_LENGTH: usize = 16;
     const SECRET_LENGTH: usize = 43;
@@ -56,6 +75,19 @@ impl ApiKeyText {
             },
             text,
         )
+    }
+
+    /// A fresh key and its text, which is shown once.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`] when the machine gives no random numbers.
+    pub fn draw() -> Result<(Self, String), NoRandomness> {
+        let (mut public, mut secret) = ([0; 8], [0; 32]);
+        getrandom::fill(&mut public)
+            .and_then(|()| getrandom::fill(&mut secret))
+            .map_err(NoRandomness)?;
+        Ok(Self::compose(public, secret))
     }
 
     /// Reads the text of a key.
@@ -108,6 +140,23 @@ fn digest_of(secret: &str) -> KeyDigest {
     KeyDigest::from_bytes(Sha256::digest(secret.as_bytes()).into())
 }
 
+/// Marks an answer to a caller with a valid key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Authenticated;
+
+/// The API key behind a request, by its public half: whose shares it uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principal(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let principal = parts.extensions.get::<Self>().cloned();
+        principal.ok_or_else(|| ApiError::defect("a request has no principal"))
+    }
+}
+
 const MISSING: &str = r#"Bearer realm="drover""#;
 const INVALID: &str = r#"Bearer realm="drover", error="invalid_token""#;
 
@@ -126,28 +175,51 @@ pub(crate) async fn authorize(
         return ApiError::defect("a route is missing in the table of roles").into_response();
     };
     match admit(&api, request.headers(), needed).await {
-        Ok(actor) => {
+        Ok((principal, actor, key)) => {
             tracing::Span::current().record("actor", actor.name.as_str());
             request.extensions_mut().insert(actor);
-            next.run(request).await
+            request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(key);
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(Authenticated);
+            response
         }
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn admit(api: &Api, headers: &HeaderMap, needed: Role) -> Result<Actor, ApiError> {
+async fn admit(
+    api: &Api,
+    headers: &HeaderMap,
+    needed: Role,
+) -> Result<(Principal, Actor, ApiKeyText), ApiError> {
     let key = presented(headers)?;
-    let actor = api
+    let Ok(_permit) = api.authentications.try_acquire() else {
+        let detail = "too many requests at once; try again in a moment";
+        return Err(ApiError::new(Code::Overloaded, detail));
+    };
+    let found = api
         .service
         .access
-        .authenticate(key.public_id(), key.digest())
-        .await?
-        .ok_or_else(|| {
-            ApiError::unauthenticated(
+        .authenticate(key.public_id(), key.digest());
+    let found = tokio::time::timeout(api.options.request_timeout, found)
+        .await
+        .map_err(|_| too_long())??;
+    let actor = match found {
+        Presented::By(actor) => actor,
+        Presented::Expired { name, at } => {
+            let detail = format!(
+                "the API key `{name}` has expired at {at}; an administrator can issue another one"
+            );
+            return Err(ApiError::unauthenticated(INVALID, &detail));
+        }
+        Presented::Unknown => {
+            return Err(ApiError::unauthenticated(
                 INVALID,
                 "the API key is not known, or its secret half is wrong",
-            )
-        })?;
+            ));
+        }
+    };
     if actor.role < needed {
         let detail = format!(
             "this route needs the role {needed}; the API key `{}` has {}",
@@ -155,7 +227,7 @@ async fn admit(api: &Api, headers: &HeaderMap, needed: Role) -> Result<Actor, Ap
         );
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    Ok(actor)
+    Ok((Principal(key.public_id().to_owned()), actor, key))
 }
 
 /// The key a request presents. With both headers, `Authorization` counts.

@@ -28,6 +28,7 @@ pub(crate) enum Code {
     Refused,
     IdempotencyKeyReused,
     Internal,
+    DatabaseSetup,
     Unavailable,
     Overloaded,
     TimedOut,
@@ -65,7 +66,7 @@ impl Code {
             Self::InvalidBody | Self::Refused | Self::IdempotencyKeyReused => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::DatabaseSetup => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Overloaded | Self::TimedOut => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -105,7 +106,7 @@ impl Code {
             ),
             Self::PreconditionFailed => (
                 "precondition_failed",
-                "It is not any more as the request says",
+                "The resource was changed by someone else",
             ),
             Self::BodyTooLarge => ("body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", "The body is of another type"),
@@ -116,6 +117,10 @@ impl Code {
                 "The idempotency key belongs to another request",
             ),
             Self::Internal => ("internal", "Drover has a defect"),
+            Self::DatabaseSetup => (
+                "database_setup",
+                "The database has to be changed by its administrator",
+            ),
             Self::Unavailable => ("unavailable", "Something is not there right now"),
             Self::Overloaded => ("overloaded", "Too many requests at once"),
             Self::TimedOut => ("timed_out", "The request took too long"),

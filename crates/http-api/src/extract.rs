@@ -39,6 +39,25 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
+/// The `{id}` of an API key: its public half.
+#[derive(Debug)]
+pub(crate) struct PathKey(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = path_text(parts, state).await?;
+        let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_id {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        // It may be a whole key that was pasted by mistake: it is not repeated.
+        let detail = "the id of an API key has 16 hexadecimal digits: those after `drv_`";
+        Err(ApiError::new(Code::InvalidPath, detail))
+    }
+}
+
 /// The `{id}` of a workflow.
 #[derive(Debug)]
 pub(crate) struct PathWorkflow(pub(crate) WorkflowId);

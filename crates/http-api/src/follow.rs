@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use drover_domain::workflow::{EventPosition, TaskKey, WorkflowEvent};
-use drover_usecases::{EventFeed, EventFilter};
+use drover_usecases::{EventFeed, EventFilter, Presented};
+use tokio::time::{Instant, sleep_until};
 
 use crate::guard::Place;
 use crate::problem::ApiError;
@@ -12,6 +13,9 @@ use crate::state::Api;
 
 /// The most events that are in memory for one reader.
 const PAGE: u32 = 100;
+
+/// How often it is checked that the key of a reader is still valid.
+const KEY_CHECK: Duration = Duration::from_secs(3);
 
 /// What a reader hears.
 #[derive(Debug)]
@@ -37,7 +41,8 @@ pub(crate) struct Follower {
     only_tasks: bool,
     at: EventPosition,
     quiet: Duration,
-    _place: Place,
+    place: Place,
+    checked_at: Instant,
 }
 
 impl fmt::Debug for Follower {
@@ -69,7 +74,8 @@ impl Follower {
             only_tasks: false,
             at,
             quiet: api.options.stream_heartbeat,
-            _place: place,
+            place,
+            checked_at: Instant::now(),
         })
     }
 
@@ -91,6 +97,7 @@ impl Follower {
         let page = tokio::select! {
             page = self.feed.follow(self.at, self.filter, PAGE, self.quiet) => page,
             () = self.api.told_to_end() => return Heard::End,
+            () = revoked(&self.api, &self.place, &mut self.checked_at) => return Heard::End,
         };
         let page = match page {
             Ok(page) => page,
@@ -113,5 +120,25 @@ impl Follower {
             return Heard::Nothing;
         }
         Heard::Events { gap, events }
+    }
+}
+
+// Returns when the key of the reader is revoked or has expired; the reader then ends, and is refused when it comes back.
+async fn revoked(api: &Api, place: &Place, checked_at: &mut Instant) {
+    let Some(key) = place.key() else {
+        return std::future::pending().await;
+    };
+    loop {
+        sleep_until(*checked_at + KEY_CHECK).await;
+        let access = &api.service.access;
+        match access.authenticate(key.public_id(), key.digest()).await {
+            Ok(Presented::By(_)) => {}
+            Ok(Presented::Expired { .. } | Presented::Unknown) => return,
+            Err(error) => tracing::debug!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "the key of a stream cannot be checked for now"
+            ),
+        }
+        *checked_at = Instant::now();
     }
 }

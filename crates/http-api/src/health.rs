@@ -25,12 +25,12 @@ pub(crate) async fn livez() -> Json<Health> {
     Json(Health { status: "live" })
 }
 
-/// Whether the database answers.
+/// Whether the database can be written. It is asked by a write, at most once per second.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", operation_id = "readyz",
     responses(
         (status = 200, description = "It can work", body = Health),
-        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database cannot be written; the detail says why", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiError> {
@@ -41,7 +41,7 @@ pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, ApiEr
     .await
     {
         Ok(Ok(())) => Ok(Json(Health { status: "ready" })),
-        Ok(Err(error)) => Err(error.into()),
+        Ok(Err(error)) => Err(ApiError::not_ready(error)),
         Err(_) => Err(ApiError::new(
             Code::Unavailable,
             "the database does not answer in time; try again in a moment",

@@ -16,10 +16,11 @@ pub struct Options {
     pub body_timeout: Duration,
     /// How long a request may take altogether; then 503.
     pub request_timeout: Duration,
-    /// How many API requests are worked on at once; the next one is answered 503 at once.
+    /// How many API requests are worked on at once; the next one is answered 503 at once. One key gets three quarters of
+    /// them, and a quarter as many bodies that are still arriving.
     pub concurrency: usize,
-    /// How many requests that may last are there at once, streams and workers that wait for tasks;
-    /// the next one is answered 503 at once.
+    /// How many streams are open at once, and how many workers wait for tasks; the next one is answered 503 at once. One
+    /// key gets a quarter of the streams and three quarters of the waits.
     pub lasting: usize,
     /// How long a stream is silent before it gives a sign of life.
     pub stream_heartbeat: Duration,
@@ -33,7 +34,7 @@ pub struct Options {
 
 impl Options {
     /// The default bounds: bodies of 1 MiB within 10 s, 30 s a request, 256 requests at once,
-    /// 1,024 that may last, a sign of life every 15 s, 2 s for readiness.
+    /// 1,024 streams and as many waiting workers, a sign of life every 15 s, 2 s for readiness.
     #[must_use]
     pub fn new(request_ids: Arc<dyn Fn() -> Uuid + Send + Sync>) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,14 +13,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use drover_domain::text::visible;
 use drover_usecases::{
-    ActionError, Fault, MapError, RequestError, ScanError, ScheduleError, StartError, StoreError,
-    Subject, WebhookError,
+    AccessError, ActionError, Fault, MapError, Rejection, RequestError, ScanError, ScheduleError,
+    StartError, StoreError, Subject, WebhookError,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Authenticated;
 use crate::code::Code;
 use crate::request_id::RequestId;
+use crate::throttle::Throttle;
 
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -156,6 +158,18 @@ impl ApiError {
         )
     }
 
+    /// Why Drover is not ready: whoever asks is an operator, and the sentence is Drover's own.
+    pub(crate) fn not_ready(error: StoreError) -> Self {
+        let detail = error.to_string();
+        Self::build(
+            Code::Unavailable,
+            detail,
+            Vec::new(),
+            None,
+            Some(Box::new(error)),
+        )
+    }
+
     fn build(
         code: Code,
         detail: String,
@@ -223,6 +237,21 @@ impl ApiError {
         }
     }
 
+    /// Counts a refusal of somebody without a key; the log has one such line a minute.
+    fn count_stranger(&self) {
+        static REFUSED: Mutex<Throttle> = Mutex::new(Throttle::new());
+        let (code, detail) = (self.0.code.word(), &self.0.detail);
+        tracing::debug!(problem.code = code, "request refused: {detail}");
+        let due = REFUSED.lock().unwrap_or_else(PoisonError::into_inner).due();
+        if let Some(times) = due {
+            tracing::info!(
+                problem.code = code,
+                times,
+                "requests without a valid key are refused, {times} since the last such line; the latest: {detail}"
+            );
+        }
+    }
+
     fn problem(&self, instance: &str, request_id: &str) -> Problem {
         let Inner {
             code,
@@ -262,8 +291,27 @@ impl From<StoreError> for ApiError {
             StoreError::KeyReused { .. } => Code::IdempotencyKeyReused,
             StoreError::Refused { .. } => Code::Conflict,
             StoreError::PositionGone => Code::InvalidCursor,
+            // The rest is for operators; a user can change the value, and nothing else.
+            StoreError::Rejected {
+                why: Rejection::Value(_),
+                ..
+            } => Code::Refused,
+            StoreError::Rejected {
+                why: Rejection::Setup(sentence),
+                ..
+            } => {
+                let detail = format!("the database cannot be used for this: {sentence}");
+                return Self::build(
+                    Code::DatabaseSetup,
+                    detail,
+                    Vec::new(),
+                    None,
+                    Some(Box::new(error)),
+                );
+            }
             StoreError::Stale { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::Rejected { .. }
             | StoreError::Unavailable { .. } => {
                 return Self::from_fault(error.fault(), error);
             }
@@ -299,6 +347,18 @@ impl From<MapError> for ApiError {
             }
             MapError::Removed { .. } => Self::new(Code::Conflict, error.to_string()),
             MapError::Store(source) => source.into(),
+        }
+    }
+}
+
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Unusable { member, reason } => {
+                Self::refused(&format!("/{member}"), format!("`{member}` {reason}"))
+            }
+            AccessError::NoSuchKey { id } => Self::not_found("API key", id),
+            AccessError::Store(source) => source.into(),
         }
     }
 }
@@ -377,7 +437,13 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
-    error.log();
+    // Only the holder of a key may fill the log.
+    let is_stranger = response.extensions().get::<Authenticated>().is_none();
+    if is_stranger && error.0.code.status().is_client_error() {
+        error.count_stranger();
+    } else {
+        error.log();
+    }
 
     let problem = error.problem(&instance, id.as_ref().map_or("", RequestId::as_str));
     *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());

@@ -59,6 +59,9 @@ pub(crate) const RULES: &[Rule] = &[
     rule("POST", "/haproxy/batch/action", Role::Operator),
     rule("GET", "/haproxy/actions", Role::Viewer),
     rule("GET", "/haproxy/actions/{id}", Role::Viewer),
+    rule("GET", "/access/keys", Role::Admin),
+    rule("POST", "/access/keys", Role::Admin),
+    rule("DELETE", "/access/keys/{id}", Role::Admin),
     rule("GET", "/webhooks", Role::Operator),
     rule("POST", "/webhooks", Role::Admin),
     rule("GET", "/webhooks/{id}", Role::Operator),
@@ -124,6 +127,26 @@ pub(crate) const RULES: &[Rule] = &[
     rule("GET", "/ws/workflows/{id}", Role::Viewer),
     rule("GET", "/ws/tasks/stream", Role::Viewer),
 ];
+
+/// Whether a request stops, resumes or ends something that goes on, or reports for a worker: it has a place even while
+/// everything else is taken.
+pub(crate) fn steers(method: &Method, path: &str) -> bool {
+    const VERBS: [&str; 11] = [
+        "action",
+        "cancel",
+        "complete",
+        "fail",
+        "heartbeat",
+        "pause",
+        "resolve",
+        "resume",
+        "retry",
+        "skip",
+        "start",
+    ];
+    let verb = path.rsplit('/').next().unwrap_or_default();
+    method == Method::POST && VERBS.contains(&verb)
+}
 
 /// Where the API is nested; the first is canonical, the second is the seeds' own.
 pub(crate) const PREFIXES: [&str; 2] = ["/api/v1", "/api"];

@@ -12,7 +12,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth::{API_KEY, authorize};
 use crate::document;
-use crate::guard::{bound, bound_lasting};
+use crate::edge::one_host;
+use crate::guard::{bound, bound_lasting, receive};
+use crate::mask::mask;
 use crate::problem::{method_not_allowed, no_such_route, panicked, render};
 use crate::request_id::identify;
 use crate::role::PREFIXES;
@@ -23,16 +25,20 @@ use crate::{Options, trace};
 /// `/livez`, `/readyz`, `/openapi.json` and `/docs`.
 pub fn router(service: Service, options: Options) -> Router {
     let api = Api::new(service, options);
-    // The last layer is the outermost: first the bound, then who asks, then the handler.
+    // The last layer is the outermost: first who asks, then the body, then the bound, then the handler.
     let lasting = |routes: OpenApiRouter<Api>| {
         Router::<Api>::from(routes)
-            .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
             .route_layer(middleware::from_fn_with_state(api.clone(), bound_lasting))
+            .route_layer(middleware::from_fn_with_state(api.clone(), receive))
+            .route_layer(middleware::from_fn(mask))
+            .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
             .layer(DefaultBodyLimit::max(api.options.body_limit))
     };
     let routes = Router::<Api>::from(document::api_routes())
-        .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
         .route_layer(middleware::from_fn_with_state(api.clone(), bound))
+        .route_layer(middleware::from_fn_with_state(api.clone(), receive))
+        .route_layer(middleware::from_fn(mask))
+        .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
         .layer(DefaultBodyLimit::max(api.options.body_limit))
         .merge(lasting(document::lasting_routes()))
         .merge(lasting(document::socket_routes()));
@@ -56,6 +62,7 @@ pub(crate) fn surround(routes: Router, api: &Api) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(one_host))
         .layer(middleware::from_fn(render))
         .layer(middleware::from_fn(trace::measure))
         .layer(

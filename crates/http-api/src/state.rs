@@ -6,24 +6,41 @@ use drover_usecases::Service;
 use tokio::sync::Semaphore;
 
 use crate::Options;
+use crate::guard::Shares;
+
+/// The requests that steer (pause, cancel, set a server ready) which are worked on while all other places are taken.
+const STEERING: usize = 32;
 
 /// The service and the bounds around it.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) service: Service,
     pub(crate) options: Arc<Options>,
-    pub(crate) permits: Arc<Semaphore>,
-    /// For requests that may last.
-    pub(crate) lasting: Arc<Semaphore>,
+    /// For looking up API keys.
+    pub(crate) authentications: Arc<Semaphore>,
+    /// For bodies that arrive.
+    pub(crate) bodies: Arc<Shares>,
+    /// For requests at work.
+    pub(crate) permits: Arc<Shares>,
+    /// For requests that steer, when there is no other place.
+    pub(crate) steering: Arc<Shares>,
+    /// For streams.
+    pub(crate) streams: Arc<Shares>,
+    /// For workers that wait for tasks.
+    pub(crate) claims: Arc<Shares>,
 }
 
 impl Api {
     pub(crate) fn new(service: Service, options: Options) -> Self {
-        let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let authentications = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             service,
-            permits: permits(options.concurrency),
-            lasting: permits(options.lasting),
+            authentications: Arc::new(Semaphore::new(authentications)),
+            bodies: Shares::new(options.concurrency, (1, 4)),
+            permits: Shares::new(options.concurrency, (3, 4)),
+            steering: Shares::new(STEERING, (1, 4)),
+            streams: Shares::new(options.lasting, (1, 4)),
+            claims: Shares::new(options.lasting, (3, 4)),
             options: Arc::new(options),
         }
     }

@@ -17,45 +17,16 @@
 mod faulty;
 #[path = "http/world.rs"]
 mod world;
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+#[path = "http/written.rs"]
+mod written;
 
 use axum::body::Body;
 use axum::http::Method;
 use drover_domain::access::Role;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::faulty::{DRIVER, Mood};
 use crate::world::World;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use crate::written::Log;
 
 #[tokio::test]
 async fn a_failing_database_is_told_once_in_the_log_and_never_in_the_body() {

@@ -39,6 +39,17 @@ pub struct BackendAnswer {
 /// Why an agent's answer is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
+    /// The question was not sent, for want of something on this machine: file descriptors, local ports, memory. It says
+    /// nothing about the agent.
+    #[error(
+        "the agent at {address} was not asked, because this node lacks file descriptors, ports or memory"
+    )]
+    NotAsked {
+        /// Where it should be.
+        address: AgentAddress,
+        /// What the system said.
+        source: BoxError,
+    },
     /// No connection: nothing was asked.
     #[error("the agent at {address} cannot be reached")]
     Unreachable {
@@ -80,7 +91,9 @@ impl AgentError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } => Fault::Transient,
+            Self::NotAsked { .. } | Self::Unreachable { .. } | Self::Silent { .. } => {
+                Fault::Transient
+            }
             Self::Refused { status, .. } => {
                 if *status >= 500 {
                     Fault::Transient
@@ -94,7 +107,8 @@ impl AgentError {
 }
 
 /// The agents of the fleet. Every answer is bounded in size and in time; the deadline is the
-/// adapter's and is shown in [`AgentError::Silent`].
+/// adapter's and is shown in [`AgentError::Silent`]. What this machine lacks is [`AgentError::NotAsked`], never the agent's
+/// silence.
 #[async_trait]
 pub trait AgentGateway: Send + Sync {
     /// Whether the agent answers.

@@ -38,12 +38,12 @@ pub use fleet::{
 };
 pub use history::{History, HistoryUpkeep};
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
-pub use runner::{EventBatch, PlaybookRunner, RunnerError};
+pub use runner::{EventBatch, Place, PlaybookRunner, RunnerError};
 pub use settings::{
     ApplicationRegistry, CatalogFilter, CatalogRegistry, GroupRegistry, NamedGroup, Release,
     Settled,
 };
-pub use store::{StoreError, StoreHealth};
+pub use store::{Rejection, StoreError, StoreHealth};
 pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
 };

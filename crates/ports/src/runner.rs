@@ -4,8 +4,32 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::{JobEvent, JobId, JobStatus, PlaybookFile, PlaybookJob};
+use drover_domain::rollout::request::{PlayRequest, StepAnswer};
 
 use crate::{BoxError, Fault};
+
+/// Up to where a job was followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The byte offset behind the last event.
+    pub offset: u64,
+    /// The sequence number of the next event.
+    pub sequence: u64,
+    /// The number of the last request that the caller has in hand; 0 for none.
+    pub heard: u32,
+}
+
+impl Place {
+    /// Behind `offset` bytes, where the next event has the number `sequence`.
+    #[must_use]
+    pub const fn at(offset: u64, sequence: u64) -> Self {
+        Self {
+            offset,
+            sequence,
+            heard: 0,
+        }
+    }
+}
 
 /// Events of a job behind an offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +38,8 @@ pub struct EventBatch {
     pub events: Vec<JobEvent>,
     /// The byte offset behind the last of them: where the next call goes on.
     pub offset: u64,
+    /// What the running play asks for and has no answer to, if the caller does not have it in hand.
+    pub request: Option<PlayRequest>,
     /// Where the job stood after these events were read; an ended job with no new events is over.
     pub status: JobStatus,
 }
@@ -35,6 +61,13 @@ pub enum RunnerError {
     NoSuchPlaybook {
         /// The playbook.
         playbook: String,
+    },
+    /// The control host cannot run any playbook until an administrator changes it: a program, a folder or a right is
+    /// missing. Nothing was started.
+    #[error("the control host cannot run playbooks: {reason}")]
+    Unfit {
+        /// What is missing and what to do, a sentence.
+        reason: String,
     },
     /// The job cannot be run as it is; nothing was started.
     #[error("the job cannot be run: {reason}")]
@@ -58,7 +91,9 @@ impl RunnerError {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Unavailable { .. } => Fault::Transient,
-            Self::NoSuchPlaybook { .. } | Self::Refused { .. } => Fault::Permanent,
+            Self::NoSuchPlaybook { .. } | Self::Refused { .. } | Self::Unfit { .. } => {
+                Fault::Permanent
+            }
             Self::Unreadable { .. } => Fault::Defect,
         }
     }
@@ -76,12 +111,12 @@ pub trait PlaybookRunner: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`RunnerError`]; after [`RunnerError::Unavailable`] the job may have been started: launch it
+    /// [`RunnerError`]; after [`RunnerError::Unavailable`], and only then, the job may have been started: launch it
     /// again, which starts it at most once.
     async fn launch(&self, job: &PlaybookJob) -> Result<(), RunnerError>;
 
-    /// The events behind byte `offset`, at most a bounded number at once, the first of them numbered
-    /// `sequence`. Waits up to `wait` for something new; a job that ended is answered at once.
+    /// The events behind a place, at most a bounded number at once. Waits up to `wait` for an event or a request
+    /// behind the place; a job that ended is answered at once.
     ///
     /// # Errors
     ///
@@ -89,10 +124,17 @@ pub trait PlaybookRunner: Send + Sync {
     async fn follow(
         &self,
         job: JobId,
-        offset: u64,
-        sequence: u64,
+        place: Place,
         wait: Duration,
     ) -> Result<EventBatch, RunnerError>;
+
+    /// Answers a request of a play, which goes on with it. Another answer to the same request takes the place of the
+    /// first; a job that is gone is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`]; answering again is safe.
+    async fn answer(&self, job: JobId, answer: &StepAnswer) -> Result<(), RunnerError>;
 
     /// Where the job stands.
     ///
@@ -117,11 +159,12 @@ pub trait PlaybookRunner: Send + Sync {
     /// [`RunnerError::Unavailable`].
     async fn diagnostics(&self, job: JobId) -> Result<String, RunnerError>;
 
-    /// Whether the control host can run playbooks: the version it reports.
+    /// Whether the control host can run playbooks: the version it reports. Checks everything that a launch needs, and
+    /// starts nothing.
     ///
     /// # Errors
     ///
-    /// [`RunnerError::Unavailable`] naming what is missing in its source.
+    /// [`RunnerError::Unfit`] naming what is missing; [`RunnerError::Unavailable`].
     async fn probe(&self) -> Result<String, RunnerError>;
 
     /// The playbooks of the playbook folder (`*.yml`, `*.yaml`, not below it), by name, each with

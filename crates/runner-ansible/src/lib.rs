@@ -8,6 +8,7 @@
 
 mod events;
 mod job;
+mod mailbox;
 mod options;
 mod protocol;
 mod runner;

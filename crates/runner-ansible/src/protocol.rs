@@ -22,6 +22,7 @@ pub(crate) const CONFIGURATION: &str = include_str!("control_host/ansible.cfg");
 pub(crate) enum Verb {
     Launch,
     Follow,
+    Answer,
     Status,
     Cancel,
     Diagnostics,
@@ -34,6 +35,7 @@ impl Verb {
         match self {
             Self::Launch => "launch",
             Self::Follow => "follow",
+            Self::Answer => "answer",
             Self::Status => "status",
             Self::Cancel => "cancel",
             Self::Diagnostics => "diagnostics",
@@ -47,6 +49,7 @@ impl Verb {
         match self {
             Self::Launch => "start a job",
             Self::Follow => "follow a job",
+            Self::Answer => "answer a request of a job",
             Self::Status => "look at a job",
             Self::Cancel => "stop a job",
             Self::Diagnostics => "read the error output of a job",
@@ -62,13 +65,28 @@ pub(crate) struct JobRequest<'a> {
     pub(crate) spool: &'a str,
     pub(crate) job: String,
     #[serde(flatten)]
-    pub(crate) more: Option<FollowRequest>,
+    pub(crate) more: Option<More>,
+}
+
+/// What a verb needs besides the job.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum More {
+    Follow(FollowRequest),
+    Answer(AnswerRequest),
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct FollowRequest {
     pub(crate) offset: u64,
     pub(crate) wait_ms: u64,
+    pub(crate) heard: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AnswerRequest {
+    pub(crate) number: u32,
+    pub(crate) text: String,
 }
 
 /// A job to start.
@@ -78,8 +96,6 @@ pub(crate) struct LaunchRequest<'a> {
     pub(crate) job: String,
     pub(crate) playbook: &'a str,
     pub(crate) files: BTreeMap<&'static str, String>,
-    pub(crate) inventory: Option<&'a str>,
-    pub(crate) ansible_config: Option<&'a str>,
     pub(crate) max_runtime_s: u64,
     pub(crate) max_idle_s: Option<u64>,
     #[serde(flatten)]
@@ -92,6 +108,8 @@ pub(crate) struct HostRequest<'a> {
     pub(crate) playbooks: &'a str,
     pub(crate) ansible_playbook: &'a str,
     pub(crate) extra_path: &'a [String],
+    pub(crate) inventory: Option<&'a str>,
+    pub(crate) ansible_config: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +133,7 @@ pub(crate) enum Answer<T> {
 pub(crate) enum RefusalKind {
     Refused,
     NoSuchPlaybook,
+    Unfit,
     Unavailable,
 }
 
@@ -146,8 +165,16 @@ impl From<State> for JobStatus {
 pub(crate) struct Followed {
     pub(crate) lines: Vec<String>,
     pub(crate) offset: u64,
+    pub(crate) asked: Option<Asked>,
     #[serde(flatten)]
     pub(crate) state: State,
+}
+
+/// A request that a play has put into the job's mailbox.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) number: u32,
+    pub(crate) text: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,6 +196,8 @@ pub(crate) struct Listed {
 pub(crate) struct File {
     name: String,
     head: Option<String>,
+    #[serde(default)]
+    has_plays: bool,
     error: Option<String>,
 }
 
@@ -177,6 +206,7 @@ impl From<File> for PlaybookFile {
         let unread = || "it could not be read".to_owned();
         Self {
             name: file.name,
+            has_plays: file.has_plays,
             head: file.head.ok_or_else(|| file.error.unwrap_or_else(unread)),
         }
     }

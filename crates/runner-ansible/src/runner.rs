@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::{JobId, JobStatus, PlaybookFile, PlaybookJob};
-use drover_domain::text::visible;
-use drover_ports::{EventBatch, PlaybookRunner, RunnerError};
+use drover_domain::rollout::request::StepAnswer;
+use drover_domain::text::{visible, without_lone_surrogates};
+use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::options::{Options, OptionsError, Paths};
 use crate::protocol::{
-    Answer, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER, JobRequest,
-    LaunchRequest, Listed, Nothing, ProbeRequest, Probed, RefusalKind, State, Verb,
+    Answer, AnswerRequest, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER,
+    JobRequest, LaunchRequest, Listed, More, Nothing, ProbeRequest, Probed, RefusalKind, State,
+    Verb,
 };
-use crate::transport::Output;
-use crate::{events, job};
+use crate::transport::{CallError, Output};
+use crate::{events, job, mailbox};
 
 /// Time the helper takes at most for interrupting, terminating and killing, 10 s each.
 const STOPPING: Duration = Duration::from_secs(35);
@@ -77,7 +79,8 @@ impl AnsibleRunner {
         let argv = [&self.options.python, "-I", "-S", &self.helper, verb.word()];
         let patience = self.options.call_timeout.saturating_add(work);
         let mut output = self.run(&argv, &input, patience, action).await?;
-        if output.code == Some(2) && output.complaint.contains("can't open file") {
+        // Python's code for a program file that it cannot open.
+        if output.code == Some(2) {
             let install = [
                 &self.options.python,
                 "-I",
@@ -95,9 +98,7 @@ impl AnsibleRunner {
                     action,
                 )
                 .await?;
-            if done.code != Some(0) {
-                return Err(unavailable(action, &done));
-            }
+            let Nothing {} = answer(action, &done)?;
             tracing::info!(
                 helper = self.helper,
                 "installed Drover's helper on the control host"
@@ -115,10 +116,24 @@ impl AnsibleRunner {
         action: &'static str,
     ) -> Result<Output, RunnerError> {
         let ran = self.options.transport.run(argv, input, patience).await;
-        ran.map_err(|error| RunnerError::Unavailable {
-            action,
-            source: error.into(),
-        })
+        let output = ran.map_err(|error| match error {
+            CallError::Missing { program } => RunnerError::Unfit {
+                reason: missing(&program),
+            },
+            error @ (CallError::Start { .. }
+            | CallError::Silent { .. }
+            | CallError::Broken { .. }) => RunnerError::Unavailable {
+                action,
+                source: error.into(),
+            },
+        })?;
+        // A shell's codes for a program that it cannot find or start.
+        if matches!(output.code, Some(126 | 127)) {
+            return Err(RunnerError::Unfit {
+                reason: missing(&self.options.python),
+            });
+        }
+        Ok(output)
     }
 
     fn about(&self, job: JobId) -> JobRequest<'_> {
@@ -134,6 +149,8 @@ impl AnsibleRunner {
             playbooks: &self.paths.playbooks,
             ansible_playbook: &self.options.ansible_playbook,
             extra_path: &self.paths.extra_path,
+            inventory: self.paths.inventory.as_deref(),
+            ansible_config: self.paths.ansible_config.as_deref(),
         }
     }
 }
@@ -148,8 +165,6 @@ impl PlaybookRunner for AnsibleRunner {
             job: job.id.to_string(),
             playbook: &job.playbook,
             files,
-            inventory: self.paths.inventory.as_deref(),
-            ansible_config: self.paths.ansible_config.as_deref(),
             max_runtime_s: self.options.max_runtime.as_secs(),
             max_idle_s: self.options.max_idle.map(|idle| idle.as_secs()),
             host: self.host(),
@@ -161,22 +176,38 @@ impl PlaybookRunner for AnsibleRunner {
     async fn follow(
         &self,
         job: JobId,
-        offset: u64,
-        sequence: u64,
+        place: Place,
         wait: Duration,
     ) -> Result<EventBatch, RunnerError> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = JobRequest {
-            more: Some(FollowRequest { offset, wait_ms }),
+            more: Some(More::Follow(FollowRequest {
+                offset: place.offset,
+                wait_ms,
+                heard: place.heard,
+            })),
             ..self.about(job)
         };
         let found: Followed = self.call(Verb::Follow, &request, wait).await?;
-        let events = events::read(&found.lines, sequence);
+        let events = events::read(&found.lines, place.sequence);
         Ok(EventBatch {
             events,
             offset: found.offset,
+            request: found.asked.as_ref().map(mailbox::request),
             status: found.state.into(),
         })
+    }
+
+    async fn answer(&self, job: JobId, answer: &StepAnswer) -> Result<(), RunnerError> {
+        let request = JobRequest {
+            more: Some(More::Answer(AnswerRequest {
+                number: answer.number,
+                text: mailbox::answer(answer),
+            })),
+            ..self.about(job)
+        };
+        let Nothing {} = self.call(Verb::Answer, &request, Duration::ZERO).await?;
+        Ok(())
     }
 
     async fn status(&self, job: JobId) -> Result<JobStatus, RunnerError> {
@@ -213,7 +244,8 @@ impl PlaybookRunner for AnsibleRunner {
             patience_s,
             host: self.host(),
         };
-        let found: Probed = self.call(Verb::Probe, &request, Duration::ZERO).await?;
+        let work = self.options.call_timeout;
+        let found: Probed = self.call(Verb::Probe, &request, work).await?;
         Ok(visible(&found.version, COMPLAINT_MAX))
     }
 
@@ -232,8 +264,8 @@ impl PlaybookRunner for AnsibleRunner {
 fn answer<T: DeserializeOwned>(action: &'static str, output: &Output) -> Result<T, RunnerError> {
     match output.code {
         Some(0) => {}
-        // 127: no such program; 255: ssh itself, or the remote shell was killed.
-        None | Some(127 | 255) => return Err(unavailable(action, output)),
+        // 255: ssh itself, or the remote shell was killed.
+        None | Some(255) => return Err(unavailable(action, output)),
         Some(_) => {
             return Err(RunnerError::Unreadable {
                 action,
@@ -245,12 +277,16 @@ fn answer<T: DeserializeOwned>(action: &'static str, output: &Output) -> Result<
         action,
         reason: error.to_string(),
     };
-    match serde_json::from_slice(&output.answer).map_err(unreadable)? {
+    let text = String::from_utf8_lossy(&output.answer);
+    match serde_json::from_str(&without_lone_surrogates(&text)).map_err(unreadable)? {
         Answer::Done(done) => Ok(done),
         Answer::Refusal { kind, reason } => Err(match kind {
             RefusalKind::Refused => RunnerError::Refused { reason },
             RefusalKind::NoSuchPlaybook => RunnerError::NoSuchPlaybook {
                 playbook: visible(&reason, COMPLAINT_MAX),
+            },
+            RefusalKind::Unfit => RunnerError::Unfit {
+                reason: visible(&reason, COMPLAINT_MAX),
             },
             RefusalKind::Unavailable => RunnerError::Unavailable {
                 action,
@@ -265,6 +301,13 @@ fn unavailable(action: &'static str, output: &Output) -> RunnerError {
         action,
         source: complaint(output).into(),
     }
+}
+
+fn missing(python: &str) -> String {
+    format!(
+        "`{python}` is not installed on the control host, or cannot be started there. Install Python 3.6 or newer, or \
+         name it in the setting `ansible.python`"
+    )
 }
 
 /// The last line of an error output, where Python and ssh tell the reason.

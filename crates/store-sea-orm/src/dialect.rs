@@ -1,7 +1,5 @@
 //! The few places where PostgreSQL and SQLite want other words.
 
-use sea_orm::DbBackend;
-
 /// The first 16 bits of the advisory locks of writers of events ("DV" in ASCII); the other 48 are a number.
 const EVENT_TAG: i64 = 17_494;
 const EVENT_MASK: i64 = (1 << 48) - 1;
@@ -67,14 +65,6 @@ macro_rules! rows {
 pub(crate) use rows;
 
 impl Dialect {
-    /// What sea-orm calls it.
-    pub(crate) const fn backend(self) -> DbBackend {
-        match self {
-            Self::Postgres => DbBackend::Postgres,
-            Self::Sqlite => DbBackend::Sqlite,
-        }
-    }
-
     /// The rows in JSON parameter `number` as a table called `alias`.
     pub(crate) fn rows<R: Rows>(self, number: u8, alias: &str) -> String {
         match self {

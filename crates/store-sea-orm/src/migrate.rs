@@ -1,12 +1,15 @@
 //! Bringing the schema up to date, by one process at a time.
 
 use drover_migrations::Migrator;
-use drover_ports::{BoxError, StoreError};
-use sea_orm::FromQueryResult;
-use sea_orm_migration::MigratorTrait;
+use drover_ports::StoreError;
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::{MigratorTrait, SchemaManager};
 
 use crate::dialect::Dialect;
-use crate::session::{Link, Row, Session};
+use crate::session::{Row, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
 
@@ -48,12 +51,12 @@ pub enum MigrateError {
     /// The database cannot be asked.
     #[error("the schema of the database cannot be looked at")]
     Store(#[source] StoreError),
-    /// A step did not work.
+    /// Another process is at it, and does not come to an end.
+    #[error("another process brings the schema of the database up to date and has not ended yet")]
+    Busy(#[source] StoreError),
+    /// The schema cannot be brought up to date.
     #[error("the schema of the database cannot be brought up to date")]
-    Step {
-        /// Why.
-        source: BoxError,
-    },
+    Step(#[source] StoreError),
 }
 
 impl SeaOrmStore {
@@ -68,44 +71,130 @@ impl SeaOrmStore {
     }
 
     /// Brings the schema up to date: all pending steps or none. Of several processes at once one
-    /// does the work and the others wait for it.
+    /// does the work and the others wait for it. A schema that is up to date is only read.
     ///
     /// # Errors
     ///
     /// [`MigrateError`], and then nothing changed.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let session = self
-            .write("lock its schema")
-            .await
-            .map_err(MigrateError::Store)?;
-        if self.dialect() == Dialect::Postgres {
-            // Waiting for another process, or building an index, may take longer than a query may;
-            // waiting for a lock still has an end.
-            for statement in [
-                "SET LOCAL statement_timeout = 0".to_owned(),
-                "SET LOCAL lock_timeout = '5min'".to_owned(),
-                format!("SELECT pg_advisory_xact_lock({LOCK})"),
-            ] {
-                session
-                    .execute(Sql::new(statement))
-                    .await
-                    .map_err(MigrateError::Store)?;
-            }
-        }
-        let status = status(&session).await.map_err(MigrateError::Store)?;
+        let status = self.migration_status().await?;
         if !status.unknown.is_empty() {
             return Err(MigrateError::NewerSchema {
                 steps: status.unknown,
             });
         }
-        if let Link::Transaction(transaction) = &session.link {
-            let done = Migrator::up(transaction, None).await;
-            done.map_err(|error| MigrateError::Step {
-                source: Box::new(error),
-            })?;
+        if status.is_current() {
+            return Ok(());
         }
-        session.commit().await.map_err(MigrateError::Store)
+        let _turn = self.turn(MIGRATE).await.map_err(MigrateError::Busy)?;
+        // Its connection goes with it: after a failed or dropped migration there is nothing to prove.
+        let apart = self.database().apart();
+        let done = self.migrate_on(&apart.connection).await;
+        apart.close().await;
+        match done {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(MigrateError::NewerSchema {
+                steps: self.migration_status().await?.unknown,
+            }),
+            Err(error) => Err(self.why(error)),
+        }
     }
+
+    // Says how many steps are recorded that this program does not know; then nothing was changed. Without prepared
+    // statements and rows: behind a connection pooler the name of a statement may be taken.
+    async fn migrate_on(
+        &self,
+        connection: &impl TransactionTrait<Transaction = DatabaseTransaction>,
+    ) -> Result<u64, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.dialect() == Dialect::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let transaction = connection.begin_with_options(options).await?;
+        if self.dialect() == Dialect::Postgres {
+            // Waiting for another process, or building an index, may take longer than a query may;
+            // waiting for a lock still has an end.
+            transaction
+                .execute_unprepared(&format!(
+                    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '5min'; \
+                     SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})"
+                ))
+                .await?;
+        }
+        transaction
+            .execute_unprepared(
+                "CREATE TABLE IF NOT EXISTS seaql_migrations (version VARCHAR NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
+            )
+            .await?;
+        let steps = Migrator::migrations();
+        let names: Vec<String> = steps
+            .iter()
+            .map(|step| format!("'{}'", step.name()))
+            .collect();
+        let unknown = format!(
+            "UPDATE seaql_migrations SET version = version WHERE version NOT IN ({})",
+            names.join(", ")
+        );
+        let unknown = transaction
+            .execute_unprepared(&unknown)
+            .await?
+            .rows_affected();
+        if unknown > 0 {
+            transaction.rollback().await?;
+            return Ok(unknown);
+        }
+        let at = self.dialect().now();
+        let manager = SchemaManager::new(&transaction);
+        for step in &steps {
+            let record = format!(
+                "INSERT INTO seaql_migrations (version, applied_at) VALUES ('{}', {at} / 1000000) ON CONFLICT DO NOTHING",
+                step.name()
+            );
+            if transaction
+                .execute_unprepared(&record)
+                .await?
+                .rows_affected()
+                > 0
+            {
+                step.up(&manager).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(0)
+    }
+
+    fn why(&self, error: DbErr) -> MigrateError {
+        let driver = match error {
+            DbErr::Conn(RuntimeErr::SqlxError(error))
+            | DbErr::Exec(RuntimeErr::SqlxError(error))
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => std::sync::Arc::try_unwrap(error),
+            other => {
+                return MigrateError::Step(StoreError::Unavailable {
+                    action: MIGRATE,
+                    source: Box::new(other),
+                });
+            }
+        };
+        let driver = driver.unwrap_or_else(|shared| sqlx::Error::Protocol(shared.to_string()));
+        let is_busy = waits_for_another(&driver);
+        let error = self.condition().failed(MIGRATE, driver);
+        if is_busy {
+            MigrateError::Busy(error)
+        } else {
+            MigrateError::Step(error)
+        }
+    }
+}
+
+const MIGRATE: &str = "be brought up to date";
+
+// The lock that all migrations take was not given up in time.
+fn waits_for_another(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("55P03" | "5"))
 }
 
 #[derive(FromQueryResult)]

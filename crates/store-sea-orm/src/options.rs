@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use drover_ports::BoxError;
@@ -12,7 +13,10 @@ pub struct Options {
     /// `postgres://user:password@host/database`, `sqlite:/path/to/file.db` (made when missing) or
     /// `sqlite::memory:`. Never shown.
     pub url: String,
-    /// The most connections held at once; `sqlite::memory:` always has exactly one.
+    /// Where notifications of other nodes are listened for, when `url` leads to a connection pooler; another URL of the
+    /// same database. Never shown.
+    pub listen_url: Option<String>,
+    /// The most connections held at once, besides one that listens; `sqlite::memory:` always has exactly one.
     pub connections_max: NonZeroU32,
     /// How long a call waits for a free connection, a new one included.
     pub acquire_timeout: Duration,
@@ -27,6 +31,7 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            listen_url: None,
             connections_max: NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
@@ -58,11 +63,48 @@ pub enum OpenError {
     },
     /// The URL of the database cannot be read.
     #[error(
-        "the URL of the {kind} database is not readable; check its host, its port and that special characters are percent-encoded"
+        "the URL of the {kind} database is not readable; check its host and its port, and write special characters of the \
+         password percent-encoded: `@` as %40, `/` as %2F, `#` as %23, `?` as %3F, `%` as %25, `:` as %3A"
     )]
     BadUrl {
         /// PostgreSQL or SQLite.
         kind: &'static str,
+    },
+    /// The folder of an SQLite file does not exist.
+    #[error(
+        "the folder `{}` of the SQLite file does not exist; create it, and give it to the user that runs Drover",
+        .folder.display()
+    )]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// An SQLite file cannot be created or looked at.
+    #[error("the SQLite file `{}` cannot be opened", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The database keeps texts in another encoding.
+    #[error(
+        "the database `{database}` has the encoding {encoding}; Drover needs UTF8: create a database with \
+         `CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0`"
+    )]
+    Encoding {
+        /// The name of the database.
+        database: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// The server takes no writes: it is a standby, or the database or the user is set to read only.
+    #[error(
+        "the database `{database}` is read-only: the server is a standby, or `default_transaction_read_only` is on"
+    )]
+    ReadOnly {
+        /// The name of the database.
+        database: String,
     },
     /// The database cannot be reached, or refuses the connection.
     #[error(
@@ -74,4 +116,18 @@ pub enum OpenError {
         /// Why not; it never holds the URL.
         source: BoxError,
     },
+}
+
+impl OpenError {
+    /// Whether the same call may work later, without another setting.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::UnknownKind { .. } | Self::BadUrl { .. } | Self::Encoding { .. } => false,
+            Self::NoFolder { .. }
+            | Self::File { .. }
+            | Self::ReadOnly { .. }
+            | Self::Unreachable { .. } => true,
+        }
+    }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use drover_ports::StoreError;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, FromQueryResult, QueryResult,
-    Statement,
-};
-use tokio::sync::OwnedMutexGuard;
+use sea_orm::{FromQueryResult, QueryResult};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::database::Database;
 use crate::dialect::Dialect;
+use crate::health::Condition;
+use crate::lease::Lease;
 use crate::sql::Sql;
 
 /// A kind of row that is read.
@@ -36,6 +36,7 @@ pub(crate) struct Session {
     /// What the port method does: "the database cannot …".
     pub(crate) action: &'static str,
     pub(crate) statements: Arc<AtomicU64>,
+    pub(crate) condition: Arc<Condition>,
     #[expect(
         dead_code,
         reason = "the right to write on SQLite; it is given up when the session ends"
@@ -46,34 +47,39 @@ pub(crate) struct Session {
 /// Where statements go.
 pub(crate) enum Link {
     /// Each statement on its own.
-    Pool(DatabaseConnection),
+    Pool(Database),
     /// All statements together; undone when dropped.
-    Transaction(DatabaseTransaction),
+    Transaction(Mutex<Lease>),
 }
 
 impl Session {
     /// Runs a statement and says how many rows it changed.
     pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, StoreError> {
-        let statement = self.statement(sql);
+        self.statements.fetch_add(1, Ordering::Relaxed);
         let done = match &self.link {
-            Link::Pool(connection) => connection.execute_raw(statement).await,
-            Link::Transaction(transaction) => transaction.execute_raw(statement).await,
+            Link::Pool(database) => database.execute(sql).await,
+            Link::Transaction(lease) => {
+                let mut lease = lease.lock().await;
+                self.must_be_sound(&lease)?;
+                lease.execute(sql).await
+            }
         };
-        done.map(|done| done.rows_affected())
-            .map_err(unavailable(self.action))
+        done.map_err(|error| self.failed(error))
     }
 
     /// Runs a statement and reads its rows.
     pub(crate) async fn rows<R: Row>(&self, sql: Sql) -> Result<Vec<R>, StoreError> {
-        let statement = self.statement(sql);
+        self.statements.fetch_add(1, Ordering::Relaxed);
         let rows = match &self.link {
-            Link::Pool(connection) => connection.query_all_raw(statement).await,
-            Link::Transaction(transaction) => transaction.query_all_raw(statement).await,
+            Link::Pool(database) => database.rows(sql).await,
+            Link::Transaction(lease) => {
+                let mut lease = lease.lock().await;
+                self.must_be_sound(&lease)?;
+                lease.rows(sql).await
+            }
         };
-        rows.map_err(unavailable(self.action))?
-            .iter()
-            .map(read)
-            .collect()
+        let rows = rows.map_err(|error| self.failed(error))?;
+        rows.iter().map(read).collect()
     }
 
     /// Runs a statement and reads its first row.
@@ -98,29 +104,38 @@ impl Session {
 
     /// Makes the transaction true; nothing on a pooled connection.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        match self.link {
-            Link::Pool(_) => Ok(()),
-            Link::Transaction(transaction) => {
-                transaction.commit().await.map_err(unavailable(self.action))
-            }
+        if let Link::Transaction(lease) = &self.link {
+            let mut lease = lease.lock().await;
+            self.must_be_sound(&lease)?;
+            let done = lease.commit().await;
+            done.map_err(|error| self.failed(error))?;
         }
+        Ok(())
     }
 
     /// Undoes the transaction, and gives up its locks, before it returns: one that is only dropped holds
     /// them a moment longer, and a claim would pass over what it has locked.
     pub(crate) async fn undo(self) -> Result<(), StoreError> {
-        match self.link {
-            Link::Pool(_) => Ok(()),
-            Link::Transaction(transaction) => transaction
-                .rollback()
-                .await
-                .map_err(unavailable(self.action)),
+        if let Link::Transaction(lease) = &self.link {
+            let done = lease.lock().await.rollback().await;
+            done.map_err(|error| self.failed(error))?;
         }
+        Ok(())
     }
 
-    fn statement(&self, sql: Sql) -> Statement {
-        self.statements.fetch_add(1, Ordering::Relaxed);
-        Statement::from_sql_and_values(self.dialect.backend(), sql.text, sql.values)
+    // On SQLite, statements after one that has failed could each be true on its own.
+    fn must_be_sound(&self, lease: &Lease) -> Result<(), StoreError> {
+        if lease.has_failed() {
+            return Err(StoreError::Unavailable {
+                action: self.action,
+                source: "a statement of this transaction has failed before".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: sqlx::Error) -> StoreError {
+        self.condition.failed(self.action, error)
     }
 }
 
@@ -143,14 +158,4 @@ fn name(row: &QueryResult) -> String {
         }
     }
     "without a readable key".to_owned()
-}
-
-/// Wraps what the driver says.
-pub(crate) fn unavailable<E: std::error::Error + Send + Sync + 'static>(
-    action: &'static str,
-) -> impl Fn(E) -> StoreError {
-    move |error| StoreError::Unavailable {
-        action,
-        source: Box::new(error),
-    }
 }

@@ -22,6 +22,7 @@ struct TargetRow {
     name: String,
     kind: String,
     version: Option<String>,
+    process: Option<String>,
     server_id: Option<i64>,
     server_name: Option<String>,
     server_address: Option<String>,
@@ -56,7 +57,8 @@ impl FleetSnapshots for SeaOrmStore {
     #[tracing::instrument(name = "db.fleet.snapshot", level = "debug", skip_all)]
     async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError> {
         let text = format!(
-            "SELECT a.id, a.name, a.kind, a.version, s.id AS server_id, s.name AS server_name,
+            "SELECT a.id, a.name, a.kind, a.version, COALESCE(a.start_time, 'process ' || CAST(a.pid AS TEXT)) AS process,
+                    s.id AS server_id, s.name AS server_name,
                     s.address AS server_address, g.id AS group_id, g.name AS group_name,
                     g.batch_grouping_strategy AS \"grouping\",
                     a.custom_playbook_path AS own_playbook_path, a.custom_artifact_url AS own_artifact_url,
@@ -160,6 +162,7 @@ impl TargetRow {
             kind: stored.word("kind", &self.kind, ApplicationKind::parse)?,
             name: self.name,
             version: self.version,
+            process: self.process,
             server: server.map(|((key, name), address)| TargetServer {
                 key: Key::new(key),
                 name,

@@ -76,6 +76,7 @@ rows! {
         outcome: &'static str => Text,
         detail: Option<&'a str> => Text,
         version_before: Option<&'a str> => Text,
+        process_before: Option<&'a str> => Text,
         version_after: Option<&'a str> => Text,
     }
 }
@@ -425,6 +426,7 @@ fn instance_row(ordinal: usize, instance: &TaskInstance) -> InstanceWriteRow<'_>
         outcome: instance.outcome.as_str(),
         detail: instance.detail.as_deref(),
         version_before: instance.version_before.as_deref(),
+        process_before: instance.process_before.as_deref(),
         version_after: instance.version_after.as_deref(),
     }
 }
@@ -445,9 +447,9 @@ async fn insert_instances(
     let text = format!(
         "INSERT INTO update_task_instances (
              task_id, application_id, name, server, composite, run_index, batch, haproxy_server, outcome, detail,
-             version_before, version_after)
+             version_before, process_before, version_after)
          SELECT {}, r.application_id, r.name, r.server, r.composite, r.run_index, r.batch, r.haproxy_server, r.outcome,
-                r.detail, r.version_before, r.version_after
+                r.detail, r.version_before, r.process_before, r.version_after
          FROM {} ORDER BY r.ordinal",
         session.dialect.uuid(2),
         session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),

@@ -16,8 +16,8 @@ use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::UpdateTask;
 use drover_ports::{
     AccessKeys, BalancerView, Fault, FleetEventFilter, FleetSnapshots, FleetView, InstanceFilter,
-    InventoryStore, OrchestratorStore, ServerRegistry, StoreError, StoreHealth, TaskView,
-    UpdateTasks,
+    InventoryStore, OrchestratorStore, Rejection, ServerRegistry, StoreError, StoreHealth,
+    TaskView, UpdateTasks,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -87,7 +87,13 @@ async fn a_failed_poll_changes_nothing(scene: Scene) {
     };
     let refusal = InventoryStore::store(&world, &change).await.unwrap_err();
     assert!(
-        matches!(refusal, StoreError::Unavailable { .. }),
+        matches!(
+            refusal,
+            StoreError::Rejected {
+                why: Rejection::Defect,
+                ..
+            }
+        ),
         "{refusal:?}"
     );
     let known = InventoryStore::load(&world, server.key)
@@ -210,7 +216,7 @@ async fn an_unreadable_row_is_named() {
     names(store.versions(keys[0], first).await, "version change", "1");
 
     store
-        .put(&api_key(
+        .insert(&api_key(
             "1111111111111111",
             drover_domain::access::Role::Admin,
         ))

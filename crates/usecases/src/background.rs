@@ -103,6 +103,9 @@ impl Background {
         let mut servers: HashMap<ServerKey, (Server, Instant)> = HashMap::new();
         let mut visits: JoinSet<(ServerKey, Result<(), StoreError>)> = JoinSet::new();
         let mut under_way: HashSet<ServerKey> = HashSet::new();
+        // Of those, servers whose last poll failed: hanging agents take half of the places at most.
+        let mut troubled: HashSet<ServerKey> = HashSet::new();
+        let troubled_max = concurrency.div_ceil(2);
         let mut list_changes = self.polling.list_changes();
         let mut reload_at = Instant::now();
         loop {
@@ -124,8 +127,13 @@ impl Background {
             }
             let now = Instant::now();
             for (key, (server, due)) in &mut servers {
-                if *due <= now && visits.len() < concurrency && !under_way.contains(key) {
+                let has_place = !is_troubled(server) || troubled.len() < troubled_max;
+                let is_free = visits.len() < concurrency && has_place;
+                if *due <= now && is_free && !under_way.contains(key) {
                     *due = now + interval;
+                    if is_troubled(server) {
+                        troubled.insert(*key);
+                    }
                     under_way.insert(*key);
                     let (key, visit) = (*key, visit(self.polling.clone(), server.clone()));
                     visits.spawn(async move { (key, visit.await) });
@@ -135,6 +143,7 @@ impl Background {
             let next = servers
                 .iter()
                 .filter(|(key, _)| !full && !under_way.contains(key))
+                .filter(|(_, (server, _))| !is_troubled(server) || troubled.len() < troubled_max)
                 .map(|(_, (_, due))| *due)
                 .chain([reload_at])
                 .min()
@@ -146,6 +155,7 @@ impl Background {
                 Some(done) = visits.join_next() => match done {
                     Ok((key, result)) => {
                         under_way.remove(&key);
+                        troubled.remove(&key);
                         if let Err(error) = result {
                             log(&error, "what an agent said cannot be stored");
                         }
@@ -153,12 +163,17 @@ impl Background {
                     Err(error) => {
                         tracing::error!(error = &error as &(dyn std::error::Error + 'static), "a poll broke off");
                         under_way.clear();
+                        troubled.clear();
                     }
                 },
             }
         }
         visits.shutdown().await;
     }
+}
+
+fn is_troubled(server: &Server) -> bool {
+    server.failures > 0 || server.last_error.is_some()
 }
 
 // Servers that are already known keep their place in time.

@@ -24,7 +24,7 @@ mod updates;
 mod webhooks;
 mod workflows;
 
-pub use access::Access;
+pub use access::{Access, AccessError, NewKey, Presented};
 pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
@@ -33,9 +33,10 @@ pub use drover_ports::{
     CatalogRegistry, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter,
     EventFilter, EventPage, Fault, FleetEventFilter, FleetView, GroupColumn, GroupFilter,
     GroupRegistry, Idempotency, InstanceFilter, MappingCause, MappingChange, NamedGroup,
-    OrchestratorStore, QueueStats, Release, Removal, ReportVerdict, ServerColumn, ServerFilter,
-    ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord,
-    TaskView, UnmappedFilter, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
+    OrchestratorStore, QueueStats, Rejection, Release, Removal, ReportVerdict, ServerColumn,
+    ServerFilter, ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth,
+    TaskRecord, TaskView, UnmappedFilter, UnmappedServer, WorkflowFilter, WorkflowRecord,
+    WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,

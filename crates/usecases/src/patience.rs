@@ -29,6 +29,7 @@ impl Interrupted {
             | StoreError::Refused { .. }
             | StoreError::PositionGone
             | StoreError::Corrupt { .. }
+            | StoreError::Rejected { .. }
             | StoreError::Unavailable { .. } => unusable(error),
         }
     }

@@ -34,6 +34,8 @@ pub enum PollOutcome {
     Unreachable,
     /// The agent answers, but its inventory cannot be read.
     Unreadable,
+    /// This node could not ask, for want of descriptors, ports or memory: nothing is known anew.
+    NotAsked,
 }
 
 impl PollOutcome {
@@ -46,6 +48,7 @@ impl PollOutcome {
             Self::Suspect => "suspect",
             Self::Unreachable => "unreachable",
             Self::Unreadable => "unreadable",
+            Self::NotAsked => "not_asked",
         }
     }
 }
@@ -167,10 +170,14 @@ impl Polling {
     async fn answered(&self, known: &KnownInventory) -> Result<Refreshed, StoreError> {
         let agent = address(&known.server);
         if let Err(error) = self.ports.agents.ping(&agent).await {
+            if let AgentError::NotAsked { .. } = error {
+                return Ok(not_asked(known, &error));
+            }
             return self.missed(known, &error).await;
         }
         let report = match self.ports.agents.inventory(&agent).await {
             Ok(report) => report,
+            Err(error @ AgentError::NotAsked { .. }) => return Ok(not_asked(known, &error)),
             Err(error) => {
                 return self.unreadable(known, sentence(&error)).await;
             }
@@ -274,6 +281,18 @@ impl Polling {
     fn turn(&self, server: ServerKey) -> Turn {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(server).or_default())
+    }
+}
+
+/// A poll that did not happen: what is stored stays as it is.
+fn not_asked(known: &KnownInventory, error: &AgentError) -> Refreshed {
+    let reason = sentence(error);
+    tracing::warn!(server.name = %known.server.name, "{} was not polled: {reason}", known.server.name);
+    Refreshed {
+        server: known.server.clone(),
+        outcome: PollOutcome::NotAsked,
+        applications: 0,
+        detail: Some(reason),
     }
 }
 

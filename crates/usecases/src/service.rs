@@ -277,7 +277,7 @@ impl Service {
             events: EventFeed::new(engine),
             fleet: Fleet::new(&ports, Arc::clone(&policy)),
             settings: Settings::new(&ports),
-            access: Access::new(Arc::clone(&ports.keys)),
+            access: Access::new(Arc::clone(&ports.keys), Arc::clone(clock)),
             servers: Servers::new(&ports, polling.clone()),
             updates,
             actions,

@@ -7,14 +7,18 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 module: drover_haproxy
-short_description: Drain servers of an HAProxy backend and return them, with proof
+short_description: Drain servers of an HAProxy backend and return them
 description:
-    - Talks to FAgent or drover-agent. A success of the agent proves nothing; every state is read back.
+    - In a job of Drover it asks Drover, which follows the job, and waits for the answer. Drover drains and returns by
+      its own rule, with evidence; this module has none. The mailbox is the folder in the environment variable
+      DROVER_MAILBOX, which only the owner of the job can enter, and only servers of the job are accepted.
+    - Without Drover (C(ansible-playbook) by hand) it talks to the agent at I(api_url). Every state is read back, but
+      sessions are not looked at. A drain lasts I(drain_delay) and counts as C(by timer, not proven).
 options:
     action:
         description:
-            - C(drain) refuses when no server outside the batch takes traffic, drains, reads the drain back, and waits
-              until the sessions are gone or I(drain_delay) is over.
+            - C(drain) refuses when too few servers outside the batch take traffic, drains, and waits until nobody uses the
+              servers or I(drain_delay) is over.
             - C(verify) waits until HAProxy's health checks of the drained servers have passed for I(settle) seconds.
             - C(return) sets the servers ready and waits until HAProxy sends them traffic.
             - C(restore) is C(verify) and C(return) after a failure; it never fails, and says what stays drained and why.
@@ -27,27 +31,30 @@ options:
     backend: {description: The backend.}
     token_file: {description: File on the control host whose first line is the agent's bearer token.}
     drain_delay: {description: Seconds a drain may last., default: 300}
-    min_ready: {description: Servers outside the batch that must take traffic., default: 1}
+    min_ready: {description: "Servers outside the batch that must take traffic; default: what Drover is set to, else 1."}
     settle: {description: Seconds for which the checks must have passed., default: 2}
     health_timeout: {description: Seconds to wait for passed checks., default: 120}
     ready_timeout: {description: Seconds to wait until HAProxy sends traffic., default: 30}
 """
 
 import json
+import os
 import re
 import time
+from urllib.error import HTTPError
+from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
-from ansible.module_utils.six.moves.urllib.error import HTTPError
-from ansible.module_utils.six.moves.urllib.parse import quote
 from ansible.module_utils.urls import open_url
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 CALL_SECONDS_MAX = 10
 CALL_TRIES = 3
 SAMPLE_SECONDS = 0.25
-QUIET_SAMPLES = 3
+# How long Drover may be away, besides the time the step itself takes: it is restarted, or another node takes over.
+DROVER_AWAY_SECONDS_MAX = 600
+REQUESTS_MAX = 1000
 CONFIRM_SECONDS_MAX = 5
 # After a failed update a server is not waited for as long: what is broken is left drained.
 RESTORE_HEALTH_SECONDS_MAX = 15
@@ -58,6 +65,105 @@ PASSED = ("L4OK", "L6OK", "L7OK", "PROCOK")
 
 class Failure(Exception):
     pass
+
+
+class Drover(object):
+    """Drover, which follows the job of this play."""
+
+    def __init__(self, mailbox):
+        self.mailbox = mailbox
+
+    def ask(self, action, instances, options, seconds):
+        """What became of each instance, by composite name, and why the step failed, or None."""
+        number = self._post(json.dumps({
+            "action": action,
+            "targets": [one["composite"] for one in instances],
+            "drain_delay": options["drain_delay"],
+            "min_ready": options["min_ready"],
+            "settle": options["settle"],
+            "health_timeout": options["health_timeout"],
+            "ready_timeout": options["ready_timeout"],
+        }))
+        path = os.path.join(self.mailbox, "%d.answer.json" % number)
+        end = time.monotonic() + seconds + DROVER_AWAY_SECONDS_MAX
+        while not os.path.exists(path):
+            if time.monotonic() >= end:
+                raise Failure("Drover did not answer the request to %s within %d s; what it did is unknown"
+                              % (action, seconds + DROVER_AWAY_SECONDS_MAX))
+            time.sleep(0.1)
+        with open(path) as file:
+            answer = json.load(file)
+        return answer["targets"], answer["error"]
+
+    def _post(self, text):
+        draft = os.path.join(self.mailbox, "draft-%d" % os.getpid())
+        with open(draft, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            for number in range(1, REQUESTS_MAX):
+                try:
+                    os.link(draft, os.path.join(self.mailbox, "%d.request.json" % number))
+                    return number
+                except FileExistsError:
+                    continue
+        finally:
+            os.remove(draft)
+        raise Failure("the play has asked Drover %d times; more is not possible" % REQUESTS_MAX)
+
+
+def drain_by_drover(drover, instances, options):
+    told, error = drover.ask("drain", instances, options, options["drain_delay"])
+    for one in instances:
+        said = told.get(one["composite"], {"state": "untouched", "detail": None})
+        # From here on a failure must name what was touched, so that it is put back.
+        one["touched"] = said["state"] not in ("untouched", "kept")
+        one["kept"] = said["state"] == "kept"
+        one["evidence"] = said["detail"]
+    if error:
+        raise Failure(error)
+    return [report(one, "drained", one["evidence"]) for one in instances]
+
+
+def verify_by_drover(drover, held, options):
+    if not held:
+        return []
+    told, error = drover.ask("verify", held, options, options["health_timeout"] + options["settle"])
+    if error:
+        raise Failure(error)
+    return [report(one, "returning", told[one["composite"]]["detail"]) for one in held]
+
+
+def return_by_drover(drover, instances, held, options):
+    if held:
+        _, error = drover.ask("return", held, options, options["ready_timeout"] * len(held))
+        if error:
+            raise Failure(error)
+    return done_reports(instances, options)
+
+
+def restore_by_drover(drover, instances, options):
+    touched = [one for one in instances if one.get("touched")]
+    told, error = {}, None
+    if touched:
+        try:
+            told, error = drover.ask("restore", touched, options, options["settle"] + RESTORE_HEALTH_SECONDS_MAX
+                                     + options["ready_timeout"] * len(touched))
+        except Failure as failure:
+            error = str(failure)
+
+    def outcome(one):
+        if not one.get("touched"):
+            return None, None
+        said = told.get(one["composite"])
+        if said is None:
+            return error or "Drover says nothing about it", "unknown"
+        if said["state"] == "serving":
+            return None, None
+        return said["detail"], "left_drained" if said["state"] in ("drained", "healthy", "left_drained") else "failed"
+
+    return restored(instances, options["updated"], outcome)
 
 
 class Agent(object):
@@ -132,8 +238,6 @@ class Server(object):
         self.check = str(told.get("check_status") or "").lstrip("* ")
         self.weight = str(told.get("weight", ""))
         self.admin = number(told.get("admin_state"))
-        self.sessions = number(told.get("scur"))
-        self.queued = number(told.get("qcur"))
         self.result = number(told.get("check_result"))
         self.health = number(told.get("check_health"))
         self.rise = number(told.get("check_rise"))
@@ -197,9 +301,10 @@ def drain(agent, instances, options):
         if name not in servers:
             raise Failure("HAProxy backend `%s` has no server `%s`" % (agent.backend, name))
     serving = [name for name in servers if name not in names and servers[name].takes_traffic]
-    if len(serving) < options["min_ready"]:
+    min_ready = 1 if options["min_ready"] is None else options["min_ready"]
+    if len(serving) < min_ready:
         raise Failure("refused to drain %s: outside the batch only %d server(s) of backend `%s` take traffic, and %d must stay"
-                      % (", ".join(names), len(serving), agent.backend, options["min_ready"]))
+                      % (", ".join(names), len(serving), agent.backend, min_ready))
     for one in instances:
         one["was"] = "maint" if servers[one["haproxy"]].in_maint else "serving"
     watched = [one["haproxy"] for one in instances if one["was"] != "maint"]
@@ -210,39 +315,23 @@ def drain(agent, instances, options):
         agent.set_state(name, "drain")
     confirm(agent, watched, lambda server: server.is_drained, CONFIRM_SECONDS_MAX,
             "was told to drain, but HAProxy shows it as")
-    evidence = wait_until_quiet(agent, watched, options["drain_delay"])
+    wait_by_timer(agent, watched, options["drain_delay"])
+    said = "by timer, not proven: %d s are over" % options["drain_delay"]
     for one in instances:
-        one["evidence"] = evidence.get(one["haproxy"], "in maintenance before the update, left so")
+        one["evidence"] = said if one["touched"] else "in maintenance before the update, left so"
 
 
-def wait_until_quiet(agent, names, seconds):
-    """Why each server counts as drained, by name."""
+def wait_by_timer(agent, names, seconds):
+    """Lets the drain last; what a reload of HAProxy forgets is said again."""
     end = time.time() + seconds
-    quiet = dict.fromkeys(names, 0)
-    evidence = {}
-    while len(evidence) < len(names):
+    while names:
         servers = agent.servers()
         for name in names:
-            server = known(servers, name, agent.backend)
-            if not server.is_drained:
-                # A reload of HAProxy forgets every drain.
+            if not known(servers, name, agent.backend).is_drained:
                 agent.set_state(name, "drain")
-                quiet[name] = 0
-                evidence.pop(name, None)
-                continue
-            if server.sessions is None or server.queued is None:
-                continue
-            quiet[name] = quiet[name] + 1 if server.sessions == 0 and server.queued == 0 else 0
-            if quiet[name] >= QUIET_SAMPLES:
-                evidence[name] = "no session and no queued request in %d samples" % QUIET_SAMPLES
         if time.time() >= end:
-            for name in names:
-                left = servers[name].sessions
-                evidence.setdefault(name, "by timer, not proven: %d s are over" % seconds if left is None
-                                    else "%d session(s) are still there after %d s" % (left, seconds))
-        elif len(evidence) < len(names):
-            time.sleep(min(SAMPLE_SECONDS, max(0.0, end - time.time())))
-    return evidence
+            return
+        time.sleep(min(1.0, max(0.0, end - time.time())))
 
 
 def wait_until_healthy(agent, names, settle, seconds):
@@ -302,19 +391,34 @@ def report(one, outcome, detail):
     return {"composite": one["composite"], "outcome": outcome, "detail": detail}
 
 
+def done_reports(instances, options):
+    details = {one["composite"]: one.get("detail") for one in options["updated"]}
+    return [report(one, "done", details.get(one["composite"]) if one.get("touched")
+                   else "it stays out of use, as it was before") for one in instances]
+
+
 def restore(agent, instances, updated, options):
     """Puts back what is healthy; one server's trouble does not keep another one drained."""
+    said = {one["composite"]: one.get("state", "untouched") for one in updated}
+
+    def outcome(one):
+        if not agent or not one.get("touched"):
+            return None, None
+        trouble, drained = put_back(agent, one, said.get(one["composite"], "untouched"), options)
+        return trouble, "left_drained" if drained else "failed"
+
+    return restored(instances, updated, outcome)
+
+
+def restored(instances, updated, outcome):
     said = {one["composite"]: one for one in updated}
     reports = []
     for one in instances:
         update = said.get(one["composite"], {})
         state, detail = update.get("state", "untouched"), update.get("detail")
-        trouble, drained = None, False
-        if agent and one.get("touched", True):
-            trouble, drained = put_back(agent, one, state, options)
+        trouble, became = outcome(one)
         if trouble:
-            detail = "; ".join(text for text in (detail, trouble) if text)
-            reports.append(report(one, "left_drained" if drained else "failed", detail))
+            reports.append(report(one, became, "; ".join(text for text in (detail, trouble) if text)))
         elif state == "failed":
             reports.append(report(one, "failed", detail))
         elif state == "updated":
@@ -356,23 +460,34 @@ def main():
         "backend": {"default": ""},
         "token_file": {"type": "path", "no_log": False},
         "drain_delay": {"type": "int", "default": 300},
-        "min_ready": {"type": "int", "default": 1},
+        "min_ready": {"type": "int"},
         "settle": {"type": "float", "default": 2},
         "health_timeout": {"type": "int", "default": 120},
         "ready_timeout": {"type": "int", "default": 30},
     })
     options = module.params
     action, instances = options["action"], options["instances"]
+    mailbox = os.environ.get("DROVER_MAILBOX")
+    behind = bool(options["api_url"])
+    drover = Drover(mailbox) if behind and mailbox else None
     try:
-        agent = Agent(options["api_url"], options["backend"], options["token_file"]) if options["api_url"] else None
+        agent = Agent(options["api_url"], options["backend"], options["token_file"]) if behind and not drover else None
         held = [one for one in instances if one.get("touched")]
         names = [one["haproxy"] for one in held]
-        if action == "restore":
-            reports = restore(agent, instances, options["updated"], options)
-            reports += [report(one, "skipped", "the batch before it failed") for one in options["skipped"]]
-        elif action == "drain":
+        if action == "drain":
             for one in instances:
                 one["touched"] = False
+        if action == "restore":
+            reports = (restore_by_drover(drover, instances, options) if drover
+                       else restore(agent, instances, options["updated"], options))
+            reports += [report(one, "skipped", "the batch before it failed") for one in options["skipped"]]
+        elif drover and action == "drain":
+            reports = drain_by_drover(drover, instances, options)
+        elif drover and action == "verify":
+            reports = verify_by_drover(drover, held, options)
+        elif drover:
+            reports = return_by_drover(drover, instances, held, options)
+        elif action == "drain":
             drain(agent, instances, options)
             reports = [report(one, "drained", one["evidence"]) for one in instances]
         elif action == "verify":
@@ -383,9 +498,7 @@ def main():
             reports = [report(one, "returning", "its checks pass") for one in held]
         else:
             set_ready(agent, names, options["ready_timeout"])
-            details = {one["composite"]: one.get("detail") for one in options["updated"]}
-            reports = [report(one, "done", details.get(one["composite"]) if one.get("touched")
-                              else "it stays in maintenance, as it was before") for one in instances]
+            reports = done_reports(instances, options)
     except (Failure, IOError) as failure:
         module.fail_json(msg=str(failure), instances=instances)
     module.exit_json(changed=action != "verify", instances=instances, drover_report=reports)

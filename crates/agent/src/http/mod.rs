@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -73,7 +73,10 @@ async fn answer(
     ConnectInfo(request): ConnectInfo<OpenRequest>,
     message: Request,
 ) -> Response {
-    let _answering = request.begin();
+    let Some(_answering) = request.begin() else {
+        let text = "the connection gave way to another one; ask again".to_owned();
+        return Reply::router(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
     let peer = request.peer();
     let (method, path) = (message.method().clone(), message.uri().path().to_owned());
     let reply = match timeout(ANSWER_DEADLINE, reply(&sources, message)).await {
@@ -205,14 +208,21 @@ async fn read_body(body: Body) -> Result<Value, Reply> {
 }
 
 async fn collect(body: Body) -> Result<Vec<u8>, Reply> {
+    let too_large = || {
+        let text = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+        Reply::router(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    // What is announced as too large is not waited for.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let mut pieces = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece
             .map_err(|_| Reply::router(StatusCode::BAD_REQUEST, "the body broke off".to_owned()))?;
         if bytes.len() + piece.len() > BODY_BYTES_MAX {
-            let text = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            return Err(Reply::router(StatusCode::PAYLOAD_TOO_LARGE, text));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&piece);
     }

@@ -1,6 +1,7 @@
 //! The public contract without any HAProxy: routes, envelopes, error shapes, limits, the token.
 
 use std::path::Path;
+use std::time::Duration;
 
 use drover_agent::Choices;
 use reqwest::Method;
@@ -8,6 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::{Served, answer};
 
@@ -258,6 +260,22 @@ async fn a_body_over_the_limit_is_refused_whether_announced_or_not() {
     stream.write_all(&vec![b' '; 0x20000]).await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn a_body_announced_as_too_large_is_refused_before_it_comes() {
+    let agent = Served::with(Choices::default()).await;
+    let path = "/api/v1/haproxy/backends/b/servers/s/action";
+    let mut stream = TcpStream::connect(agent.address()).await.unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    // Half the time in which a body has to arrive.
+    timeout(Duration::from_secs(5), stream.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
 }
 

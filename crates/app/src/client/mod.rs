@@ -17,6 +17,7 @@ mod groups;
 mod haproxy;
 mod haproxy_follow;
 mod haproxy_mapping;
+mod keys;
 mod names;
 mod natural;
 mod orchestrators;
@@ -76,6 +77,9 @@ pub(crate) enum ClientCommand {
     /// Webhooks: list, show, add, change, try out; what was told to them.
     #[command(subcommand)]
     Webhooks(webhooks::Command),
+    /// API keys: list, add, revoke.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Orchestrator playbooks: list, scan.
     #[command(subcommand)]
     Orchestrators(orchestrators::Command),
@@ -185,6 +189,7 @@ pub(crate) async fn run(
             ClientCommand::Schedules(command) => schedules::run(command, &service, &output).await,
             ClientCommand::Events(events) => events::run(events, &service, &output).await,
             ClientCommand::Webhooks(command) => webhooks::run(command, &service, &output).await,
+            ClientCommand::Keys(command) => keys::run(command, &service, &output).await,
             ClientCommand::Queues(queues) => queues::run(queues, &service, &output).await,
             ClientCommand::DeadLetters(command) => {
                 dead_letters::run(command, &service, &output).await

@@ -253,7 +253,10 @@ async fn refresh(server: &str, service: &Service, output: &Output) -> Result<Cod
     let report = service
         .post(&format!("servers/{id}/refresh"), &json!({}))
         .await?;
-    let is_answered = !matches!(text(&report, "outcome"), "unreachable" | "unreadable");
+    let is_answered = !matches!(
+        text(&report, "outcome"),
+        "unreachable" | "unreadable" | "not_asked"
+    );
     output.one(&report, REFRESHED);
     Ok(if is_answered {
         Code::Success

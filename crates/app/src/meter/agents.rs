@@ -16,7 +16,7 @@ pub(super) fn describe() {
     describe_histogram!(
         ANSWERS,
         Unit::Seconds,
-        "How long agents took to answer, by what was asked (`ping`, `inventory`, `instances`, `backends`, `servers`, `set_state`) and how it went: `answered`, `unreachable`, `silent`, `refused`, `unreadable`"
+        "How long agents took to answer, by what was asked (`ping`, `inventory`, `instances`, `backends`, `servers`, `set_state`) and how it went: `answered`, `not_asked`, `unreachable`, `silent`, `refused`, `unreadable`"
     );
 }
 
@@ -39,6 +39,7 @@ async fn measured<T>(
     let answer = answer.await;
     let outcome = match &answer {
         Ok(_) => "answered",
+        Err(AgentError::NotAsked { .. }) => "not_asked",
         Err(AgentError::Unreachable { .. }) => "unreachable",
         Err(AgentError::Silent { .. }) => "silent",
         Err(AgentError::Refused { .. }) => "refused",

@@ -10,6 +10,7 @@ pub mod orchestrator;
 pub mod ordering;
 pub mod parameter;
 pub mod playbook_path;
+pub mod request;
 pub mod snapshot;
 pub mod task;
 pub mod update;

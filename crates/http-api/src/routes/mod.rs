@@ -1,5 +1,6 @@
 //! The handlers: parse wire into domain, call one use case or view, map the answer back.
 
+pub(crate) mod access;
 pub(crate) mod applications;
 pub(crate) mod catalog;
 pub(crate) mod definitions;

@@ -6,7 +6,6 @@ use drover_domain::rollout::task::ArtifactUrl;
 use drover_domain::text::{TextError, check_line};
 use drover_usecases::{ApplicationDetail, FleetEventFilter};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::application::NAME_MAX;
@@ -14,6 +13,7 @@ use super::schema::{self, Instant};
 use super::word::{EventStatus, EventType};
 use crate::body::{Fields, Flaw, ReadBody, text};
 use crate::etag::tag;
+use crate::json::Value;
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;

@@ -3,6 +3,7 @@
 //! Shapes are promises to strangers; the domain makes none. Doc comments here become the
 //! descriptions of the OpenAPI document.
 
+mod access;
 mod application;
 mod application_settings;
 mod balancer;
@@ -27,6 +28,7 @@ mod workflow;
 mod workflow_event;
 mod workflow_task;
 
+pub(crate) use access::{AccessKeyList, IssuedAccessKey, NewAccessKey, NewAccessKeyShape};
 pub(crate) use application::{
     Application, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
 };

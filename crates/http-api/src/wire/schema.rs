@@ -150,6 +150,38 @@ pub(super) fn webhook_url() -> Object {
         .build()
 }
 
+/// The name of an API key.
+pub(super) fn key_name() -> Object {
+    line(drover_domain::access::KEY_NAME_MAX)
+        .description(Some(
+            "The person or program the key is for; unique. It is the actor of the key's requests.",
+        ))
+        .build()
+}
+
+/// When an API key ends.
+pub(super) fn key_end() -> Object {
+    string()
+        .schema_type(nullable(Type::String))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some(
+            "RFC 3339. From then on the key is refused; without it the key is valid until it is revoked.",
+        ))
+        .examples([serde_json::json!("2027-01-31T12:00:00Z")])
+        .build()
+}
+
+/// What a key allows.
+pub(super) fn role() -> Object {
+    string()
+        .enum_values(Some(["viewer", "operator", "admin"]))
+        .description(Some(
+            "What the key allows: `viewer` reads, `operator` also starts updates and actions, `admin` also changes \
+             what Drover knows and manages keys.",
+        ))
+        .build()
+}
+
 /// What a webhook is for.
 pub(super) fn webhook_description() -> Object {
     line(1_000)

@@ -184,7 +184,7 @@ impl NewServer {
 }
 
 /// A server as it shall be.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Clone, ToSchema)]
 pub(crate) struct ChangeServer {
     #[schema(schema_with = schema::server_name)]
     name: String,
@@ -223,7 +223,7 @@ impl ChangeServer {
 }
 
 /// What shall be different about a server; what is left out stays.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Clone, ToSchema)]
 pub(crate) struct PatchServer {
     #[schema(schema_with = schema::server_name, required = false)]
     name: Option<String>,

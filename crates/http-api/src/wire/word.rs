@@ -85,7 +85,8 @@ words! {
 words! {
     /// What became of an instance.
     Outcome for task::InstanceOutcome {
-        Pending, Draining, Drained, Updating, Verifying, Returning, Done, Failed, Skipped, RolledBack, LeftDrained,
+        Pending, Draining, Drained, Updating, Verifying, Returning, Done, Unverified, Failed, Skipped, RolledBack,
+        LeftDrained,
         Unknown,
     }
 }
@@ -145,7 +146,7 @@ words! {
 }
 words! {
     /// What a poll came to.
-    PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable }
+    PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable, NotAsked }
 }
 
 /// Where a task stands.

@@ -9,7 +9,6 @@ use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Json, LeaseId, QueueName, TaskId};
 use drover_usecases::{Assignment, Beat, ClaimOrder, Claimed, RemoteWorkers};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -18,6 +17,7 @@ use super::schema::Instant;
 use super::word::GuaranteeClass;
 use super::workflow_task::{GivenError, GivenErrorShape};
 use crate::body::{Fields, Flaw, ReadBody, boolean, document, list, object, seconds, text, whole};
+use crate::json::Value;
 
 /// The most queues of one claim.
 const QUEUES_MAX: usize = 100;

@@ -67,7 +67,19 @@ impl AccessKeys for MoodyKeys {
         self.keys.insert_first(key).await
     }
 
-    async fn put(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.keys.put(key).await
+    async fn list(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.keys.list().await
+    }
+
+    async fn insert(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.keys.insert(key).await
+    }
+
+    async fn configure(&self, key: Option<&ApiKey>) -> Result<bool, StoreError> {
+        self.keys.configure(key).await
+    }
+
+    async fn remove(&self, public_id: &str) -> Result<Option<ApiKey>, StoreError> {
+        self.keys.remove(public_id).await
     }
 }

@@ -6,17 +6,24 @@
     reason = "helpers of tests stop the test when the setup is broken"
 )]
 
+mod access;
 mod definitions;
+mod edge;
+mod faithful;
 mod faulty;
 mod haproxy;
 mod haproxy_lists;
 mod haproxy_mappings;
 mod lists;
+mod meddler;
 mod operations;
 mod problems;
+mod races;
 mod roles;
+mod secrets;
 mod servers;
 mod settings;
+mod shares;
 mod streams;
 mod updates;
 mod webhooks;

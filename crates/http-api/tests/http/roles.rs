@@ -9,6 +9,9 @@ use crate::world::World;
 
 /// What every route is expected to need: written by hand, so that a change of the table is seen.
 const EXPECTED: &[(&str, &str, Role)] = &[
+    ("GET", "/access/keys", Role::Admin),
+    ("POST", "/access/keys", Role::Admin),
+    ("DELETE", "/access/keys/{id}", Role::Admin),
     ("GET", "/application-catalog", Role::Viewer),
     ("POST", "/application-catalog", Role::Admin),
     ("DELETE", "/application-catalog/{id}", Role::Admin),

@@ -7,12 +7,12 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use drover_domain::Timestamp;
-use drover_domain::access::{ApiKey, Role};
+use drover_domain::access::{ApiKey, KeyOrigin, Role};
 use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
 use drover_domain::id::Uuid;
 use drover_http_api::{ApiKeyText, Options, router};
-use drover_ports::{AgentAddress, IdSource};
+use drover_ports::{AccessKeys, AgentAddress, IdSource};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::runner::{Script, ScriptedRunner};
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::faulty::{Moody, MoodyKeys};
+use crate::meddler::Meddler;
 
 pub(crate) const ORCHESTRATOR: &str = "orchestrator-even-odd.yml";
 pub(crate) const HEADER: &str = "# name: Even, then odd\n# Required parameters:\n#   app_instances - the instances\n#   distr_url - the artifact\n#   drain_delay - seconds\n\n---\n";
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
+    pub(crate) meddler: Meddler,
     pub(crate) keys_mood: Moody,
     pub(crate) health_mood: Moody,
     /// The applications of the fleet: `jurws_1` and `jurws_2` of the first server, and so on.
@@ -139,7 +141,12 @@ impl World {
         runner.script("update-app.yml", Script::new());
         let (keys_mood, health_mood) = (Moody::default(), Moody::default());
         let ids = Arc::new(SpacedIds::default());
+        let meddler = Meddler::new(store.clone());
         let ports = Ports {
+            servers: Arc::new(meddler.clone()),
+            applications: Arc::new(meddler.clone()),
+            groups: Arc::new(meddler.clone()),
+            catalog: Arc::new(meddler.clone()),
             keys: Arc::new(MoodyKeys {
                 mood: keys_mood.clone(),
                 keys: store.clone(),
@@ -163,9 +170,12 @@ impl World {
                 digest: key.digest(),
                 role,
                 name: format!("the {role}"),
+                origin: KeyOrigin::Issued,
+                created_by: None,
                 created_at: Timestamp::EPOCH,
+                expires_at: None,
             };
-            service.access.keep_key(&key).await.unwrap();
+            AccessKeys::insert(&*store, &key).await.unwrap();
             keys.insert(role, text);
         }
         let options = change(Options::new(Arc::new(move || ids.draw())));
@@ -176,6 +186,7 @@ impl World {
             store,
             agents,
             runner,
+            meddler,
             keys_mood,
             health_mood,
             apps: Vec::new(),

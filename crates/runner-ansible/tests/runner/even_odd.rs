@@ -1,17 +1,22 @@
 //! The playbooks of `deploy/ansible` on the real Ansible, with a stand-in for the agent.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use crate::agent::{Agent, Trouble};
 use crate::support::ControlHost;
 use drover_domain::rollout::job::{
     InventoryHost, JobEvent, JobEventKind, JobStatus, PlaybookJob, Variable,
 };
+use drover_domain::rollout::request::{StepAnswer, StepKind, TargetAnswer, TargetState};
 use drover_domain::rollout::task::InstanceOutcome;
-use drover_ports::PlaybookRunner as _;
+use drover_ports::{Place, PlaybookRunner as _};
+use drover_runner_ansible::Options;
 use drover_testkit::runner::{job, story};
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -19,11 +24,25 @@ const SERVERS: [&str; 4] = ["web1_a_1", "web1_a_2", "web2_a_1", "web2_a_2"];
 const INSTANCES: &str =
     "web1::a_1::web1_a_1,web2::a_1::web2_a_1,web2::a_2::web2_a_2,web1::a_2::web1_a_2";
 
-/// Two servers with two applications each, which are folders of the test.
+/// Two servers with two applications each, which are folders of the test. The plays run as by hand: without Drover.
 fn fleet() -> ControlHost {
+    fleet_with(|options| {
+        let by_hand = options.spool.parent().unwrap().join("by-hand");
+        std::fs::write(
+            &by_hand,
+            "#!/bin/sh\nunset DROVER_MAILBOX\nexec ansible-playbook \"$@\"\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&by_hand, Permissions::from_mode(0o755)).unwrap();
+        options.ansible_playbook = by_hand.to_str().unwrap().to_owned();
+    })
+}
+
+fn fleet_with(change: impl FnOnce(&mut Options)) -> ControlHost {
     let host = ControlHost::local(|options| {
         options.playbooks =
             PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/ansible"));
+        change(options);
         let root = options.spool.parent().unwrap().to_owned();
         options.inventory = Some(root.join("inventory.json"));
     });
@@ -60,7 +79,7 @@ fn update(agent: &Agent) -> PlaybookJob {
     let text = |value: &str| Variable::Text(value.to_owned());
     asked.variables = BTreeMap::from([
         ("app_instances".to_owned(), text(INSTANCES)),
-        ("drain_delay".to_owned(), Variable::Integer(5)),
+        ("drain_delay".to_owned(), Variable::Integer(1)),
         ("update_playbook".to_owned(), text("update-app.yml")),
         (
             "distr_url".to_owned(),
@@ -122,10 +141,201 @@ impl Told {
     }
 }
 
+/// A fleet whose playbook folder has these update playbooks besides the shipped ones.
+fn fleet_with_playbooks(playbooks: &[(&str, &str)]) -> ControlHost {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    fleet_with(|options| {
+        let folder = options.spool.parent().unwrap().join("ansible");
+        copy(&options.playbooks, &folder);
+        for (name, text) in playbooks {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        options.playbooks = folder;
+    })
+}
+
 async fn run(host: &ControlHost, asked: &PlaybookJob) -> Told {
     host.runner.launch(asked).await.unwrap();
     let (events, status) = story(&host.runner, asked.id).await;
     Told { events, status }
+}
+
+/// Runs a play and answers what it asks of Drover: `answer` says where a server was left, or why the step failed.
+async fn run_with_drover(
+    host: &ControlHost,
+    asked: &PlaybookJob,
+    answer: impl Fn(StepKind, &str) -> Result<TargetState, &'static str>,
+) -> (Told, Vec<String>) {
+    host.runner.launch(asked).await.unwrap();
+    let (mut events, mut place, mut steps) = (Vec::new(), Place::default(), Vec::new());
+    loop {
+        let wait = Duration::from_secs(5);
+        let batch = host.runner.follow(asked.id, place, wait).await.unwrap();
+        place.offset = batch.offset;
+        place.sequence += batch.events.len() as u64;
+        if batch.status != JobStatus::Running && batch.events.is_empty() {
+            let status = batch.status;
+            return (Told { events, status }, steps);
+        }
+        events.extend(batch.events);
+        let Some(request) = batch.request else {
+            continue;
+        };
+        place.heard = request.number;
+        let step = request.step.unwrap();
+        let (mut targets, mut error) = (Vec::new(), None);
+        for composite in step.targets {
+            let name = composite.split("::").nth(2).unwrap();
+            steps.push(format!("{} {name}", step.kind.as_str()));
+            let state = answer(step.kind, name).unwrap_or_else(|reason| {
+                error = Some(reason.to_owned());
+                TargetState::LeftDrained
+            });
+            targets.push(TargetAnswer {
+                composite: composite.clone(),
+                state,
+                detail: format!("{} as Drover saw it", state.as_str()),
+            });
+        }
+        let answer = StepAnswer {
+            number: request.number,
+            error,
+            targets,
+        };
+        host.runner.answer(asked.id, &answer).await.unwrap();
+    }
+}
+
+fn as_wished(kind: StepKind) -> TargetState {
+    match kind {
+        StepKind::Drain => TargetState::Drained,
+        StepKind::Verify => TargetState::Healthy,
+        StepKind::Return | StepKind::Restore => TargetState::Serving,
+    }
+}
+
+#[tokio::test]
+async fn in_a_job_of_drover_it_is_drover_that_drains_and_returns() {
+    let host = fleet_with(|_| ());
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    asked
+        .variables
+        .insert("min_ready".to_owned(), Variable::Integer(2));
+    let (told, steps) = run_with_drover(&host, &asked, |kind, name| {
+        Ok(match (kind, name) {
+            (StepKind::Drain, "web1_a_2") => TargetState::Kept,
+            _ => as_wished(kind),
+        })
+    })
+    .await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    // The agent was only asked for the artifact.
+    assert!(
+        agent.log().iter().all(|line| line.starts_with("fetch")),
+        "{:?}",
+        agent.log()
+    );
+    let expected = [
+        "drain web1_a_1",
+        "drain web2_a_2",
+        "verify web1_a_1",
+        "verify web2_a_2",
+        "return web1_a_1",
+        "return web2_a_2",
+        "drain web2_a_1",
+        "drain web1_a_2",
+        "verify web2_a_1",
+        "return web2_a_1",
+    ];
+    assert_eq!(steps, expected);
+    let drained: Vec<&str> = told
+        .events
+        .iter()
+        .filter_map(|event| event.report.as_ref())
+        .filter(|report| report.outcome == InstanceOutcome::Drained)
+        .filter_map(|report| report.detail.as_deref())
+        .collect();
+    assert_eq!(drained[0], "drained as Drover saw it");
+    let outcomes = told.outcomes();
+    assert_eq!(
+        outcomes["web1_a_2"],
+        (
+            InstanceOutcome::Done,
+            "it stays out of use, as it was before"
+        )
+    );
+    assert_eq!(
+        outcomes["web1_a_1"],
+        (InstanceOutcome::Done, "version 1.1.0, not restarted")
+    );
+}
+
+#[tokio::test]
+async fn what_drover_refuses_to_drain_is_not_updated() {
+    let host = fleet_with(|_| ());
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let (told, steps) = run_with_drover(&host, &update(&agent), |kind, name| match (kind, name) {
+        (StepKind::Drain, "web2_a_2") => Err("refused to drain web2_a_2"),
+        (StepKind::Drain, _) => Ok(TargetState::Untouched),
+        _ => Ok(as_wished(kind)),
+    })
+    .await;
+    assert!(told.ended_badly());
+    assert_eq!(told.failures()[0], "refused to drain web2_a_2");
+    assert_eq!(agent.log(), Vec::<String>::new());
+    // Only what was touched is put back.
+    assert_eq!(
+        steps,
+        ["drain web1_a_1", "drain web2_a_2", "restore web2_a_2"]
+    );
+    assert!(
+        told.outcomes()
+            .values()
+            .all(|(outcome, _)| *outcome == InstanceOutcome::Skipped),
+        "{:?}",
+        told.outcomes()
+    );
+}
+
+#[tokio::test]
+async fn what_drover_leaves_drained_is_named_with_its_reason() {
+    let host = fleet_with(|_| ());
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let (told, _) = run_with_drover(&host, &update(&agent), |kind, name| match (kind, name) {
+        (StepKind::Verify, "web1_a_1") => Err("`web1_a_1` is not healthy after the update"),
+        (StepKind::Restore, "web1_a_1") => Ok(TargetState::LeftDrained),
+        (StepKind::Restore, "web2_a_2") => Ok(TargetState::Unhealthy),
+        _ => Ok(as_wished(kind)),
+    })
+    .await;
+    assert!(told.ended_badly());
+    let outcomes = told.outcomes();
+    assert_eq!(
+        outcomes["web1_a_1"],
+        (
+            InstanceOutcome::LeftDrained,
+            "version 1.1.0, not restarted; left_drained as Drover saw it"
+        )
+    );
+    assert_eq!(outcomes["web2_a_2"].0, InstanceOutcome::Failed);
+    assert_eq!(outcomes["web1_a_2"].0, InstanceOutcome::Skipped);
 }
 
 fn version(host: &ControlHost, instance: &str) -> String {
@@ -594,7 +804,7 @@ async fn a_server_in_maintenance_is_updated_and_stays_there() {
         told.outcomes()["web1_a_1"],
         (
             InstanceOutcome::Done,
-            "it stays in maintenance, as it was before"
+            "it stays out of use, as it was before"
         )
     );
     assert_eq!(
@@ -620,4 +830,112 @@ async fn an_update_playbook_for_a_host_nobody_knows_is_a_failure() {
     );
     assert_eq!(told.outcomes()["web1_a_1"].0, InstanceOutcome::Failed);
     assert_eq!(agent.admin("web1_a_1"), "ready");
+}
+
+/// Update playbooks that end with exit code 0 and do no work on the server, with what is said of them.
+const IDLE: [(&str, &str, &str); 8] = [
+    (
+        "ignored.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'false', ignore_errors: true}]\n",
+        "every task on `web1` failed, which the update playbook ignores",
+    ),
+    (
+        "unreachable.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  ignore_unreachable: true\n  vars: {ansible_connection: ssh, ansible_port: 1, ansible_host: 127.0.0.1}\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        "`web1` was unreachable, which the update playbook ignores",
+    ),
+    (
+        "excluded.yml",
+        "- hosts: '{{ server }}:!web1'\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n- hosts: localhost\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "other-host.yml",
+        "- hosts: web2\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "end-host.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.meta: end_host}, {ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "end-play.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.meta: end_play}, {ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "empty.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: []\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "skipped.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true', when: false}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+];
+
+#[tokio::test]
+async fn an_update_playbook_that_does_no_work_on_its_server_is_a_failure() {
+    let playbooks = IDLE.map(|(name, text, _)| (name, text));
+    let host = fleet_with_playbooks(&playbooks);
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    for (number, (name, _, expected)) in (1..).zip(IDLE) {
+        let mut asked = update(&agent);
+        asked.id = job(number, "").id;
+        asked
+            .variables
+            .retain(|name, _| !name.starts_with("haproxy_"));
+        for (variable, value) in [
+            ("app_instances", "web1::a_1,web2::a_1"),
+            ("update_playbook", name),
+        ] {
+            let value = Variable::Text(value.to_owned());
+            asked.variables.insert(variable.to_owned(), value);
+        }
+        let told = run(&host, &asked).await;
+        assert!(told.ended_badly(), "{name}");
+        let outcomes = told.outcomes();
+        assert_eq!(
+            outcomes["web1::a_1"].0,
+            InstanceOutcome::Failed,
+            "{name}: {outcomes:?}"
+        );
+        assert!(
+            outcomes["web1::a_1"].1.contains(expected),
+            "{name}: {outcomes:?}"
+        );
+        // The next half is not touched.
+        assert_eq!(outcomes["web2::a_1"].0, InstanceOutcome::Skipped, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_playbook_that_works_from_another_host_and_reports_is_asked_for_each_instance() {
+    let text = "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug:\n        msg: {drover_report: [{composite: '{{ app_instances }}', outcome: verifying, detail: over the api, ok: true}]}\n";
+    let host = fleet_with_playbooks(&[("remote.yml", text)]);
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    asked
+        .variables
+        .retain(|name, _| !name.starts_with("haproxy_"));
+    for (variable, value) in [
+        ("app_instances", "web1::a_1"),
+        ("update_playbook", "remote.yml"),
+    ] {
+        let value = Variable::Text(value.to_owned());
+        asked.variables.insert(variable.to_owned(), value);
+    }
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    assert_eq!(
+        told.outcomes()["web1::a_1"],
+        (InstanceOutcome::Done, "over the api")
+    );
 }

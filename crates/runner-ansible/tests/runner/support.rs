@@ -12,6 +12,18 @@ use drover_testkit::runner::{Play, RunnerWorld};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+/// A task that asks as `drover_haproxy` does, and one that tells the answer.
+const ASKS_TO_DRAIN: &str = r#"shell: |
+        cd "$DROVER_MAILBOX"
+        echo '{"action":"drain","targets":["web1::a_1"],"drain_delay":30,"settle":0,"health_timeout":1,"ready_timeout":1,"min_ready":2}' > draft
+        mv draft 1.request.json
+        until [ -e 1.answer.json ]; do sleep 0.05; done
+        cat 1.answer.json
+      register: asked
+    - ansible.builtin.debug:
+        msg: "{{ answered.state }}: {{ answered.detail }}"
+      vars: {answered: "{{ (asked.stdout | from_json).targets['web1::a_1'] }}"}"#;
+
 /// A folder with a spool, a playbook folder and the marks of the plays, and a runner for it.
 pub(crate) struct ControlHost {
     pub(crate) runner: AnsibleRunner,
@@ -81,6 +93,7 @@ impl RunnerWorld for ControlHost {
                     "shell: 'echo x >> {here}/begun; until [ -e {here}/released ]; do sleep 0.05; done'"
                 ),
             ),
+            Play::AsksToDrain => ("localhost", ASKS_TO_DRAIN.to_owned()),
             Play::MatchesNobody => ("nobody", "debug: {msg: nobody sees this}".to_owned()),
         };
         let text = format!(

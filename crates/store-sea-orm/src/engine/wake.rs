@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_ports::{Topic, WakeUps};
-use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::write::Told;
-use crate::dialect::Dialect;
+use crate::sql::Sql;
 use crate::store::SeaOrmStore;
 
 /// The channel of `NOTIFY`.
@@ -113,12 +112,12 @@ impl WakeUps for SeaOrmStore {
                 Err(_) => seen,
             }
         };
-        match self.dialect() {
-            Dialect::Sqlite => told.await,
-            Dialect::Postgres => tokio::select! {
+        match self.database().listen_options() {
+            None => told.await,
+            Some(options) => tokio::select! {
                 biased;
                 count = told => count,
-                () = self.listen() => seen,
+                () = self.listen(options) => seen,
             },
         }
     }
@@ -126,11 +125,11 @@ impl WakeUps for SeaOrmStore {
 
 impl SeaOrmStore {
     // Never returns; one caller of the process at a time does something here.
-    async fn listen(&self) {
+    async fn listen(&self, options: &PgConnectOptions) {
         let hints = self.hints();
         let mut listener = hints.listener.lock().await;
         loop {
-            if let Err(error) = self.listen_once(&mut listener).await {
+            if let Err(error) = self.listen_once(&mut listener, options).await {
                 tracing::debug!(
                     error = &error as &(dyn std::error::Error + 'static),
                     "no notifications for now; everybody looks by themselves"
@@ -141,7 +140,11 @@ impl SeaOrmStore {
         }
     }
 
-    async fn listen_once(&self, listener: &mut Listener) -> Result<(), DbErr> {
+    async fn listen_once(
+        &self,
+        listener: &mut Listener,
+        options: &PgConnectOptions,
+    ) -> Result<(), sqlx::Error> {
         let hints = self.hints();
         let Listener {
             connection,
@@ -150,7 +153,7 @@ impl SeaOrmStore {
         let connection = if let Some(connection) = connection {
             connection
         } else {
-            let fresh = self.listener().await.map_err(driver)?;
+            let fresh = listener_of(options).await?;
             // What was told while nobody listened is not known.
             hints.count(Topic::Work);
             hints.count(Topic::Events);
@@ -165,7 +168,7 @@ impl SeaOrmStore {
         };
         tokio::select! {
             heard = connection.recv() => {
-                let heard = heard.map_err(driver)?;
+                let heard = heard?;
                 let (sender, topics) = heard.payload().split_once(' ').unwrap_or_default();
                 if sender != me() {
                     if topics.contains('w') {
@@ -184,22 +187,10 @@ impl SeaOrmStore {
         }
     }
 
-    // On a connection of its own: one of the pool would never be given back, and closing the pool would wait
-    // for it.
-    async fn listener(&self) -> Result<PgListener, sqlx::Error> {
-        let pool = self.connection().get_postgres_connection_pool();
-        let options = PgConnectOptions::clone(&pool.connect_options());
-        let own = PgPoolOptions::new().max_connections(1);
-        let own = own.connect_with(options).await?;
-        let mut listener = PgListener::connect_with(&own).await?;
-        listener.listen(CHANNEL).await?;
-        Ok(listener)
-    }
-
     /// Tells other processes what they have not been told yet, now: the last thing a process does when it hands
     /// its work over, and nobody in it waits any more.
     pub(super) async fn tell_others(&self) {
-        if self.dialect() == Dialect::Postgres
+        if self.database().listen_options().is_some()
             && self.hints().has_untold()
             && let Err(error) = self.notify().await
         {
@@ -210,7 +201,7 @@ impl SeaOrmStore {
         }
     }
 
-    async fn notify(&self) -> Result<(), DbErr> {
+    async fn notify(&self) -> Result<(), sqlx::Error> {
         let hints = self.hints();
         let work = hints.untold_work.swap(0, Ordering::Relaxed) > 0;
         let events = hints.untold_events.swap(0, Ordering::Relaxed) > 0;
@@ -219,21 +210,23 @@ impl SeaOrmStore {
             (true, false) => "w",
             (false, _) => "e",
         };
-        let payload = Value::from(format!("{} {topics}", me()));
-        let notify = Statement::from_sql_and_values(
-            self.dialect().backend(),
-            "SELECT pg_notify($1, $2)",
-            [Value::from(CHANNEL), payload],
-        );
-        self.connection().execute_raw(notify).await.map(|_| ())
+        let notify = Sql::new("SELECT pg_notify($1, $2)").text(CHANNEL);
+        let notify = notify.text(&format!("{} {topics}", me()));
+        self.database().execute(notify).await.map(|_| ())
     }
+}
+
+// On a connection of its own: one of the pool would never be given back, and closing the pool would wait
+// for it.
+async fn listener_of(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
+    let own = PgPoolOptions::new().max_connections(1);
+    let own = own.connect_with(options.clone()).await?;
+    let mut listener = PgListener::connect_with(&own).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
 }
 
 // Two processes of one number on two machines only miss a hint.
 fn me() -> String {
     std::process::id().to_string()
-}
-
-fn driver(error: sqlx::Error) -> DbErr {
-    DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error)))
 }

@@ -163,7 +163,7 @@ impl RunRow {
 
 /// What a query for [`InstanceRow`] selects.
 pub(crate) const INSTANCE_COLUMNS: &str = "id, application_id, name, server, composite, run_index, batch, \
-     haproxy_server, outcome, detail, version_before, version_after";
+     haproxy_server, outcome, detail, version_before, process_before, version_after";
 
 /// A row of `update_task_instances`.
 #[derive(Debug, FromQueryResult)]
@@ -179,6 +179,7 @@ pub(crate) struct InstanceRow {
     outcome: String,
     detail: Option<String>,
     version_before: Option<String>,
+    process_before: Option<String>,
     version_after: Option<String>,
 }
 
@@ -201,6 +202,7 @@ impl InstanceRow {
             outcome: stored.word("outcome", &self.outcome, InstanceOutcome::parse)?,
             detail: self.detail,
             version_before: self.version_before,
+            process_before: self.process_before,
             version_after: self.version_after,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -34,6 +34,7 @@ pub struct ScriptedAgents {
     commands: Mutex<Vec<Command>>,
     looks: AtomicUsize,
     pings: AtomicUsize,
+    is_starved: AtomicBool,
 }
 
 impl fmt::Debug for ScriptedAgents {
@@ -108,7 +109,18 @@ impl ScriptedAgents {
         self.pings.load(Ordering::Relaxed)
     }
 
+    /// Whether this node lacks what it takes to ask an agent.
+    pub fn starve(&self, is_starved: bool) {
+        self.is_starved.store(is_starved, Ordering::Relaxed);
+    }
+
     fn agent(&self, address: &AgentAddress) -> Result<Agent, AgentError> {
+        if self.is_starved.load(Ordering::Relaxed) {
+            return Err(AgentError::NotAsked {
+                address: address.clone(),
+                source: "too many open files".into(),
+            });
+        }
         let agent = self.agents.lock().unwrap().get(address).cloned();
         agent.ok_or_else(|| AgentError::Unreachable {
             address: address.clone(),

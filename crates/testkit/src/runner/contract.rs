@@ -6,7 +6,10 @@ use std::time::Duration;
 use drover_domain::rollout::job::{
     JobEvent, JobEventKind, JobId, JobStatus, PlaybookJob, Variable,
 };
-use drover_ports::{PlaybookRunner, RunnerError};
+use drover_domain::rollout::request::{
+    PlayRequest, StepAnswer, StepKind, TargetAnswer, TargetState,
+};
+use drover_ports::{Place, PlaybookRunner, RunnerError};
 use uuid::Uuid;
 
 use super::{Play, RunnerWorld};
@@ -31,7 +34,11 @@ pub async fn story(runner: &dyn PlaybookRunner, id: JobId) -> (Vec<JobEvent>, Jo
     let (mut events, mut offset) = (Vec::new(), 0);
     loop {
         let batch = runner
-            .follow(id, offset, events.len() as u64, Duration::from_secs(5))
+            .follow(
+                id,
+                Place::at(offset, events.len() as u64),
+                Duration::from_secs(5),
+            )
             .await
             .unwrap();
         let over = batch.status != JobStatus::Running && batch.events.is_empty();
@@ -41,6 +48,20 @@ pub async fn story(runner: &dyn PlaybookRunner, id: JobId) -> (Vec<JobEvent>, Jo
             return (events, batch.status);
         }
     }
+}
+
+/// The open request of a job, asked for as by someone who has none in hand.
+async fn until_asked(runner: &dyn PlaybookRunner, id: JobId) -> PlayRequest {
+    eventually(PATIENCE, || async {
+        let batch = runner
+            .follow(id, Place::default(), Duration::ZERO)
+            .await
+            .unwrap();
+        batch
+            .request
+            .ok_or_else(|| format!("it is {:?} and asks nothing", batch.status))
+    })
+    .await
 }
 
 /// Waits until `count` plays wait for release.
@@ -82,9 +103,9 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
         assert_eq!((last.kind, last.stats.len()), (JobEventKind::Stats, 1));
         assert!(last.stats.iter().all(|host| host.is_clean() && host.ok == 1), "{last:?}");
 
-        let first = world.runner().follow(told.id, 0, 0, Duration::ZERO).await.unwrap();
+        let first = world.runner().follow(told.id, Place::default(), Duration::ZERO).await.unwrap();
         assert_eq!(first.events.as_slice(), events.get(..first.events.len()).unwrap());
-        let rest = world.runner().follow(told.id, first.offset, 7, Duration::ZERO).await.unwrap();
+        let rest = world.runner().follow(told.id, Place::at(first.offset, 7), Duration::ZERO).await.unwrap();
         assert_eq!(rest.events.first().map(|event| event.sequence), (first.events.len() < events.len()).then_some(7));
 
         world.runner().launch(&told).await.unwrap();
@@ -125,7 +146,7 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
         until_waiting(world, 1).await;
         runner.launch(&waiting).await.unwrap();
         assert_eq!(runner.status(id).await.unwrap(), JobStatus::Running);
-        let batch = runner.follow(id, 0, 0, Duration::ZERO).await.unwrap();
+        let batch = runner.follow(id, Place::default(), Duration::ZERO).await.unwrap();
         assert_eq!(batch.status, JobStatus::Running);
         assert_eq!(batch.events.first().map(|event| event.kind), Some(JobEventKind::PlaybookStart));
         world.release().await;
@@ -149,6 +170,32 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
         assert_eq!(world.runner().status(waiting.id).await.unwrap(), status);
     }
 
+    /// What a running play asks is handed over once per caller until it is answered; the play goes on with the answer.
+    async fn a_request_is_open_until_it_is_answered(world) {
+        world.arrange("ask.yml", Play::AsksToDrain).await;
+        let asking = job(9, "ask.yml");
+        let (runner, id) = (world.runner(), asking.id);
+        runner.launch(&asking).await.unwrap();
+        let request = until_asked(runner, id).await;
+        let step = request.step.clone().unwrap();
+        assert_eq!((request.number, step.kind, step.targets.as_slice()), (1, StepKind::Drain, &["web1::a_1".to_owned()][..]));
+        assert_eq!((step.drain_wait, step.min_ready), (Duration::from_secs(30), Some(2)));
+        // Another caller gets it as well, and who has it in hand does not get it again.
+        assert_eq!(until_asked(runner, id).await, request);
+        let heard = Place { heard: 1, ..Place::default() };
+        assert_eq!(runner.follow(id, heard, Duration::ZERO).await.unwrap().request, None);
+        let target = TargetAnswer { composite: "web1::a_1".to_owned(), state: TargetState::Drained, detail: "no session".to_owned() };
+        let answer = StepAnswer { number: 1, error: None, targets: vec![target] };
+        runner.answer(id, &answer).await.unwrap();
+        runner.answer(id, &answer).await.unwrap();
+        let (events, status) = story(runner, id).await;
+        assert_eq!(status, JobStatus::Ended { exit_code: 0 });
+        let ok = of_kind(&events, JobEventKind::Ok);
+        assert!(ok.iter().any(|event| event.message.as_deref() == Some("drained: no session")), "{events:?}");
+        assert_eq!(runner.follow(id, Place::default(), Duration::ZERO).await.unwrap().request, None);
+        runner.answer(job(10, "ask.yml").id, &answer).await.unwrap();
+    }
+
     /// A job whose processes vanished is lost, not running and not started again.
     async fn a_vanished_job_is_lost(world) {
         world.arrange("wait.yml", Play::Waits).await;
@@ -170,7 +217,7 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
     async fn an_unknown_job_is_absent(world) {
         let unknown = job(7, "tell.yml").id;
         assert_eq!(world.runner().status(unknown).await.unwrap(), JobStatus::Absent);
-        let batch = world.runner().follow(unknown, 0, 0, Duration::from_secs(5)).await.unwrap();
+        let batch = world.runner().follow(unknown, Place::default(), Duration::from_secs(5)).await.unwrap();
         assert_eq!((batch.events, batch.offset, batch.status), (Vec::new(), 0, JobStatus::Absent));
         world.runner().cancel(unknown).await.unwrap();
         assert_eq!(world.runner().diagnostics(unknown).await.unwrap(), "");

@@ -10,8 +10,9 @@ use drover_domain::rollout::job::{
     HostStats, InstanceReport, JobEvent, JobEventKind, JobId, JobStatus, PlaybookFile, PlaybookJob,
 };
 use drover_domain::rollout::parameter::{is_name, is_reserved};
+use drover_domain::rollout::request::{PlayRequest, Step as Asked, StepAnswer};
 use drover_domain::rollout::task::InstanceOutcome;
-use drover_ports::{EventBatch, PlaybookRunner, RunnerError};
+use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -37,6 +38,7 @@ enum Step {
     Event(Box<JobEvent>),
     TellVariable(String),
     Hold,
+    Ask(Asked),
 }
 
 impl Script {
@@ -102,13 +104,19 @@ impl Script {
         self.step(Step::Hold)
     }
 
-    /// Then it tells its closing counts: `ok` and `failed` of each host.
+    /// Then it asks Drover for this, waits for the answer, and tells each target's state and detail.
+    #[must_use]
+    pub fn asks(self, step: Asked) -> Self {
+        self.step(Step::Ask(step))
+    }
+
+    /// Then it tells its closing counts: `ok` and `failed` of each host; all that is ok changed something.
     #[must_use]
     pub fn stats(self, hosts: &[(&str, u32, u32)]) -> Self {
         let stats = hosts.iter().map(|(host, ok, failed)| HostStats {
             host: (*host).to_owned(),
             ok: *ok,
-            changed: 0,
+            changed: *ok,
             unreachable: 0,
             failed: *failed,
             skipped: 0,
@@ -169,8 +177,23 @@ struct Run {
     script: Script,
     step: usize,
     holding: bool,
+    asked: u32,
+    answers: Vec<StepAnswer>,
     events: Vec<JobEvent>,
     status: JobStatus,
+}
+
+impl Run {
+    /// What it asks for and has no answer to.
+    fn request(&self) -> Option<PlayRequest> {
+        let Some(Step::Ask(step)) = self.script.steps.get(self.step) else {
+            return None;
+        };
+        (self.status == JobStatus::Running).then(|| PlayRequest {
+            number: self.asked,
+            step: Ok(step.clone()),
+        })
+    }
 }
 
 impl ScriptedRunner {
@@ -233,6 +256,14 @@ impl ScriptedRunner {
         self.state().cancels.clone()
     }
 
+    /// The answers a job got to what it asked for, in that order.
+    #[must_use]
+    pub fn answers(&self, job: JobId) -> Vec<StepAnswer> {
+        let state = self.state();
+        let run = state.jobs.get(&job);
+        run.map(|run| run.answers.clone()).unwrap_or_default()
+    }
+
     /// How often a job has come to a hold.
     #[must_use]
     pub fn holds(&self) -> u32 {
@@ -284,6 +315,24 @@ impl State {
                         }
                         run.holding = false;
                     }
+                    Some(Step::Ask(_)) => {
+                        if !run.holding {
+                            run.holding = true;
+                            run.asked += 1;
+                        }
+                        let Some(answer) = run.answers.get(run.asked as usize - 1) else {
+                            break;
+                        };
+                        run.holding = false;
+                        for target in &answer.targets {
+                            let said = format!("{}: {}", target.state.as_str(), target.detail);
+                            run.events.push(bare_event(
+                                JobEventKind::Ok,
+                                Some("localhost"),
+                                Some(&said),
+                            ));
+                        }
+                    }
                     Some(Step::Event(event)) => run.events.push((**event).clone()),
                     Some(Step::TellVariable(name)) => {
                         let value = run.job.variables.get(name).map(ToString::to_string);
@@ -305,7 +354,12 @@ impl State {
             .map_or(JobStatus::Absent, |run| run.status)
     }
 
-    fn batch(&self, job: JobId, offset: u64, sequence: u64) -> EventBatch {
+    fn batch(&self, job: JobId, place: Place) -> EventBatch {
+        let Place {
+            offset,
+            sequence,
+            heard,
+        } = place;
         let seen = usize::try_from(offset / EVENT_BYTES).unwrap_or(usize::MAX);
         let told = self
             .jobs
@@ -323,9 +377,11 @@ impl State {
             })
             .collect();
         let offset = offset + EVENT_BYTES * events.len() as u64;
+        let request = self.jobs.get(&job).and_then(Run::request);
         EventBatch {
             events,
             offset,
+            request: request.filter(|request| request.number > heard),
             status: self.status(job),
         }
     }
@@ -358,6 +414,8 @@ impl PlaybookRunner for ScriptedRunner {
             script,
             step: 0,
             holding: false,
+            asked: 0,
+            answers: Vec::new(),
             events: Vec::new(),
             status: JobStatus::Running,
         };
@@ -372,8 +430,7 @@ impl PlaybookRunner for ScriptedRunner {
     async fn follow(
         &self,
         job: JobId,
-        offset: u64,
-        sequence: u64,
+        place: Place,
         wait: Duration,
     ) -> Result<EventBatch, RunnerError> {
         let end = Instant::now() + wait;
@@ -382,14 +439,32 @@ impl PlaybookRunner for ScriptedRunner {
             tokio::pin!(changed);
             // Registered before the look, so that a change between look and wait is not missed.
             changed.as_mut().enable();
-            let batch = self.reach("follow a job")?.batch(job, offset, sequence);
-            if !batch.events.is_empty() || batch.status != JobStatus::Running {
+            let batch = self.reach("follow a job")?.batch(job, place);
+            if !batch.events.is_empty()
+                || batch.request.is_some()
+                || batch.status != JobStatus::Running
+            {
                 return Ok(batch);
             }
             if timeout_at(end, changed).await.is_err() {
                 return Ok(batch);
             }
         }
+    }
+
+    async fn answer(&self, job: JobId, answer: &StepAnswer) -> Result<(), RunnerError> {
+        let mut state = self.reach("answer a request of a job")?;
+        if let Some(run) = state.jobs.get_mut(&job)
+            && run
+                .request()
+                .is_some_and(|request| request.number == answer.number)
+        {
+            run.answers.push(answer.clone());
+            state.advance();
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
     }
 
     async fn status(&self, job: JobId) -> Result<JobStatus, RunnerError> {
@@ -429,6 +504,7 @@ impl PlaybookRunner for ScriptedRunner {
             .map(|(name, script)| PlaybookFile {
                 name: name.clone(),
                 head: Ok(script.head.clone()),
+                has_plays: !script.head.is_empty(),
             })
             .collect())
     }
@@ -450,6 +526,8 @@ fn bare_event(kind: JobEventKind, host: Option<&str>, message: Option<&str>) -> 
 
 #[cfg(test)]
 mod tests {
+    use drover_domain::rollout::request::StepKind;
+
     use super::super::{Play, RunnerWorld};
     use super::*;
 
@@ -473,6 +551,17 @@ mod tests {
                     .stats(&[("localhost", 0, 1)])
                     .exits(2),
                 Play::Waits => Script::new().hold().stats(&[("localhost", 1, 0)]),
+                Play::AsksToDrain => Script::new()
+                    .asks(Asked {
+                        kind: StepKind::Drain,
+                        targets: vec!["web1::a_1".to_owned()],
+                        drain_wait: Duration::from_secs(30),
+                        settle: Duration::ZERO,
+                        health_wait: Duration::from_secs(1),
+                        ready_wait: Duration::from_secs(1),
+                        min_ready: Some(2),
+                    })
+                    .stats(&[("localhost", 2, 0)]),
                 Play::MatchesNobody => Script::new()
                     .event(JobEventKind::NoHosts, None, None)
                     .stats(&[]),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_domain::access::{ApiKey, KeyDigest, Role};
+use drover_domain::access::{ApiKey, KeyDigest, KeyOrigin, Role};
 use drover_domain::balancer::sync::{self, ObservedBackends};
 use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::{self, InventoryReport, PollPolicy, Reconciled};
@@ -367,6 +367,7 @@ pub fn instance(application: ApplicationKey, run: u32) -> TaskInstance {
         outcome: InstanceOutcome::Pending,
         detail: None,
         version_before: Some("1.0".to_owned()),
+        process_before: Some("process 7".to_owned()),
         version_after: None,
     }
 }
@@ -472,6 +473,9 @@ pub fn api_key(public_id: &str, role: Role) -> ApiKey {
         digest: KeyDigest::from_bytes([7; 32]),
         role,
         name: format!("key {public_id}"),
+        origin: KeyOrigin::Issued,
+        created_by: Some("first admin".to_owned()),
         created_at: at(0),
+        expires_at: None,
     }
 }

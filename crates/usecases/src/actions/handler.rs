@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use drover_domain::Timestamp;
 use drover_domain::balancer::action::{
     ActionEnd, ActionFailure, ActionTarget, BalancerAction, Commands, Evidence, Look, Next,
     check_capacity, next,
@@ -70,21 +71,23 @@ impl From<Interrupted> for Stuck {
     }
 }
 
-/// What an action did and saw so far.
-struct Course {
-    evidence: Evidence,
+/// What was done to a server and seen of it so far.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) evidence: Evidence,
     commands: Commands,
     process: Option<u32>,
     was_reloaded: bool,
     seen: Option<ObservedServer>,
-    calm: usize,
+    /// Consecutive samples without sessions.
+    pub(crate) calm: usize,
     noted: Evidence,
     noted_at: Instant,
 }
 
 impl Course {
     /// Notes which process of HAProxy tells. Where it is another one than before, the other serves on what it has.
-    fn told_by(&mut self, process: Option<ObservedProcess>) {
+    pub(crate) fn told_by(&mut self, process: Option<ObservedProcess>) {
         let Some(ObservedProcess { pid, .. }) = process else {
             return;
         };
@@ -92,13 +95,31 @@ impl Course {
         self.process = Some(pid);
     }
 
-    /// Goes on where the attempt before was seen last.
-    fn after(noted: Evidence) -> Self {
+    /// Takes in one answer about the backend: what is believed of the server `name`, `None` where it is not there.
+    pub(crate) fn sample(
+        &mut self,
+        answer: &BackendAnswer,
+        name: &str,
+        at: Timestamp,
+    ) -> Option<ObservedServer> {
+        self.told_by(answer.process);
+        let observed = answer.servers.iter().find(|member| member.name == name)?;
+        let observed = self.evidence.believed(observed, self.was_reloaded);
+        self.commands.seen(&observed);
+        self.evidence.add(Look::of(&observed, at));
+        self.seen = Some(observed.clone());
+        self.calm = if observed.is_calm() { self.calm + 1 } else { 0 };
+        Some(observed)
+    }
+
+    /// Goes on where the attempt before was seen last. Whether HAProxy was reloaded between the two attempts is not known, so
+    /// an agent that does not see old workers proves no drain of a `taken_over` one.
+    pub(crate) fn after(noted: Evidence, taken_over: bool) -> Self {
         Self {
             evidence: noted.clone(),
             commands: Commands::default(),
             process: None,
-            was_reloaded: false,
+            was_reloaded: taken_over,
             seen: None,
             calm: 0,
             noted,
@@ -122,7 +143,7 @@ impl ActionHandler {
         if let Some(end) = &action.end {
             return Ok(outcome(end));
         }
-        let mut course = Course::after(action.evidence.clone());
+        let mut course = Course::after(action.evidence.clone(), claim.attempt > 1);
         let failure = match self.act(claim, &action, &mut course).await {
             Ok(()) => None,
             Err(Stuck::Failed(failure)) => Some((failure.code().to_owned(), failure.to_string())),
@@ -165,27 +186,11 @@ impl ActionHandler {
         }
         let begun = Instant::now();
         loop {
-            let BackendAnswer {
-                servers: members,
-                process,
-                ..
-            } = self.look(&target).await?;
-            course.told_by(process);
-            let observed = members
-                .iter()
-                .find(|member| member.name == target.observed.name)
-                .map(|observed| course.evidence.believed(observed, course.was_reloaded))
+            let answer = self.look(&target).await?;
+            let observed = course
+                .sample(&answer, &target.observed.name, self.ports.clock.now())
                 .ok_or(ActionFailure::Gone)?;
-            course.commands.seen(&observed);
-            let look = Look::of(&observed, self.ports.clock.now());
-            course.evidence.add(look);
             self.note(claim, course).await?;
-            course.seen = Some(observed.clone());
-            course.calm = if observed.is_calm() {
-                course.calm + 1
-            } else {
-                0
-            };
             let is_late = begun.elapsed() >= action.request.wait;
             let sends = course.commands.in_vain();
             match next(&action.request, &observed, course.calm, sends, is_late) {
@@ -195,7 +200,7 @@ impl ActionHandler {
                 Next::Send(state) => {
                     if state != AdminState::Ready && action.request.forced.is_none() {
                         let (backend, least) = (&target.backend_name, self.policy.min_ready);
-                        check_capacity(backend, &members, is_own(&observed), least)
+                        check_capacity(backend, &answer.servers, is_own(&observed), least)
                             .map_err(ActionFailure::from)?;
                     }
                     // What was sent and not obeyed is looked at for a moment before it is sent again.
@@ -209,6 +214,18 @@ impl ActionHandler {
                     course.calm = 0;
                 }
             }
+        }
+    }
+
+    /// What HAProxy shows of the backend of `target` now, or why it cannot be seen.
+    pub(crate) async fn observe(
+        &self,
+        target: &ActionTarget,
+    ) -> Result<Result<BackendAnswer, String>, Interrupted> {
+        match self.look(target).await {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Stuck::Failed(failure)) => Ok(Err(failure.to_string())),
+            Err(Stuck::Interrupted(interrupted)) => Err(interrupted),
         }
     }
 
@@ -258,7 +275,10 @@ impl ActionHandler {
             let answer = call().await;
             let was_reached = answer.as_ref().err().is_none_or(is_an_answer);
             let now = self.ports.clock.now();
-            patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
+            // What this node lacks is no failure of the agent.
+            if !matches!(answer, Err(AgentError::NotAsked { .. })) {
+                patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
+            }
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
@@ -321,7 +341,8 @@ fn agent(target: &ActionTarget) -> AgentAddress {
     }
 }
 
-fn pause(after: Duration) -> Duration {
+/// The pause before the next look, `after` the first one.
+pub(crate) fn pause(after: Duration) -> Duration {
     let [eager, calm] = LOOK_EVERY;
     if after < EAGER_FOR { eager } else { calm }
 }

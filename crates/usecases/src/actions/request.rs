@@ -17,6 +17,7 @@ use drover_domain::balancer::{
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::{Json, WorkflowId};
 use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
+use sha2::{Digest as _, Sha256};
 
 use crate::balancer::Forgotten;
 use crate::polling::Polling;
@@ -506,7 +507,7 @@ fn put(
     }
 }
 
-// What makes two orders the same: everything that is asked for, and not who asks.
+// What makes two orders the same: everything that is asked for, and not who asks. 32 bytes, however long the reasons are.
 fn digest(request: &ActionRequest) -> Vec<u8> {
     let ActionRequest {
         server,
@@ -517,16 +518,43 @@ fn digest(request: &ActionRequest) -> Vec<u8> {
         hold_for,
         restores,
     } = request;
-    format!(
+    let text = format!(
         "{server}|{}|{}|{forced:?}|{reason:?}|{hold_for:?}|{restores}",
         wanted.as_str(),
         wait.as_micros()
-    )
-    .into_bytes()
+    );
+    Sha256::digest(text).to_vec()
 }
 
 /// The names of the servers of a backend that an action takes out: only its own.
 pub(super) fn is_own(own: &ObservedServer) -> impl Fn(&str) -> bool {
     let name = own.name.clone();
     move |other| other == name
+}
+
+#[cfg(test)]
+mod tests {
+    use drover_domain::Key;
+
+    use super::*;
+
+    #[test]
+    fn a_digest_is_as_long_for_every_reason() {
+        let request = |reason: &str| ActionRequest {
+            server: Key::new(1),
+            wanted: AdminState::Drain,
+            wait: Duration::ZERO,
+            forced: None,
+            reason: Some(reason.to_owned()),
+            hold_for: None,
+            restores: false,
+        };
+        let (short, long) = (
+            digest(&request("disk")),
+            digest(&request(&"x".repeat(1_000))),
+        );
+        assert_eq!((short.len(), long.len()), (32, 32));
+        assert_ne!(short, long);
+        assert_eq!(short, digest(&request("disk")));
+    }
 }

@@ -1,7 +1,9 @@
 //! Updating applications: asking for it ([`Updates`]) and doing it (`UpdateHandler`).
 
 mod called_off;
+mod drains;
 mod end;
+mod evidence;
 mod handler;
 mod prepare;
 mod request;

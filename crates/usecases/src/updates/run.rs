@@ -8,10 +8,12 @@ use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun,
     UpdateTask,
 };
-use drover_domain::rollout::verdict::{RunVerdict, judge};
-use drover_ports::{Claim, EventBatch, Fault};
+use drover_domain::rollout::verdict::{RunFacts, RunVerdict, judge};
+use drover_ports::{Claim, EventBatch, Fault, Place};
+use tokio::sync::mpsc;
 
 use super::called_off::CalledOff;
+use super::drains::Drains;
 use super::end::Ended;
 use super::handler::UpdateHandler;
 use super::prepare::{Unprepared, check_playbooks, prepare};
@@ -127,8 +129,18 @@ impl UpdateHandler {
                 | RunStatus::Running
                 | RunStatus::Failed
                 | RunStatus::Unknown => {
-                    self.run(claim, run, mine, &others, snapshot, called_off)
-                        .await?
+                    let drains = self.drains(&detail.task, &run, snapshot);
+                    self.run(
+                        claim,
+                        &detail.task,
+                        run,
+                        mine,
+                        &others,
+                        snapshot,
+                        called_off,
+                        drains,
+                    )
+                    .await?
                 }
             };
             instances = others;
@@ -164,6 +176,17 @@ impl UpdateHandler {
         })
     }
 
+    fn drains(&self, task: &UpdateTask, run: &TaskRun, snapshot: &FleetSnapshot) -> Drains {
+        Drains::new(
+            &self.ports,
+            &self.policy,
+            &self.polling,
+            task,
+            run,
+            snapshot,
+        )
+    }
+
     /// Starts a run, or goes on with one that was started before, and follows it to its end; stops it
     /// when the update is called off.
     ///
@@ -172,11 +195,13 @@ impl UpdateHandler {
     async fn run(
         &self,
         claim: &Claim,
+        task: &UpdateTask,
         mut run: TaskRun,
         instances: Vec<TaskInstance>,
         others: &[TaskInstance],
         snapshot: &FleetSnapshot,
         called_off: &CalledOff,
+        mut drains: Drains,
     ) -> Result<RunVerdict, Interrupted> {
         let mut is_stopped = false;
         if run.status == RunStatus::Pending {
@@ -186,7 +211,7 @@ impl UpdateHandler {
                 Launch::CalledOff => {
                     is_stopped = true;
                     self.stop(run.job).await;
-                    let batch = self.follow(run.job, 0, 0).await;
+                    let batch = self.follow(run.job, Place::default()).await;
                     (batch.status == JobStatus::Absent)
                         .then(|| "the update was called off before its play was started".to_owned())
                 }
@@ -204,11 +229,22 @@ impl UpdateHandler {
             tracing::info!(job.id = %run.job, "job {} is followed again from its first event", run.job);
         }
 
+        drains.sync().await;
         let mut track = Track::new(instances.into_iter().map(as_before).collect());
-        let (mut offset, mut sequence) = (0, 0);
+        let mut place = Place::default();
+        let mut waits_for = drains.progress();
+        let (requests, mut requested) = mpsc::channel(1);
+        let mut serving = Box::pin(drains.serve(&mut requested));
         run.exit_code = loop {
             let batch = tokio::select! {
-                batch = self.follow(run.job, offset, sequence) => batch,
+                batch = self.follow(run.job, place) => batch,
+                ended = &mut serving => match ended? {},
+                Ok(()) = waits_for.changed() => {
+                    let current = waits_for.borrow_and_update().clone().or_else(|| track.current());
+                    self.record(claim, &run, &[], Vec::new(), track.instances(), others, current)
+                        .await?;
+                    continue;
+                }
                 () = called_off.told(), if !is_stopped => {
                     let told = Some(STOPPING.to_owned());
                     self.record(claim, &run, &[], Vec::new(), track.instances(), others, told)
@@ -233,8 +269,13 @@ impl UpdateHandler {
                 )
                 .await?;
             }
-            offset = batch.offset;
-            sequence += u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+            place.offset = batch.offset;
+            place.sequence += u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+            if let Some(request) = batch.request.filter(|_| !is_stopped) {
+                place.heard = request.number;
+                // The play has one open request, and the last one is answered: there is room.
+                let _sent = requests.try_send(request);
+            }
             match batch.status {
                 JobStatus::Running => {}
                 _ if !batch.events.is_empty() => {}
@@ -242,14 +283,24 @@ impl UpdateHandler {
                 JobStatus::Lost | JobStatus::Absent => break None,
             }
         };
+        drop(serving);
+        drains.clear_up().await?;
         run.hosts = track.hosts();
+        let seen = self
+            .evidence(task, track.instances(), run.exit_code, &drains)
+            .await?;
         let mut verdict = judge(
-            &run.prepared,
             track.instances(),
-            run.exit_code,
-            &run.hosts,
-            track.saw_no_hosts(),
-            track.failures(),
+            &RunFacts {
+                mode: task.request.mode,
+                exit_code: run.exit_code,
+                stats: &run.hosts,
+                saw_no_hosts: track.saw_no_hosts(),
+                has_acted: track.has_acted(),
+                self_reported: track.self_reported(),
+                failures: track.failures(),
+                seen: &seen,
+            },
         );
         if verdict.status != RunStatus::Succeeded && track.failures().is_empty() {
             self.add_diagnostics(run.job, &mut verdict).await;
@@ -280,12 +331,12 @@ impl UpdateHandler {
         }
     }
 
-    async fn follow(&self, job: JobId, offset: u64, sequence: u64) -> EventBatch {
+    async fn follow(&self, job: JobId, place: Place) -> EventBatch {
         loop {
             match self
                 .ports
                 .runner
-                .follow(job, offset, sequence, self.policy.follow_wait)
+                .follow(job, place, self.policy.follow_wait)
                 .await
             {
                 Ok(batch) => return batch,
@@ -380,6 +431,7 @@ fn instances_of(
                 outcome: InstanceOutcome::Pending,
                 detail: None,
                 version_before: target.and_then(|target| target.version.clone()),
+                process_before: target.and_then(|target| target.process.clone()),
                 version_after: None,
             });
         }

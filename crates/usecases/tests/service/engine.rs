@@ -27,7 +27,7 @@ fn standing_still() -> Script {
         .hold()
         .report("s1::a_1::s1_a_1", InstanceOutcome::Done, None)
         .report("s2::a_1::s2_a_1", InstanceOutcome::Done, None)
-        .stats(&[("localhost", 1, 0)])
+        .stats(&[("localhost", 1, 0), ("s1", 1, 0), ("s2", 1, 0)])
 }
 
 /// An engine that never says stop.
@@ -190,6 +190,7 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
     let task = harness.update().await;
     let worker = harness.work("w1");
     harness.until_held().await;
+    harness.show_drained("s1_a_1").await;
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
     assert_eq!(detail.task.status, TaskStatus::Cancelled);
@@ -200,7 +201,8 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
     assert_eq!(
         detail.task.error.as_deref(),
         Some(
-            "the update was called off in the middle; these instances may still get no requests: a_1 on s1"
+            "the update was cancelled; HAProxy still shows out of use: a_1 on s1 (the run ended while it was drained; \
+             the agent shows version 1.1.0; HAProxy shows `DRAIN`; `drover haproxy ready 12` returns it)"
         )
     );
     let job = harness.runner.started()[0].id;
@@ -231,6 +233,7 @@ async fn a_play_whose_worker_is_gone_is_stopped_by_the_next_one() {
     let task = harness.update().await;
     let first = harness.work("w1");
     harness.until_held().await;
+    harness.show_drained("s1_a_1").await;
     first.kill().await;
     harness.call_off(task).await;
     assert!(harness.runner.cancelled().is_empty());
@@ -253,6 +256,7 @@ async fn a_play_that_is_not_stopped_in_time_is_stopped_by_the_next_attempt() {
     let task = harness.update().await;
     let worker = harness.work("w1");
     harness.until_held().await;
+    harness.show_drained("s1_a_1").await;
     harness.runner.go_away(30);
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
@@ -286,7 +290,7 @@ async fn what_was_planned_and_called_off_is_not_started_by_the_next_worker() {
     assert_eq!(detail.task.status, TaskStatus::Cancelled);
     assert_eq!(
         detail.task.error.as_deref(),
-        Some("the update was called off; no instance is left drained")
+        Some("the update was cancelled")
     );
     assert_eq!(outcomes(&detail), [InstanceOutcome::Skipped]);
     assert!(harness.runner.started().is_empty());

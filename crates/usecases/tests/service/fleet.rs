@@ -85,6 +85,24 @@ async fn an_agent_that_does_not_answer_twice_makes_its_server_offline() {
 }
 
 #[tokio::test]
+async fn what_this_node_lacks_is_no_silence_of_an_agent() {
+    let harness = Harness::with_fleet(1).await;
+    let before = harness.server("s1").await;
+    harness.agents.starve(true);
+    for _ in 0..3 {
+        let polled = harness.service.servers.refresh(before.key).await;
+        let polled = polled.unwrap().unwrap();
+        assert_eq!(polled.outcome, PollOutcome::NotAsked);
+        let detail = polled.detail.unwrap();
+        assert!(detail.contains("too many open files"), "{detail}");
+    }
+    assert_eq!(harness.server("s1").await, before);
+    harness.agents.starve(false);
+    let polled = harness.service.servers.refresh(before.key).await;
+    assert_eq!(polled.unwrap().unwrap().outcome, PollOutcome::Unchanged);
+}
+
+#[tokio::test]
 async fn an_unreadable_answer_keeps_the_inventory() {
     let harness = Harness::with_fleet(1).await;
     let server = harness.server("s1").await;

@@ -13,6 +13,7 @@ use drover_domain::fleet::{
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::JobEventKind;
+use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{
     ArtifactUrl, InstanceOutcome, Origin, TaskDetail, TaskId, UpdateMode,
 };
@@ -20,7 +21,9 @@ use drover_domain::rollout::update;
 use drover_domain::webhook::delivery_queue;
 use drover_domain::workflow::WorkflowStatus;
 use drover_domain::workflow::run::Control;
-use drover_ports::{AgentAddress, ServerRegistry, TaskView, WorkflowStore, WorkflowView};
+use drover_ports::{
+    AgentAddress, FleetSnapshots, ServerRegistry, TaskView, WorkflowStore, WorkflowView,
+};
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
@@ -33,6 +36,8 @@ use drover_usecases::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::actions::set;
 
 pub(crate) const ORCHESTRATOR: &str = "orchestrator-even-odd.yml";
 pub(crate) const HEAD: &str = "# Halves\n# Two halves\n#\n# Required parameters:\n#   app_instances - names\n#   distr_url - url\n#\n# Optional parameters:\n#   haproxy_backend - backend\n---\n";
@@ -161,16 +166,36 @@ impl Harness {
             .collect()
     }
 
+    /// What an update of these applications knows of the fleet.
+    pub(crate) async fn snapshot(&self, keys: &[ApplicationKey]) -> FleetSnapshot {
+        let store: &dyn FleetSnapshots = &self.store;
+        store.snapshot(keys).await.unwrap()
+    }
+
     /// Lets the agents of `s1` and `s2` tell this version from now on.
     pub(crate) async fn tell_version(&self, version: &str) {
+        let page = ServerRegistry::list(&self.store, PageRequest::first())
+            .await
+            .unwrap();
         for number in 1..=2 {
-            let server = self.server(&format!("s{number}")).await;
+            let name = format!("s{number}");
+            let Some(server) = page.items.iter().find(|server| server.name == name) else {
+                continue;
+            };
             self.agents
-                .arrange(address(&server), Agent::Answers(sight(number, version)));
+                .arrange(address(server), Agent::Answers(sight(number, version)));
         }
     }
 
-    /// Asks for an update of everything and returns its only task.
+    /// As HAProxy shows a server that the play has drained itself.
+    pub(crate) async fn show_drained(&self, server: &str) {
+        let agent = address(&self.server("lb").await);
+        self.agents.change(&agent, |sight| {
+            set(sight, server, "DRAIN", Some(8), Some(0));
+        });
+    }
+
+    /// Asks for an update of everything and returns its only task. Agents tell the new version from then on.
     pub(crate) async fn update(&self) -> TaskId {
         let accepted = self
             .service
@@ -179,6 +204,7 @@ impl Harness {
             .await
             .unwrap();
         assert_eq!(accepted.tasks.len(), 1);
+        self.tell_version("1.1.0").await;
         accepted.tasks[0]
     }
 
@@ -376,7 +402,7 @@ pub(crate) fn successful() -> Script {
         .report("s1::a_1::s1_a_1", InstanceOutcome::Draining, None)
         .report("s1::a_1::s1_a_1", InstanceOutcome::Done, Some("UP"))
         .report("s2::a_1::s2_a_1", InstanceOutcome::Done, Some("UP"))
-        .stats(&[("localhost", 9, 0)])
+        .stats(&[("localhost", 9, 0), ("s1", 1, 0), ("s2", 1, 0)])
 }
 
 /// A play whose first half fails.

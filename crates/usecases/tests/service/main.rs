@@ -7,6 +7,7 @@
 )]
 
 mod actions;
+mod drains;
 mod engine;
 mod fleet;
 mod harness;

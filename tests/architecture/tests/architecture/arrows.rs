@@ -141,7 +141,9 @@ const PURE: &[(&str, &[&str])] = &[
 /// Third-party crates that mark an adapter, and the only crates that may name them outside tests.
 const MARKS: &[(&str, &[&str])] = &[
     ("sea-orm", &["drover-store-sea-orm", "drover-bench"]),
+    ("sea-query-sqlx", &["drover-store-sea-orm"]),
     ("sqlx", &["drover-store-sea-orm"]),
+    ("sqlx-core", &["drover-store-sea-orm"]),
     (
         "sea-orm-migration",
         &["drover-migrations", "drover-store-sea-orm"],

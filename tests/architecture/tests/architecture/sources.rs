@@ -33,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261126_000011_desired_states",
     "m20261126_000012_retention",
     "m20261126_000013_webhooks",
+    "m20261130_000014_access_keys",
 ];
 
 fn all_files() -> Vec<PathBuf> {

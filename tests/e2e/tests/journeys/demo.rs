@@ -50,6 +50,16 @@ fn a_fleet_is_updated_without_a_failed_request() {
 }
 
 #[test]
+fn a_reload_in_each_half_costs_no_request_that_an_old_worker_holds() {
+    let (code, report) = run(&["--reload=6", "--instances", "1"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["requests"]["failed"], 0, "{report}");
+    assert!(report["requests"]["long"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["reloads"], 2, "{report}");
+    assert_eq!(report["task"]["status"], "completed", "{report}");
+}
+
+#[test]
 fn a_broken_artifact_fails_the_update_and_no_request() {
     let (code, report) = run(&["--fail-update"]);
     assert_eq!(code, Some(1), "{report}");

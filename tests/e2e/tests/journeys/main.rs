@@ -15,6 +15,7 @@
 mod api;
 mod database;
 mod demo;
+mod flood;
 mod haproxy;
 mod nodes;
 mod peer;
@@ -22,6 +23,7 @@ mod process;
 mod remote;
 mod restart;
 mod share;
+mod starts;
 mod streams;
 mod webhooks;
 mod world;

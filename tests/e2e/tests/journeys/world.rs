@@ -71,11 +71,23 @@ pub(crate) struct World {
     folder: TempDir,
     variables: Vec<(String, String)>,
     _turn: Turn,
+    urls: [String; 2],
+    /// The most files the service may open, where that is not the system's affair.
+    files: Option<u32>,
 }
 
 impl World {
     /// Starts agent and service, adds the server, and waits until its applications are known.
     pub(crate) async fn start(database: Database) -> Self {
+        Self::begin(database, None).await
+    }
+
+    /// The same, with a service that may open only so many files.
+    pub(crate) async fn start_within(database: Database, files: u32) -> Self {
+        Self::begin(database, Some(files)).await
+    }
+
+    async fn begin(database: Database, files: Option<u32>) -> Self {
         let turn = Turn::take();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
@@ -86,7 +98,7 @@ impl World {
         fs::write(playbooks.join("update-app.yml"), "- hosts: localhost\n").unwrap();
 
         let key = format!("drv_{}_{}", "0123456789abcdef", "A".repeat(43));
-        let port = free_port();
+        let (port, admin_port) = (free_port(), free_port());
         let url = match &database {
             Database::Sqlite => {
                 format!("sqlite://{}?mode=rwc", root.join("drover.sqlite").display())
@@ -97,7 +109,7 @@ impl World {
             ("DROVER_SERVER__LISTEN", format!("127.0.0.1:{port}")),
             (
                 "DROVER_SERVER__ADMIN_LISTEN",
-                format!("127.0.0.1:{}", free_port()),
+                format!("127.0.0.1:{admin_port}"),
             ),
             ("DROVER_DATABASE__URL", url),
             ("DROVER_DATABASE__START_TIMEOUT_MS", "3000".to_owned()),
@@ -123,6 +135,8 @@ impl World {
             folder,
             variables,
             _turn: turn,
+            urls: [port, admin_port].map(|port| format!("http://127.0.0.1:{port}")),
+            files,
         };
         world.start_service().await;
         world.add_server(agent.1).await;
@@ -138,12 +152,48 @@ impl World {
     /// Starts the service and does not wait.
     #[must_use]
     pub(crate) fn spawn_service(&self) -> Process {
+        let (drover, log) = (binary("drover"), self.folder.path().join("drover.log"));
+        let Some(files) = self.files else {
+            return Process::start(&drover, &["serve"], &self.variables, &log);
+        };
+        let command = format!("ulimit -n {files}; exec \"$0\" serve");
+        let drover = drover.display().to_string();
         Process::start(
-            &binary("drover"),
-            &["serve"],
+            Path::new("/bin/sh"),
+            &["-c", &command, &drover],
             &self.variables,
-            &self.folder.path().join("drover.log"),
+            &log,
         )
+    }
+
+    /// Where the API is.
+    #[must_use]
+    pub(crate) fn api_url(&self) -> String {
+        self.urls[0].clone()
+    }
+
+    /// Where the admin listener is.
+    #[must_use]
+    pub(crate) fn admin_url(&self) -> String {
+        self.urls[1].clone()
+    }
+
+    /// Waits until the only server was polled this many times more, and returns it.
+    pub(crate) async fn until_polled_again(&self, times: usize) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..times {
+            last = eventually(Duration::from_secs(20), || async {
+                let answer = self.api.try_get("/api/servers").await?;
+                let server = answer.body["items"][0].clone();
+                if server["last_check"] == last["last_check"] {
+                    Err(format!("{server}; log:\n{}", self.log()))
+                } else {
+                    Ok(server)
+                }
+            })
+            .await;
+        }
+        last
     }
 
     /// Waits until the service is ready.

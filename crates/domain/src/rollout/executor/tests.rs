@@ -32,6 +32,7 @@ fn target(key: i64, name: &str, server: &str, backend: Option<i64>) -> Target {
         name: name.to_owned(),
         kind: ApplicationKind::Service,
         version: Some("1.0.0".to_owned()),
+        process: None,
         server: Some(TargetServer {
             key: Key::new(key),
             name: format!("{server}.example"),

@@ -78,6 +78,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
             name: "jurws_1".to_owned(),
             kind: ApplicationKind::Service,
             version: Some("1.0".to_owned()),
+            process: None,
             server: Some(TargetServer {
                 key: server.key,
                 name: "app01.example".to_owned(),

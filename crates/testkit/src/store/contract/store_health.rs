@@ -53,6 +53,10 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.task_view().list(&[], ALL).await.err(),
             world.keys().find("1111111111111111").await.err(),
             world.keys().insert_first(&api_key("1111111111111111", Role::Admin)).await.err(),
+            world.keys().insert(&api_key("1111111111111111", Role::Admin)).await.err(),
+            world.keys().list().await.err(),
+            world.keys().configure(None).await.err(),
+            world.keys().remove("1111111111111111").await.err(),
         ];
         for (place, refusal) in refusals.into_iter().enumerate() {
             let refusal = refusal.unwrap_or_else(|| panic!("call {place} worked without a database"));

@@ -676,6 +676,11 @@ impl State {
             name: stored.observed.name.clone(),
             kind: stored.observed.kind,
             version: stored.observed.version.version.clone(),
+            process: stored
+                .observed
+                .start_time
+                .clone()
+                .or_else(|| Some(format!("process {}", stored.observed.pid?))),
             server: server.map(|server| TargetServer {
                 key: server.key,
                 name: server.name.clone(),

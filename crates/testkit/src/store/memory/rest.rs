@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use drover_domain::access::ApiKey;
+use drover_domain::access::{ApiKey, KEYS_MAX, KeyOrigin};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::{OrchestratorMetadata, OrchestratorPlaybook};
 use drover_domain::{Key, Timestamp};
@@ -124,11 +124,73 @@ impl AccessKeys for MemoryStore {
         Ok(true)
     }
 
-    async fn put(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.state("store an API key")?
-            .keys
-            .insert(key.public_id.clone(), key.clone());
+    async fn list(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let state = self.state("list the API keys")?;
+        let mut keys: Vec<ApiKey> = state.keys.values().cloned().collect();
+        keys.sort_by(|a, b| (a.created_at, &a.public_id).cmp(&(b.created_at, &b.public_id)));
+        Ok(keys)
+    }
+
+    async fn insert(&self, key: &ApiKey) -> Result<(), StoreError> {
+        let mut state = self.state("store an API key")?;
+        let is_taken = |known: &ApiKey| known.name == key.name || known.public_id == key.public_id;
+        if state.keys.values().any(is_taken) {
+            return Err(StoreError::AlreadyExists {
+                what: "the API key",
+                name: key.name.clone(),
+            });
+        }
+        if state.keys.len() >= KEYS_MAX {
+            return Err(StoreError::Refused {
+                reason: format!("there are {KEYS_MAX} API keys already"),
+            });
+        }
+        state.keys.insert(key.public_id.clone(), key.clone());
         Ok(())
+    }
+
+    async fn configure(&self, key: Option<&ApiKey>) -> Result<bool, StoreError> {
+        let mut state = self.state("store the API key of the settings")?;
+        let before: Vec<ApiKey> = state
+            .keys
+            .values()
+            .filter(|key| key.origin == KeyOrigin::Configured)
+            .cloned()
+            .collect();
+        let is_same = match (before.as_slice(), key) {
+            ([], None) => true,
+            ([known], Some(key)) => {
+                (&known.public_id, known.digest, known.role)
+                    == (&key.public_id, key.digest, key.role)
+            }
+            _ => false,
+        };
+        if is_same {
+            return Ok(false);
+        }
+        state
+            .keys
+            .retain(|_, key| key.origin != KeyOrigin::Configured);
+        if let Some(key) = key {
+            state.keys.insert(key.public_id.clone(), key.clone());
+        }
+        Ok(true)
+    }
+
+    async fn remove(&self, public_id: &str) -> Result<Option<ApiKey>, StoreError> {
+        let mut state = self.state("remove an API key")?;
+        let Some(key) = state.keys.get(public_id).cloned() else {
+            return Ok(None);
+        };
+        let others = state
+            .keys
+            .values()
+            .filter(|other| other.public_id != public_id);
+        let others: Vec<ApiKey> = others.cloned().collect();
+        if let Some(reason) = key.why_kept(&others) {
+            return Err(StoreError::Refused { reason });
+        }
+        Ok(state.keys.remove(public_id))
     }
 }
 
