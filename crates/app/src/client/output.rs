@@ -273,6 +273,11 @@ fn fit(rows: &[Vec<Cell>], width: Option<usize>, paint: Paint) -> Vec<String> {
             lines.push(line.trim_end().to_owned());
             continue;
         }
+        if last.text == NOTHING {
+            // Nothing needs no line of its own.
+            lines.push(line.trim_end().to_owned());
+            continue;
+        }
         let (indent, room) = if room >= SENTENCE_ROOM {
             (before, room)
         } else {
@@ -441,6 +446,13 @@ mod tests {
             fit(&rows, Some(width), Paint { is_on: false })
         };
         assert_eq!(rows(80), ["ID  STATUS", &format!("1   {reason}")]);
+        let nothing = Cell::plain(NOTHING.to_owned()).wrapped();
+        let narrow = fit(
+            &[vec![Cell::plain("1".to_owned()), nothing]],
+            Some(3),
+            Paint { is_on: false },
+        );
+        assert_eq!(narrow, ["1"]);
         assert_eq!(
             rows(44),
             [
