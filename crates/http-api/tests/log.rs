@@ -15,6 +15,8 @@
 
 #[path = "http/faulty.rs"]
 mod faulty;
+#[path = "http/meddler.rs"]
+mod meddler;
 #[path = "http/world.rs"]
 mod world;
 
