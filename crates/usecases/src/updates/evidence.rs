@@ -93,7 +93,8 @@ impl UpdateHandler {
                         PollOutcome::Stored | PollOutcome::Unchanged => None,
                         outcome @ (PollOutcome::Suspect
                         | PollOutcome::Unreachable
-                        | PollOutcome::Unreadable) => {
+                        | PollOutcome::Unreadable
+                        | PollOutcome::NotAsked) => {
                             Some(polled.detail.unwrap_or_else(|| outcome.as_str().to_owned()))
                         }
                     },
