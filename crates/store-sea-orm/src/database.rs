@@ -57,7 +57,7 @@ struct Settings {
     relayed: Option<String>,
     /// Where notifications are listened for.
     listen: Option<PgConnectOptions>,
-    /// Held by whoever finds out why no connection can be had.
+    /// Held while the reason for a missing connection is looked up.
     reason: Mutex<()>,
 }
 
@@ -169,7 +169,7 @@ impl Database {
         }
     }
 
-    // The pool says that it has waited in vain, and not for what.
+    // The pool reports only that its deadline has passed.
     async fn why_not(&self, pool: &PgPool) -> Error {
         let Ok(_alone) = self.settings.reason.try_lock() else {
             return Error::PoolTimedOut;
@@ -439,12 +439,12 @@ fn keep_private(file: &Path) -> Result<(), OpenError> {
         file: file.to_owned(),
         source: Box::new(source),
     };
-    let made = OpenOptions::new()
+    let created = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(file);
-    match made {
+    match created {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -461,12 +461,12 @@ fn keep_private(file: &Path) -> Result<(), OpenError> {
         let mut name = file.as_os_str().to_owned();
         name.push(suffix);
         let part = PathBuf::from(name);
-        let mode = match std::fs::metadata(&part) {
-            Ok(found) => found.permissions().mode(),
+        let permissions = match std::fs::metadata(&part) {
+            Ok(found) => found.permissions(),
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(refused(error)),
         };
-        if mode & 0o007 == 0 {
+        if permissions.mode() % 0o10 == 0 {
             continue;
         }
         match std::fs::set_permissions(&part, Permissions::from_mode(0o600)) {
