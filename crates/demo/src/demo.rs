@@ -105,7 +105,7 @@ pub async fn run(
     let mut folder = tempfile::Builder::new()
         .prefix("drover-demo-")
         .permissions(Permissions::from_mode(0o700))
-        .tempdir()
+        .tempdir_in(short_folder(std::env::temp_dir()))
         .context("no folder can be made for the demo")?;
     folder.disable_cleanup(options.keep);
     let root = folder.path().to_owned();
@@ -254,5 +254,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.hang_up.recv() => {}
         }
+    }
+}
+
+/// The folder for temporary files, or `/tmp` where its path leaves no room for the sockets of HAProxy and Ansible: the path of
+/// a Unix socket ends at 107 bytes.
+fn short_folder(folder: PathBuf) -> PathBuf {
+    const BYTES_MAX: usize = 40;
+    if folder.as_os_str().len() > BYTES_MAX {
+        PathBuf::from("/tmp")
+    } else {
+        folder
     }
 }

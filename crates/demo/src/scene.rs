@@ -316,6 +316,11 @@ fn drover(
         .variable("DROVER_ANSIBLE__TARGET", "local")
         .variable("DROVER_ANSIBLE__PLAYBOOKS", &plan.playbooks)
         .variable("DROVER_ANSIBLE__SPOOL", root.join("spool"))
+        // The very program that was found, also in a virtual environment.
+        .variable(
+            "DROVER_ANSIBLE__ANSIBLE_PLAYBOOK",
+            &plan.tools.ansible_playbook,
+        )
         .variable("DROVER_ANSIBLE__INVENTORY", inventory_file)
         .variable("DROVER_ACCESS__ADMIN_KEY_FILE", key_file)
         .variable("DROVER_LOG__FILTER", LOG_FILTER))
@@ -543,6 +548,7 @@ mod tests {
         let plan = Plan {
             tools: Tools {
                 haproxy: nowhere.clone(),
+                ansible_playbook: nowhere.clone(),
                 drover: nowhere.clone(),
                 drover_agent: nowhere.clone(),
                 demo: nowhere.clone(),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct Tools {
     /// The load balancer.
     pub haproxy: PathBuf,
+    /// What runs the playbooks.
+    pub ansible_playbook: PathBuf,
     /// The orchestrator.
     pub drover: PathBuf,
     /// The agent beside each server.
@@ -49,10 +51,11 @@ impl Tools {
             program.unwrap_or_default()
         };
         let haproxy = theirs("haproxy", "haproxy");
-        theirs("ansible-playbook", "ansible-core");
+        let ansible_playbook = theirs("ansible-playbook", "ansible-core");
         if missing.is_empty() {
             Ok(Self {
                 haproxy,
+                ansible_playbook,
                 drover,
                 drover_agent,
                 demo: demo.to_owned(),

@@ -62,6 +62,13 @@ pub enum RunnerError {
         /// The playbook.
         playbook: String,
     },
+    /// The control host cannot run any playbook until an administrator changes it: a program, a folder or a right is
+    /// missing. Nothing was started.
+    #[error("the control host cannot run playbooks: {reason}")]
+    Unfit {
+        /// What is missing and what to do, a sentence.
+        reason: String,
+    },
     /// The job cannot be run as it is; nothing was started.
     #[error("the job cannot be run: {reason}")]
     Refused {
@@ -84,7 +91,9 @@ impl RunnerError {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Unavailable { .. } => Fault::Transient,
-            Self::NoSuchPlaybook { .. } | Self::Refused { .. } => Fault::Permanent,
+            Self::NoSuchPlaybook { .. } | Self::Refused { .. } | Self::Unfit { .. } => {
+                Fault::Permanent
+            }
             Self::Unreadable { .. } => Fault::Defect,
         }
     }
@@ -102,7 +111,7 @@ pub trait PlaybookRunner: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`RunnerError`]; after [`RunnerError::Unavailable`] the job may have been started: launch it
+    /// [`RunnerError`]; after [`RunnerError::Unavailable`], and only then, the job may have been started: launch it
     /// again, which starts it at most once.
     async fn launch(&self, job: &PlaybookJob) -> Result<(), RunnerError>;
 
@@ -150,11 +159,12 @@ pub trait PlaybookRunner: Send + Sync {
     /// [`RunnerError::Unavailable`].
     async fn diagnostics(&self, job: JobId) -> Result<String, RunnerError>;
 
-    /// Whether the control host can run playbooks: the version it reports.
+    /// Whether the control host can run playbooks: the version it reports. Checks everything that a launch needs, and
+    /// starts nothing.
     ///
     /// # Errors
     ///
-    /// [`RunnerError::Unavailable`] naming what is missing in its source.
+    /// [`RunnerError::Unfit`] naming what is missing; [`RunnerError::Unavailable`].
     async fn probe(&self) -> Result<String, RunnerError>;
 
     /// The playbooks of the playbook folder (`*.yml`, `*.yaml`, not below it), by name, each with

@@ -3,7 +3,7 @@
 use drover_domain::Timestamp;
 use drover_domain::rollout::job::{HostStats, InstanceReport, JobEvent, JobEventKind};
 use drover_domain::rollout::task::InstanceOutcome;
-use drover_domain::text::visible;
+use drover_domain::text::{visible, without_lone_surrogates};
 use serde::Deserialize;
 
 /// Most characters of a name.
@@ -23,7 +23,7 @@ pub(crate) fn read(lines: &[String], sequence: u64) -> Vec<JobEvent> {
 }
 
 fn event(line: &str, sequence: u64) -> JobEvent {
-    let found = serde_json::from_str::<Line>(line)
+    let found = serde_json::from_str::<Line>(&without_lone_surrogates(line))
         .ok()
         .and_then(|line| Some((JobEventKind::parse(&line.kind)?, line)));
     let Some((kind, line)) = found else {
@@ -157,6 +157,24 @@ mod tests {
             detail: Some("1.1.0".to_owned()),
         };
         assert_eq!(events[3].report, Some(report));
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_cost_one_character_only() {
+        let lines = [
+            r#"{"at":5,"kind":"failed","host":"h\udce9","task":"\udcff","message":"gar\udce7on"}"#,
+            r#"{"at":6,"kind":"ok","report":{"composite":"w::a","outcome":"done","detail":"\udce7 1.1.0"}}"#,
+            r#"{"at":7,"kind":"stats","stats":[{"host":"h\udce9","ok":1,"changed":0,"unreachable":0,"failed":0,"skipped":0,"rescued":0,"ignored":0}]}"#,
+        ]
+        .map(str::to_owned);
+        let events = read(&lines, 0);
+        assert_eq!(events[0].kind, JobEventKind::Failed);
+        assert_eq!(events[0].message.as_deref(), Some("gar\u{fffd}on"));
+        assert_eq!(events[0].host.as_deref(), Some("h\u{fffd}"));
+        let report = events[1].report.as_ref().unwrap();
+        assert_eq!(report.outcome, InstanceOutcome::Done);
+        assert_eq!(report.detail.as_deref(), Some("\u{fffd} 1.1.0"));
+        assert_eq!(events[2].stats[0].host, "h\u{fffd}");
     }
 
     #[test]

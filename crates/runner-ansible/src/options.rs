@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Most bytes of [`Transport::Ssh::control_folder`]: a socket's path has at most 107, `ssh` adds a slash, a digest of 40
+/// and, while it makes the socket, 17.
+const CONTROL_FOLDER_MAX: usize = 107 - 1 - 40 - 17;
+
 /// Where playbooks run and how long they may.
 ///
 /// All paths are absolute and, but for those of [`Transport`], paths of the control host.
@@ -18,9 +22,11 @@ pub struct Options {
     pub inventory: Option<PathBuf>,
     /// Ansible's configuration file; without one Ansible's defaults hold, whatever lies in `/etc/ansible`.
     pub ansible_config: Option<PathBuf>,
-    /// The Python 3.6 or newer that runs Drover's helper: a path, or a name found in the system's path.
+    /// The Python 3.6 or newer that runs Drover's helper: a path, or a name found in the system's folders or in the
+    /// `PATH` of this process (over SSH: of the login).
     pub python: String,
-    /// `ansible-playbook`: a path, or a name found in [`Options::extra_path`] or the system's path.
+    /// `ansible-playbook`: a path, or a name found in [`Options::extra_path`], in the `PATH` of this process (over SSH:
+    /// of the login) or in the system's folders.
     pub ansible_playbook: String,
     /// Folders searched for programs before the system's.
     pub extra_path: Vec<PathBuf>,
@@ -71,6 +77,10 @@ impl Options {
                 if path.contains('"') {
                     return Err(OptionsError::Quote { key, path });
                 }
+                let length = path.len();
+                if key == "control_folder" && length > CONTROL_FOLDER_MAX {
+                    return Err(OptionsError::Long { key, path, length });
+                }
             }
         }
         Ok(Paths {
@@ -113,7 +123,7 @@ pub enum Transport {
         /// The host keys that are believed, a file of this host.
         known_hosts_file: PathBuf,
         /// The folder of this host for the shared connection's socket; only its owner may enter it.
-        /// Short: a socket's path ends at about 100 bytes, and 40 are added.
+        /// At most 49 bytes: the path of a socket ends at 107.
         control_folder: PathBuf,
     },
 }
@@ -147,6 +157,19 @@ pub enum OptionsError {
         /// What it is, as far as it can be shown.
         path: String,
     },
+    /// A folder in which no Unix socket can be made.
+    #[error(
+        "the runner's `{key}` must have at most {} bytes, because the path of a Unix socket ends at 107; `{path}` has {length}",
+        CONTROL_FOLDER_MAX
+    )]
+    Long {
+        /// The option.
+        key: &'static str,
+        /// What it is.
+        path: String,
+        /// Its bytes.
+        length: usize,
+    },
     /// A path that `ssh` would read differently.
     #[error("the runner's `{key}` must not have a double quote; it is `{path}`")]
     Quote {
@@ -170,6 +193,29 @@ fn text(key: &'static str, path: &Path) -> Result<String, OptionsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_leaves_no_room_for_a_socket_is_refused() {
+        let with = |length: usize| {
+            let mut options = Options::local("/spool".into(), "/playbooks".into());
+            options.transport = Transport::Ssh {
+                host: "h".to_owned(),
+                port: 22,
+                user: "u".to_owned(),
+                identity_file: "/key".into(),
+                known_hosts_file: "/known".into(),
+                control_folder: format!("/{}", "c".repeat(length - 1)).into(),
+            };
+            options.checked().map(drop)
+        };
+        assert_eq!(with(49), Ok(()));
+        let refusal = with(50).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("the runner's `control_folder` must have at most 49 bytes")
+                && refusal.ends_with("has 50"),
+            "{refusal}"
+        );
+    }
 
     #[test]
     fn a_path_that_depends_on_the_working_directory_is_refused() {

@@ -96,8 +96,6 @@ pub(crate) struct LaunchRequest<'a> {
     pub(crate) job: String,
     pub(crate) playbook: &'a str,
     pub(crate) files: BTreeMap<&'static str, String>,
-    pub(crate) inventory: Option<&'a str>,
-    pub(crate) ansible_config: Option<&'a str>,
     pub(crate) max_runtime_s: u64,
     pub(crate) max_idle_s: Option<u64>,
     #[serde(flatten)]
@@ -110,6 +108,8 @@ pub(crate) struct HostRequest<'a> {
     pub(crate) playbooks: &'a str,
     pub(crate) ansible_playbook: &'a str,
     pub(crate) extra_path: &'a [String],
+    pub(crate) inventory: Option<&'a str>,
+    pub(crate) ansible_config: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +133,7 @@ pub(crate) enum Answer<T> {
 pub(crate) enum RefusalKind {
     Refused,
     NoSuchPlaybook,
+    Unfit,
     Unavailable,
 }
 
@@ -195,6 +196,8 @@ pub(crate) struct Listed {
 pub(crate) struct File {
     name: String,
     head: Option<String>,
+    #[serde(default)]
+    has_plays: bool,
     error: Option<String>,
 }
 
@@ -203,6 +206,7 @@ impl From<File> for PlaybookFile {
         let unread = || "it could not be read".to_owned();
         Self {
             name: file.name,
+            has_plays: file.has_plays,
             head: file.head.ok_or_else(|| file.error.unwrap_or_else(unread)),
         }
     }

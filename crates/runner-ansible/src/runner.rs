@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::rollout::job::{JobId, JobStatus, PlaybookFile, PlaybookJob};
 use drover_domain::rollout::request::StepAnswer;
-use drover_domain::text::visible;
+use drover_domain::text::{visible, without_lone_surrogates};
 use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ use crate::protocol::{
     JobRequest, LaunchRequest, Listed, More, Nothing, ProbeRequest, Probed, RefusalKind, State,
     Verb,
 };
-use crate::transport::Output;
+use crate::transport::{CallError, Output};
 use crate::{events, job, mailbox};
 
 /// Time the helper takes at most for interrupting, terminating and killing, 10 s each.
@@ -79,7 +79,8 @@ impl AnsibleRunner {
         let argv = [&self.options.python, "-I", "-S", &self.helper, verb.word()];
         let patience = self.options.call_timeout.saturating_add(work);
         let mut output = self.run(&argv, &input, patience, action).await?;
-        if output.code == Some(2) && output.complaint.contains("can't open file") {
+        // Python's code for a program file that it cannot open.
+        if output.code == Some(2) {
             let install = [
                 &self.options.python,
                 "-I",
@@ -97,9 +98,7 @@ impl AnsibleRunner {
                     action,
                 )
                 .await?;
-            if done.code != Some(0) {
-                return Err(unavailable(action, &done));
-            }
+            let Nothing {} = answer(action, &done)?;
             tracing::info!(
                 helper = self.helper,
                 "installed Drover's helper on the control host"
@@ -117,10 +116,24 @@ impl AnsibleRunner {
         action: &'static str,
     ) -> Result<Output, RunnerError> {
         let ran = self.options.transport.run(argv, input, patience).await;
-        ran.map_err(|error| RunnerError::Unavailable {
-            action,
-            source: error.into(),
-        })
+        let output = ran.map_err(|error| match error {
+            CallError::Missing { program } => RunnerError::Unfit {
+                reason: missing(&program),
+            },
+            error @ (CallError::Start { .. }
+            | CallError::Silent { .. }
+            | CallError::Broken { .. }) => RunnerError::Unavailable {
+                action,
+                source: error.into(),
+            },
+        })?;
+        // A shell's codes for a program that it cannot find or start.
+        if matches!(output.code, Some(126 | 127)) {
+            return Err(RunnerError::Unfit {
+                reason: missing(&self.options.python),
+            });
+        }
+        Ok(output)
     }
 
     fn about(&self, job: JobId) -> JobRequest<'_> {
@@ -136,6 +149,8 @@ impl AnsibleRunner {
             playbooks: &self.paths.playbooks,
             ansible_playbook: &self.options.ansible_playbook,
             extra_path: &self.paths.extra_path,
+            inventory: self.paths.inventory.as_deref(),
+            ansible_config: self.paths.ansible_config.as_deref(),
         }
     }
 }
@@ -150,8 +165,6 @@ impl PlaybookRunner for AnsibleRunner {
             job: job.id.to_string(),
             playbook: &job.playbook,
             files,
-            inventory: self.paths.inventory.as_deref(),
-            ansible_config: self.paths.ansible_config.as_deref(),
             max_runtime_s: self.options.max_runtime.as_secs(),
             max_idle_s: self.options.max_idle.map(|idle| idle.as_secs()),
             host: self.host(),
@@ -231,7 +244,8 @@ impl PlaybookRunner for AnsibleRunner {
             patience_s,
             host: self.host(),
         };
-        let found: Probed = self.call(Verb::Probe, &request, Duration::ZERO).await?;
+        let work = self.options.call_timeout;
+        let found: Probed = self.call(Verb::Probe, &request, work).await?;
         Ok(visible(&found.version, COMPLAINT_MAX))
     }
 
@@ -250,8 +264,8 @@ impl PlaybookRunner for AnsibleRunner {
 fn answer<T: DeserializeOwned>(action: &'static str, output: &Output) -> Result<T, RunnerError> {
     match output.code {
         Some(0) => {}
-        // 127: no such program; 255: ssh itself, or the remote shell was killed.
-        None | Some(127 | 255) => return Err(unavailable(action, output)),
+        // 255: ssh itself, or the remote shell was killed.
+        None | Some(255) => return Err(unavailable(action, output)),
         Some(_) => {
             return Err(RunnerError::Unreadable {
                 action,
@@ -263,12 +277,16 @@ fn answer<T: DeserializeOwned>(action: &'static str, output: &Output) -> Result<
         action,
         reason: error.to_string(),
     };
-    match serde_json::from_slice(&output.answer).map_err(unreadable)? {
+    let text = String::from_utf8_lossy(&output.answer);
+    match serde_json::from_str(&without_lone_surrogates(&text)).map_err(unreadable)? {
         Answer::Done(done) => Ok(done),
         Answer::Refusal { kind, reason } => Err(match kind {
             RefusalKind::Refused => RunnerError::Refused { reason },
             RefusalKind::NoSuchPlaybook => RunnerError::NoSuchPlaybook {
                 playbook: visible(&reason, COMPLAINT_MAX),
+            },
+            RefusalKind::Unfit => RunnerError::Unfit {
+                reason: visible(&reason, COMPLAINT_MAX),
             },
             RefusalKind::Unavailable => RunnerError::Unavailable {
                 action,
@@ -283,6 +301,13 @@ fn unavailable(action: &'static str, output: &Output) -> RunnerError {
         action,
         source: complaint(output).into(),
     }
+}
+
+fn missing(python: &str) -> String {
+    format!(
+        "`{python}` is not installed on the control host, or cannot be started there. Install Python 3.6 or newer, or \
+         name it in the setting `ansible.python`"
+    )
 }
 
 /// The last line of an error output, where Python and ssh tell the reason.

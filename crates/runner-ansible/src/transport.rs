@@ -1,6 +1,8 @@
 //! One command on the control host: input in, output out, within a deadline.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Most bytes of an error output.
 const COMPLAINT_BYTES_MAX: u64 = 64 * 1024;
 
-/// Where programs are looked for.
+/// The system's folders of programs.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a command left behind.
@@ -31,6 +33,8 @@ pub(crate) struct Output {
 /// Why a command has no output. What it did is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
+    #[error("`{program}` is not installed")]
+    Missing { program: String },
     #[error("cannot start `{program}`")]
     Start { program: String, source: io::Error },
     #[error("no answer within {} s", .patience.as_secs())]
@@ -54,13 +58,20 @@ impl Transport {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|source| CallError::Start {
-                program: command
+            .map_err(|source| {
+                let program = command
                     .as_std()
                     .get_program()
                     .to_string_lossy()
-                    .into_owned(),
-                source,
+                    .into_owned();
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) {
+                    CallError::Missing { program }
+                } else {
+                    CallError::Start { program, source }
+                }
             })?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -100,8 +111,17 @@ impl Transport {
         let mut command = match self {
             Self::Local => {
                 let (program, arguments) = argv.split_first().unwrap_or((&"false", &[]));
+                // The system's Python first: a shim of a version manager answers slowly.
+                let folders = joined(&[SYSTEM_PATH.as_ref(), &own_path()]);
+                let program = found_in(&folders, program);
                 let mut command = Command::new(program);
-                command.args(arguments);
+                command.args(arguments).env_clear();
+                // For the programs that the job looks up by name, in the order of a shell.
+                command.env("PATH", joined(&[&own_path(), SYSTEM_PATH.as_ref()]));
+                // For a play whose user has no home.
+                if let Some(home) = std::env::var_os("HOME") {
+                    command.env("HOME", home);
+                }
                 command
             }
             Self::Ssh {
@@ -115,6 +135,9 @@ impl Transport {
                 // The remote shell sees one string.
                 let remote: Vec<String> = argv.iter().map(|part| quoted(part)).collect();
                 let mut command = Command::new("ssh");
+                command
+                    .env_clear()
+                    .env("PATH", joined(&[SYSTEM_PATH.as_ref(), &own_path()]));
                 command.args(["-F", "/dev/null", "-T"]);
                 for option in [
                     "BatchMode=yes",
@@ -154,13 +177,34 @@ impl Transport {
                 command
             }
         };
-        command
-            .env_clear()
-            .env("PATH", SYSTEM_PATH)
-            .env("LC_ALL", "C.UTF-8")
-            .current_dir("/");
+        command.env("LC_ALL", "C.UTF-8").current_dir("/");
         command
     }
+}
+
+/// The folders of programs that this process was started with.
+fn own_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_default()
+}
+
+/// Lists of folders as one, without relative folders.
+fn joined(lists: &[&OsStr]) -> OsString {
+    let folders = lists
+        .iter()
+        .flat_map(std::env::split_paths)
+        .filter(|folder| folder.is_absolute());
+    std::env::join_paths(folders).unwrap_or_else(|_| SYSTEM_PATH.into())
+}
+
+/// The first file `program` in `folders`; a program with a slash is a path already.
+fn found_in(folders: &OsStr, program: &str) -> PathBuf {
+    if program.contains('/') {
+        return program.into();
+    }
+    std::env::split_paths(folders)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| program.into())
 }
 
 /// A path in which `ssh` replaces nothing.

@@ -223,4 +223,20 @@ pub struct PlaybookFile {
     pub name: String,
     /// Its first lines, or why they could not be read.
     pub head: Result<String, String>,
+    /// Whether it has more than blank lines and comments.
+    pub has_plays: bool,
+}
+
+impl PlaybookFile {
+    /// Why the file cannot be run as a playbook.
+    #[must_use]
+    pub fn why_unusable(&self) -> Option<&str> {
+        match &self.head {
+            Err(reason) => Some(reason),
+            Ok(_) if !self.has_plays => {
+                Some("it has no play: it is empty, or has nothing but comments")
+            }
+            Ok(_) => None,
+        }
+    }
 }

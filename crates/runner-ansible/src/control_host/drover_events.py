@@ -27,12 +27,16 @@ ESSENTIAL = ("failed", "unreachable", "no_hosts", "stats")
 NAME_MAX = 200
 MESSAGE_MAX = 2000
 COMPOSITE_MAX = 512
+EVIDENCE_MAX = 1500
+# The actions whose result is that of a command.
+COMMANDS = ("command", "shell", "raw", "script", "expect")
 
 SECRET_NAME = re.compile(r"passw|passphrase|token|secret|api[_-]?key|private[_-]?key|credential|authorization", re.I)
 SECRET_PAIR = re.compile(
     r"(?i)([\w.-]*(?:passw(?:or)?d|passphrase|token|secret|api[_-]?key|private[_-]?key|authorization)[\w.-]*"
     r"[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic)\s+)?)([^\s\"',;&}]+)"
 )
+LONE_SURROGATE = re.compile(u"[\ud800-\udfff]")
 URL_PASSWORD = re.compile(r"(://)[^/\s@]+:[^/\s@]*@")
 
 
@@ -123,7 +127,8 @@ class CallbackModule(CallbackBase):
         told = result._result
         host = result._host.get_name()
         reports = reports_of(told)
-        message = failure_message(told) if kind in ("failed", "unreachable", "ignored") else plain_message(told, reports)
+        action = result._task.action
+        message = failure_message(told, action) if kind in ("failed", "unreachable", "ignored") else plain_message(told, reports)
         if item:
             label = told.get("_ansible_item_label", told.get(told.get("ansible_loop_var", "item"), ""))
             message = "%s: %s" % (as_text(label), message) if message else as_text(label)
@@ -163,7 +168,8 @@ class CallbackModule(CallbackBase):
                              message="only failures and reports are told from here on: %d events" % EVENTS_MAX))
 
     def _write(self, event):
-        line = (json.dumps(event) + "\n").encode("utf-8")
+        # Bytes of others that are no UTF-8 are lone surrogates here, and no JSON to most readers.
+        line = LONE_SURROGATE.sub(u"\ufffd", json.dumps(event, ensure_ascii=False) + "\n").encode("utf-8")
         # Unbuffered and at once: a killed play leaves whole lines, and two plays do not mix theirs.
         os.write(1 if self._file is None else self._file, line)
         if self._file is None:
@@ -244,23 +250,66 @@ def reports_of(told):
     return found if isinstance(found, list) else [found]
 
 
+def items_of(told):
+    """The results of a loop; a module may have `results` of its own, which are none."""
+    found = told.get("results")
+    items = found if isinstance(found, (list, tuple)) else []
+    return [item for item in items if isinstance(item, dict) and "ansible_loop_var" in item]
+
+
 def plain_message(told, reports):
     message = told.get("msg")
-    if isinstance(message, dict) and reports:
+    if (isinstance(message, dict) and reports) or items_of(told) or "censored" in told:
         return ""
-    return as_text(message) if message not in (None, "", "All items completed") else ""
+    return as_text(message)
 
 
-def failure_message(told):
-    """Ansible's own reason; a message that only says that there was a failure is followed by the evidence."""
+def failure_message(told, action=""):
+    """Why a task failed, by the fields of its result: Ansible's own sentences differ from version to version."""
+    if told.get("censored"):
+        return as_text(told["censored"])
+    failed_items = [item for item in items_of(told) if item.get("failed") or "exception" in item]
+    if failed_items:
+        return "; ".join(failure_message(item, action) for item in failed_items[:5])
     message = as_text(told.get("msg")).strip()
-    evidence = [as_text(told.get(key)).strip() for key in ("stderr", "module_stderr", "stdout", "module_stdout")]
-    evidence = next((text for text in evidence if text), "")
-    if told.get("results") and message in ("", "One or more items failed"):
-        inner = [failure_message(item) for item in told["results"] if isinstance(item, dict) and item.get("failed")]
-        return "; ".join(inner[:5]) or message
-    if not message:
-        return evidence or as_text(told.get("exception") or told.get("censored") or "no reason was given")
-    if evidence and (message == "non-zero return code" or message.startswith("MODULE FAILURE")):
-        return "%s: %s" % (message, evidence[-1500:])
-    return message
+    output = first_text(told, "stderr", "stdout")
+    code = told.get("rc")
+    is_code = isinstance(code, int) and not isinstance(code, bool) and code != 0
+    if "module_stderr" in told or "module_stdout" in told:
+        return module_failure(told, action, message, code)
+    if is_code and action.rpartition(".")[2] in COMMANDS:
+        if "cmd" in told and "delta" not in told:
+            return "cannot execute `%s`: %s" % (program_of(told["cmd"]), os.strerror(code))
+        return "non-zero return code: %s" % output[-EVIDENCE_MAX:] if output else "non-zero return code (exit code %d)" % code
+    if told.get("failed_when_result") and output:
+        return output[-EVIDENCE_MAX:]
+    if is_code and output and output not in message:
+        return "%s: %s" % (message, output[-EVIDENCE_MAX:]) if message else output[-EVIDENCE_MAX:]
+    return message or output or last_line(as_text(told.get("exception"))) or "no reason was given"
+
+
+def module_failure(told, action, message, code):
+    """Why a module has no result: it crashed, or Ansible refuses its answer, which may have the reason."""
+    try:
+        inner = json.loads(as_text(told.get("module_stdout")))
+    except ValueError:
+        inner = None
+    if isinstance(inner, dict) and inner.get("failed"):
+        return failure_message(inner, action)
+    output = first_text(told, "module_stderr", "module_stdout")
+    # Of a traceback only the last line says what happened.
+    output = last_line(output) if as_text(told.get("exception")).strip() == output else output[-EVIDENCE_MAX:]
+    return "the module failed with exit code %s: %s" % (as_text(code) or "?", output or message or "it said nothing")
+
+
+def first_text(told, *keys):
+    return next((text for text in (as_text(told.get(key)).strip() for key in keys) if text), "")
+
+
+def last_line(text):
+    return text.strip().rpartition("\n")[2].strip()
+
+
+def program_of(command):
+    parts = command.split() if isinstance(command, str) else [as_text(part) for part in command or []]
+    return parts[0] if parts else "?"

@@ -16,13 +16,16 @@ One verb per call, a JSON request on stdin, a JSON answer on stdout. A job is a 
 Standard library of Python 3.6 only.
 """
 
+import errno
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 JOBS_KEPT_MAX = 1000
@@ -37,15 +40,33 @@ PLAYBOOK_LINES_MAX = 150
 REQUEST_BYTES_MAX = 64 * 1024 * 1024
 START_SECONDS_MAX = 10
 SIGNAL_PATIENCE_SECONDS = 10
+ANSIBLE_MIN = (2, 14)
+# The longest path of a Unix socket.
+SOCKET_BYTES_MAX = 107
+# Programs of a play make sockets in its TMPDIR: ansible-core 2.21 adds 32 bytes to it.
+TMPDIR_BYTES_MAX = 60
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+# What an administrator has to change; everything else may pass by itself, such as a full disk.
+LASTING_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+                  errno.ELOOP, errno.ENAMETOOLONG, errno.ENOEXEC}
+
+
+LONE_SURROGATE = re.compile(u"[\ud800-\udfff]")
+
+
 class Refusal(Exception):
-    """An answer that is not what was asked for."""
+    """An answer that is not what was asked for. `kind`: `refused` and `no_such_playbook` are about the job,
+    `unfit` about what an administrator has to change on this host, `unavailable` about what may pass by itself."""
 
     def __init__(self, kind, reason):
         super().__init__(reason)
         self.kind = kind
+
+
+def lasting(error):
+    return "unfit" if error.errno in LASTING_ERRORS else "unavailable"
 
 
 # ---- jobs -----------------------------------------------------------------------------------
@@ -78,10 +99,11 @@ def build(folder, request):
     """Makes the job's folder under another name first, so that it is there wholly or not at all."""
     playbook = find_playbook(request["playbooks"], request["playbook"])
     program = find_program(request)
+    os.makedirs(request["spool"], mode=0o700, exist_ok=True)
+    os.rmdir(short_folder(request["spool"]))
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
     draft = "%s.draft-%s" % (folder, os.urandom(8).hex())
-    for name in ("tmp", "mailbox"):
-        os.makedirs(os.path.join(draft, name), mode=0o700)
+    os.makedirs(os.path.join(draft, "mailbox"), mode=0o700)
     try:
         for name, text in request["files"].items():
             target = os.path.join(draft, name)
@@ -115,17 +137,15 @@ def environment(folder, program, request):
     for path in inventories:
         if "," in path:
             raise Refusal("refused", "the inventory path `%s` has a comma, which Ansible takes for a separator" % path)
-    user = pwd.getpwuid(os.getuid())
+    name, folder_of_user = account()
     return {
-        "PATH": search_path(request),
-        "HOME": user.pw_dir,
-        "USER": user.pw_name,
-        "LOGNAME": user.pw_name,
+        "PATH": play_path(request),
+        "HOME": home(folder_of_user, request["spool"]),
+        "USER": name,
+        "LOGNAME": name,
         "SHELL": "/bin/sh",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
-        "TMPDIR": inside("tmp"),
-        "ANSIBLE_LOCAL_TEMP": inside("tmp"),
         "ANSIBLE_CONFIG": request["ansible_config"] or inside("ansible.cfg"),
         "ANSIBLE_INVENTORY": ",".join(inventories),
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
@@ -142,14 +162,63 @@ def environment(folder, program, request):
     }
 
 
-def search_path(request):
+def account():
+    """The name and the home of this user, who may have no entry in the user database."""
+    try:
+        user = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return str(os.getuid()), ""
+    return user.pw_name, user.pw_dir
+
+
+def home(folder_of_user, spool):
+    """The home of a play. Ansible keeps its temporary folder in it, so it must be a folder that can be written:
+    the user's own, else that of the calling service, else one in the spool."""
+    for folder in (folder_of_user, os.environ.get("HOME", "")):
+        if os.path.isabs(folder) and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    folder = os.path.join(spool, "home")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return folder
+
+
+def short_folder(spool):
+    """A new folder of this user alone whose path leaves room for the names of sockets: in the spool where that is short
+    enough, because a service's own /tmp is removed when the service stops, and a play goes on."""
+    own = os.path.join(spool, "tmp")
+    tried = []
+    for top, prefix in ((own, ""), ("/tmp", "drover-"), ("/var/tmp", "drover-")):
+        if len(os.fsencode(os.path.join(top, prefix + "12345678"))) > TMPDIR_BYTES_MAX:
+            continue
+        try:
+            if top == own:
+                os.makedirs(own, mode=0o700, exist_ok=True)
+            return tempfile.mkdtemp(prefix=prefix, dir=top)
+        except OSError as error:
+            tried.append("%s: %s" % (top, error.strerror))
+    raise Refusal("unfit", "no temporary folder can be made for plays: %s; a shorter `ansible.spool` helps" % "; ".join(tried))
+
+
+def sockets(home_folder, temporary):
+    """Ansible's sockets of SSH connections lie in the home; 10 bytes are the socket's name, 17 are added by ssh."""
+    path = os.path.join(home_folder, ".ansible", "cp", "1234567890") + ".1234567890123456"
+    return {} if len(os.fsencode(path)) <= SOCKET_BYTES_MAX else {"ANSIBLE_SSH_CONTROL_PATH_DIR": temporary + "/cp"}
+
+
+def play_path(request):
     return ":".join(request["extra_path"] + [SYSTEM_PATH])
 
 
 def find_program(request):
-    program = shutil.which(request["ansible_playbook"], path=search_path(request))
+    """`ansible-playbook`: a path, or a name in the folders of programs of the caller or of the system."""
+    name = request["ansible_playbook"]
+    own = [folder for folder in os.environ.get("PATH", "").split(":") if os.path.isabs(folder)]
+    folders = request["extra_path"] + own + SYSTEM_PATH.split(":")
+    program = shutil.which(name, path=":".join(folders))
     if program is None:
-        raise Refusal("unavailable", "`%s` is not installed on the control host" % request["ansible_playbook"])
+        looked = "" if "/" in name else "; looked for in %s" % ", ".join(dict.fromkeys(folders))
+        raise Refusal("unfit", "`%s` is not installed on the control host%s. Install ansible-core, or name the program in"
+                               " the setting `ansible.ansible_playbook`" % (name, looked))
     return os.path.abspath(program)
 
 
@@ -163,7 +232,10 @@ def prune(jobs):
         if os.path.isdir(path) and time.time() - os.stat(path).st_mtime > 3600:
             shutil.rmtree(path, ignore_errors=True)
     for name in names[: max(0, len(names) - JOBS_KEPT_MAX)]:
-        if os.path.exists(os.path.join(jobs, name, "rc")):
+        if state(os.path.join(jobs, name))["state"] in ("ended", "lost"):
+            link = os.path.join(jobs, name, "tmp")
+            if os.path.islink(link):
+                shutil.rmtree(os.readlink(link), ignore_errors=True)
             shutil.rmtree(os.path.join(jobs, name), ignore_errors=True)
 
 
@@ -191,9 +263,14 @@ def supervise(folder):
     replace_file("pid", json.dumps(identity(os.getpid())))
     with open("job.json", encoding="utf-8") as file:
         plan = json.load(file)
+    temporary = short_folder(os.path.dirname(os.path.dirname(folder)))
+    os.symlink(temporary, "tmp")
+    plan["environment"].update(sockets(plan["environment"]["HOME"], temporary), TMPDIR=temporary,
+                               ANSIBLE_LOCAL_TEMP=temporary)
     code = run(plan, quiet)
-    for name in ("tmp", "callback"):
+    for name in (temporary, "callback"):
         shutil.rmtree(name, ignore_errors=True)
+    os.remove("tmp")
     if os.path.exists("vars.json"):
         os.remove("vars.json")
     replace_file("rc", "%d\n" % code)
@@ -466,38 +543,79 @@ def playbooks(request):
         if len(found) == PLAYBOOKS_MAX:
             break
         if path.startswith(top + os.sep) and os.path.isfile(path):
-            found.append(dict(head(path), name=name))
+            found.append(dict(head(path, name), name=name))
     return {"playbooks": found}
 
 
-def head(path):
+def head(path, name):
+    """The first lines of a playbook, or why it cannot be one."""
+    if LONE_SURROGATE.search(name):
+        return {"error": "its name is not UTF-8 text; rename it"}
     try:
         with open(path, "rb") as file:
             read = file.read(PLAYBOOK_BYTES_MAX + 1)
+            file.seek(0)
+            has_plays = any(map(has_content, file))
         lines = read.split(b"\n")
         if len(read) > PLAYBOOK_BYTES_MAX and len(lines) <= PLAYBOOK_LINES_MAX:
             lines = lines[:-1]
-        return {"head": b"\n".join(lines[:PLAYBOOK_LINES_MAX]).decode("utf-8")}
+        return {"head": b"\n".join(lines[:PLAYBOOK_LINES_MAX]).decode("utf-8"), "has_plays": has_plays}
     except UnicodeDecodeError:
         return {"error": "it is not UTF-8 text"}
     except OSError as error:
         return {"error": error.strerror or str(error)}
 
 
+def has_content(line):
+    """Whether a line of YAML has more than a comment, a marker of documents, or an empty value."""
+    text = line.replace(b"\xef\xbb\xbf", b"").strip()
+    return not text.startswith((b"#", b"%")) and text not in (b"", b"---", b"...", b"[]", b"{}", b"~", b"null")
+
+
 def probe(request):
-    os.makedirs(os.path.join(request["spool"], "jobs"), mode=0o700, exist_ok=True)
-    if not os.access(os.path.join(request["spool"], "jobs"), os.W_OK | os.X_OK):
-        raise Refusal("unavailable", "the spool folder `%s` cannot be written" % request["spool"])
-    if not os.path.isdir(request["playbooks"]):
-        raise Refusal("unavailable", "there is no playbook folder `%s`" % request["playbooks"])
+    """Whether a job could be launched here: everything a launch needs, with the sentence that helps."""
+    jobs = os.path.join(request["spool"], "jobs")
+    try:
+        os.makedirs(jobs, mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=jobs) as file:
+            file.write(b"probe")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Refusal(lasting(error), "the spool folder `%s` cannot be written by the user `%s`: %s (setting `ansible.spool`)"
+                      % (request["spool"], account()[0], error.strerror))
+    os.rmdir(short_folder(request["spool"]))
+    try:
+        os.listdir(request["playbooks"])
+    except OSError as error:
+        raise Refusal(lasting(error), "the playbook folder `%s` cannot be read by the user `%s`: %s (setting"
+                      " `ansible.playbooks`)" % (request["playbooks"], account()[0], error.strerror))
+    for key, setting in (("inventory", "ansible.inventory"), ("ansible_config", "ansible.config")):
+        if request[key] and not os.access(request[key], os.R_OK):
+            raise Refusal("unfit", "`%s` of the setting `%s` cannot be read by the user `%s`"
+                          % (request[key], setting, account()[0]))
     program = find_program(request)
-    clean = {"PATH": search_path(request), "LC_ALL": "C.UTF-8", "HOME": pwd.getpwuid(os.getuid()).pw_dir}
+    clean = {"PATH": play_path(request), "LC_ALL": "C.UTF-8", "HOME": home(account()[1], request["spool"])}
     asked = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, env=clean, cwd="/", timeout=request["patience_s"])
-    text = asked.stdout.decode("utf-8", "replace")
+                           stderr=subprocess.PIPE, env=clean, cwd="/", timeout=request["patience_s"])
     if asked.returncode != 0:
-        raise Refusal("unavailable", "`%s --version` failed: %s" % (program, text[:500]))
+        said = (asked.stdout + asked.stderr).decode("utf-8", "replace").strip()
+        raise Refusal("unfit", "`%s --version` ended with %d: %s" % (program, asked.returncode, said[-500:]))
+    text = asked.stdout.decode("utf-8", "replace")
+    version = re.search(r"\b([0-9]+)\.([0-9]+)(\.[0-9]+)?", text.split("\n")[0])
+    if version and (int(version.group(1)), int(version.group(2))) < ANSIBLE_MIN:
+        raise Refusal("unfit", "`%s` is ansible-core %s; %d.%d or newer is needed"
+                      % ((program, version.group(0)) + ANSIBLE_MIN))
     return {"version": text.split("\n")[0][:200]}
+
+
+# ---- texts ----------------------------------------------------------------------------------
+
+
+def text_of(value):
+    """JSON that every reader takes: file names and outputs of others may hold bytes that are no UTF-8, which Python
+    keeps as lone surrogates."""
+    return LONE_SURROGATE.sub(u"\ufffd", json.dumps(value, ensure_ascii=False)).encode("utf-8")
 
 
 # ---- files ----------------------------------------------------------------------------------
@@ -547,9 +665,12 @@ def main():
         answer = {"done": VERBS[sys.argv[1]](request)}
     except Refusal as refusal:
         answer = {"refusal": {"kind": refusal.kind, "reason": str(refusal)}}
-    except (OSError, subprocess.SubprocessError) as error:
+    except OSError as error:
+        kind = lasting(error) if sys.argv[1] in ("launch", "probe", "playbooks") else "unavailable"
+        answer = {"refusal": {"kind": kind, "reason": str(error)}}
+    except subprocess.SubprocessError as error:
         answer = {"refusal": {"kind": "unavailable", "reason": str(error)}}
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.buffer.write(text_of(answer) + b"\n")
 
 
 main()

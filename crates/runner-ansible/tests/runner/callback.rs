@@ -186,6 +186,187 @@ async fn what_is_too_much_is_cut_with_a_mark_and_the_verdict_is_kept() {
     assert_eq!(kinds.get(20..), Some(&["truncated", "failed", "stats"][..]));
 }
 
+#[tokio::test]
+async fn bytes_that_are_no_utf_8_do_not_cost_an_event_or_a_report() {
+    let host = ControlHost::local(|_| ());
+    let program = "import sys\n(sys.stdout if sys.argv[1] == '0' else sys.stderr)\
+                   .buffer.write(b'gar\\xe7on \\xf0\\x9f\\x98\\x80\\n')\nsys.exit(int(sys.argv[1]))\n";
+    host.write("say.py", program);
+    let say = host.path("say.py").display().to_string();
+    host.write(
+        "playbooks/raw.yml",
+        &format!(
+            "- name: Raw\n  hosts: localhost\n  gather_facts: false\n  tasks:\n\
+             \x20   - {{name: Say, command: 'python3 {say} 0', register: said}}\n\
+             \x20   - {{name: Report, debug: {{msg: {{drover_report: [{{composite: 'w::a', outcome: done, detail: '{{{{ said.stdout }}}}'}}]}}}}}}\n\
+             \x20   - {{name: Fail, command: 'python3 {say} 3'}}\n"
+        ),
+    );
+    let raw = job(3, "raw.yml");
+    host.runner.launch(&raw).await.unwrap();
+    let (events, status) = story(&host.runner, raw.id).await;
+    assert_eq!(status, JobStatus::Ended { exit_code: 2 }, "{events:#?}");
+    assert!(
+        events
+            .iter()
+            .all(|event| event.kind != JobEventKind::Truncated),
+        "{events:#?}"
+    );
+    let report = events
+        .iter()
+        .find_map(|event| event.report.as_ref())
+        .unwrap();
+    assert_eq!(report.outcome, InstanceOutcome::Done);
+    assert_eq!(report.detail.as_deref(), Some("gar\u{fffd}on \u{1f600}"));
+    assert_eq!(
+        said(&events, JobEventKind::Failed, "Fail"),
+        ["non-zero return code: gar\u{fffd}on \u{1f600}"]
+    );
+}
+
+/// What each task of the recorded plays failed of, in the same words on all versions.
+const REASONS: [(&str, &str); 13] = [
+    ("Command", "non-zero return code: err-text"),
+    ("Shell", "non-zero return code: only-out"),
+    ("Silent", "non-zero return code (exit code 1)"),
+    ("Raw", "non-zero return code: raw-err"),
+    (
+        "Missing",
+        "cannot execute `nosuchprogram`: No such file or directory",
+    ),
+    ("NoLog", HIDDEN),
+    ("NoLogFail", HIDDEN),
+    ("FailedWhen", "fine"),
+    ("FailedWhenRc", "non-zero return code: bad"),
+    (
+        "Loop",
+        "non-zero return code: bad-1; non-zero return code: bad-2",
+    ),
+    ("NoLogLoop", HIDDEN),
+    ("Exit", "the module failed with exit code 9: half a word"),
+    ("Own", "own words: E: details"),
+];
+
+const HIDDEN: &str =
+    "the output has been hidden due to the fact that 'no_log: true' was specified for this result";
+
+/// Prints the reasons of recorded results; Ansible itself is not needed.
+const JUDGE: &str = "
+import json, sys, types
+for name in ('ansible', 'ansible.plugins', 'ansible.plugins.callback'):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules['ansible.plugins.callback'].CallbackBase = object
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import drover_events
+found = {version: {task: drover_events.failure_message(one['result'], one['action']) for task, one in tasks.items()}
+         for version, tasks in json.load(open(sys.argv[2])).items()}
+print(json.dumps(found))
+";
+
+#[expect(clippy::disallowed_methods, reason = "the plugin is Python")]
+fn reasons_of_recorded_results() -> serde_json::Value {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let judged = std::process::Command::new("python3")
+        .args(["-c", JUDGE])
+        .arg(format!("{folder}/src/control_host"))
+        .arg(format!("{folder}/tests/recorded/results.json"))
+        .output()
+        .unwrap();
+    assert!(judged.status.success(), "{judged:?}");
+    let text = String::from_utf8(judged.stdout).unwrap();
+    serde_json::from_str(&drover_domain::text::without_lone_surrogates(&text)).unwrap()
+}
+
+#[test]
+fn recorded_results_of_all_versions_give_the_same_reasons() {
+    let found = reasons_of_recorded_results();
+    let versions = found.as_object().unwrap();
+    assert_eq!(
+        versions.keys().collect::<Vec<_>>(),
+        [
+            "2.14", "2.15", "2.16", "2.17", "2.18", "2.19", "2.20", "2.21"
+        ]
+    );
+    for (version, reasons) in versions {
+        for (task, expected) in REASONS {
+            assert_eq!(reasons[task], expected, "{task} on {version}");
+        }
+        // The words around it are the version's own.
+        let raised = reasons["Raise"].as_str().unwrap();
+        assert!(
+            raised.ends_with("boom because") && raised.len() < 100,
+            "{version}: {raised}"
+        );
+    }
+    for version in ["2.14", "2.15", "2.16", "2.17", "2.18"] {
+        assert_eq!(
+            versions[version]["RawBytes"],
+            "non-zero return code: gar\u{fffd}on"
+        );
+    }
+}
+
+/// The tasks of [`REASONS`] that need no module of the recording's.
+const FAILURES: &str = r#"
+- name: Failures
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - {name: Command, command: "sh -c 'echo err-text >&2; exit 3'", ignore_errors: true}
+    - {name: Shell, shell: "echo only-out; exit 4", ignore_errors: true}
+    - {name: Silent, command: "false", ignore_errors: true}
+    - {name: Raw, raw: "echo raw-err >&2; exit 5", ignore_errors: true}
+    - {name: Missing, command: "nosuchprogram x", ignore_errors: true}
+    - {name: NoLog, command: "sh -c 'echo s3cret >&2; exit 3'", no_log: true, ignore_errors: true}
+    - {name: NoLogFail, fail: {msg: s3cret}, no_log: true, ignore_errors: true}
+    - {name: FailedWhen, command: "echo fine", failed_when: true, ignore_errors: true}
+    - {name: FailedWhenRc, command: "sh -c 'echo bad >&2; exit 2'", register: r, failed_when: r.rc == 2, ignore_errors: true}
+"#;
+
+/// The programs `ansible-playbook` of the versions to try, joined by colons; by default the installed one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which versions there are is said from outside"
+)]
+fn versions() -> Vec<String> {
+    let listed = std::env::var("DROVER_TEST_ANSIBLE_PLAYBOOKS").ok();
+    let listed = listed.unwrap_or_else(|| "ansible-playbook".to_owned());
+    listed.split(':').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_version_that_is_there_gives_the_same_reasons() {
+    for program in versions() {
+        let host = ControlHost::local(|options| {
+            options.ansible_playbook.clone_from(&program);
+            options.spool = options
+                .spool
+                .join("a-spool-with-a-path-that-is-longer-than-sockets-may-have-it");
+        });
+        host.write("playbooks/failures.yml", FAILURES);
+        let version = host.runner.probe().await.unwrap();
+        let failures = job(5, "failures.yml");
+        host.runner.launch(&failures).await.unwrap();
+        let (events, status) = story(&host.runner, failures.id).await;
+        let said_by_ansible = host.runner.diagnostics(failures.id).await.unwrap();
+        assert_eq!(
+            status,
+            JobStatus::Ended { exit_code: 0 },
+            "{version}: {events:#?} {said_by_ansible}"
+        );
+        for (task, expected) in REASONS {
+            if FAILURES.contains(&format!("name: {task},")) {
+                assert_eq!(
+                    said(&events, JobEventKind::Ignored, task),
+                    [expected],
+                    "{task} on {version}"
+                );
+            }
+        }
+    }
+}
+
 fn plugin_folder(host: &ControlHost) -> std::path::PathBuf {
     let folder = host.path("callback");
     std::fs::create_dir(&folder).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::{ControlHost, kill, processes_of, until_exists};
 use drover_domain::rollout::job::{JobEventKind, JobStatus, PlaybookJob, Variable};
-use drover_ports::{Place, PlaybookRunner as _};
+use drover_ports::{Fault, Place, PlaybookRunner as _, RunnerError};
 use drover_runner_ansible::{AnsibleRunner, Options};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Play, RunnerWorld as _, job, story, until_waiting};
@@ -383,26 +383,278 @@ async fn many_events_are_told_in_pieces_and_a_torn_line_waits_for_its_end() {
     );
 }
 
+/// The host's Python with `statements` executed before Drover's own program.
+fn prepared_python(folder: &Path, statements: &str) -> String {
+    let file = folder.join("python");
+    let text = format!(
+        "#!/usr/bin/python3\nimport os, pwd, runpy, sys\n{statements}\nsys.argv = sys.argv[3:]\n\
+         if sys.argv[0] == '-c':\n    exec(sys.argv.pop(1), {{}})\n\
+         elif not os.path.exists(sys.argv[0]):\n    sys.exit(2)\n\
+         else:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+    file.display().to_string()
+}
+
+async fn home_of_a_play(statements: &str) -> (ControlHost, String) {
+    let host = scripted("echo $HOME > $here/home; touch $HOME/written", |options| {
+        let folder = options.spool.parent().unwrap().to_owned();
+        options.python = prepared_python(
+            &folder,
+            &statements.replace("HERE", &folder.display().to_string()),
+        );
+    });
+    let asked = job(20, "play.yml");
+    host.runner.launch(&asked).await.unwrap();
+    assert_eq!(
+        story(&host.runner, asked.id).await.1,
+        JobStatus::Ended { exit_code: 0 }
+    );
+    let home = host.lines("home").remove(0);
+    (host, home)
+}
+
 #[tokio::test]
-async fn a_missing_ansible_is_named() {
-    let host =
-        ControlHost::local(|options| options.ansible_playbook = "ansible-playbook-9000".to_owned());
-    host.write("playbooks/play.yml", "[]\n");
-    for refusal in [
-        host.runner.probe().await.map(drop),
-        host.runner.launch(&job(12, "play.yml")).await,
+async fn the_home_of_a_play_is_a_folder_also_when_its_user_has_none() {
+    let no_entry = "pwd.getpwuid = lambda number: (_ for _ in ()).throw(KeyError(number))";
+    let no_folder = "pwd.getpwuid = lambda _: type('User', (), {'pw_name': 'drover', 'pw_dir': '/home/none/drover'})";
+    for user in [no_entry, no_folder] {
+        let service =
+            "os.makedirs('HERE/service', exist_ok=True)\nos.environ['HOME'] = 'HERE/service'";
+        let (host, home) = home_of_a_play(&format!("{user}\n{service}")).await;
+        assert_eq!(home, host.path("service").display().to_string());
+
+        let (host, home) =
+            home_of_a_play(&format!("{user}\nos.environ['HOME'] = '/home/none/drover'")).await;
+        assert_eq!(home, host.path("spool/home").display().to_string());
+    }
+    let own = "pwd.getpwuid = lambda _: type('User', (), {'pw_name': 'drover', 'pw_dir': 'HERE'})";
+    let (host, home) = home_of_a_play(own).await;
+    assert_eq!(home, host.folder.path().display().to_string());
+}
+
+#[tokio::test]
+async fn what_a_control_host_lacks_is_named_before_anything_starts() {
+    let absent =
+        |change: fn(&mut Options)| scripted("echo 'ansible-playbook [core 2.14.18]'", change);
+    for (host, parts) in [
+        (
+            absent(|options| options.ansible_playbook = "ansible-playbook-9000".to_owned()),
+            [
+                "`ansible-playbook-9000` is not installed",
+                "`ansible.ansible_playbook`",
+            ],
+        ),
+        (
+            absent(|options| options.ansible_playbook = "/nowhere/bin/ansible-playbook".to_owned()),
+            [
+                "`/nowhere/bin/ansible-playbook` is not installed",
+                "ansible-core",
+            ],
+        ),
+        (
+            absent(|options| options.python = "python-9000".to_owned()),
+            ["`python-9000` is not installed", "`ansible.python`"],
+        ),
+        (
+            absent(|options| {
+                options.spool = options
+                    .spool
+                    .parent()
+                    .unwrap()
+                    .join("ansible-playbook/spool");
+            }),
+            [
+                "ansible-playbook/spool` cannot be written: Not a directory",
+                "`ansible.spool`",
+            ],
+        ),
+        (
+            absent(|options| options.spool = format!("/proc/{}", "s".repeat(40)).into()),
+            ["cannot be written", "`ansible.spool`"],
+        ),
     ] {
-        let refusal = refusal.unwrap_err();
-        let source = std::error::Error::source(&refusal).unwrap().to_string();
-        assert_eq!(
-            source,
-            "`ansible-playbook-9000` is not installed on the control host"
+        for refusal in [
+            host.runner.probe().await.map(drop),
+            host.runner.launch(&job(12, "play.yml")).await,
+        ] {
+            let refusal = refusal.unwrap_err();
+            let RunnerError::Unfit { reason } = &refusal else {
+                unreachable!("{refusal:?}")
+            };
+            assert!(parts.iter().all(|part| reason.contains(part)), "{reason}");
+            assert_eq!(refusal.fault(), Fault::Permanent);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_probe_looks_at_everything_a_launch_needs() {
+    for (script, change, part) in [
+        (
+            "echo 'ansible-playbook [core 2.9.27]'",
+            (|_| ()) as fn(&mut Options),
+            "2.9.27; 2.14 or newer",
+        ),
+        (
+            "echo 'bad interpreter' >&2; exit 126",
+            |_| (),
+            "ended with 126: bad interpreter",
+        ),
+        (
+            "exit 0",
+            |options| options.playbooks = "/nowhere".into(),
+            "`/nowhere` cannot be read",
+        ),
+        (
+            "exit 0",
+            |options| options.inventory = Some("/nowhere/hosts".into()),
+            "`ansible.inventory`",
+        ),
+        (
+            "exit 0",
+            |options| options.ansible_config = Some("/nowhere/ansible.cfg".into()),
+            "`ansible.config`",
+        ),
+    ] {
+        let host = scripted(script, change);
+        let refusal = host.runner.probe().await.unwrap_err();
+        assert!(
+            matches!(&refusal, RunnerError::Unfit { reason } if reason.contains(part)),
+            "{part}: {refusal:?}"
         );
     }
+    let host = scripted("echo 'ansible-playbook [core 2.14.18]'; echo noise", |_| ());
     assert_eq!(
-        host.runner.status(job(12, "").id).await.unwrap(),
-        JobStatus::Absent
+        host.runner.probe().await.unwrap(),
+        "ansible-playbook [core 2.14.18]"
     );
+    let left = std::fs::read_dir(host.path("spool/tmp")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_program_in_the_path_of_the_service_is_installed() {
+    let host = scripted("touch $here/begun", |options| {
+        let folder = options.extra_path.remove(0);
+        let named = folder.join("ansible-playbook-of-a-venv");
+        std::fs::rename(folder.join("ansible-playbook"), named).unwrap();
+        options.ansible_playbook = "ansible-playbook-of-a-venv".to_owned();
+        options.python = prepared_python(
+            &folder,
+            &format!(
+                "os.environ['PATH'] = 'relative:{}:/usr/bin'",
+                folder.display()
+            ),
+        );
+    });
+    let asked = job(21, "play.yml");
+    host.runner.launch(&asked).await.unwrap();
+    assert_eq!(
+        story(&host.runner, asked.id).await.1,
+        JobStatus::Ended { exit_code: 0 }
+    );
+    assert!(host.path("begun").exists());
+}
+
+#[tokio::test]
+async fn a_play_can_make_sockets_however_long_the_path_of_the_spool_is() {
+    let script = "echo $TMPDIR > $here/begun; stat -c %a $TMPDIR >> $here/begun; echo $ANSIBLE_LOCAL_TEMP >> $here/begun\n\
+                  exec python3 -c \"import os, socket; p = os.environ['TMPDIR'] + '/pymp-12345678/listener-12345678'; \
+                  os.mkdir(os.path.dirname(p)); socket.socket(socket.AF_UNIX).bind(p)\"";
+    for length in [1, 40, 80, 150] {
+        let host = scripted(script, |options| {
+            options.spool = options.spool.join("s".repeat(length));
+        });
+        let asked = job(22, "play.yml");
+        host.runner.launch(&asked).await.unwrap();
+        let (_, status) = story(&host.runner, asked.id).await;
+        let said = host.runner.diagnostics(asked.id).await.unwrap();
+        assert_eq!(
+            status,
+            JobStatus::Ended { exit_code: 0 },
+            "{length}: {said}"
+        );
+        let found = host.lines("begun");
+        let [temporary, mode, ansible] = found.as_slice() else {
+            unreachable!("{found:?}")
+        };
+        assert_eq!((mode.as_str(), ansible), ("700", temporary));
+        assert!(temporary.len() <= 60, "{temporary}");
+        assert!(!Path::new(temporary).exists(), "{temporary} is left");
+    }
+}
+
+#[tokio::test]
+async fn sockets_of_ssh_move_out_of_a_home_whose_path_is_long() {
+    let script = "echo ${ANSIBLE_SSH_CONTROL_PATH_DIR:-none} > $here/home; touch $HOME/written";
+    for (length, moved) in [(10, false), (120, true)] {
+        let host = scripted(script, |options| {
+            let folder = options.spool.parent().unwrap().to_owned();
+            let home = folder.join("h".repeat(length));
+            std::fs::create_dir(&home).unwrap();
+            let statements = format!(
+                "pwd.getpwuid = lambda _: type('User', (), {{'pw_name': 'drover', 'pw_dir': '{}'}})",
+                home.display()
+            );
+            options.python = prepared_python(&folder, &statements);
+        });
+        let asked = job(23, "play.yml");
+        host.runner.launch(&asked).await.unwrap();
+        story(&host.runner, asked.id).await;
+        let folder = host.lines("home").remove(0);
+        assert_eq!(folder != "none", moved, "{folder}");
+        assert!(folder.len() <= 107 - 28, "{folder}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_utf_8_is_listed_with_the_reason() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let host = scripted("exit 0", |_| ());
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9-orchestrator.yml");
+    std::fs::write(host.path("playbooks").join(name), "- hosts: all\n").unwrap();
+    let listed = host.runner.playbooks().await.unwrap();
+    let found = listed.iter().find(|file| file.name != "play.yml").unwrap();
+    assert_eq!(found.name, "caf\u{fffd}-orchestrator.yml");
+    assert_eq!(
+        found.head,
+        Err("its name is not UTF-8 text; rename it".to_owned())
+    );
+
+    std::fs::remove_dir_all(host.path("spool")).unwrap();
+    let folder = std::ffi::OsStr::from_bytes(b"spool-\xe9");
+    std::os::unix::fs::symlink(
+        host.path("playbooks").join(name),
+        host.path("playbooks/l.yml"),
+    )
+    .unwrap();
+    std::fs::create_dir(host.path("playbooks").join(folder)).unwrap();
+    assert_eq!(host.runner.playbooks().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn files_without_a_play_are_named_and_long_comments_are_not_the_end() {
+    let host = scripted("exit 0", |_| ());
+    let comments = "# a comment\n".repeat(9_000);
+    for (name, text, is_playbook) in [
+        ("a.yml", "", false),
+        ("b.yml", "\n\n  \n", false),
+        ("c.yml", "---\n# name: nothing\n#\n...\n", false),
+        ("d.yml", "\u{feff}# only a comment\r\n", false),
+        ("e.yml", "---\n[]\n", false),
+        ("f.yml", &comments, false),
+        ("g.yml", &format!("{comments}- hosts: all\n"), true),
+        ("h.yml", "- hosts: all\n", true),
+    ] {
+        host.write(&format!("playbooks/{name}"), text);
+        let listed = host.runner.playbooks().await.unwrap();
+        let file = listed.iter().find(|file| file.name == name).unwrap();
+        assert_eq!(file.has_plays, is_playbook, "{name}");
+        let reason = file.why_unusable().unwrap_or("it has no play");
+        assert!(reason.starts_with("it has no play"), "{name}: {reason}");
+    }
 }
 
 #[tokio::test]

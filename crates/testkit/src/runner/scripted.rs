@@ -504,6 +504,7 @@ impl PlaybookRunner for ScriptedRunner {
             .map(|(name, script)| PlaybookFile {
                 name: name.clone(),
                 head: Ok(script.head.clone()),
+                has_plays: !script.head.is_empty(),
             })
             .collect())
     }

@@ -164,7 +164,10 @@ impl Cluster {
     // Joins the server called `name`, or starts it.
     fn join(name: &str, durability: Durability, is_private: bool) -> Self {
         let user = fs::metadata("/proc/self").expect("/proc is mounted").uid();
-        let directory = std::env::temp_dir()
+        // The path of the server's socket ends at 107 bytes.
+        let temporary = std::env::temp_dir();
+        let is_short = temporary.as_os_str().len() <= 40;
+        let directory = if is_short { temporary } else { "/tmp".into() }
             .join(format!("drover-testkit-{user}"))
             .join(name);
         let hold = hold(&directory);

@@ -91,7 +91,8 @@ impl UpdateHandler {
                 let said = match self.polling.poll(server).await {
                     Ok(Some(polled)) => match polled.outcome {
                         PollOutcome::Stored | PollOutcome::Unchanged => None,
-                        outcome @ (PollOutcome::Suspect
+                        outcome @ (PollOutcome::NotAsked
+                        | PollOutcome::Suspect
                         | PollOutcome::Unreachable
                         | PollOutcome::Unreadable
                         | PollOutcome::NotAsked) => {
