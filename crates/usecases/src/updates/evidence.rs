@@ -94,7 +94,8 @@ impl UpdateHandler {
                         outcome @ (PollOutcome::NotAsked
                         | PollOutcome::Suspect
                         | PollOutcome::Unreachable
-                        | PollOutcome::Unreadable) => {
+                        | PollOutcome::Unreadable
+                        | PollOutcome::NotAsked) => {
                             Some(polled.detail.unwrap_or_else(|| outcome.as_str().to_owned()))
                         }
                     },
