@@ -81,7 +81,7 @@ impl From<UpdateTask> for Task {
                     .iter()
                     .map(|key| key.get())
                     .collect(),
-                distr_url: task.request.artifact.to_string(),
+                distr_url: task.request.artifact.as_str().to_owned(),
                 mode: task.request.mode.into(),
                 playbook_path: task.playbook_path,
                 orchestrator_playbook: task.request.orchestrator,

@@ -136,7 +136,7 @@ async fn wrong_keys_are_refused_before_they_are_issued() {
         ),
         (
             json!({ "name": "a", "role": "viewer", "secret": "x" }),
-            "/secret unknown",
+            "/secret unknown_field",
         ),
     ] {
         let places = world.post(KEYS, body.clone()).await.pointers();

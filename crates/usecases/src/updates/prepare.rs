@@ -75,7 +75,8 @@ pub(crate) fn prepare(
         orchestrator.clone(),
         playbook_path.to_owned(),
         request.drain_wait,
-    )?;
+    )?
+    .allowing_undrained(request.allow_undrained);
     Ok(prepare_all(&context, snapshot)?)
 }
 

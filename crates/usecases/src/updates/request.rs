@@ -8,12 +8,14 @@ use std::time::Duration;
 use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::drain::DrainWait;
+use drover_domain::rollout::executor::check_drained;
 use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_tasks};
-use drover_domain::rollout::snapshot::FleetSnapshot;
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::rollout::task::{
     ArtifactUrl, Origin, TaskId, UpdateMode, UpdateRequest, UpdateTask,
 };
 use drover_domain::rollout::update;
+use drover_domain::text::visible;
 use drover_domain::workflow::{
     CONCURRENCY_KEYS_MAX, DefinitionError, Json, TaskStatus, WorkflowId,
 };
@@ -49,6 +51,8 @@ pub struct UpdateOrder {
     pub orchestrator: Option<String>,
     /// How long a drained server is waited for.
     pub drain_wait: DrainWait,
+    /// Whether applications that should stand behind HAProxy, and have no mapping, may be updated without a drain.
+    pub allow_undrained: bool,
     /// Who asks.
     pub origin: Origin,
     /// What makes a repetition the same request.
@@ -62,6 +66,9 @@ pub struct Accepted {
     pub tasks: Vec<TaskId>,
     /// Whether they came of the same request made before.
     pub replayed: bool,
+    /// What a person should know about them, one sentence each: applications that are updated without a drain, and
+    /// those that joined their group since its last update.
+    pub warnings: Vec<String>,
 }
 
 /// Why an update was refused; nothing was created.
@@ -235,6 +242,12 @@ impl Updates {
             .await
             .map_err(RequestError::from_unprepared)?;
         let now = self.ports.clock.now();
+        let warnings = warnings(&order, &snapshot);
+        // All of them are named at once, not only those of the first task.
+        if !order.allow_undrained && order.mode != UpdateMode::Deliver {
+            check_drained(&order.applications, &snapshot)
+                .map_err(|error| RequestError::from_unprepared(error.into()))?;
+        }
         let mut updates = Vec::with_capacity(groups.len());
         for group in groups {
             let workflow = WorkflowId::rooted(self.ports.ids.draw());
@@ -245,6 +258,7 @@ impl Updates {
                 mode: order.mode,
                 orchestrator: orchestrator.file_path.clone(),
                 drain_wait: order.drain_wait,
+                allow_undrained: order.allow_undrained,
             };
             prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
                 .map_err(RequestError::from_unprepared)?;
@@ -283,6 +297,7 @@ impl Updates {
             Started::Replayed(tasks) => Ok(Accepted {
                 tasks,
                 replayed: true,
+                warnings,
             }),
             Started::Created => {
                 tracing::info!(
@@ -292,6 +307,7 @@ impl Updates {
                 Ok(Accepted {
                     tasks: ids,
                     replayed: false,
+                    warnings,
                 })
             }
         }
@@ -379,11 +395,45 @@ fn named(key: &str, task: &UpdateTask, snapshot: &FleetSnapshot) -> String {
     found.unwrap_or_else(|| key.to_owned())
 }
 
+fn warnings(order: &UpdateOrder, snapshot: &FleetSnapshot) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if snapshot.has_haproxy && order.mode != UpdateMode::Deliver {
+        let undrained: Vec<String> = snapshot
+            .unmapped(&order.applications)
+            .map(Target::label)
+            .collect();
+        if !undrained.is_empty() {
+            warnings.push(format!(
+                "updated without a drain, because no HAProxy server is mapped to it: {}",
+                list(&undrained)
+            ));
+        }
+    }
+    let mut joined: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for target in order
+        .applications
+        .iter()
+        .filter_map(|key| snapshot.targets.get(key))
+    {
+        if let Some(group) = target.group.as_ref().filter(|_| target.is_new_in_group) {
+            joined.entry(&group.name).or_default().push(target.label());
+        }
+    }
+    for (group, applications) in joined {
+        warnings.push(format!(
+            "joined the group `{}` since its last update: {}",
+            visible(group, 64),
+            list(&applications)
+        ));
+    }
+    warnings
+}
+
 const fn store(source: StoreError) -> RequestError {
     RequestError::Store { source }
 }
 
-fn list(keys: &[ApplicationKey]) -> String {
+fn list(keys: &[impl ToString]) -> String {
     const SHOWN_MAX: usize = 10;
     let shown = keys
         .iter()
