@@ -35,7 +35,7 @@ pub(crate) struct Update {
     /// The orchestrator playbook; without it the service's default.
     #[arg(long, value_name = "FILE")]
     orchestrator: Option<String>,
-    /// How long a drained server is waited for, 0 to 60 minutes; without it 5.
+    /// How long a drained server is waited for, up to 60 minutes; without it, or with 0, 5 minutes.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     drain_minutes: Option<f64>,
     /// Update applications without a drain although they, or others of their group, stand or stood behind HAProxy.

@@ -30,9 +30,9 @@ pub(crate) enum Unprepared {
         /// Its file name.
         name: String,
     },
-    /// The control host does not tell which playbooks there are.
-    #[error("the control host does not tell which playbooks it has")]
-    Runner(#[source] RunnerError),
+    /// The control host did not do its part.
+    #[error(transparent)]
+    Runner(RunnerError),
 }
 
 impl Unprepared {

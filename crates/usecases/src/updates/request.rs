@@ -1,11 +1,12 @@
 //! Asking for an update.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
+use drover_domain::page::PageRequest;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::executor::check_drained;
 use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_tasks};
@@ -15,7 +16,9 @@ use drover_domain::rollout::task::{
 };
 use drover_domain::rollout::update;
 use drover_domain::text::visible;
-use drover_domain::workflow::{CONCURRENCY_KEYS_MAX, DefinitionError, Json, WorkflowId};
+use drover_domain::workflow::{
+    CONCURRENCY_KEYS_MAX, DefinitionError, Json, TaskStatus, WorkflowId,
+};
 use drover_ports::{Fault, Idempotency, NewUpdate, NewUpdates, NewWorkflow, Started, StoreError};
 
 use crate::service::{Policy, Ports};
@@ -143,16 +146,20 @@ impl RequestError {
             | Unprepared::Prepare(_)
             | Unprepared::Path(_)
             | Unprepared::NoSuchPlaybook { .. } => Subject::Orchestrator,
+            Unprepared::Runner(source) if source.fault() == Fault::Permanent => {
+                Subject::Orchestrator
+            }
             Unprepared::Runner(_) => {
                 return Self::Unavailable {
                     source: Box::new(error),
                 };
             }
         };
-        Self::Refused {
-            reason: error.to_string(),
-            subject,
-        }
+        let reason = match error {
+            Unprepared::Runner(source) => source.to_string(),
+            other => other.to_string(),
+        };
+        Self::Refused { reason, subject }
     }
 
     fn from_definition(error: &DefinitionError) -> Self {
@@ -226,6 +233,9 @@ impl Updates {
             None => return Err(RequestError::UnknownOrchestrator { name }),
         };
 
+        // A control host that cannot run anything is no reason to queue what waits for it.
+        let probed = self.ports.runner.probe().await;
+        probed.map_err(|error| RequestError::from_unprepared(Unprepared::Runner(error)))?;
         let groups = group_into_tasks(&self.grouping_items(&order.applications, &snapshot));
         let paths = groups.iter().map(|group| group.playbook_path.as_str());
         check_playbooks(&*self.ports.runner, &orchestrator.file_path, paths)
@@ -303,6 +313,43 @@ impl Updates {
         }
     }
 
+    /// What a queued update waits for: the running update that has one of its groups or backends to itself. `None` where it
+    /// waits for none, or only for a worker.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn waits_for(&self, task: &UpdateTask) -> Result<Option<String>, StoreError> {
+        if task.status != TaskStatus::Queued || task.attempt > 0 {
+            return Ok(None);
+        }
+        let page = PageRequest {
+            after: None,
+            limit: PageRequest::LIMIT_MAX,
+        };
+        let open = [TaskStatus::Queued, TaskStatus::Running, TaskStatus::Unknown];
+        let found = self.ports.task_view.list(&open, page).await?;
+        let others = found.items.into_iter().map(|(_, other)| other);
+        let others: Vec<UpdateTask> = others
+            .filter(|other| other.id != task.id)
+            .filter(|other| other.status != TaskStatus::Queued || other.attempt > 0)
+            .collect();
+        let applications: BTreeSet<ApplicationKey> = others
+            .iter()
+            .chain([task])
+            .flat_map(|task| task.request.applications.iter().copied())
+            .collect();
+        let applications: Vec<ApplicationKey> = applications.into_iter().collect();
+        let snapshot = self.ports.snapshots.snapshot(&applications).await?;
+        let own = snapshot.concurrency_keys(&task.request.applications);
+        let holder = others.iter().find_map(|other| {
+            let keys = snapshot.concurrency_keys(&other.request.applications);
+            let shared = keys.into_iter().find(|key| own.contains(key))?;
+            Some((other.id, named(&shared, task, &snapshot)))
+        });
+        Ok(holder.map(|(id, what)| format!("waits for update {id} of {what}")))
+    }
+
     fn grouping_items(
         &self,
         applications: &[ApplicationKey],
@@ -326,6 +373,26 @@ impl Updates {
             })
             .collect()
     }
+}
+
+/// What a concurrency key of an update stands for, by name.
+fn named(key: &str, task: &UpdateTask, snapshot: &FleetSnapshot) -> String {
+    let mut targets = task
+        .request
+        .applications
+        .iter()
+        .filter_map(|application| snapshot.targets.get(application));
+    let found = targets.find_map(|target| {
+        if let Some(group) = &target.group
+            && key == format!("group:{}", group.key)
+        {
+            return Some(format!("the group {}", group.name));
+        }
+        let mut servers = target.balancer_servers.iter();
+        let server = servers.find(|server| key == format!("backend:{}", server.backend))?;
+        Some(format!("the HAProxy backend {}", server.backend_name))
+    });
+    found.unwrap_or_else(|| key.to_owned())
 }
 
 fn warnings(order: &UpdateOrder, snapshot: &FleetSnapshot) -> Vec<String> {

@@ -75,6 +75,19 @@ async fn a_required_parameter_without_a_value_is_named() {
 }
 
 #[tokio::test]
+async fn a_control_host_that_can_run_nothing_is_a_refusal() {
+    let harness = Harness::with_fleet(1).await;
+    harness
+        .runner
+        .break_down("`ansible-playbook` is not installed");
+    let refusal = refused(&harness, order(harness.applications().await)).await;
+    assert!(
+        matches!(&refusal, RequestError::Refused { reason, .. } if reason.contains("`ansible-playbook` is not installed")),
+        "{refusal:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_update_playbook_that_is_not_there_is_named() {
     let harness = Harness::with_fleet(1).await;
     let other = Harness::new();
