@@ -14,14 +14,23 @@ pub enum History {
     BalancerStatuses,
     /// How the status of applications changed.
     InstanceStatuses,
+    /// Applications that are gone, by when they were last seen; those of removed servers whenever that was.
+    GoneApplications,
+    /// Groups without an application that polling found and no person has changed, by when they were made.
+    EmptyGroups,
+    /// Catalog entries without an application and a group, likewise.
+    EmptyCatalogEntries,
 }
 
 impl History {
     /// All of them.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 6] = [
         Self::FleetEvents,
         Self::BalancerStatuses,
         Self::InstanceStatuses,
+        Self::GoneApplications,
+        Self::EmptyGroups,
+        Self::EmptyCatalogEntries,
     ];
 
     /// What it is, for people.
@@ -31,6 +40,9 @@ impl History {
             Self::FleetEvents => "events of the fleet",
             Self::BalancerStatuses => "status changes in HAProxy",
             Self::InstanceStatuses => "status changes of applications",
+            Self::GoneApplications => "applications that are gone",
+            Self::EmptyGroups => "groups without applications",
+            Self::EmptyCatalogEntries => "catalog entries without applications",
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct UpdateRequest {
     pub orchestrator: String,
     /// How long a drained server is waited for.
     pub drain_wait: DrainWait,
+    /// Whether applications that should stand behind HAProxy, and have no mapping, may be updated without a drain.
+    pub allow_undrained: bool,
 }
 
 /// Who asked, and in which request.

@@ -208,6 +208,7 @@ pub(crate) async fn batch_update(
         mode: body.mode,
         orchestrator: body.orchestrator_playbook,
         drain_wait: body.drain_wait_time,
+        allow_undrained: body.allow_undrained,
         origin,
         idempotency,
     };

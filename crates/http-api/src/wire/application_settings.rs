@@ -3,7 +3,7 @@
 use drover_domain::fleet::{self, SettingsLayer};
 use drover_domain::rollout::playbook_path::PlaybookPath;
 use drover_domain::rollout::task::ArtifactUrl;
-use drover_domain::text::{TextError, check_line};
+use drover_domain::text::{TextError, check_line, check_title};
 use drover_usecases::{ApplicationDetail, FleetEventFilter};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -30,7 +30,7 @@ fn kept<E: std::error::Error>(
 
 /// The name of a group or a catalog entry.
 pub(super) fn name(what: &'static str) -> impl FnOnce(Value) -> Result<String, Vec<Flaw>> {
-    kept(move |text: &str| check_line(what, text, NAME_MAX))
+    kept(move |text: &str| check_title(what, text, NAME_MAX))
 }
 
 fn playbook(value: Value) -> Result<String, Vec<Flaw>> {

@@ -56,7 +56,7 @@ pub(crate) struct Task {
     /// How far it is, percent.
     #[schema(minimum = 0, maximum = 100)]
     progress: u8,
-    /// What it does at the moment.
+    /// What it does at the moment, or what it waits for.
     current_task: Option<String>,
     /// How it ended, a sentence.
     result: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drover_domain::Id;
-use drover_domain::text::check_line;
+use drover_domain::text::check_title;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Json, LeaseId, QueueName, TaskId};
 use drover_usecases::{Assignment, Beat, ClaimOrder, Claimed, RemoteWorkers};
@@ -59,7 +59,7 @@ impl ReadBody for ClaimTasks {
         let worker = fields.required(
             "worker",
             text(|name| {
-                check_line("the worker's name", name, WORKER_MAX).map_err(Flaw::invalid)?;
+                check_title("the worker's name", name, WORKER_MAX).map_err(Flaw::invalid)?;
                 Ok(name.to_owned())
             }),
         );

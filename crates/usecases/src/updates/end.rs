@@ -43,7 +43,7 @@ impl Ended {
     pub(super) fn never_begun() -> Self {
         Self {
             status: EndStatus::Cancelled,
-            error: Some("the update was called off before anything was done".to_owned()),
+            error: Some("the update was cancelled before anything was done".to_owned()),
             instances: Vec::new(),
         }
     }
