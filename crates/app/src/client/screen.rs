@@ -75,8 +75,9 @@ impl Screen {
         match self {
             Self::Lines { statuses } => {
                 let mut status = cell(task, "status");
-                let waits = waits_for(task);
-                if !waits.is_empty() {
+                // Before it begins, an update says what it waits for.
+                let waits = sentence(task, "current_task");
+                if status == "pending" && waits != NOTHING {
                     status = format!("{status}  {waits}");
                 }
                 let known = statuses.insert(cell(task, "id"), status.clone());
@@ -142,14 +143,6 @@ fn size() -> (usize, usize) {
     terminal_size_of(io::stderr()).map_or(SIZE, |(Width(width), Height(height))| {
         (usize::from(width), usize::from(height))
     })
-}
-
-/// What an update that has not begun waits for, where the service says it.
-pub(crate) fn waits_for(task: &Value) -> String {
-    match sentence(task, "waits_for") {
-        none if none == NOTHING => String::new(),
-        other => format!("waits for {other}"),
-    }
 }
 
 /// A task as it was seen last.
@@ -265,11 +258,9 @@ fn head(view: &View, is_one_of_many: bool, now: DateTime<Utc>) -> String {
     if !all.is_empty() {
         parts.push(counted(&all));
     }
-    let waits = waits_for(task);
     let took = span(task, "started_at", "completed_at", now);
     let known = [took, cell(task, "current_task")];
     parts.extend(known.into_iter().filter(|part| part != NOTHING));
-    parts.extend((!waits.is_empty()).then_some(waits));
     parts.join("  ")
 }
 

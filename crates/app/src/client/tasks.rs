@@ -153,7 +153,6 @@ pub(crate) fn show(task: &Value, output: &Output) {
         ("task", "id"),
         ("status", "status"),
         ("progress", "progress"),
-        ("waits for", "waits_for"),
         ("now", "current_task"),
         ("artifact", "params.distr_url"),
         ("mode", "params.mode"),

@@ -316,3 +316,23 @@ async fn a_task_is_shown_with_its_parts() {
         task("failed", "rolled_back")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_waits_says_for_what() {
+    let looks = AtomicUsize::new(0);
+    let inner = ends("completed");
+    let stub = Stub::start(move |asked| {
+        let is_task = asked.line == format!("GET /api/v1/tasks/{TASK}");
+        if is_task && looks.fetch_add(1, Ordering::Relaxed) == 0 {
+            let mut task = task("pending", "pending");
+            task["current_task"] = "waits for the update 7 of the group shop".into();
+            return (200, task);
+        }
+        inner(asked)
+    })
+    .await;
+    let done = stub.drover(&["tasks", "show", TASK, "--watch"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let line = format!("task {TASK}  pending  waits for the update 7 of the group shop");
+    assert!(done.err.lines().any(|shown| shown == line), "{}", done.err);
+}
