@@ -42,14 +42,14 @@ const RESTORE_HEALTH_WAIT_MAX: Duration = Duration::from_secs(15);
 const RESTORE_SETTLE: Duration = Duration::from_secs(2);
 /// The longest one reading of an HAProxy may take at the beginning and the end of a run.
 const SYNC_WAIT: Duration = Duration::from_secs(10);
-/// How long a server may take until it gets requests where nobody says.
+/// How long a server may take until it gets requests after the run.
 const READY_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a step goes no further.
 enum Trouble {
     /// It failed, for this reason.
     Failed(String),
-    /// It is not this worker's any more.
+    /// It belongs to another worker now.
     Interrupted(Interrupted),
 }
 
@@ -183,7 +183,7 @@ impl Drains {
             match self.ports.runner.answer(self.job, &answer).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                // The play waits in vain and says so after its own bound.
+                // The play fails after its own bound.
                 Err(error) => {
                     tracing::error!(
                         error = &error as &(dyn std::error::Error + 'static),
@@ -269,7 +269,7 @@ impl Drains {
         }
         match keys.into_values().next() {
             Some(composite) => Err(Trouble::Failed(format!(
-                "the server of `{composite}` is not in HAProxy any more"
+                "the server of `{composite}` is no longer in HAProxy"
             ))),
             None => Ok(targets),
         }
@@ -347,7 +347,7 @@ impl Drains {
             }
             known.insert(
                 composite.clone(),
-                (TargetState::Drained, "it was told to drain".to_owned()),
+                (TargetState::Drained, "the drain was requested".to_owned()),
             );
             let mut course = Course::after(action.evidence.clone(), is_replayed);
             course.told_by(answer.process);
@@ -745,7 +745,7 @@ impl Drains {
         }
     }
 
-    /// Drains again what HAProxy has forgotten; those that someone else has returned are not held any more.
+    /// Drains again what HAProxy has forgotten; those that someone else has returned are no longer held.
     async fn apply_again(
         &mut self,
         servers: &[BalancerServerKey],
