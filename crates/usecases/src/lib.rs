@@ -1,7 +1,6 @@
 //! What the service does: one method per wish; the background loops that keep it true.
 //!
-//! It knows the domain and the ports, never an adapter, HTTP or SQL. Decisions are the domain's;
-//! here is the order of things: read, decide, write, and what happens when a step fails.
+//! It knows the domain and the ports, never an adapter, HTTP or SQL. Decisions are the domain's; here is their order.
 //!
 //! Start reading at [`Service`] (what can be asked), then [`Background`] (what goes on by itself).
 
