@@ -136,7 +136,7 @@ impl Call<'_> {
     async fn send_as(
         &self,
         path: &str,
-        request: impl Fn(String) -> RequestBuilder,
+        request: impl Fn(String) -> RequestBuilder + Send + Sync,
     ) -> Result<Response, AgentError> {
         let mut tokens = self.authorizations.iter();
         let mut response = self.send_with(path, &request, tokens.next()).await?;
@@ -152,7 +152,7 @@ impl Call<'_> {
     async fn send_with(
         &self,
         path: &str,
-        request: &impl Fn(String) -> RequestBuilder,
+        request: &(impl Fn(String) -> RequestBuilder + Sync),
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, AgentError> {
         let address = || self.agent.clone();

@@ -96,7 +96,12 @@ impl Sight {
             // The end of an update is a sentence and no document.
             return match value {
                 Value::String(text) if name == "result" => self.shown(Value::String(text)),
-                _ => Value::String(MASK.to_owned()),
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_) => Value::String(MASK.to_owned()),
             };
         }
         if is_secret_name(name) {
@@ -119,7 +124,12 @@ impl Sight {
                     })
                     .collect::<Map>(),
             ),
-            _ => self.shown(value),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => self.shown(value),
         }
     }
 }

@@ -3,13 +3,13 @@
 use drover_domain::fleet::{self, Network, NewServerError};
 use drover_usecases::{Refreshed, ServerColumn, ServerFilter};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::schema::{self, Instant};
 use super::word::{PollOutcome, ServerStatus};
 use crate::body::{Fields, Flaw, ReadBody, boolean, list, text, whole};
 use crate::etag::tag;
+use crate::json::Value;
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;

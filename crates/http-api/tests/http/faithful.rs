@@ -71,7 +71,7 @@ async fn documents_come_out_as_they_went_in() {
 
     let task = task["task_id"].as_str().unwrap();
     for (path, times) in [
-        (workflow.clone(), 1),
+        (workflow.clone(), 3),
         (format!("{workflow}/tasks/{task}"), 2),
         ("/api/v1/workflow-definitions/exact".to_owned(), 1),
         ("/api/v1/schedules/s".to_owned(), 1),

@@ -295,31 +295,6 @@ async fn request_ids_are_taken_or_made() {
 }
 
 #[tokio::test]
-async fn strangers_do_not_fill_the_log_and_holders_of_keys_are_in_it() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
-    let world = World::new().await;
-    for number in 0..300 {
-        let path = ["/nowhere", "/api/servers", "/api/nowhere", "/livez?x=1"][number % 4];
-        let request = world.request(Method::GET, path, None);
-        let answer = world.send(request.body(Body::empty()).unwrap()).await;
-        assert!(
-            answer.status.is_client_error() || path.starts_with("/livez"),
-            "{answer:?}"
-        );
-    }
-    let text = log.text();
-    assert!(text.lines().count() <= 1, "{text}");
-    let request = world.request(Method::GET, "/api/servers?limit=x", Some(Role::Viewer));
-    let answer = world.send(request.body(Body::empty()).unwrap()).await;
-    answer.problem(400, "invalid_query_parameter");
-    assert!(log.text().contains("request refused"), "{}", log.text());
-}
-
-#[tokio::test]
 async fn a_panic_is_the_problem_of_one_request() {
     let world = World::new().await;
     world.keys_mood.be(Mood::Panics);

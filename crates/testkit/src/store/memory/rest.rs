@@ -53,10 +53,15 @@ impl HistoryUpkeep for MemoryStore {
             }
             History::InstanceStatuses => {}
             History::GoneApplications => {
-                old.iter()
-                    .for_each(|(_, key)| state.forget_application(*key));
+                for (_, key) in &old {
+                    state.forget_application(*key);
+                }
             }
-            History::EmptyGroups => old.iter().for_each(|(_, key)| state.forget_group(*key)),
+            History::EmptyGroups => {
+                for (_, key) in &old {
+                    state.forget_group(*key);
+                }
+            }
             History::EmptyCatalogEntries => {
                 for (_, key) in &old {
                     state.catalog.remove(key);
