@@ -138,9 +138,7 @@ impl Application {
             Some(token) => agents
                 .with_former_token(token.expose_secret())
                 .map_err(|error| StartError::Settings {
-                    reason: format!(
-                        "setting `fleet.former_agent_token` cannot be used: {error}"
-                    ),
+                    reason: format!("setting `fleet.former_agent_token` cannot be used: {error}"),
                 })?,
             None => agents,
         };

@@ -14,14 +14,20 @@ pub enum History {
     BalancerStatuses,
     /// How the status of applications changed.
     InstanceStatuses,
+    /// Servers that are not in HAProxy any more, with everything that hangs on them.
+    GoneServers,
+    /// Backends that are not in HAProxy any more.
+    GoneBackends,
 }
 
 impl History {
     /// All of them.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 5] = [
         Self::FleetEvents,
         Self::BalancerStatuses,
         Self::InstanceStatuses,
+        Self::GoneServers,
+        Self::GoneBackends,
     ];
 
     /// What it is, for people.
@@ -31,6 +37,8 @@ impl History {
             Self::FleetEvents => "events of the fleet",
             Self::BalancerStatuses => "status changes in HAProxy",
             Self::InstanceStatuses => "status changes of applications",
+            Self::GoneServers => "servers gone from HAProxy",
+            Self::GoneBackends => "backends gone from HAProxy",
         }
     }
 }

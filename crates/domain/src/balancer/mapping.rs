@@ -200,7 +200,7 @@ impl Unique {
 mod tests {
     use super::*;
     use crate::Key;
-    use crate::balancer::ServerWord;
+    use crate::balancer::{ServerRole, ServerWord};
 
     fn server(name: &str, address: Option<(&str, u16)>) -> ObservedServer {
         ObservedServer {
@@ -211,6 +211,7 @@ mod tests {
             old_sessions: None,
             queue: None,
             weight: 1,
+            role: ServerRole::default(),
             check_status: None,
             address: address.map(|(address, _)| address.to_owned()),
             port: address.map(|(_, port)| port),
