@@ -333,6 +333,7 @@ impl From<BalancerServer> for HaproxyServer {
             removed_at: _,
         } = server;
         let drifts = |desired: &DesiredState| desired.differs_from(&observed);
+        let takes_requests = observed.takes_requests() && missed_at.is_none();
         Self {
             drift: desired.as_ref().is_some_and(drifts),
             desired: desired.map(Into::into),
@@ -343,7 +344,7 @@ impl From<BalancerServer> for HaproxyServer {
             status: observed.word.to_string(),
             admin: observed.admin.map(AdminBits::state).map(Into::into),
             own_admin: observed.admin.map(AdminBits::own).map(Into::into),
-            takes_requests: observed.takes_requests() && missed_at.is_none(),
+            takes_requests,
             backup: observed.role.is_backup,
             tracks: observed.role.tracks,
             agent_check: observed.role.has_agent_check,
