@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_config::{AnsibleTarget, Settings};
+use drover_domain::fleet::GroupEntry;
 use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::workflow::QueueName;
 use drover_fagent_http::FagentHttp;
@@ -352,6 +353,12 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
         default_orchestrator: settings.rollout.default_orchestrator.clone(),
         poll: PollPolicy {
             offline_after: settings.fleet.offline_after.get(),
+            no_data_after: settings.fleet.no_data_after.get(),
+            new_members: if settings.fleet.proposes_new_members {
+                GroupEntry::Propose
+            } else {
+                GroupEntry::Join
+            },
             ..PollPolicy::default()
         },
         polling_interval: settings.fleet.polling_interval,
@@ -362,6 +369,7 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
         history: HistoryAges {
             fleet_events: settings.fleet.events_retention,
             balancer_statuses: settings.balancer.history_retention,
+            gone_applications: settings.fleet.forget_after,
         },
         kinds,
         ..Policy::default()

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use drover_domain::text::{check_name, visible};
+use drover_domain::fleet::check_agent_address;
+use drover_domain::text::visible;
 use drover_egress::{BodyError, is_local, read_capped};
 use drover_ports::{AgentAddress, AgentError};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -46,7 +47,7 @@ impl Call<'_> {
 
     /// The body of the answer to `GET path`.
     pub(crate) async fn get(&self, path: &str) -> Result<Vec<u8>, AgentError> {
-        self.get_first(&[path]).await
+        self.get_first(&[path]).await.map(|(body, _)| body)
     }
 
     /// The body of the answer to `POST path` with this document.
@@ -63,12 +64,17 @@ impl Call<'_> {
     }
 
     /// The body of the answer to the first of `paths` that is not answered 404, all within one
-    /// deadline.
-    pub(crate) async fn get_first(&self, paths: &[&str]) -> Result<Vec<u8>, AgentError> {
+    /// deadline, and the address that answered.
+    pub(crate) async fn get_first(
+        &self,
+        paths: &[&str],
+    ) -> Result<(Vec<u8>, Option<IpAddr>), AgentError> {
         self.within(async {
             let mut answer = Err(self.unreadable("nothing was asked"));
             for path in paths {
-                answer = self.body(self.send(path).await?).await;
+                let response = self.send(path).await?;
+                let from = response.remote_addr().map(|address| address.ip());
+                answer = self.body(response).await.map(|body| (body, from));
                 if !matches!(answer, Err(AgentError::Refused { status: 404, .. })) {
                     break;
                 }
@@ -130,7 +136,7 @@ impl Call<'_> {
     async fn send_as(
         &self,
         path: &str,
-        request: impl Fn(String) -> RequestBuilder,
+        request: impl Fn(String) -> RequestBuilder + Send + Sync,
     ) -> Result<Response, AgentError> {
         let mut tokens = self.authorizations.iter();
         let mut response = self.send_with(path, &request, tokens.next()).await?;
@@ -146,11 +152,17 @@ impl Call<'_> {
     async fn send_with(
         &self,
         path: &str,
-        request: &impl Fn(String) -> RequestBuilder,
+        request: &(impl Fn(String) -> RequestBuilder + Sync),
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, AgentError> {
         let address = || self.agent.clone();
-        if !is_host(&self.agent.host) || self.agent.port == 0 {
+        if let Err(refusal) = check_agent_address(&self.agent.host) {
+            return Err(AgentError::Unreachable {
+                address: address(),
+                source: refusal.into(),
+            });
+        }
+        if self.agent.port == 0 {
             let source = "this is not an IP address or a host name with a port".into();
             return Err(AgentError::Unreachable {
                 address: address(),
@@ -217,34 +229,9 @@ pub(crate) fn is_segment(name: &str) -> bool {
     is_plain && !name.is_empty() && name.len() <= SEGMENT_MAX && name != "." && name != ".."
 }
 
-fn is_host(host: &str) -> bool {
-    let is_name = !host.contains(':') && check_name("the address", host, 253).is_ok();
-    is_name || host.parse::<IpAddr>().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_host_is_a_host() {
-        for host in ["web1", "web1.example", "10.0.0.7", "::1", "fe80::1"] {
-            assert!(is_host(host), "{host}");
-        }
-        for host in [
-            "",
-            "a/b",
-            "user@host",
-            "host:80",
-            "[::1]",
-            "a b",
-            "a#b",
-            "a?b",
-            "-x",
-        ] {
-            assert!(!is_host(host), "{host}");
-        }
-    }
 
     #[test]
     fn only_a_segment_is_a_segment() {

@@ -114,8 +114,9 @@ impl AgentGateway for FagentHttp {
     async fn inventory(&self, agent: &AgentAddress) -> Result<InventoryReport, AgentError> {
         let call = self.call(agent, self.options.inventory_deadline);
         // Agents of the first days know only the second path.
-        let body = call.get_first(&["/api/v1/apps", "/app"]).await?;
-        reading::read(&call, &body, inventory::report)
+        let (body, agent_ip) = call.get_first(&["/api/v1/apps", "/app"]).await?;
+        let report = reading::read(&call, &body, inventory::report)?;
+        Ok(InventoryReport { agent_ip, ..report })
     }
 
     #[tracing::instrument(name = "agent.balancer_instances", level = "debug", skip_all, fields(agent.address = %agent))]

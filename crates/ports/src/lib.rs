@@ -26,8 +26,8 @@ pub use actions::{ActionFilter, ActionView, BalancerActions, NewAction, StatusCh
 pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 pub use balancer::{
     BackendFilter, BalancerMappings, BalancerServerFilter, BalancerStore, BalancerView,
-    InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
-    UnmappedFilter, UnmappedServer, Unmapping,
+    DoubtfulMapping, InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange,
+    NewMapping, UnmappedFilter, UnmappedServer, Unmapping,
 };
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};

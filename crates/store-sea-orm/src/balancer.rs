@@ -6,19 +6,20 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    AdminBits, BalancerInstance, BalancerServer, FetchStatus, InstanceKey, MappingCandidate,
-    ObservedServer,
+    AdminBits, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus, InstanceKey,
+    MappingCandidate, ObservedServer,
 };
-use drover_domain::fleet::ServerKey;
-use drover_ports::{BalancerStore, NewMapping, StoreError};
+use drover_domain::fleet::{ApplicationKey, ServerKey};
+use drover_ports::{BalancerStore, DoubtfulMapping, MappingCause, NewMapping, StoreError};
 
 use crate::balancer_view::find_instance;
 use crate::dialect::rows;
 use crate::history::FORGET_MAPPINGS;
-use crate::mappings::make;
+use crate::mappings::{end_by_rule, make};
+use crate::row::application::IS_PRESENT;
 use crate::row::balancer::{
-    BackendRow, BalancerServerRow, CandidateRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE,
-    SELECT_SERVER,
+    BackendRow, BalancerServerRow, CANDIDATE_COLUMNS, CandidateRow, DoubtfulRow, InstanceRow,
+    SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
 };
 use crate::row::integer;
 use crate::session::{KeyRow, Session};
@@ -219,10 +220,10 @@ impl BalancerStore for SeaOrmStore {
 
     #[tracing::instrument(name = "db.balancer.candidates", level = "debug", skip_all)]
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
-        let sql = Sql::new(
-            "SELECT a.id, a.name, s.name AS server_name, COALESCE(a.address, s.address) AS address, a.port
-             FROM application_instances a JOIN servers s ON s.id = a.server_id ORDER BY a.id",
-        );
+        let sql = Sql::new(format!(
+            "SELECT {CANDIDATE_COLUMNS} FROM application_instances a JOIN servers s ON s.id = a.server_id
+             WHERE {IS_PRESENT} ORDER BY a.id"
+        ));
         let rows = self
             .read("list applications for mapping")
             .rows::<CandidateRow>(sql)
@@ -239,6 +240,52 @@ impl BalancerStore for SeaOrmStore {
         let made = make(&session, mappings).await?;
         session.commit().await?;
         Ok(made)
+    }
+
+    #[tracing::instrument(name = "db.balancer.doubtful", level = "debug", skip_all)]
+    async fn doubtful(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<DoubtfulMapping>, StoreError> {
+        let of = match instance {
+            Some(_) => "b.instance_id = $1",
+            None => "b.instance_id IN (SELECT i.id FROM haproxy_instances i WHERE i.is_active)",
+        };
+        let mut sql = Sql::new(format!(
+            "SELECT h.id AS haproxy_server_id, h.name AS haproxy_server_name, {CANDIDATE_COLUMNS}
+             FROM application_mappings m
+             JOIN haproxy_servers h ON h.id = m.entity_id AND h.removed_at IS NULL
+             JOIN haproxy_backends b ON b.id = h.backend_id AND b.removed_at IS NULL
+             JOIN application_instances a ON a.id = m.application_id
+             JOIN servers s ON s.id = a.server_id
+             WHERE {of} AND m.entity_type = 'haproxy_server' AND m.is_active AND m.basis = 'address'
+               AND a.address IS NOT NULL AND a.address <> s.address AND (s.agent_ip IS NULL OR a.address <> s.agent_ip)
+             ORDER BY h.id"
+        ));
+        if let Some(instance) = instance {
+            sql = sql.bind(instance.get());
+        }
+        let rows = self
+            .read("list HAProxy mappings by address")
+            .rows::<DoubtfulRow>(sql)
+            .await?;
+        rows.into_iter().map(DoubtfulRow::read).collect()
+    }
+
+    #[tracing::instrument(name = "db.balancer.end", level = "debug", skip_all)]
+    async fn end(
+        &self,
+        mappings: &[(BalancerServerKey, ApplicationKey)],
+        at: Timestamp,
+        cause: Option<&MappingCause>,
+    ) -> Result<u64, StoreError> {
+        if mappings.is_empty() {
+            return Ok(0);
+        }
+        let session = self.write("end mappings of HAProxy servers").await?;
+        let ended = end_by_rule(&session, mappings, at, cause).await?;
+        session.commit().await?;
+        Ok(ended)
     }
 }
 

@@ -41,6 +41,7 @@ rows! {
         mode: &'static str => Text,
         orchestrator: &'a str => Text,
         drain_wait_minutes: Option<f64> => Real,
+        allow_undrained: bool => Boolean,
         playbook_path: &'a str => Text,
         actor: &'a str => Text,
         request_id: &'a str => Text,
@@ -123,6 +124,7 @@ impl UpdateTasks for SeaOrmStore {
             .collect();
         let (_, told) = start_all(&session, &workflows).await?;
         insert_tasks(&session, updates).await?;
+        note_groups(&session, updates).await?;
         insert_events(&session, &updates.events).await?;
         session.commit().await?;
         self.hints().tell(told);
@@ -269,6 +271,40 @@ async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started,
     Ok(Started::Replayed(tasks))
 }
 
+// What joined a group later is new in its next update. As long as an application is left out that is new already, the
+// moment stays: it is still to be named. Groups are locked in the order in which polls make them.
+async fn note_groups(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
+    let applications: Vec<i64> = updates
+        .updates
+        .iter()
+        .flat_map(|update| &update.task.request.applications)
+        .map(|application| application.get())
+        .collect();
+    let wanted = session.dialect.integers(1);
+    let groups = format!(
+        "SELECT g.id FROM application_groups g
+         WHERE g.id IN (SELECT a.group_id FROM application_instances a WHERE a.id IN {wanted})
+         ORDER BY g.name{}",
+        session.dialect.locking("g"),
+    );
+    let groups = session
+        .rows::<KeyRow>(Sql::new(groups).json(&applications))
+        .await?;
+    let groups: Vec<i64> = groups.into_iter().map(|row| row.id).collect();
+    let text = format!(
+        "UPDATE application_groups AS g SET last_update_at = $2
+         WHERE g.id IN {} AND NOT EXISTS (
+             SELECT 1 FROM application_instances o
+             WHERE o.group_id = g.id AND o.joined_at > g.last_update_at AND o.id NOT IN {wanted})",
+        session.dialect.integers(3),
+    );
+    let sql = Sql::new(text)
+        .json(&applications)
+        .bind(updates.at.as_micros())
+        .json(&groups);
+    session.execute(sql).await.map(|_| ())
+}
+
 async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
     let tasks = updates.updates.iter().map(|update| &update.task);
     let rows: Vec<NewTaskRow<'_>> = tasks
@@ -278,8 +314,8 @@ async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), Sto
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = "id, workflow_id, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
-                   actor, request_id, created_at";
+    let columns = "id, workflow_id, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, \
+                   allow_undrained, playbook_path, actor, request_id, created_at";
     let text = format!(
         "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewTaskRow<'_>>(1, "r"),
@@ -315,6 +351,7 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
         mode: task.request.mode.as_str(),
         orchestrator: &task.request.orchestrator,
         drain_wait_minutes: task.request.drain_wait.minutes(),
+        allow_undrained: task.request.allow_undrained,
         playbook_path: &task.playbook_path,
         actor: &task.origin.actor,
         request_id: &task.origin.request_id,

@@ -9,7 +9,7 @@ use drover_domain::rollout::task::Origin;
 use drover_domain::text::check_line;
 use drover_ports::{AccessKeys, Clock, StoreError};
 
-/// Tells callers apart by their API keys, and manages the keys.
+/// Identifies callers by their API keys, and manages the keys.
 ///
 /// A key is read from the store for each request: what one node changes holds on every other at once.
 #[derive(Clone)]

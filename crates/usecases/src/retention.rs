@@ -24,7 +24,12 @@ pub struct HistoryAges {
     pub fleet_events: Duration,
     /// How the status of servers in HAProxy changed.
     pub balancer_statuses: Duration,
+    /// Applications that are gone, with their history.
+    pub gone_applications: Duration,
 }
+
+/// How old what polling found must be before it is removed because nothing belongs to it.
+const EMPTY_MIN: Duration = Duration::from_hours(1);
 
 impl HistoryAges {
     const fn of(self, history: History) -> Duration {
@@ -33,6 +38,8 @@ impl HistoryAges {
             History::BalancerStatuses | History::GoneServers | History::GoneBackends => {
                 self.balancer_statuses
             }
+            History::GoneApplications => self.gone_applications,
+            History::EmptyGroups | History::EmptyCatalogEntries => EMPTY_MIN,
         }
     }
 }
@@ -44,6 +51,7 @@ impl Default for HistoryAges {
         Self {
             fleet_events: month,
             balancer_statuses: month,
+            gone_applications: month,
         }
     }
 }

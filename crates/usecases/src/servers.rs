@@ -90,7 +90,7 @@ impl Servers {
     }
 
     /// Removes a server, if it is still as it was known and nothing is under way on it, with its HAProxy instances. Its
-    /// applications stay without a server. An update or an action that begins at the same moment ends by itself.
+    /// applications are left without a server, and upkeep removes them in chunks. An update or an action that begins at the same moment ends by itself.
     ///
     /// # Errors
     ///
@@ -102,6 +102,7 @@ impl Servers {
                 server.name = %known.name, server.id = %known.key, actor = %origin.actor, request.id = %origin.request_id,
                 "{} removed server {}", origin.actor, known.name
             );
+            self.polling.forget(known.key);
             self.polling.list_changed();
         }
         Ok(removal)

@@ -74,6 +74,8 @@ pub(crate) async fn snapshot(
                 ],
             )?,
             balancer_servers: vec![balancer_server(database, application).await?],
+            expects_balancer: false,
+            is_new_in_group: false,
         };
         snapshot.targets.insert(application, target);
     }
@@ -91,6 +93,7 @@ async fn target_server(database: &DatabaseConnection, server: i64) -> Result<Tar
         key: ServerKey::new(server),
         name: row.try_get("", "name")?,
         address: row.try_get("", "address")?,
+        namesake: None,
     })
 }
 

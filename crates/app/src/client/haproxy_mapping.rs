@@ -112,7 +112,9 @@ pub(crate) async fn unmapped(service: &Service, output: &Output) -> Result<(), F
     let servers = service.all("haproxy/servers/unmapped", &[]).await?;
     output.fitted_list(
         &servers,
-        &["ID", "NAME", "BACKEND", "HAPROXY", "ADDRESS", "HELD BY"],
+        &[
+            "ID", "NAME", "BACKEND", "HAPROXY", "ADDRESS", "HELD BY", "REASON",
+        ],
         |found| {
             let name = |member: &str| match output.width() {
                 Some(_) => fitted(&cell(found, member), NAME_MAX),
@@ -129,6 +131,7 @@ pub(crate) async fn unmapped(service: &Service, output: &Output) -> Result<(), F
                 )),
                 Cell::plain(address(found)),
                 Cell::plain(held(found)),
+                Cell::plain(cell(found, "reason")),
             ]
         },
     );

@@ -109,6 +109,12 @@ pub(crate) struct Set {
     /// The agent's new port.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// The networks whose addresses are the server's own now, such as 10.1.0.0/24; repeat it for several.
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
+    /// No network besides its address.
+    #[arg(long, conflicts_with = "networks")]
+    no_networks: bool,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +130,9 @@ pub(crate) struct Add {
     /// An HAProxy is managed through this agent.
     #[arg(long)]
     haproxy: bool,
+    /// A network whose addresses are the server's own, such as 10.1.0.0/24; repeat it for several.
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
 }
 
 pub(crate) async fn run(
@@ -151,9 +160,13 @@ pub(crate) async fn run(
             address,
             port,
             haproxy,
+            networks,
         }) => {
-            let body =
+            let mut body =
                 json!({"name": name, "address": address, "port": port, "is_haproxy_node": haproxy});
+            if let Some(members) = body.as_object_mut().filter(|_| !networks.is_empty()) {
+                members.insert("networks".to_owned(), networks.into());
+            }
             let server = service.post("servers", &body).await?;
             output.one(&server, COLUMNS);
             Ok(Code::Success)
@@ -193,10 +206,12 @@ async fn change(set: Set, service: &Service, output: &Output) -> Result<Code, Fa
     let id = find(&set.wanted, service).await?;
     let path = format!("servers/{id}");
     let changed = service.amend(&path, |known| {
-        let mut body = kept(known, &["name", "address", "port"]);
+        let mut body = kept(known, &["name", "address", "port", "networks"]);
         tell(&mut body, "name", set.name, false);
         tell(&mut body, "address", set.address, false);
         tell(&mut body, "port", set.port, false);
+        let networks = (!set.networks.is_empty()).then_some(set.networks);
+        tell(&mut body, "networks", networks, set.no_networks);
         body
     });
     output.one(&changed.await?, COLUMNS);

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use drover_domain::text::visible;
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
 use super::output::{Output, line, note};
 use super::service::Service;
 use super::watch;
+
+/// The most characters of a warning.
+const WARNING_MAX: usize = 10_000;
 
 /// The longest drain that can be asked for, minutes.
 const DRAIN_MINUTES_MAX: f64 = 60.0;
@@ -31,9 +35,12 @@ pub(crate) struct Update {
     /// The orchestrator playbook; without it the service's default.
     #[arg(long, value_name = "FILE")]
     orchestrator: Option<String>,
-    /// How long a drained server is waited for, 0 to 60 minutes; without it 5.
+    /// How long a drained server is waited for, up to 60 minutes; without it, or with 0, 5 minutes.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     drain_minutes: Option<f64>,
+    /// Update applications without a drain although they, or others of their group, stand or stood behind HAProxy.
+    #[arg(long)]
+    allow_undrained: bool,
     /// Follow the update to its end; the exit code tells how it ended.
     #[arg(long)]
     watch: bool,
@@ -91,6 +98,10 @@ pub(crate) async fn run(
             update.orchestrator.map(Value::from),
         ),
         ("drain_wait_time", update.drain_minutes.map(Value::from)),
+        (
+            "allow_undrained",
+            update.allow_undrained.then_some(Value::Bool(true)),
+        ),
     ] {
         if let (Some(value), Some(members)) = (value, body.as_object_mut()) {
             members.insert(name.to_owned(), value);
@@ -116,6 +127,10 @@ pub(crate) async fn run(
             Code::Failed,
             "the service does not answer as agreed: an accepted update has no task",
         ));
+    }
+    let warnings = accepted.get("warnings").and_then(Value::as_array);
+    for warning in warnings.into_iter().flatten().filter_map(Value::as_str) {
+        note(&visible(warning, WARNING_MAX));
     }
     if update.watch {
         let count = applications.len();

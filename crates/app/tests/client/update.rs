@@ -42,7 +42,8 @@ fn ends(ending: &'static str) -> impl Fn(&Asked) -> (u16, Value) + Send + Sync +
             ),
             "POST /api/v1/applications/batch_update" => (
                 202,
-                json!({"success": true, "message": "ok", "task_ids": [TASK], "groups_count": 1}),
+                json!({"success": true, "message": "ok", "task_ids": [TASK], "groups_count": 1,
+                    "warnings": ["joined the group `jurws`: `jurws_9` on evil\u{1b}[2J"]}),
             ),
             _ if path.ends_with("/events") => {
                 let events = if asked.line.contains("cursor=two") {
@@ -105,12 +106,33 @@ async fn a_group_becomes_the_numbers_of_its_applications() {
             "orchestrator_playbook": "o.yml", "drain_wait_time": 0.5})
     );
     assert_eq!(asked[1].idempotency_key.as_deref(), Some("k1"));
+    assert!(
+        done.err
+            .contains("joined the group `jurws`: `jurws_9` on evil\\u{1b}[2J"),
+        "{}",
+        done.err
+    );
 
     let done = stub.drover(&["update", "--app", "3", "4", "--distr-url", "u", "--json"]);
     assert_eq!(done.json()["task_ids"], json!([TASK]));
     let last = stub.asked().pop().unwrap();
     assert_eq!(last.body, json!({"app_ids": [3, 4], "distr_url": "u"}));
     assert_eq!(last.idempotency_key.unwrap().len(), 32);
+
+    let done = stub.drover(&[
+        "update",
+        "--app",
+        "3",
+        "--distr-url",
+        "u",
+        "--allow-undrained",
+    ]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let last = stub.asked().pop().unwrap();
+    assert_eq!(
+        last.body,
+        json!({"app_ids": [3], "distr_url": "u", "allow_undrained": true})
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ pub use entity::{
 };
 pub use mapping::{
     ActiveMapping, MappingAction, MappingBasis, MappingCandidate, MappingHold, ServerMapping,
-    find_applications,
+    Unmappable, find_applications,
 };
 pub use summary::{BalancerSummary, InstanceBreaker, ServerCounts, ShortBackend};
 pub use word::{Health, ServerWord, Shown};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::Timestamp;
 use crate::fleet::{ApplicationKey, NewEvent, VersionChange};
+use crate::secret::without_secrets;
 use crate::text::{TextError, check_line};
 pub use crate::workflow::TaskId;
 use crate::workflow::TaskStatus;
@@ -16,7 +17,7 @@ use super::job::{HostStats, JobEvent, JobId};
 pub const APPLICATIONS_MAX: usize = 1_000;
 
 /// Where the new version comes from: a URL or a docker image. Taken literally everywhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ArtifactUrl(String);
 
 impl ArtifactUrl {
@@ -42,16 +43,23 @@ impl ArtifactUrl {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text as it was given.
+    /// The text as it was given. It may hold a password or a token.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+/// Shows it without secrets: for logs, events and sentences.
 impl fmt::Display for ArtifactUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+impl fmt::Debug for ArtifactUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -98,6 +106,8 @@ pub struct UpdateRequest {
     pub orchestrator: String,
     /// How long a drained server is waited for.
     pub drain_wait: DrainWait,
+    /// Whether applications that should stand behind HAProxy, and have no mapping, may be updated without a drain.
+    pub allow_undrained: bool,
 }
 
 /// Who asked, and in which request.

@@ -10,7 +10,7 @@ use drover_usecases::{Removal, ServerFilter};
 use crate::body::Body;
 use crate::code::Code;
 use crate::etag::{
-    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
 use crate::extract::{Caller, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
@@ -122,23 +122,30 @@ pub(crate) async fn put(
     Caller(origin): Caller,
     Body(body): Body<ChangeServer>,
 ) -> Result<Tagged<Server>, ApiError> {
-    let known = unchanged(&api, id, &wanted).await?;
-    change(&api, &known, &body.place(), &origin).await
+    change(&api, id, &wanted, &origin, |_| body.clone().place()).await
 }
 
+/// Changes the server to what `place` makes of it. Where others change it in between, it is read and checked again.
 async fn change(
     api: &Api,
-    known: &fleet::Server,
-    place: &ServerPlace,
+    id: i64,
+    wanted: &IfMatch,
     origin: &Origin,
+    place: impl Fn(ServerPlace) -> ServerPlace + Send + Sync,
 ) -> Result<Tagged<Server>, ApiError> {
-    let changed = api.service.servers.change(known, place, origin).await?;
-    let server = changed.ok_or_else(changed_meanwhile)?;
-    Ok(Tagged {
-        tag: server_tag(&server),
-        body: server.into(),
-        known: IfNoneMatch::default(),
-    })
+    let servers = &api.service.servers;
+    for _ in 0..TRIES {
+        let known = unchanged(api, id, wanted).await?;
+        let place = place(known.place());
+        if let Some(server) = servers.change(&known, &place, origin).await? {
+            return Ok(Tagged {
+                tag: server_tag(&server),
+                body: server.into(),
+                known: IfNoneMatch::default(),
+            });
+        }
+    }
+    Err(contended())
 }
 
 /// Changes some of what is said about a server; what is left out stays.
@@ -162,9 +169,10 @@ pub(crate) async fn patch(
     Caller(origin): Caller,
     Body(body): Body<PatchServer>,
 ) -> Result<Tagged<Server>, ApiError> {
-    let known = unchanged(&api, id, &wanted).await?;
-    let place = body.place(known.place());
-    change(&api, &known, &place, &origin).await
+    change(&api, id, &wanted, &origin, |known| {
+        body.clone().place(known)
+    })
+    .await
 }
 
 /// Removes a server with its HAProxy instances.
@@ -187,19 +195,22 @@ pub(crate) async fn delete(
     wanted: IfMatch,
     Caller(origin): Caller,
 ) -> Result<StatusCode, ApiError> {
-    let known = unchanged(&api, id, &wanted).await?;
-    match api.service.servers.remove(&known, &origin).await? {
-        Removal::Done => Ok(StatusCode::NO_CONTENT),
-        Removal::Changed => Err(changed_meanwhile()),
-        Removal::UnderWay { updates, actions } => {
-            let detail = format!(
-                "under way on server {}: updates {updates}, actions in HAProxy {actions}; wait for their end or cancel \
-                 them, and then remove it",
-                known.name
-            );
-            Err(ApiError::new(Code::Conflict, detail))
+    for _ in 0..TRIES {
+        let known = unchanged(&api, id, &wanted).await?;
+        match api.service.servers.remove(&known, &origin).await? {
+            Removal::Done => return Ok(StatusCode::NO_CONTENT),
+            Removal::Changed => {}
+            Removal::UnderWay { updates, actions } => {
+                let detail = format!(
+                    "under way on server {}: updates {updates}, actions in HAProxy {actions}; wait for their end or \
+                     cancel them, and then remove it",
+                    known.name
+                );
+                return Err(ApiError::new(Code::Conflict, detail));
+            }
         }
     }
+    Err(contended())
 }
 
 /// Polls a server now, and syncs its HAProxy if it is a node.

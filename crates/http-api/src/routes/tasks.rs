@@ -40,10 +40,17 @@ pub(crate) async fn get(
     PathTask(id): PathTask,
     _: NoQuery,
 ) -> Result<Json<TaskDetail>, ApiError> {
-    let detail = api.service.views.tasks.find(id).await?;
-    detail
-        .map(|detail| Json(detail.into()))
-        .ok_or_else(|| ApiError::not_found("task", id))
+    let mut detail = api
+        .service
+        .views
+        .tasks
+        .find(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("task", id))?;
+    if detail.task.current.is_none() {
+        detail.task.current = api.service.updates.waits_for(&detail.task).await?;
+    }
+    Ok(Json(detail.into()))
 }
 
 /// What the plays of a task said, oldest first.

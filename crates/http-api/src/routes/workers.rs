@@ -3,10 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use drover_usecases::ReportVerdict;
+use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::code::Code;
 use crate::extract::NoQuery;
+use crate::follow::revoked;
+use crate::guard::Place;
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
@@ -29,12 +32,20 @@ const TAG: &str = "workers";
 )]
 pub(crate) async fn claim(
     State(api): State<Api>,
+    place: Place,
     _: NoQuery,
     Body(ClaimTasks(order)): Body<ClaimTasks>,
 ) -> Result<Json<ClaimedTasks>, ApiError> {
     let term = order.term;
     let workers = &api.service.remote_workers;
-    let claimed = workers.claim(order, api.told_to_end()).await?;
+    let enough = async {
+        let mut checked_at = Instant::now();
+        tokio::select! {
+            () = api.told_to_end() => {}
+            () = revoked(&api, &place, &mut checked_at) => {}
+        }
+    };
+    let claimed = workers.claim(order, enough).await?;
     Ok(Json(ClaimedTasks::new(claimed, term)))
 }
 

@@ -136,7 +136,7 @@ fn wait(seconds: f64) -> Result<Duration, Flaw> {
 pub(super) fn line(
     what: &'static str,
     most: usize,
-) -> impl FnOnce(serde_json::Value) -> Result<String, Vec<Flaw>> {
+) -> impl FnOnce(crate::json::Value) -> Result<String, Vec<Flaw>> {
     text(move |given| {
         check_line(what, given, most).map_err(Flaw::invalid)?;
         Ok(given.to_owned())

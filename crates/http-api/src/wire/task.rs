@@ -56,7 +56,7 @@ pub(crate) struct Task {
     /// How far it is, percent.
     #[schema(minimum = 0, maximum = 100)]
     progress: u8,
-    /// What it does at the moment.
+    /// What it does at the moment, or what it waits for.
     current_task: Option<String>,
     /// How it ended, a sentence.
     result: Option<String>,
@@ -81,7 +81,7 @@ impl From<UpdateTask> for Task {
                     .iter()
                     .map(|key| key.get())
                     .collect(),
-                distr_url: task.request.artifact.to_string(),
+                distr_url: task.request.artifact.as_str().to_owned(),
                 mode: task.request.mode.into(),
                 playbook_path: task.playbook_path,
                 orchestrator_playbook: task.request.orchestrator,

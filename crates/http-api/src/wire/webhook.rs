@@ -49,7 +49,7 @@ fn event(word: &str) -> Result<webhook::EventType, Flaw> {
 }
 
 /// A secret in a body.
-fn secret(value: serde_json::Value) -> Result<WebhookSecret, Vec<Flaw>> {
+fn secret(value: crate::json::Value) -> Result<WebhookSecret, Vec<Flaw>> {
     line("the secret", SECRET_MAX)(value).map(WebhookSecret::new)
 }
 

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drover_domain::Id;
-use drover_domain::text::check_line;
+use drover_domain::text::check_title;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Json, LeaseId, QueueName, TaskId};
 use drover_usecases::{Assignment, Beat, ClaimOrder, Claimed, RemoteWorkers};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -18,6 +17,7 @@ use super::schema::Instant;
 use super::word::GuaranteeClass;
 use super::workflow_task::{GivenError, GivenErrorShape};
 use crate::body::{Fields, Flaw, ReadBody, boolean, document, list, object, seconds, text, whole};
+use crate::json::Value;
 
 /// The most queues of one claim.
 const QUEUES_MAX: usize = 100;
@@ -59,7 +59,7 @@ impl ReadBody for ClaimTasks {
         let worker = fields.required(
             "worker",
             text(|name| {
-                check_line("the worker's name", name, WORKER_MAX).map_err(Flaw::invalid)?;
+                check_title("the worker's name", name, WORKER_MAX).map_err(Flaw::invalid)?;
                 Ok(name.to_owned())
             }),
         );

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_domain::text::{check_line, check_name};
+use drover_domain::text::{check_line, check_name, check_title};
 use drover_domain::workflow::run::Head;
 use drover_domain::workflow::{self, Json, TaskId, WorkflowId};
 use drover_usecases::{DefinitionRef, StartWhen, WorkflowFilter, WorkflowRecord, WorkflowSource};
@@ -47,7 +47,7 @@ impl ReadBody for NewWorkflow {
         let name = fields.optional(
             "name",
             text(|name| {
-                check_line("the name", name, LINE_MAX).map_err(Flaw::invalid)?;
+                check_title("the name", name, LINE_MAX).map_err(Flaw::invalid)?;
                 Ok(name.to_owned())
             }),
         );

@@ -117,7 +117,7 @@ async fn the_fleet_is_shown() {
     let shown = &page["items"][0];
     let expected = json!({
         "id": shown["id"], "server_id": 1, "server_name": "web01.example", "name": "jurws_1",
-        "app_type": "service", "group": "jurws", "instance_number": 1, "status": "online", "version": "1.0.0",
+        "app_type": "service", "group": "jurws", "proposed_group": null, "instance_number": 1, "status": "online", "version": "1.0.0",
         "tag": null, "image": null, "address": "192.0.2.1", "port": 8001, "path": "/srv/jurws", "log_path": null,
         "distr_path": null, "effective_playbook": "update-app.yml {server} {app} {distr_url} {mode}",
         "haproxy_server": "be_jurws/web01_jurws_1", "last_seen": "2023-11-14T22:13:20.000Z",

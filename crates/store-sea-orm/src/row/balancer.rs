@@ -5,9 +5,10 @@ use drover_domain::balancer::{
     DesiredState, FetchStatus, MappingCandidate, ObservedServer, ServerRole, ServerWord,
 };
 use drover_domain::{Key, Timestamp};
-use drover_ports::StoreError;
+use drover_ports::{DoubtfulMapping, StoreError};
 use sea_orm::FromQueryResult;
 
+use super::server::networks;
 use super::{Stored, time};
 use crate::session::Row;
 
@@ -250,14 +251,22 @@ impl BalancerServerRow {
     }
 }
 
+/// What a query for [`CandidateRow`] selects of an application `a` and its server `s`.
+pub(crate) const CANDIDATE_COLUMNS: &str = "a.id, a.name, a.address, a.port, s.id AS server_id, s.name AS server_name, \
+                                            s.address AS server_address, s.agent_ip, s.networks";
+
 /// An application that may stand behind a server.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct CandidateRow {
     id: i64,
     name: String,
-    server_name: String,
-    address: String,
+    address: Option<String>,
     port: Option<i64>,
+    server_id: i64,
+    server_name: String,
+    server_address: String,
+    agent_ip: Option<String>,
+    networks: String,
 }
 
 impl Row for CandidateRow {
@@ -271,9 +280,37 @@ impl CandidateRow {
         Ok(MappingCandidate {
             application: Key::new(self.id),
             port: stored.optional("port", self.port)?,
+            networks: networks(&stored, &self.networks)?,
             name: self.name,
-            server_name: self.server_name,
             address: self.address,
+            server: Key::new(self.server_id),
+            server_name: self.server_name,
+            server_address: self.server_address,
+            agent_ip: self.agent_ip.and_then(|address| address.parse().ok()),
+        })
+    }
+}
+
+/// A mapping by address that the rule may not allow.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct DoubtfulRow {
+    haproxy_server_id: i64,
+    haproxy_server_name: String,
+    #[sea_orm(nested)]
+    candidate: CandidateRow,
+}
+
+impl Row for DoubtfulRow {
+    const WHAT: &'static str = "mapping";
+}
+
+impl DoubtfulRow {
+    /// The mapping.
+    pub(crate) fn read(self) -> Result<DoubtfulMapping, StoreError> {
+        Ok(DoubtfulMapping {
+            server: Key::new(self.haproxy_server_id),
+            server_name: self.haproxy_server_name,
+            candidate: self.candidate.read()?,
         })
     }
 }

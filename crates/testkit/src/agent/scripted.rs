@@ -170,7 +170,9 @@ impl AgentGateway for ScriptedAgents {
         Ok(InventoryReport {
             server: sight.server,
             applications: sight.applications,
+            is_partial: !complaints.is_empty(),
             complaints,
+            agent_ip: agent.host.parse().ok(),
         })
     }
 

@@ -82,16 +82,18 @@ pub async fn poll(
     applications: &[ObservedApplication],
     now: Timestamp,
 ) {
-    let known = world.inventory().load(server).await.unwrap().unwrap();
+    let mut known = world.inventory().load(server).await.unwrap().unwrap();
     let report = InventoryReport {
-        server: None,
         applications: applications.to_vec(),
-        complaints: Vec::new(),
+        ..InventoryReport::default()
     };
     let policy = PollPolicy {
         suspect_percent: 100,
         ..PollPolicy::default()
     };
+    let missing = known.missing(&report);
+    let recalled = world.inventory().recall(server, &missing).await.unwrap();
+    known.applications.extend(recalled);
     match inventory::reconcile(&known, &report, policy, now) {
         Reconciled::Apply(change) => world.inventory().store(&change).await.unwrap(),
         Reconciled::Hold(_, reason) => panic!("held: {reason}"),
@@ -204,6 +206,7 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
         mode: UpdateMode::Update,
         orchestrator: "orchestrator-50-50.yml".to_owned(),
         drain_wait: DrainWait::parse(Some(0.5)).unwrap(),
+        allow_undrained: false,
     };
     let origin = Origin {
         actor: "tester".to_owned(),

@@ -327,9 +327,9 @@ impl ActionHandler {
                     if sends > 0 {
                         sleep(pause(Duration::ZERO)).await;
                     }
-                    self.send(&target, state).await?;
+                    self.send(&target, state, &mut course.evidence.sends)
+                        .await?;
                     course.commands.sent(state);
-                    course.evidence.sends += 1;
                     // That nobody was there before proves nothing: somebody may have come in between.
                     course.calm = 0;
                 }
@@ -371,11 +371,18 @@ impl ActionHandler {
             .await
     }
 
-    async fn send(&self, target: &ActionTarget, state: AdminState) -> Result<(), Stuck> {
+    /// Sends a command; `sends` counts each time, also those that were not answered.
+    async fn send(
+        &self,
+        target: &ActionTarget,
+        state: AdminState,
+        sends: &mut u32,
+    ) -> Result<(), Stuck> {
         let agents = &self.ports.agents;
         let (agent, instance) = (agent(target), &target.instance_name);
         let (backend, server) = (&target.backend_name, &target.observed.name);
         self.call(target, || {
+            *sends += 1;
             agents.set_state(&agent, instance, backend, server, state)
         })
         .await

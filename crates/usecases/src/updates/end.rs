@@ -10,6 +10,7 @@ use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, TaskEnd, TaskInstance, UpdateMode, UpdateTask,
 };
+use drover_domain::secret::without_secrets;
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_ports::Claim;
@@ -42,7 +43,7 @@ impl Ended {
     pub(super) fn never_begun() -> Self {
         Self {
             status: EndStatus::Cancelled,
-            error: Some("the update was called off before anything was done".to_owned()),
+            error: Some("the update was cancelled before anything was done".to_owned()),
             instances: Vec::new(),
         }
     }
@@ -246,7 +247,8 @@ fn update_event(
         status,
         server: target.server.as_ref().map(|server| server.key),
         application: Some(target.application),
-        description: description.chars().take(1_000).collect(),
+        // The words of a play may hold the address of the artifact.
+        description: without_secrets(&description).chars().take(1_000).collect(),
     }
 }
 

@@ -94,8 +94,7 @@ impl UpdateHandler {
                         outcome @ (PollOutcome::NotAsked
                         | PollOutcome::Suspect
                         | PollOutcome::Unreachable
-                        | PollOutcome::Unreadable
-                        | PollOutcome::NotAsked) => {
+                        | PollOutcome::Unreadable) => {
                             Some(polled.detail.unwrap_or_else(|| outcome.as_str().to_owned()))
                         }
                     },

@@ -30,9 +30,9 @@ pub(crate) enum Unprepared {
         /// Its file name.
         name: String,
     },
-    /// The control host does not tell which playbooks there are.
-    #[error("the control host does not tell which playbooks it has")]
-    Runner(#[source] RunnerError),
+    /// The control host did not do its part.
+    #[error(transparent)]
+    Runner(RunnerError),
 }
 
 impl Unprepared {
@@ -75,7 +75,8 @@ pub(crate) fn prepare(
         orchestrator.clone(),
         playbook_path.to_owned(),
         request.drain_wait,
-    )?;
+    )?
+    .allowing_undrained(request.allow_undrained);
     Ok(prepare_all(&context, snapshot)?)
 }
 

@@ -584,6 +584,7 @@ async fn an_agent_that_does_not_answer_is_asked_three_times_and_then_left_alone(
     });
     let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
     assert_eq!(code(&action), Some("agent"));
+    assert_eq!(action.evidence.sends, 3);
     // Waits of 1 s and 2 s; after 4 s more it would be the fourth, which is not made.
     assert_eq!(*asked.lock().unwrap(), [0, 1, 3]);
     assert!(begun.elapsed() >= SECOND * 7, "{:?}", begun.elapsed());

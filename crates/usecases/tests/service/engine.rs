@@ -146,6 +146,13 @@ async fn updates_of_one_group_run_one_after_the_other() {
     assert_eq!(harness.task(first).await.task.status, TaskStatus::Running);
     assert_eq!(harness.task(second).await.task.status, TaskStatus::Queued);
     assert_eq!(harness.runner.started().len(), 1);
+    let waiting = harness.task(second).await.task;
+    assert_eq!(
+        harness.service.updates.waits_for(&waiting).await.unwrap(),
+        Some(format!(
+            "waits for update {first} of the HAProxy backend be"
+        ))
+    );
     harness.runner.release();
     let (first, second) = (
         harness.until_over(first).await,
@@ -309,10 +316,7 @@ async fn an_update_that_waits_for_its_control_host_can_be_called_off() {
     let detail = harness.until_over(task).await;
     assert_eq!(
         (detail.task.status, detail.task.error.as_deref()),
-        (
-            TaskStatus::Cancelled,
-            Some("the update was called off before anything was done")
-        )
+        (TaskStatus::Cancelled, Some("the update was cancelled"))
     );
     assert!(harness.runner.started().is_empty());
     worker.stop().await;

@@ -343,6 +343,7 @@ pub(crate) fn order(applications: Vec<ApplicationKey>) -> UpdateOrder {
         mode: UpdateMode::Update,
         orchestrator: None,
         drain_wait: DrainWait::DEFAULT,
+        allow_undrained: false,
         origin: origin(),
         idempotency: None,
     }

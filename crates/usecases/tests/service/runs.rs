@@ -338,3 +338,95 @@ async fn a_cancelled_play_whose_haproxy_cannot_be_asked_leaves_it_unknown() {
     assert!(error.contains("HAProxy could not be asked"), "{error}");
     worker.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_control_host_that_can_run_nothing_ends_an_update_with_its_reason() {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness.update().await;
+    harness
+        .runner
+        .break_down("`ansible-playbook` is not installed");
+    let worker = harness.work("w1");
+    let detail = harness.until_over(task).await;
+    assert_eq!(detail.task.status, TaskStatus::Failed);
+    let error = detail.task.error.unwrap();
+    assert!(
+        error.contains("`ansible-playbook` is not installed"),
+        "{error}"
+    );
+    assert!(harness.runner.started().is_empty());
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_host_that_does_not_answer_is_shown_and_waited_for_with_an_end() {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness.update().await;
+    harness.runner.go_away(u32::MAX);
+    let worker = harness.work("w1");
+    let current = eventually(Duration::from_mins(1), || async {
+        let current = harness.task(task).await.task.current;
+        current.ok_or_else(|| "nothing is shown".to_owned())
+    })
+    .await;
+    assert!(
+        current.starts_with("waits for the control host: ")
+            && current.ends_with("the scripted control host is away"),
+        "{current}"
+    );
+    let detail = eventually(Duration::from_mins(30), || async {
+        let detail = harness.task(task).await;
+        match detail.task.finished_at {
+            Some(_) => Ok(detail),
+            None => Err(format!("{detail:?}")),
+        }
+    })
+    .await;
+    assert_eq!(detail.task.status, TaskStatus::Failed);
+    let error = detail.task.error.unwrap();
+    assert!(
+        error.starts_with("the control host did not answer for 15 minutes: "),
+        "{error}"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_host_that_is_silent_about_a_running_play_is_shown_and_its_end_is_unknown() {
+    let harness = Harness::with_fleet(2).await;
+    let script = Script::new()
+        .head(HEAD)
+        .report("s1::a_1::s1_a_1", InstanceOutcome::Updating, None)
+        .hold();
+    harness.runner.script(ORCHESTRATOR, script);
+    let task = harness.update().await;
+    let worker = harness.work("w1");
+    harness.until_held().await;
+    harness.runner.go_away(u32::MAX);
+    eventually(Duration::from_mins(1), || async {
+        let current = harness.task(task).await.task.current.unwrap_or_default();
+        if current.starts_with("waits for the control host") {
+            Ok(())
+        } else {
+            Err(current)
+        }
+    })
+    .await;
+    let detail = eventually(Duration::from_hours(7), || async {
+        let detail = harness.task(task).await;
+        match detail.task.finished_at {
+            Some(_) => Ok(detail),
+            None => Err(format!("{detail:?}")),
+        }
+    })
+    .await;
+    assert_eq!(detail.task.status, TaskStatus::Unknown);
+    let error = detail.task.error.unwrap();
+    assert!(
+        error.starts_with("the control host did not answer for 360 minutes: "),
+        "{error}"
+    );
+    worker.stop().await;
+}

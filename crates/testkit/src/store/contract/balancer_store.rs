@@ -11,7 +11,7 @@ use drover_domain::balancer::{
     BalancerProcess, BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis,
     MappingCandidate, ObservedServer, ServerRole, Tracker,
 };
-use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
+use drover_domain::fleet::{ApplicationKey, Network, NewServer, ObservedApplication, ServerKey};
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::Outcome;
 use drover_ports::NewMapping;
@@ -392,26 +392,82 @@ contract! { $ balancer_store => balancer_store_contract for World;
         assert_eq!(server(world, instance, "srv1").await.application, Some(keys[0]));
     }
 
-    /// Candidates are the applications with a server; without an address of their own they have the server's.
-    async fn candidates_have_an_address(world) {
-        let server = world.servers().add(&new_server("app01.example"), at(0)).await.unwrap();
+    /// Candidates are the applications that are present on a server, with what may count as an address of theirs.
+    async fn candidates_are_present_and_come_with_their_server(world) {
+        let networks = vec![Network::parse("10.7.0.0/16").unwrap()];
+        let new = new_server("app01.example").with_networks(networks.clone());
+        let server = world.servers().add(&new, at(0)).await.unwrap();
         let own = ObservedApplication {
             address: Some("10.7.7.7".to_owned()),
             port: Some(8080),
             ..observed("own", None)
         };
-        poll(world, server.key, &[observed("bare", None)], at(1)).await;
+        let gone = observed("gone", None);
+        poll(world, server.key, &[observed("bare", None), gone], at(1)).await;
         poll(world, server.key, &[observed("bare", None), own], at(2)).await;
         let applications = world.inventory().load(server.key).await.unwrap().unwrap().applications;
-        let candidate = |place: usize, name: &str, address: &str, port| MappingCandidate {
+        let candidate = |place: usize, name: &str, address: Option<&str>, port| MappingCandidate {
             application: applications[place].key,
             name: name.to_owned(),
+            server: server.key,
             server_name: "app01.example".to_owned(),
-            address: address.to_owned(),
+            server_address: "10.0.0.1".to_owned(),
+            agent_ip: None,
+            networks: networks.clone(),
+            address: address.map(str::to_owned),
             port,
         };
-        let expected = [candidate(0, "bare", "10.0.0.1", None), candidate(1, "own", "10.7.7.7", Some(8080))];
+        let expected = [candidate(0, "bare", None, None), candidate(1, "own", Some("10.7.7.7"), Some(8080))];
         assert_eq!(world.balancers().candidates().await.unwrap(), expected);
+    }
+
+    /// Doubtful are the mappings by address whose application is reported at another address than its server's.
+    async fn mappings_by_a_reported_address_are_doubtful(world) {
+        let server = world.servers().add(&new_server("app01"), at(0)).await.unwrap();
+        let at_address = |name: &str, address: Option<&str>| ObservedApplication {
+            address: address.map(str::to_owned),
+            port: Some(8080),
+            ..observed(name, None)
+        };
+        let listed = [
+            at_address("a", Some("10.7.7.7")),
+            at_address("b", Some("10.0.0.1")),
+            at_address("c", None),
+            at_address("d", Some("10.7.7.8")),
+            at_address("e", Some("10.7.7.9")),
+        ];
+        poll(world, server.key, &listed, at(1)).await;
+        let applications = world.inventory().load(server.key).await.unwrap().unwrap().applications;
+        let shown = ["s1", "s2", "s3", "s4", "s5"].map(|name| balancer_server(name, "UP"));
+        let instance = balancer(world, "lb01", &[("be", &shown)]).await;
+        let servers = world.balancers().load(instance).await.unwrap().unwrap().servers;
+        let bases = [MappingBasis::Address, MappingBasis::Address, MappingBasis::Address, MappingBasis::Name, MappingBasis::Manual];
+        let mappings: Vec<NewMapping> = (0..5).map(|place| mapping(servers[place].key, applications[place].key, bases[place])).collect();
+        world.balancers().map(&mappings).await.unwrap();
+        for of in [Some(instance), None] {
+            let doubtful = world.balancers().doubtful(of).await.unwrap();
+            let found: Vec<_> = doubtful.iter().map(|found| (found.server, found.server_name.as_str(), found.candidate.name.as_str())).collect();
+            assert_eq!(found, [(servers[0].key, "s1", "a")]);
+        }
+        assert_eq!(world.balancers().doubtful(Some(Key::new(404))).await.unwrap(), []);
+    }
+
+    /// Only what is still active with this application, and not by hand, is ended; each with a history row.
+    async fn mappings_by_rule_are_ended_once(world) {
+        let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
+        let shown = ["srv1", "srv2"].map(|name| balancer_server(name, "UP"));
+        let instance = balancer(world, "lb01", &[("be", &shown)]).await;
+        let srv1 = server(world, instance, "srv1").await.key;
+        let srv2 = server(world, instance, "srv2").await.key;
+        let made = [mapping(srv1, keys[0], MappingBasis::Address), mapping(srv2, keys[1], MappingBasis::Manual)];
+        world.balancers().map(&made).await.unwrap();
+        assert_eq!(world.balancers().end(&[(srv1, keys[1]), (srv2, keys[1])], at(5), None).await.unwrap(), 0);
+        for expected in [1, 0] {
+            assert_eq!(world.balancers().end(&[(srv1, keys[0])], at(5), None).await.unwrap(), expected);
+        }
+        assert_eq!(server(world, instance, "srv1").await.application, None);
+        assert_eq!(server(world, instance, "srv2").await.application, Some(keys[1]));
+        assert_eq!(actions(world).await.last(), Some(&(keys[0], "deactivated".to_owned())));
     }
 
     /// A mapping is active once it is made; making it again changes nothing.

@@ -193,7 +193,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
 
         let happened = |kind| NewEvent { kind, ..event(Some(server.key), None, "x") };
         let events = vec![happened(EventKind::Disconnect), happened(EventKind::Update)];
-        let change = InventoryChange { server: server.clone(), upserts: Vec::new(), statuses: Vec::new(), events };
+        let change = InventoryChange::of(server.clone(), events);
         world.inventory().store(&change).await.unwrap();
         let name = "app01".to_owned();
         let what = Noticed::ServerStatus { server: server.key, name, new: ServerStatus::Offline };

@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, Capacity, FetchStatus, InstanceKey, MappingCandidate, ObservedServer,
-    ServerWord,
+    BalancerSummary, Capacity, FetchStatus, InstanceKey, MappingBasis, MappingCandidate,
+    ObservedServer, ServerWord,
 };
-use drover_domain::fleet::ServerKey;
+use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    BackendFilter, BalancerServerFilter, BalancerStore, BalancerView, InstanceFilter, NewMapping,
-    StatusChange, StoreError,
+    BackendFilter, BalancerServerFilter, BalancerStore, BalancerView, DoubtfulMapping,
+    InstanceFilter, MappingCause, NewMapping, StatusChange, StoreError,
 };
 
 use super::fleet::has;
@@ -378,18 +378,8 @@ impl BalancerStore for MemoryStore {
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
         let state = self.state("list applications for mapping")?;
         let candidates = state.applications.iter().filter_map(|(key, application)| {
-            let server = state.servers.get(&application.server?.get())?;
-            Some(MappingCandidate {
-                application: Key::new(*key),
-                name: application.observed.name.clone(),
-                server_name: server.name.clone(),
-                address: application
-                    .observed
-                    .address
-                    .clone()
-                    .unwrap_or_else(|| server.address.clone()),
-                port: application.observed.port,
-            })
+            let is_present = state.is_present(application);
+            state.candidate(*key).filter(|_| is_present)
         });
         Ok(candidates.collect())
     }
@@ -410,6 +400,73 @@ impl BalancerStore for MemoryStore {
             }
         }
         Ok(made)
+    }
+
+    async fn doubtful(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<DoubtfulMapping>, StoreError> {
+        let state = self.state("list HAProxy mappings by address")?;
+        let servers = state.balancer_servers.values().filter_map(|server| {
+            let backend = state.backends.get(&server.backend.get())?;
+            let is_wanted = match instance {
+                Some(instance) => backend.instance == instance && backend.removed_at.is_none(),
+                None => state.is_shown(backend),
+            };
+            let active = state.active_mapping(server.key)?;
+            let candidate = state.candidate(active.application.get())?;
+            let own = [
+                Some(candidate.server_address.clone()),
+                candidate.agent_ip.map(|ip| ip.to_string()),
+            ];
+            let is_doubtful = active.basis == MappingBasis::Address
+                && candidate.address.is_some()
+                && !own.contains(&candidate.address);
+            (is_wanted && server.removed_at.is_none() && is_doubtful).then(|| DoubtfulMapping {
+                server: server.key,
+                server_name: server.observed.name.clone(),
+                candidate,
+            })
+        });
+        Ok(servers.collect())
+    }
+
+    async fn end(
+        &self,
+        mappings: &[(BalancerServerKey, ApplicationKey)],
+        at: Timestamp,
+        cause: Option<&MappingCause>,
+    ) -> Result<u64, StoreError> {
+        let mut state = self.state("end mappings of HAProxy servers")?;
+        let mut ended = 0;
+        for (server, application) in mappings {
+            let active = state.active_mapping(*server);
+            if active.is_some_and(|active| {
+                active.application == *application && active.basis != MappingBasis::Manual
+            }) {
+                state.end_mapping(*server, at, cause);
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+}
+
+impl State {
+    fn candidate(&self, key: i64) -> Option<MappingCandidate> {
+        let application = self.applications.get(&key)?;
+        let server = self.servers.get(&application.server?.get())?;
+        Some(MappingCandidate {
+            application: Key::new(key),
+            name: application.observed.name.clone(),
+            server: server.key,
+            server_name: server.name.clone(),
+            server_address: server.address.clone(),
+            agent_ip: server.agent_ip,
+            networks: server.networks.clone(),
+            address: application.observed.address.clone(),
+            port: application.observed.port,
+        })
     }
 }
 

@@ -63,7 +63,7 @@ impl State {
         self.mapping_history.push((server, change));
     }
 
-    fn end_mapping(
+    pub(super) fn end_mapping(
         &mut self,
         server: BalancerServerKey,
         at: Timestamp,

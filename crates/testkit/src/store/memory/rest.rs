@@ -48,6 +48,9 @@ impl HistoryUpkeep for MemoryStore {
             }
             // They are not kept here.
             History::InstanceStatuses => Vec::new(),
+            History::GoneApplications => state.long_gone(before),
+            History::EmptyGroups => state.empty_groups(),
+            History::EmptyCatalogEntries => state.empty_entries(),
         };
         let mut old: Vec<(Timestamp, i64)> = times;
         old.retain(|(at, _)| *at < before);
@@ -63,6 +66,22 @@ impl HistoryUpkeep for MemoryStore {
             History::GoneServers => state.forget_servers(is_old),
             History::GoneBackends => state.backends.retain(|key, _| !is_old(*key)),
             History::InstanceStatuses => {}
+            History::GoneApplications => {
+                for (_, key) in &old {
+                    state.forget_application(*key);
+                }
+            }
+            History::EmptyGroups => {
+                for (_, key) in &old {
+                    state.forget_group(*key);
+                }
+            }
+            History::EmptyCatalogEntries => {
+                for (_, key) in &old {
+                    state.catalog.remove(key);
+                    state.found_entries.remove(key);
+                }
+            }
         }
         Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
     }
