@@ -58,9 +58,9 @@ pub(crate) async fn start(
     let started = api.service.workflows.start(order).await;
     let started = started.map_err(|error| match &error {
         StartError::Order(refusal) => refused(refusal),
-        StartError::UnknownDefinition { .. } | StartError::KindGone { .. } => {
-            ApiError::refused("/definition", error.to_string())
-        }
+        StartError::UnknownDefinition { .. }
+        | StartError::KindGone { .. }
+        | StartError::ReservedQueue { .. } => ApiError::refused("/definition", error.to_string()),
         StartError::Store(_) => error.into(),
     })?;
     let (id, is_replayed) = match started {
