@@ -48,7 +48,7 @@ pub fn check_line(what: &'static str, text: &str, most: usize) -> Result<(), Tex
 }
 
 /// Checks that `text` is a name that people gave: what [`check_line`] accepts, with blanks only between other characters,
-/// and no other blank than the plain one. Two names that look alike on a screen are then not told apart by blanks.
+/// and no other blank than the plain one. Blanks are then never the only difference between two names on a screen.
 ///
 /// # Errors
 ///
@@ -145,49 +145,63 @@ pub fn is_hidden(found: char) -> bool {
         )
 }
 
-/// The text of a JSON document, whatever its writer took for text: bytes that are no UTF-8, and escapes of half a
-/// surrogate pair as Python writes them for file names, become U+FFFD. One such byte does not cost the whole document.
+/// The text of a JSON document, whatever its writer took for JSON: bytes that are no UTF-8, and escapes of half a
+/// surrogate pair as Python writes them for file names, become U+FFFD; Python's `NaN` and `Infinity` become `null`; a mark
+/// of the byte order is left out. One such place does not cost the whole document.
 #[must_use]
 pub fn lenient_json(document: &[u8]) -> Cow<'_, str> {
+    let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     let text = String::from_utf8_lossy(document);
-    match with_whole_surrogates(&text) {
+    match mended(&text) {
         Some(mended) => Cow::Owned(mended),
         None => text,
     }
 }
 
-// `None` when nothing is to be mended. A backslash stands only inside of strings, and takes the next character with it.
-fn with_whole_surrogates(text: &str) -> Option<String> {
+// `None` when nothing is to be mended.
+fn mended(text: &str) -> Option<String> {
     let mut mended: Option<String> = None;
-    let mut rest = text;
-    let mut kept = 0;
-    while let Some(at) = rest.find('\\') {
-        let begin = text.len() - rest.len() + at;
-        let unit = text.get(begin..).and_then(surrogate);
-        let low = text.get(begin + 6..).and_then(surrogate);
-        let length = match (unit, low) {
-            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
-            (Some(_), _) => {
-                let mended = mended.get_or_insert_default();
-                mended.push_str(text.get(kept..begin).unwrap_or_default());
-                mended.push('\u{fffd}');
-                kept = begin + 6;
-                6
+    let (mut kept, mut at) = (0, 0);
+    let mut is_string = false;
+    while let Some(byte) = text.as_bytes().get(at) {
+        let rest = || text.get(at..).unwrap_or_default();
+        let (length, instead) = match (is_string, byte) {
+            (_, b'"') => {
+                is_string = !is_string;
+                (1, None)
             }
-            // The escaped character may be longer than one byte; in JSON it is not.
-            (None, _) => {
-                1 + text
-                    .get(begin + 1..)?
-                    .chars()
-                    .next()
-                    .map_or(0, char::len_utf8)
-            }
+            (true, b'\\') => escape(rest()),
+            (false, b'N' | b'I' | b'-') => not_a_number(rest()),
+            _ => (1, None),
         };
-        rest = text.get(begin + length..).unwrap_or_default();
+        if let Some(instead) = instead {
+            let mended = mended.get_or_insert_default();
+            mended.push_str(text.get(kept..at).unwrap_or_default());
+            mended.push_str(instead);
+            kept = at + length;
+        }
+        at += length;
     }
     let mut mended = mended?;
     mended.push_str(text.get(kept..).unwrap_or_default());
     Some(mended)
+}
+
+// How long the escape at the beginning of `text` is, and what stands in its place.
+fn escape(text: &str) -> (usize, Option<&'static str>) {
+    let low = text.get(6..).and_then(surrogate);
+    match (surrogate(text), low) {
+        (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (12, None),
+        (Some(_), _) => (6, Some("\u{fffd}")),
+        (None, _) => (2, None),
+    }
+}
+
+fn not_a_number(text: &str) -> (usize, Option<&'static str>) {
+    let word = ["NaN", "Infinity", "-Infinity"]
+        .into_iter()
+        .find(|word| text.starts_with(word));
+    word.map_or((1, None), |word| (word.len(), Some("null")))
 }
 
 // The surrogate that a `\uXXXX` at the beginning of `text` stands for.
@@ -317,6 +331,12 @@ mod tests {
             (b"\"\\\\\\udce9\"", "\"\\\\\u{fffd}\""),
             (b"\"gar\xe7on\"", "\"gar\u{fffd}on\""),
             (b"\"\xe7\\uDCE7\"", "\"\u{fffd}\u{fffd}\""),
+            (b"\xef\xbb\xbf{}", "{}"),
+            (
+                b"{\"a\":NaN,\"b\":[-Infinity,Infinity,-1],\"c\":\"NaN\"}",
+                "{\"a\":null,\"b\":[null,null,-1],\"c\":\"NaN\"}",
+            ),
+            (b"{\"a\\\"\":NaN}", "{\"a\\\"\":null}"),
             (b"\"\\ud83", "\"\\ud83"),
             (b"\"\\", "\"\\"),
             (b"\"\\u+dce\"", "\"\\u+dce\""),

@@ -133,6 +133,7 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::events))
+        .routes(routes!(tasks::cancel))
         .routes(routes!(orchestrators::list))
         .routes(routes!(orchestrators::scan))
         .routes(routes!(workflows::list, workflows::start))

@@ -412,7 +412,8 @@ impl From<StartError> for ApiError {
             StartError::Store(source) => source.into(),
             StartError::Order(_)
             | StartError::UnknownDefinition { .. }
-            | StartError::KindGone { .. } => Self::from_fault(error.fault(), error),
+            | StartError::KindGone { .. }
+            | StartError::ReservedQueue { .. } => Self::from_fault(error.fault(), error),
         }
     }
 }

@@ -117,7 +117,7 @@ pub trait BalancerStore: Send + Sync {
         instance: Option<InstanceKey>,
     ) -> Result<Vec<DoubtfulMapping>, StoreError>;
 
-    /// Ends these mappings where they are still active and nobody made them by hand, each with a history row, and says
+    /// Ends these mappings where they are still active and not made by hand, each with a history row, and says
     /// how many ended.
     ///
     /// # Errors

@@ -274,7 +274,7 @@ async fn dropped_anywhere(store: &SeaOrmStore, other: &SeaOrmStore) {
         ask(other, "DELETE FROM api_keys").await;
         ask(other, "DELETE FROM servers").await;
     }
-    assert!(dropped > 1, "{dropped} were dropped");
+    assert!(dropped > 0, "{dropped} were dropped");
     is_sound(store, other, "after drops").await;
 }
 

@@ -176,7 +176,7 @@ pub(crate) async fn make(session: &Session, mappings: &[NewMapping]) -> Result<u
     write(session, &wanted, &stored).await
 }
 
-/// Ends these mappings where they are still active and nobody made them by hand, and says how many ended.
+/// Ends these mappings where they are still active and not made by hand, and says how many ended.
 pub(crate) async fn end_by_rule(
     session: &Session,
     mappings: &[(BalancerServerKey, ApplicationKey)],

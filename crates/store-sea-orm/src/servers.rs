@@ -65,7 +65,7 @@ impl Row for NameRow {
     const WHAT: &'static str = "server";
 }
 
-// Small and capital letters are alike: plays and DNS do not tell them apart.
+// Small and capital letters are alike: plays and DNS do not distinguish them.
 fn short(name: &str) -> String {
     short_server_name(name).to_ascii_lowercase()
 }

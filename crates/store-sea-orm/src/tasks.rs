@@ -236,7 +236,8 @@ async fn use_key(
         .map(|update| update.task.id.to_string())
         .collect();
     let text = format!(
-        "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at) VALUES ($1, $2, $3, {}, $5)
+        "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at, ends_by_age)
+         VALUES ($1, $2, $3, {}, $5, TRUE)
          ON CONFLICT (scope, request_key) DO NOTHING",
         session.dialect.json(4),
     );

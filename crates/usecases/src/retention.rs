@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_ports::{Clock, History, HistoryUpkeep};
+use drover_ports::{Clock, History, HistoryUpkeep, WorkflowUpkeep};
 
 use crate::background::{Stop, pause};
+use crate::engine::trusted;
 
 /// How many records are removed in one transaction.
 const CHUNK: u32 = 1_000;
@@ -56,9 +57,10 @@ impl Default for HistoryAges {
     }
 }
 
-/// Once per hour, removes records that are older than they are kept.
+/// Once per hour, removes records that are older than they are kept; not while the clock may be wrong.
 pub(crate) async fn run(
     store: Arc<dyn HistoryUpkeep>,
+    upkeep: Arc<dyn WorkflowUpkeep>,
     clock: Arc<dyn Clock>,
     ages: HistoryAges,
     mut stop: Stop,
@@ -66,6 +68,18 @@ pub(crate) async fn run(
     let mut wait = FIRST_WAIT;
     while !pause(&mut stop, wait).await {
         wait = INTERVAL;
+        match trusted(&*upkeep).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the clock is not looked at; no records are removed"
+                );
+                wait = MORE_WAIT;
+                continue;
+            }
+        }
         for history in History::ALL {
             let before = clock.now().before(ages.of(history));
             let forgotten = async {

@@ -63,6 +63,33 @@ impl Servers {
         Ok(server)
     }
 
+    /// Adds a server unless it is there exactly so, and whether it was: for a request that may be a repetition.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when another server has the name; [`StoreError::Unavailable`],
+    /// [`StoreError::Corrupt`].
+    pub async fn add_once(
+        &self,
+        server: NewServer,
+        origin: &Origin,
+    ) -> Result<(Server, bool), StoreError> {
+        let wanted = server.clone();
+        match self.add(server, origin).await {
+            Err(error @ StoreError::AlreadyExists { .. }) => {
+                let known = self.registry.called(wanted.name()).await?;
+                let same = known.filter(|known| {
+                    known.name == wanted.name()
+                        && known.address == wanted.address()
+                        && known.port == wanted.port()
+                        && known.is_haproxy_node == wanted.is_haproxy_node()
+                });
+                same.map(|known| (known, true)).ok_or(error)
+            }
+            added => added.map(|server| (server, false)),
+        }
+    }
+
     /// Changes what people say about a server, if it is still as they knew it; polling goes on with the new place within
     /// one interval. `None` if it is not.
     ///

@@ -4,9 +4,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::{Column, NOTHING, Output, cell, note, table, text};
+use super::output::{Cell, Column, NOTHING, Output, cell, note, sentence, shortened, table, text};
 use super::service::Service;
 use super::settings::{given, kept, tell};
+use super::times::{age, now};
+
+/// The most characters of a name on a terminal.
+const NAME_MAX: usize = 24;
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -152,7 +156,15 @@ pub(crate) async fn run(
                 ("q", list.query.as_deref()),
                 ("sort", list.sort.as_deref()),
             ]);
-            output.list(&service.all("servers", &query).await?, COLUMNS);
+            let servers = service.all("servers", &query).await?;
+            let nothing = if query.is_empty() {
+                "no servers yet; `drover servers add NAME --address ADDRESS` adds one"
+            } else {
+                "no server fits"
+            };
+            if !output.is_without_rows(&servers, nothing) {
+                print_list(&servers, output);
+            }
             Ok(Code::Success)
         }
         Command::Add(Add {
@@ -200,6 +212,39 @@ pub(crate) async fn run(
             Ok(Code::Success)
         }
     }
+}
+
+/// On a terminal it fits a line; elsewhere every column is there.
+fn print_list(servers: &[Value], output: &Output) {
+    if output.width().is_none() {
+        output.list(servers, COLUMNS);
+        return;
+    }
+    let now = now();
+    let headings = [
+        "ID",
+        "NAME",
+        "ADDRESS",
+        "STATUS",
+        "HAPROXY",
+        "CHECKED",
+        "LAST ERROR",
+    ];
+    output.fitted_list(servers, &headings, |server| {
+        vec![
+            Cell::plain(cell(server, "id")),
+            Cell::plain(shortened(&cell(server, "name"), NAME_MAX)),
+            Cell::plain(format!(
+                "{}:{}",
+                shortened(&cell(server, "address"), NAME_MAX),
+                cell(server, "port")
+            )),
+            Cell::plain(cell(server, "status")),
+            Cell::plain(cell(server, "is_haproxy_node")),
+            Cell::plain(age(server, "last_check", now)),
+            Cell::plain(sentence(server, "last_error")).wrapped(),
+        ]
+    });
 }
 
 async fn change(set: Set, service: &Service, output: &Output) -> Result<Code, Failure> {

@@ -7,9 +7,10 @@ use drover_domain::text::visible;
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::{Output, line, note};
+use super::names::{self, Reference, reference};
+use super::output::{Output, TEXT_MAX, line, note};
 use super::service::Service;
-use super::watch;
+use super::{GROUPS, watch};
 
 /// The most characters of a warning.
 const WARNING_MAX: usize = 10_000;
@@ -23,9 +24,9 @@ pub(crate) struct Update {
     /// All instances of this group.
     #[arg(long)]
     group: Option<String>,
-    /// These instances, by their numbers (`drover apps list`).
-    #[arg(long, value_name = "ID", num_args = 1.., value_parser = clap::value_parser!(i64).range(1..))]
-    app: Vec<i64>,
+    /// These instances, by their names, as `NAME@SERVER` or by number (`drover apps list`).
+    #[arg(long, value_name = "APPLICATION", num_args = 1.., value_delimiter = ',', value_parser = reference)]
+    app: Vec<Reference>,
     /// Where the new version comes from.
     #[arg(long, value_name = "URL")]
     distr_url: String,
@@ -88,7 +89,7 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     let applications = match &update.group {
         Some(group) => members(group, service).await?,
-        None => update.app.clone(),
+        None => names::applications(&update.app, service).await?,
     };
     let mut body = json!({"app_ids": applications, "distr_url": update.distr_url});
     for (name, value) in [
@@ -148,15 +149,24 @@ pub(crate) async fn run(
     }
     output.document(&accepted, || {
         for task in &tasks {
-            line(task);
+            line(&visible(task, TEXT_MAX));
         }
-        note("accepted; follow it with `drover tasks show ID --watch`");
+        for task in &tasks {
+            let task = visible(task, TEXT_MAX);
+            note(&format!(
+                "accepted; follow it with `drover tasks show {task} --watch`"
+            ));
+        }
     });
     Ok(Code::Success)
 }
 
 async fn members(group: &str, service: &Service) -> Result<Vec<i64>, Failure> {
     let items = service.all("applications", &[("group", group)]).await?;
+    if items.is_empty() {
+        // Nobody is in it, or it is not there.
+        service.find(GROUPS, "group", group).await?;
+    }
     let ids: Vec<i64> = items
         .iter()
         .filter_map(|item| item.get("id")?.as_i64())

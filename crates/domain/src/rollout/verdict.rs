@@ -130,7 +130,7 @@ impl AgentSight {
                 what: format!("version {same}"),
             },
             (None, _) if version.is_some() => Self::Unanswered {
-                reason: "it shows no version any more".to_owned(),
+                reason: "it no longer shows a version".to_owned(),
             },
             (None, _) => Self::Silent,
         }

@@ -6,15 +6,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::field::Field;
-use super::list::Element;
 
 /// The name; [`Field::Strange`] where there is something else in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named(pub(crate) Field);
-
-impl Element for Named {
-    const STRANGE: Self = Self(Field::Strange);
-}
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]

@@ -134,7 +134,10 @@ async fn bytes_that_are_no_text_do_not_hide_what_haproxy_shows() {
     );
     let backends = b"{\"success\":true,\"data\":{\"backends\":[\"be\",\"caf\\udce9\"]}}";
     let agent = agent_that_says(&stubs, backends).await;
-    assert_eq!(gateway().backends(&agent, "default").await.unwrap().names, ["be"]);
+    assert_eq!(
+        gateway().backends(&agent, "default").await.unwrap().names,
+        ["be"]
+    );
     let servers = b"{\"success\":true,\"data\":{\"servers\":[{\"name\":\"s1\",\"status\":\"UP\",\"check_status\":\"caf\xe9\"}]}}";
     let agent = agent_that_says(&stubs, servers).await;
     let answer = gateway()

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::fleet::{self, ServerKey, ServerPlace};
 use drover_domain::rollout::task::Origin;
 use drover_usecases::{Removal, ServerFilter};
@@ -12,7 +12,9 @@ use crate::code::Code;
 use crate::etag::{
     IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
-use crate::extract::{Caller, NoQuery, PathId, Prefix};
+use crate::extract::{
+    Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix, mark_replayed,
+};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
@@ -38,8 +40,12 @@ pub(crate) async fn list(
 }
 
 /// Adds a server; polling begins within one interval.
+///
+/// A name is there once. With an `Idempotency-Key`, a server that is there exactly as the request says is the answer to
+/// the same request made again, and no conflict.
 #[utoipa::path(
     post, path = "/servers", tag = TAG, operation_id = "add_server", request_body = NewServer,
+    params(IdempotencyParams),
     responses(
         (status = 201, description = "The server as it was added", body = Server,
          headers(("Location" = String, description = "Its address"))),
@@ -51,18 +57,23 @@ pub(crate) async fn add(
     _: NoQuery,
     Prefix(prefix): Prefix,
     Caller(origin): Caller,
+    IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewServer>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Server>), ApiError> {
+) -> Result<(StatusCode, HeaderMap, Json<Server>), ApiError> {
     let server = body
         .to_domain()
         .map_err(|_| ApiError::defect("a server was read but cannot be made"))?;
-    let server = api.service.servers.add(server, &origin).await?;
-    let location = format!("{prefix}/servers/{}", server.key);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        Json(server.into()),
-    ))
+    let servers = &api.service.servers;
+    let (server, is_replayed) = match key {
+        Some(_) => servers.add_once(server, &origin).await?,
+        None => (servers.add(server, &origin).await?, false),
+    };
+    let mut headers = HeaderMap::new();
+    if let Ok(location) = HeaderValue::from_str(&format!("{prefix}/servers/{}", server.key)) {
+        headers.insert(header::LOCATION, location);
+    }
+    mark_replayed(&mut headers, is_replayed);
+    Ok((StatusCode::CREATED, headers, Json(server.into())))
 }
 
 /// One server.

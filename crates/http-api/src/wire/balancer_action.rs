@@ -90,12 +90,7 @@ impl NewHaproxyAction {
         key: Option<String>,
         origin: Origin,
     ) -> Result<ActionOrder, ApiError> {
-        let (most, given) = (schema::TRANSACTION_ID_MAX, key.as_deref());
-        if given.is_some_and(|key| key.len() > most) {
-            let detail =
-                format!("the header Idempotency-Key may have at most {most} characters here");
-            return Err(ApiError::new(Code::InvalidHeader, detail));
-        }
+        let key = bounded(key, schema::TRANSACTION_ID_MAX)?;
         Ok(ActionOrder {
             request: self.request(server),
             transaction_id: self.transaction_id.or(key),
@@ -114,6 +109,15 @@ impl NewHaproxyAction {
             restores: false,
         }
     }
+}
+
+/// The key of a request as a transaction.
+fn bounded(key: Option<String>, most: usize) -> Result<Option<String>, ApiError> {
+    if key.as_ref().is_some_and(|key| key.len() > most) {
+        let detail = format!("the header Idempotency-Key may have at most {most} characters here");
+        return Err(ApiError::new(Code::InvalidHeader, detail));
+    }
+    Ok(key)
 }
 
 fn hold(seconds: f64) -> Result<Duration, Flaw> {
@@ -162,15 +166,20 @@ impl ReadBody for NewHaproxyActions {
 }
 
 impl NewHaproxyActions {
-    /// One order for each server, in the order given.
-    pub(crate) fn orders(&self, origin: &Origin) -> Vec<ActionOrder> {
-        let transaction = self.action.transaction_id.as_deref();
+    /// One order for each server, in the order given; `key` is the transaction where the body names none.
+    pub(crate) fn orders(
+        &self,
+        key: Option<String>,
+        origin: &Origin,
+    ) -> Result<Vec<ActionOrder>, ApiError> {
+        let key = bounded(key, schema::BATCH_TRANSACTION_ID_MAX)?;
+        let transaction = self.action.transaction_id.as_deref().or(key.as_deref());
         let order = |server: &BalancerServerKey| ActionOrder {
             request: self.action.request(*server),
             transaction_id: transaction.map(|transaction| format!("{transaction}:{server}")),
             origin: origin.clone(),
         };
-        self.servers.iter().map(order).collect()
+        Ok(self.servers.iter().map(order).collect())
     }
 }
 
@@ -205,6 +214,21 @@ pub(crate) struct TransactionParams {
         rename = "Idempotency-Key",
         min_length = 1,
         max_length = 128,
+        pattern = "^[!-~](?:[ -~]*[!-~])?$"
+    )]
+    idempotency_key: Option<String>,
+}
+
+/// How a repetition is recognized where the body does not say.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header that `IdempotencyKey` reads")]
+pub(crate) struct BatchTransactionParams {
+    /// The same as `transaction_id`: 1 to 111 printable ASCII characters.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 111,
         pattern = "^[!-~](?:[ -~]*[!-~])?$"
     )]
     idempotency_key: Option<String>,

@@ -281,7 +281,9 @@ pub(crate) struct TaskEvent {
     task: Option<String>,
     /// The host.
     host: Option<String>,
-    /// What it tells of an instance.
+    /// The instance that is reported, by the name that the playbook knows it by.
+    instance: Option<String>,
+    /// The state of that instance.
     status: Option<Outcome>,
     /// A sentence.
     message: Option<String>,
@@ -297,7 +299,8 @@ impl From<task::TaskEvent> for TaskEvent {
     ) -> Self {
         let (status, detail) = event
             .report
-            .map(|report| (report.outcome.into(), report.detail))
+            .as_ref()
+            .map(|report| (report.outcome.into(), report.detail.clone()))
             .unzip();
         Self {
             sequence: position,
@@ -306,6 +309,7 @@ impl From<task::TaskEvent> for TaskEvent {
             play: event.play,
             task: event.task,
             host: event.host,
+            instance: event.report.map(|report| report.composite),
             status,
             message: event.message.or(detail.flatten()),
         }

@@ -362,6 +362,7 @@ fn place_of(error: &OrderError) -> (String, &'static str) {
     match error {
         OrderError::UnknownKind { place, .. } => (work(place, "/kind"), "unknown_kind"),
         OrderError::Action { place, .. } => (work(place, "/kind"), "invalid"),
+        OrderError::ReservedQueue { place, .. } => (work(place, "/queue"), "reserved"),
         OrderError::Payload { place, pointer, .. } => (
             format!("{}{pointer}", work(place, "/payload")),
             "invalid_payload",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use drover_domain::rollout::task::Origin;
 use drover_domain::text::{check_line, check_name, check_title};
 use drover_domain::workflow::run::Head;
 use drover_domain::workflow::{self, Json, TaskId, WorkflowId};
@@ -320,6 +321,16 @@ impl From<drover_usecases::WorkflowDetail> for WorkflowDetail {
 pub(crate) struct CancelWorkflow {
     #[schema(schema_with = schema::reason, required = false)]
     pub(crate) reason: Option<String>,
+}
+
+impl CancelWorkflow {
+    /// The sentence that the history keeps.
+    pub(crate) fn by(&self, origin: &Origin) -> String {
+        match &self.reason {
+            Some(reason) => format!("{} called it off: {reason}", origin.actor),
+            None => format!("{} called it off", origin.actor),
+        }
+    }
 }
 
 impl ReadBody for CancelWorkflow {

@@ -238,6 +238,26 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn an_update_is_cancelled_by_its_own_id() {
+    let world = World::with_fleet().await;
+    let answer = world.post(PATH, update(&world.apps[..1])).await.ok(202);
+    let task = answer.header("location").to_owned();
+    let cancel = format!("{task}/cancel");
+    let cancelled = world
+        .post(&cancel, json!({"reason": "wrong version"}))
+        .await;
+    assert_eq!(cancelled.ok(200).json()["id"], answer.json()["task_ids"][0]);
+    let now = world.get(&task).await.ok(200).json();
+    assert_eq!(now["status"], "cancelled", "{now}");
+    world
+        .post(&cancel, json!({}))
+        .await
+        .problem(409, "conflict");
+    let other = "/api/tasks/0190b3a4-7c00-7000-8000-000000000001/cancel";
+    world.post(other, json!({})).await.problem(404, "not_found");
+}
+
+#[tokio::test]
 async fn a_hostile_artifact_url_is_kept_literally() {
     let world = World::with_fleet().await;
     let url = r#"http://nexus/'"; $(id) `id` {{ lookup('pipe', 'id') }} \ %0a"#;

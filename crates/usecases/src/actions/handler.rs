@@ -79,6 +79,8 @@ pub(crate) struct Course {
     pub(crate) evidence: Evidence,
     commands: Commands,
     process: Option<u32>,
+    /// Whether another worker was at it before, with which process is not known.
+    taken_over: bool,
     was_reloaded: bool,
     seen: Option<ObservedServer>,
     /// Consecutive samples without sessions.
@@ -177,7 +179,10 @@ impl Course {
         let Some(ObservedProcess { pid, .. }) = process else {
             return;
         };
-        self.was_reloaded |= self.process.is_some_and(|before| before != pid);
+        self.was_reloaded |= match self.process {
+            Some(before) => before != pid,
+            None => self.taken_over,
+        };
         self.process = Some(pid);
     }
 
@@ -235,7 +240,8 @@ impl Course {
             evidence: noted.clone(),
             commands: Commands::default(),
             process: None,
-            was_reloaded: taken_over,
+            taken_over,
+            was_reloaded: false,
             seen: None,
             calm: 0,
             reached_at: None,

@@ -42,14 +42,14 @@ const RESTORE_HEALTH_WAIT_MAX: Duration = Duration::from_secs(15);
 const RESTORE_SETTLE: Duration = Duration::from_secs(2);
 /// The longest one reading of an HAProxy may take at the beginning and the end of a run.
 const SYNC_WAIT: Duration = Duration::from_secs(10);
-/// How long a server may take until it gets requests where nobody says.
+/// How long a server may take until it gets requests after the run.
 const READY_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a step goes no further.
 enum Trouble {
     /// It failed, for this reason.
     Failed(String),
-    /// It is not this worker's any more.
+    /// It belongs to another worker now.
     Interrupted(Interrupted),
 }
 
@@ -183,7 +183,7 @@ impl Drains {
             match self.ports.runner.answer(self.job, &answer).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                // The play waits in vain and says so after its own bound.
+                // The play fails after its own bound.
                 Err(error) => {
                     tracing::error!(
                         error = &error as &(dyn std::error::Error + 'static),
@@ -269,7 +269,7 @@ impl Drains {
         }
         match keys.into_values().next() {
             Some(composite) => Err(Trouble::Failed(format!(
-                "the server of `{composite}` is not in HAProxy any more"
+                "the server of `{composite}` is no longer in HAProxy"
             ))),
             None => Ok(targets),
         }
@@ -286,7 +286,7 @@ impl Drains {
         let mut leaving = Vec::new();
         for (composite, target) in targets {
             let observed = seen(&answer, &target)?;
-            match self.kept(&target, observed) {
+            match Self::kept(&target, observed) {
                 Some(why) => {
                     known.insert(composite, (TargetState::Kept, why));
                 }
@@ -346,7 +346,7 @@ impl Drains {
             }
             known.insert(
                 composite.clone(),
-                (TargetState::Drained, "it was told to drain".to_owned()),
+                (TargetState::Drained, "the drain was requested".to_owned()),
             );
             let mut course = Course::after(action.evidence.clone(), is_replayed);
             course.told_by(answer.own.process);
@@ -368,7 +368,7 @@ impl Drains {
     }
 
     /// Why a server stays as someone else left it, if so.
-    fn kept(&self, target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
+    fn kept(target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
         let state = observed.admin_state()?;
         let hold = target
             .desired
@@ -744,7 +744,7 @@ impl Drains {
         }
     }
 
-    /// Drains again what HAProxy has forgotten; those that someone else has returned are not held any more.
+    /// Drains again what HAProxy has forgotten; those that someone else has returned are no longer held.
     async fn apply_again(
         &mut self,
         servers: &[BalancerServerKey],
@@ -925,23 +925,26 @@ fn seen<'a>(sight: &'a Sight, target: &ActionTarget) -> Result<&'a ObservedServe
 /// What is said of a drain that is not proven; the update goes on when its time is over.
 fn left_at_the_end(failure: &ActionFailure, wait: Duration) -> Result<String, Trouble> {
     let seconds = wait.as_secs();
-    let by_timer = || format!("by timer, not proven: {seconds} s are over");
-    match failure {
-        ActionFailure::StillBusy {
-            sessions: Some(sessions),
-            old_sessions,
-            is_reported: _,
-        } => Ok(match old_sessions {
+    if let ActionFailure::StillBusy {
+        sessions: Some(sessions),
+        old_sessions,
+        ..
+    } = failure
+    {
+        return Ok(match old_sessions {
             Some(old) if *old > 0 => format!(
                 "{sessions} session(s), {old} of them in old workers of HAProxy, are still there after {seconds} s"
             ),
             Some(_) | None => format!("{sessions} session(s) are still there after {seconds} s"),
-        }),
-        ActionFailure::StillBusy { sessions: None, .. } | ActionFailure::NotProven { .. } => {
-            Ok(by_timer())
-        }
-        other => Err(Trouble::Failed(other.to_string())),
+        });
     }
+    if matches!(
+        failure,
+        ActionFailure::StillBusy { .. } | ActionFailure::NotProven { .. }
+    ) {
+        return Ok(format!("by timer, not proven: {seconds} s are over"));
+    }
+    Err(Trouble::Failed(failure.to_string()))
 }
 
 /// The servers that still have sessions, with the numbers.

@@ -27,8 +27,6 @@ use crate::patience::{Interrupted, patiently, warn_and_wait};
 const STOPPING: &str = "the update is cancelled; its play is being stopped";
 /// How long a control host may be silent before a play has been started.
 const START_WAIT_MAX: Duration = Duration::from_mins(15);
-/// How long it may be silent about a play that runs: longer than plays run. Then what became of the play is unknown.
-const LOST_AFTER: Duration = Duration::from_hours(6);
 
 /// Why there is nothing to run.
 pub(super) enum Unplanned {
@@ -248,6 +246,11 @@ impl UpdateHandler {
     ///
     /// The events are read from the first one on, also the second time: what the store already has
     /// it ignores, and the verdict needs them all.
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "one loop over what the play, its requests and people say"
+    )]
     async fn run(
         &self,
         claim: &Claim,
@@ -331,7 +334,7 @@ impl UpdateHandler {
                         self.record(claim, &run, &[], Vec::new(), known, others, shown)
                             .await?;
                     }
-                    lost = silence.over(LOST_AFTER);
+                    lost = silence.over(self.policy.lost_after);
                     if lost.is_some() {
                         break None;
                     }
@@ -468,7 +471,7 @@ impl UpdateHandler {
                 Ok(status) => return Ok(status),
                 Err(error) => {
                     silence.note(&error);
-                    if let Some(reason) = silence.over(LOST_AFTER) {
+                    if let Some(reason) = silence.over(self.policy.lost_after) {
                         return Err(format!("{reason}; whether the play was stopped is unknown"));
                     }
                     warn_and_wait(&error).await;

@@ -85,6 +85,7 @@ impl Harness {
         ports.webhook_sender = Arc::<ScriptedReceivers>::clone(&receivers);
         let policy = Policy {
             default_orchestrator: ORCHESTRATOR.to_owned(),
+            lost_after: Duration::from_mins(20),
             ..Policy::default()
         };
         let service = Service::new(ports, policy);

@@ -130,7 +130,7 @@ contract! { $ inventory_store => inventory_store_contract for World;
         let named = |group: &Option<(drover_domain::fleet::GroupKey, String)>| group.as_ref().map(|(_, name)| name.clone());
         let standing: Vec<_> = known.applications.iter().map(|found| (named(&found.group), named(&found.proposed))).collect();
         let (a, new) = (Some("a".to_owned()), Some("new".to_owned()));
-        // Whoever makes a group is in it, and so is a second one of a server that has a member.
+        // The server that makes a group is in it, and so is a second one of a server that has a member.
         assert_eq!(standing, [(None, a.clone()), (new.clone(), None), (new, None)]);
         let known = world.inventory().load(first.key).await.unwrap().unwrap();
         assert_eq!(named(&known.applications[1].group), a);

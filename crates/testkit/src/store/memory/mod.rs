@@ -75,6 +75,8 @@ struct State {
     idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
     keys: BTreeMap<String, ApiKey>,
     webhooks: BTreeMap<i64, (Webhook, WebhookSecrets)>,
+    /// The webhooks that requests with an idempotency key were about.
+    webhook_requests: HashMap<(String, String), (Vec<u8>, i64)>,
     deliveries: BTreeMap<i64, Delivery>,
     untold: Vec<Untold>,
     /// Actions the engine ended that others were told of, by key.
