@@ -102,9 +102,9 @@ pub fn check_drained(
 
 // What was stored before these rules, or at the same moment by another node.
 fn check_server(server: &TargetServer) -> Result<(), PrepareError> {
-    check_host_name(&server.name).map_err(|source| PrepareError::ServerName {
+    check_host_name(&server.name).map_err(|reason| PrepareError::ServerName {
         server: crate::text::visible(&server.name, 64),
-        source,
+        reason,
     })?;
     match &server.namesake {
         Some(other) => Err(PrepareError::Namesake {

@@ -65,12 +65,12 @@ pub enum PrepareError {
         applications: Vec<String>,
     },
     /// The name of a server means something else in a play.
-    #[error("{source}; rename the server `{server}` before its applications are updated")]
+    #[error("{reason}; rename the server `{server}` before its applications are updated")]
     ServerName {
         /// The server.
         server: String,
         /// Why.
-        source: HostNameError,
+        reason: HostNameError,
     },
     /// Another server of the fleet has the same short name.
     #[error(
