@@ -18,7 +18,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-// Before there were origins, only the name told a key of the settings from others; each start with another setting
+// Before there were origins, a key of the settings was known by its name only; each start with another setting
 // added one.
 const UP: &str = "
 ALTER TABLE api_keys ADD COLUMN origin TEXT NOT NULL DEFAULT 'issued' CHECK (origin IN ('issued', 'first', 'configured'));

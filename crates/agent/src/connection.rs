@@ -1,7 +1,7 @@
 //! Accepted connections: so many at a time, none that only waits, and a place for each caller who asks.
 
 use std::collections::BTreeMap;
-use std::future::{Future as _, pending};
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -378,6 +378,8 @@ impl AsyncWrite for BoundedStream {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use axum::Router;
     use axum::extract::ConnectInfo;
     use axum::routing::get;

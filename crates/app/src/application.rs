@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_config::{AnsibleTarget, Settings};
+use drover_domain::fleet::GroupEntry;
 use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::rollout::orchestrator::is_orchestrator_file;
 use drover_domain::rollout::playbook_path::PlaybookPath;
@@ -137,6 +138,14 @@ impl Application {
                 })?,
                 None => agents,
             };
+        let agents = match &settings.fleet.former_agent_token {
+            Some(token) => agents
+                .with_former_token(token.expose_secret())
+                .map_err(|error| StartError::Settings {
+                    reason: format!("setting `fleet.former_agent_token` cannot be used: {error}"),
+                })?,
+            None => agents,
+        };
         let webhooks =
             WebhookHttp::new(engine::requests(settings)?).map_err(|source| StartError::Client {
                 source: Box::new(source),
@@ -378,6 +387,12 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
             .to_string(),
         poll: PollPolicy {
             offline_after: settings.fleet.offline_after.get(),
+            no_data_after: settings.fleet.no_data_after.get(),
+            new_members: if settings.fleet.proposes_new_members {
+                GroupEntry::Propose
+            } else {
+                GroupEntry::Join
+            },
             ..PollPolicy::default()
         },
         polling_interval: settings.fleet.polling_interval,
@@ -388,6 +403,7 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
         history: HistoryAges {
             fleet_events: settings.fleet.events_retention,
             balancer_statuses: settings.balancer.history_retention,
+            gone_applications: settings.fleet.forget_after,
         },
         kinds,
         ..Policy::default()

@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use drover_config::{Settings, Source};
 use drover_store_sea_orm::MigrateError;
@@ -18,7 +18,10 @@ use crate::check;
 use crate::client::{self, ClientCommand, ClientOptions};
 use crate::exit::Exit;
 use crate::keys::KeyError;
-use crate::telemetry;
+use crate::{print, telemetry};
+
+/// The variable that names the settings file.
+const CONFIG_VARIABLE: &str = "DROVER_CONFIG";
 
 /// Releases software on fleets of plain servers without dropping a request.
 #[derive(Debug, Parser)]
@@ -55,28 +58,52 @@ enum ConfigCommand {
 
 #[derive(Debug, Args)]
 struct File {
-    /// The settings file, TOML.
-    #[arg(long, value_name = "FILE", env = "DROVER_CONFIG")]
+    /// The settings file, TOML; without it, the variable `DROVER_CONFIG` names one.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl File {
+    /// The file that was named, as an argument or else as a variable.
+    fn path(&self, variables: &[(String, String)]) -> Option<PathBuf> {
+        let variable = || {
+            let named = variables.iter().find(|(name, _)| name == CONFIG_VARIABLE);
+            named.map(|(_, path)| path).filter(|path| !path.is_empty())
+        };
+        self.config
+            .clone()
+            .or_else(|| variable().map(PathBuf::from))
+    }
 }
 
 /// Does what the arguments say. `variables` are those of the process: settings are among them.
 pub async fn run(arguments: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> ExitCode {
+    let code = act(arguments, variables).await;
+    // An answer that did not arrive is no success; a failure keeps its own code.
+    match print::lost() {
+        Some(reason) => {
+            complain(&reason);
+            if code == ExitCode::SUCCESS {
+                return Exit::OutputLost.into();
+            }
+            code
+        }
+        None => code,
+    }
+}
+
+async fn act(arguments: Vec<OsString>, variables: Vec<(OsString, OsString)>) -> ExitCode {
     let variables: Vec<(String, String)> = variables
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let arguments = match Arguments::try_parse_from(arguments) {
+    if let Err(reason) = client::check_words(&arguments) {
+        complain(&reason);
+        return ExitCode::from(64);
+    }
+    let arguments = match Arguments::try_parse_from(&arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let is_help = !error.use_stderr();
-            let _closed_output = error.print().is_err();
-            return if is_help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(64)
-            };
-        }
+        Err(error) => return untyped(&error, arguments),
     };
     match arguments.command {
         Command::Serve(file) => Box::pin(with_settings(&file, variables, serve))
@@ -97,6 +124,28 @@ pub async fn run(arguments: Vec<OsString>, variables: Vec<(OsString, OsString)>)
     }
 }
 
+/// Prints what clap says instead of a command: help or a refusal.
+fn untyped(error: &clap::Error, mut arguments: Vec<OsString>) -> ExitCode {
+    if !error.use_stderr() {
+        print::keep(error.print());
+        return ExitCode::SUCCESS;
+    }
+    let is_unfinished = matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if is_unfinished {
+        // The verbs to choose from are in the help.
+        arguments.push("--help".into());
+        if let Err(help) = Arguments::try_parse_from(arguments) {
+            print::lines_note(&help.render().to_string());
+            return ExitCode::from(64);
+        }
+    }
+    let _is_lost = error.print().is_err();
+    ExitCode::from(64)
+}
+
 async fn with_settings<F>(
     file: &File,
     variables: Vec<(String, String)>,
@@ -105,7 +154,7 @@ async fn with_settings<F>(
 where
     F: Future<Output = Exit>,
 {
-    let loaded = read(file).and_then(|text| {
+    let loaded = read(file, &variables).and_then(|text| {
         let source = text.as_ref().map(|(name, text)| Source { name, text });
         drover_config::load(source, variables).map_err(|error| chain(&error))
     });
@@ -224,17 +273,14 @@ fn secret_files(file: &File, variables: &[(String, String)]) -> Vec<(String, Pat
 }
 
 fn show(file: &File, variables: Vec<(String, String)>) -> Exit {
-    let described = read(file).and_then(|text| {
+    let described = read(file, &variables).and_then(|text| {
         let source = text.as_ref().map(|(name, text)| Source { name, text });
         drover_config::describe(source, variables).map_err(|error| chain(&error))
     });
     match described {
         Ok(settings) => {
             for setting in settings {
-                say(&format!(
-                    "{} = {:?}  # {}",
-                    setting.key, setting.value, setting.origin
-                ));
+                say(&setting.line());
             }
             Exit::Success
         }
@@ -245,12 +291,12 @@ fn show(file: &File, variables: Vec<(String, String)>) -> Exit {
     }
 }
 
-fn read(file: &File) -> Result<Option<(String, String)>, String> {
-    let Some(path) = &file.config else {
+fn read(file: &File, variables: &[(String, String)]) -> Result<Option<(String, String)>, String> {
+    let Some(path) = file.path(variables) else {
         return Ok(None);
     };
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some((name, text))),
         Err(error) => Err(format!(
             "the settings file `{name}` cannot be read: {error}"
@@ -317,10 +363,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn say(text: &str) {
-    // A reader that has seen enough closes the pipe; that is no failure of ours.
-    let _closed = writeln!(std::io::stdout(), "{text}").is_err();
+    print::line(text);
 }
 
 fn complain(text: &str) {
-    let _closed = writeln!(std::io::stderr(), "drover: {text}").is_err();
+    print::note(&format!("drover: {text}"));
 }

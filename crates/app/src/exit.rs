@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Unavailable,
     /// The settings cannot be used.
     Config,
+    /// Standard output cannot be written, so the answer is lost.
+    OutputLost,
     /// Another process migrates the database and does not come to an end.
     MigrationBusy,
 }
@@ -23,6 +25,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failed => 1,
             Self::Unavailable => 69,
+            Self::OutputLost => 74,
             Self::MigrationBusy => 75,
             Self::Config => 78,
         }

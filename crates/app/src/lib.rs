@@ -15,6 +15,7 @@ mod engine;
 mod exit;
 mod keys;
 mod meter;
+mod print;
 mod serve;
 mod telemetry;
 

@@ -41,6 +41,7 @@ const REPORTED: &str = "drover_task_outcomes_reported_total";
 const REPORTS: &str = "drover_task_reports_total";
 const REFUSED: &str = "drover_task_outcomes_refused_total";
 const LEASES_LOST: &str = "drover_leases_lost_total";
+const RETENTION_HELD: &str = "drover_retention_held";
 const IN_HAND: &str = "drover_tasks_in_hand";
 const UNREPORTED: &str = "drover_task_outcomes_unreported";
 const STORE_ANSWERS: &str = "drover_store_answers";
@@ -215,6 +216,7 @@ fn counted(stats: &EngineStats) {
     counter!(LEASES_LOST).absolute(stats.leases_lost);
     gauge!(IN_HAND).set(rounded(stats.in_hand));
     gauge!(UNREPORTED).set(rounded(stats.unreported));
+    gauge!(RETENTION_HELD).set(rounded(stats.retention_held));
 }
 
 async fn fullness(queues: &Queues, own: &[QueueName], now: Timestamp) {

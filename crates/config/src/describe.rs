@@ -17,6 +17,25 @@ pub struct Shown {
     pub value: String,
     /// Where it comes from: `default`, `file` or `variable`.
     pub origin: &'static str,
+    /// Key and value as TOML; `None` for a secret, which cannot be read back.
+    toml: Option<String>,
+}
+
+impl Shown {
+    /// The setting as a line of a settings file. The lines of all settings are a file that means the same, but for its
+    /// secrets, which are comments.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match &self.toml {
+            Some(toml) => format!("{toml}  # {}", self.origin),
+            None => format!(
+                "# {} = {}  # {}",
+                self.key,
+                quoted(&self.value),
+                self.origin
+            ),
+        }
+    }
 }
 
 /// All effective settings by key. What [`crate::load`] would refuse is shown all the same.
@@ -39,16 +58,21 @@ pub fn describe(
             reason: sentence(file, error),
         })?;
     let mut shown = Vec::new();
-    walk("", &values, &mut |key, value| {
+    walk(&mut Vec::new(), &values, &mut |path, value| {
+        let key = path.join(".");
         // What the layers remember of a value's origin is not enough: a list keeps that of the default, and
         // the defaults and the file are called alike.
         let origin = if from_variables.find_value(&key).is_ok() {
             "variable"
         } else {
-            origin_in_file(file, &key)
+            origin_in_file(file, path)
         };
+        let masked = masked(&key, value);
+        let is_masked = SECRETS.contains(&key.as_str()) && masked != shown_as_it_is(value);
+        let keys: Vec<String> = path.iter().map(|name| bare_or_quoted(name)).collect();
         shown.push(Shown {
-            value: masked(&key, value),
+            toml: (!is_masked).then(|| format!("{} = {}", keys.join("."), literal(value))),
+            value: masked,
             key,
             origin,
         });
@@ -56,32 +80,40 @@ pub fn describe(
     Ok(shown)
 }
 
-fn walk(prefix: &str, values: &Dict, visit: &mut impl FnMut(String, &Value)) {
+fn walk<'a>(
+    path: &mut Vec<&'a str>,
+    values: &'a Dict,
+    visit: &mut impl FnMut(&[&'a str], &'a Value),
+) {
     for (name, value) in values {
-        let key = if prefix.is_empty() {
-            name.clone()
-        } else {
-            format!("{prefix}.{name}")
-        };
+        path.push(name);
         match value.as_dict() {
-            Some(inner) => walk(&key, inner, visit),
-            None => visit(key, value),
+            Some(inner) => walk(path, inner, visit),
+            None => visit(path, value),
         }
+        path.pop();
     }
 }
 
-fn origin_in_file(file: Option<Source<'_>>, key: &str) -> &'static str {
+fn origin_in_file(file: Option<Source<'_>>, path: &[&str]) -> &'static str {
     let in_file = file.is_some_and(|file| {
-        Figment::from(Toml::string(file.text))
-            .find_value(key)
-            .is_ok()
+        let values: Dict = Figment::from(Toml::string(file.text))
+            .extract()
+            .unwrap_or_default();
+        // A name may hold a dot, so the path is walked and not looked up as one key.
+        let Some((last, folders)) = path.split_last() else {
+            return false;
+        };
+        let folder = folders
+            .iter()
+            .try_fold(&values, |folder, name| folder.get(*name)?.as_dict());
+        folder.is_some_and(|folder| folder.contains_key(*last))
     });
     if in_file { "file" } else { "default" }
 }
 
 fn masked(key: &str, value: &Value) -> String {
-    let text = shown(value);
-
+    let text = shown_as_it_is(value);
     if !SECRETS.contains(&key) {
         return text;
     }
@@ -98,7 +130,7 @@ fn masked(key: &str, value: &Value) -> String {
     url.to_string()
 }
 
-fn shown(value: &Value) -> String {
+fn shown_as_it_is(value: &Value) -> String {
     match value {
         Value::String(_, text) => text.clone(),
         Value::Bool(_, truth) => truth.to_string(),
@@ -110,9 +142,49 @@ fn shown(value: &Value) -> String {
             .unwrap_or_default(),
         Value::Char(_, letter) => letter.to_string(),
         Value::Array(_, items) => {
-            let items: Vec<String> = items.iter().map(shown).collect();
+            let items: Vec<String> = items.iter().map(shown_as_it_is).collect();
             format!("[{}]", items.join(", "))
         }
         Value::Empty(..) | Value::Dict(..) => String::new(),
     }
+}
+
+/// A value in the notation of TOML.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => quoted(text),
+        Value::Char(_, letter) => quoted(&letter.to_string()),
+        Value::Array(_, items) => {
+            let items: Vec<String> = items.iter().map(literal).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Bool(..) | Value::Num(..) => shown_as_it_is(value),
+        Value::Empty(..) | Value::Dict(..) => quoted(""),
+    }
+}
+
+fn bare_or_quoted(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !name.is_empty() && name.bytes().all(is_bare) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            letter if letter.is_control() => {
+                quoted.extend(format!("\\u{:04X}", u32::from(letter)).chars());
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
 }

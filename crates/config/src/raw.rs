@@ -48,10 +48,15 @@ pub(crate) struct Fleet {
     pub(crate) polling_interval_ms: u64,
     pub(crate) connection_timeout_ms: u64,
     pub(crate) offline_after: u32,
+    pub(crate) no_data_after: u32,
+    pub(crate) new_members: NewMembers,
+    pub(crate) forget_after_days: u32,
     pub(crate) poll_concurrency: usize,
     pub(crate) events_retention_days: u32,
     pub(crate) agent_token: Option<SecretString>,
     pub(crate) agent_token_file: Option<String>,
+    pub(crate) former_agent_token: Option<SecretString>,
+    pub(crate) former_agent_token_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,4 +129,11 @@ pub(crate) struct Access {
 pub(crate) struct Log {
     pub(crate) format: String,
     pub(crate) filter: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NewMembers {
+    Join,
+    Propose,
 }

@@ -77,12 +77,20 @@ pub struct Fleet {
     pub connection_timeout: Duration,
     /// How many failures in a row make a server offline.
     pub offline_after: NonZeroU32,
+    /// How many polls in a row without an inventory leave the applications of a server whose agent answers without data.
+    pub no_data_after: NonZeroU32,
+    /// Whether an application on a server that has none in a group yet is only proposed to it.
+    pub proposes_new_members: bool,
+    /// How long applications that are gone are kept.
+    pub forget_after: Duration,
     /// How many agents are asked at once.
     pub poll_concurrency: NonZeroUsize,
     /// How long events are kept.
     pub events_retention: Duration,
     /// What opens the agents.
     pub agent_token: Option<SecretString>,
+    /// What opened the agents before; for those that do not have the new token yet.
+    pub former_agent_token: Option<SecretString>,
 }
 
 /// HAProxy.
@@ -286,11 +294,12 @@ pub(crate) fn layers(
 }
 
 /// Settings whose values are never shown.
-pub(crate) const SECRETS: [&str; 4] = [
+pub(crate) const SECRETS: [&str; 5] = [
     "access.admin_key",
     "database.listen_url",
     "database.url",
     "fleet.agent_token",
+    "fleet.former_agent_token",
 ];
 
 pub(crate) fn sentence(file: Option<Source<'_>>, error: figment::Error) -> String {
@@ -345,30 +354,7 @@ impl TryFrom<raw::Raw> for Settings {
                 shutdown_grace: Duration::from_millis(raw.server.shutdown_grace_ms),
             },
             database: database(raw.database)?,
-            fleet: Fleet {
-                polling_interval: millis(
-                    "fleet.polling_interval_ms",
-                    raw.fleet.polling_interval_ms,
-                )?,
-                connection_timeout: millis(
-                    "fleet.connection_timeout_ms",
-                    raw.fleet.connection_timeout_ms,
-                )?,
-                offline_after: NonZeroU32::new(raw.fleet.offline_after)
-                    .ok_or_else(|| positive("fleet.offline_after"))?,
-                poll_concurrency: NonZeroUsize::new(raw.fleet.poll_concurrency)
-                    .ok_or_else(|| positive("fleet.poll_concurrency"))?,
-                events_retention: days(
-                    "fleet.events_retention_days",
-                    raw.fleet.events_retention_days,
-                )?,
-                agent_token: secret(
-                    "fleet.agent_token",
-                    "fleet.agent_token_file",
-                    raw.fleet.agent_token,
-                    raw.fleet.agent_token_file,
-                )?,
-            },
+            fleet: fleet(raw.fleet)?,
             balancer: Balancer {
                 sync_interval: millis("balancer.sync_interval_ms", raw.balancer.sync_interval_ms)?,
                 request_timeout: millis(
@@ -430,6 +416,35 @@ impl TryFrom<raw::Raw> for Settings {
             },
         })
     }
+}
+
+fn fleet(raw: raw::Fleet) -> Result<Fleet, SettingsError> {
+    Ok(Fleet {
+        polling_interval: millis("fleet.polling_interval_ms", raw.polling_interval_ms)?,
+        connection_timeout: millis("fleet.connection_timeout_ms", raw.connection_timeout_ms)?,
+        offline_after: NonZeroU32::new(raw.offline_after)
+            .ok_or_else(|| positive("fleet.offline_after"))?,
+        no_data_after: NonZeroU32::new(raw.no_data_after)
+            .ok_or_else(|| positive("fleet.no_data_after"))?,
+        proposes_new_members: matches!(raw.new_members, raw::NewMembers::Propose),
+        forget_after: days("fleet.forget_after_days", raw.forget_after_days)?,
+        poll_concurrency: NonZeroUsize::new(raw.poll_concurrency)
+            .ok_or_else(|| positive("fleet.poll_concurrency"))?,
+        events_retention: days("fleet.events_retention_days", raw.events_retention_days)?,
+        agent_token: secret(
+            "fleet.agent_token",
+            "fleet.agent_token_file",
+            raw.agent_token,
+            raw.agent_token_file,
+        )?,
+
+        former_agent_token: secret(
+            "fleet.former_agent_token",
+            "fleet.former_agent_token_file",
+            raw.former_agent_token,
+            raw.former_agent_token_file,
+        )?,
+    })
 }
 
 fn database(raw: raw::Database) -> Result<Database, SettingsError> {

@@ -303,3 +303,73 @@ fn urls_of_databases_are_believed() {
     ];
     assert!(refusal("", &both).contains("`database.listen_url`"));
 }
+
+/// What `drover config show` prints.
+fn printed(file: Option<&str>, pairs: &[(&str, &str)]) -> String {
+    let source = file.map(|text| Source {
+        name: "drover.toml",
+        text,
+    });
+    let shown = describe(source, variables(pairs)).unwrap();
+    shown.iter().map(|shown| shown.line() + "\n").collect()
+}
+
+#[test]
+fn what_is_shown_can_be_read_back() {
+    let file = "[http_request]\nallow = [\"10.0.0.0/8\", \"fd12::/16\"]\n[engine.queues]\n\"mail.out\" = 3\nhttp = 9\n\
+                [ansible]\npython = \"/opt/a \\\"b\\\" \\\\ \\u0007/python3\"\n";
+    let pairs = [
+        ("DROVER_ANSIBLE__MAX_RUNTIME_MS", "14400001"),
+        (
+            "DROVER_DATABASE__URL",
+            "sqlite:///var/lib/x.sqlite?mode=rwc",
+        ),
+    ];
+    for (file, pairs) in [(None, &[][..]), (Some(file), &pairs)] {
+        let text = printed(file, pairs);
+        let again = printed(Some(&text), &[]);
+        let without_origin = |text: &str| -> Vec<String> {
+            let lines = text.lines();
+            lines
+                .map(|line| line.rsplit_once("  # ").unwrap().0.to_owned())
+                .collect()
+        };
+        assert_eq!(without_origin(&again), without_origin(&text));
+        let source = Some(Source {
+            name: "drover.toml",
+            text: &text,
+        });
+        load(source, variables(&[])).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+    }
+    let text = printed(Some(file), &pairs);
+    for line in [
+        "ansible.max_runtime_ms = 14400001  # variable",
+        "http_request.allow = [\"10.0.0.0/8\", \"fd12::/16\"]  # file",
+        "engine.queues.\"mail.out\" = 3  # file",
+        "http_request.allow = []  # default",
+    ] {
+        let is_there = text.lines().any(|shown| shown == line);
+        assert_eq!(is_there, !line.contains("default"), "{line}:\n{text}");
+    }
+}
+
+#[test]
+fn a_secret_is_shown_as_a_comment() {
+    let key = format!("drv_{}_{}", "0123456789abcdef", "A".repeat(43));
+    let pairs = [
+        ("DROVER_ACCESS__ADMIN_KEY", key.as_str()),
+        ("DROVER_DATABASE__URL", "postgres://drover:canary@db/drover"),
+    ];
+    let text = printed(None, &pairs);
+    for line in [
+        "# access.admin_key = \"[REDACTED]\"  # variable",
+        "# database.url = \"postgres://drover:REDACTED@db/drover\"  # variable",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line}:\n{text}");
+    }
+    let source = Some(Source {
+        name: "drover.toml",
+        text: &text,
+    });
+    assert!(load(source, variables(&[])).is_ok());
+}

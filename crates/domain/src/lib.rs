@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod id;
 pub mod page;
 pub mod rollout;
+pub mod secret;
 pub mod text;
 pub mod time;
 pub mod webhook;

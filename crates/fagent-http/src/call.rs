@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use drover_domain::text::{check_name, visible};
+use drover_domain::fleet::check_agent_address;
+use drover_domain::text::visible;
 use drover_egress::{BodyError, is_local, read_capped};
 use drover_ports::{AgentAddress, AgentError};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -20,13 +21,13 @@ const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const WORDS_MAX: usize = 500;
 
 /// The longest name in a path, characters.
-const SEGMENT_MAX: usize = 128;
+const SEGMENT_MAX: usize = 255;
 
 /// A question in the making.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a Client,
-    pub(crate) authorization: Option<&'a HeaderValue>,
+    pub(crate) authorizations: &'a [HeaderValue],
     pub(crate) agent: &'a AgentAddress,
     pub(crate) deadline: Duration,
 }
@@ -46,7 +47,7 @@ impl Call<'_> {
 
     /// The body of the answer to `GET path`.
     pub(crate) async fn get(&self, path: &str) -> Result<Vec<u8>, AgentError> {
-        self.get_first(&[path]).await
+        self.get_first(&[path]).await.map(|(body, _)| body)
     }
 
     /// The body of the answer to `POST path` with this document.
@@ -63,12 +64,17 @@ impl Call<'_> {
     }
 
     /// The body of the answer to the first of `paths` that is not answered 404, all within one
-    /// deadline.
-    pub(crate) async fn get_first(&self, paths: &[&str]) -> Result<Vec<u8>, AgentError> {
+    /// deadline, and the address that answered.
+    pub(crate) async fn get_first(
+        &self,
+        paths: &[&str],
+    ) -> Result<(Vec<u8>, Option<IpAddr>), AgentError> {
         self.within(async {
             let mut answer = Err(self.unreadable("nothing was asked"));
             for path in paths {
-                answer = self.body(self.send(path).await?).await;
+                let response = self.send(path).await?;
+                let from = response.remote_addr().map(|address| address.ip());
+                answer = self.body(response).await.map(|body| (body, from));
                 if !matches!(answer, Err(AgentError::Refused { status: 404, .. })) {
                     break;
                 }
@@ -84,7 +90,7 @@ impl Call<'_> {
         if is_segment(name) {
             return Ok(name);
         }
-        let shown = visible(name, SEGMENT_MAX);
+        let shown = visible(name, 64);
         Err(self.unreadable(&format!(
             "the {what} name `{shown}` cannot stand in a path, so nothing was asked; \
              allowed: 1 to {SEGMENT_MAX} letters, digits and _ . : -"
@@ -130,10 +136,33 @@ impl Call<'_> {
     async fn send_as(
         &self,
         path: &str,
-        request: impl FnOnce(String) -> RequestBuilder,
+        request: impl Fn(String) -> RequestBuilder + Send + Sync,
+    ) -> Result<Response, AgentError> {
+        let mut tokens = self.authorizations.iter();
+        let mut response = self.send_with(path, &request, tokens.next()).await?;
+        // An agent that answers 401 has done nothing.
+        while response.status() == StatusCode::UNAUTHORIZED
+            && let Some(former) = tokens.next()
+        {
+            response = self.send_with(path, &request, Some(former)).await?;
+        }
+        Ok(response)
+    }
+
+    async fn send_with(
+        &self,
+        path: &str,
+        request: &(impl Fn(String) -> RequestBuilder + Sync),
+        authorization: Option<&HeaderValue>,
     ) -> Result<Response, AgentError> {
         let address = || self.agent.clone();
-        if !is_host(&self.agent.host) || self.agent.port == 0 {
+        if let Err(refusal) = check_agent_address(&self.agent.host) {
+            return Err(AgentError::Unreachable {
+                address: address(),
+                source: refusal.into(),
+            });
+        }
+        if self.agent.port == 0 {
             let source = "this is not an IP address or a host name with a port".into();
             return Err(AgentError::Unreachable {
                 address: address(),
@@ -141,7 +170,7 @@ impl Call<'_> {
             });
         }
         let mut request = request(format!("http://{}{path}", self.agent));
-        if let Some(authorization) = self.authorization {
+        if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
         request.send().await.map_err(|error| {
@@ -200,39 +229,14 @@ pub(crate) fn is_segment(name: &str) -> bool {
     is_plain && !name.is_empty() && name.len() <= SEGMENT_MAX && name != "." && name != ".."
 }
 
-fn is_host(host: &str) -> bool {
-    let is_name = !host.contains(':') && check_name("the address", host, 253).is_ok();
-    is_name || host.parse::<IpAddr>().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_a_host_is_a_host() {
-        for host in ["web1", "web1.example", "10.0.0.7", "::1", "fe80::1"] {
-            assert!(is_host(host), "{host}");
-        }
-        for host in [
-            "",
-            "a/b",
-            "user@host",
-            "host:80",
-            "[::1]",
-            "a b",
-            "a#b",
-            "a?b",
-            "-x",
-        ] {
-            assert!(!is_host(host), "{host}");
-        }
-    }
-
-    #[test]
     fn only_a_segment_is_a_segment() {
-        assert!(is_segment("be_jurws-1.x:y") && is_segment("-x") && is_segment(&"a".repeat(128)));
-        for name in ["", ".", "..", "a/b", "a b", "a%20b", "é", &"a".repeat(129)] {
+        assert!(is_segment("be_jurws-1.x:y") && is_segment("-x") && is_segment(&"a".repeat(255)));
+        for name in ["", ".", "..", "a/b", "a b", "a%20b", "é", &"a".repeat(256)] {
             assert!(!is_segment(name), "{name}");
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_egress::{ClientError, Proxy, client};
-use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 use reqwest::header::HeaderValue;
 
 use crate::call::Call;
@@ -34,7 +34,8 @@ pub struct TokenError;
 pub struct FagentHttp {
     client: reqwest::Client,
     options: Options,
-    authorization: Option<HeaderValue>,
+    // The token, then the one before it.
+    authorizations: Vec<HeaderValue>,
 }
 
 impl FagentHttp {
@@ -55,7 +56,7 @@ impl FagentHttp {
         Ok(Self {
             client,
             options,
-            authorization: None,
+            authorizations: Vec::new(),
         })
     }
 
@@ -68,16 +69,28 @@ impl FagentHttp {
         let mut authorization =
             HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TokenError)?;
         authorization.set_sensitive(true);
+        let mut authorizations = self.authorizations;
+        authorizations.push(authorization);
         Ok(Self {
-            authorization: Some(authorization),
+            authorizations,
             ..self
         })
+    }
+
+    /// The same gateway, which sends this bearer token to an agent that refuses the one before it with 401: while a token
+    /// is replaced, some agents have the new one and some the old one.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`] when it cannot stand in a header.
+    pub fn with_former_token(self, token: &str) -> Result<Self, TokenError> {
+        self.with_token(token)
     }
 
     fn call<'a>(&'a self, agent: &'a AgentAddress, deadline: Duration) -> Call<'a> {
         Call {
             client: &self.client,
-            authorization: self.authorization.as_ref(),
+            authorizations: &self.authorizations,
             agent,
             deadline,
         }
@@ -101,12 +114,13 @@ impl AgentGateway for FagentHttp {
     async fn inventory(&self, agent: &AgentAddress) -> Result<InventoryReport, AgentError> {
         let call = self.call(agent, self.options.inventory_deadline);
         // Agents of the first days know only the second path.
-        let body = call.get_first(&["/api/v1/apps", "/app"]).await?;
-        reading::read(&call, &body, inventory::report)
+        let (body, agent_ip) = call.get_first(&["/api/v1/apps", "/app"]).await?;
+        let report = reading::read(&call, &body, inventory::report)?;
+        Ok(InventoryReport { agent_ip, ..report })
     }
 
     #[tracing::instrument(name = "agent.balancer_instances", level = "debug", skip_all, fields(agent.address = %agent))]
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError> {
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
         let call = self.balancer_call(agent);
         let body = call.get("/api/v1/haproxy/instances").await?;
         reading::read_data(&call, &body, balancer::instances)
@@ -117,7 +131,7 @@ impl AgentGateway for FagentHttp {
         &self,
         agent: &AgentAddress,
         instance: &str,
-    ) -> Result<Vec<String>, AgentError> {
+    ) -> Result<NameAnswer, AgentError> {
         let call = self.balancer_call(agent);
         let instance = call.segment("HAProxy instance", instance)?;
         let body = call

@@ -7,7 +7,7 @@ use drover_domain::fleet::inventory::{APPLICATIONS_PER_SERVER_MAX, InventoryRepo
 use drover_domain::fleet::{
     APPLICATION_NAME_MAX, ApplicationKind, ApplicationStatus, ObservedApplication, VersionState,
 };
-use drover_domain::text::{check_line, visible};
+use drover_domain::text::{check_line, check_title, visible};
 
 use crate::reading::Complaints;
 use crate::wire::entry::Entry;
@@ -52,20 +52,31 @@ pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
         ));
     }
     let mut complaints = Complaints::default();
+    let mut first_left_out = None;
     let mut applications = Vec::with_capacity(total);
     for (kind, list) in lists {
         for (index, entry) in list.into_iter().enumerate() {
             let place = format!("{} application {}", kind.as_str(), index + 1);
             match read(kind, &entry, &place, &mut complaints) {
                 Ok(application) => applications.push(application),
-                Err(complaint) => complaints.add(complaint),
+                Err(complaint) => {
+                    first_left_out.get_or_insert_with(|| complaint.clone());
+                    complaints.add(complaint);
+                }
             }
         }
+    }
+    if let (Some(complaint), true) = (&first_left_out, applications.is_empty()) {
+        return Err(format!(
+            "it lists {total} applications, and none of them can be read: {complaint}"
+        ));
     }
     Ok(InventoryReport {
         server: name,
         applications,
         complaints: complaints.into_sentences(),
+        is_partial: first_left_out.is_some(),
+        agent_ip: None,
     })
 }
 
@@ -82,10 +93,10 @@ fn read(
         ApplicationKind::Docker => ("container_name", &entry.container_name),
         ApplicationKind::Site | ApplicationKind::Service => ("name", &entry.name),
     };
-    let Some(name) = field.word() else {
+    let Some(name) = field.text() else {
         return Err(format!("{place} has no `{key}`"));
     };
-    check_line("its name", name, APPLICATION_NAME_MAX)
+    check_title("its name", name, APPLICATION_NAME_MAX)
         .map_err(|error| format!("{place} (`{}`) is left out: {error}", visible(name, 64)))?;
     let mut fields = Fields {
         of: format!("{} {name}", kind.as_str()),
@@ -212,9 +223,14 @@ mod tests {
         report(serde_json::from_str(json).unwrap())
     }
 
+    // Beside another application, so that the list can be read whatever becomes of this one.
     fn site(fields: &str) -> (Option<ObservedApplication>, Vec<String>) {
-        let json = format!(r#"{{"server":{{"site-app":{{"applications":[{{{fields}}}]}}}}}}"#);
-        let report = read_report(&json).unwrap();
+        let json = format!(
+            r#"{{"server":{{"site-app":{{"applications":[{{{fields}}},{{"name":"other"}}]}}}}}}"#
+        );
+        let mut report = read_report(&json).unwrap();
+        assert_eq!(report.applications.pop().unwrap().name, "other");
+        assert_eq!(report.is_partial, report.applications.is_empty());
         (report.applications.into_iter().next(), report.complaints)
     }
 
@@ -370,21 +386,58 @@ mod tests {
             );
         }
         let strange = read_report(
-            r#"{"server":{"docker-app":{"applications":[7,null,"x",[],true,1.5,{}]}}}"#,
+            r#"{"server":{"docker-app":{"applications":[7,null,"x",[],true,1.5,{},{"container_name":"a"}]}}}"#,
         )
         .unwrap();
         assert_eq!(
             (strange.applications.len(), strange.complaints.len()),
-            (0, 7),
+            (1, 7),
             "{strange:?}"
         );
+    }
+
+    #[test]
+    fn a_list_of_which_nothing_can_be_read_is_no_empty_inventory() {
+        for entries in ["7", "{}", r#"{"name":" a"},{"name":"a\u2028b"}"#] {
+            let refusal = read_report(&format!(
+                r#"{{"server":{{"site-app":{{"applications":[{entries}]}},"docker-app":{{"applications":[]}}}}}}"#
+            ));
+            let refusal = refusal.unwrap_err();
+            assert!(
+                refusal.contains("none of them can be read: site application 1"),
+                "{refusal}"
+            );
+        }
+        let empty = read_report(r#"{"server":{"site-app":{"applications":[]}}}"#).unwrap();
+        assert!(!empty.is_partial && empty.applications.is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_breaks_the_parser_costs_no_other() {
+        let deep = format!(
+            r#"{{"name":"a","x":{}{}}}"#,
+            "[".repeat(500),
+            "]".repeat(500)
+        );
+        for bad in [
+            r#"{"name":"a","name":"b"}"#,
+            r#"{"name":"a","port":1e999}"#,
+            r#"{"name":"a","pid":123456789012345678901234567890123456789012345678901234567890}"#,
+            &deep,
+        ] {
+            let report = read_report(&format!(
+                r#"{{"server":{{"site-app":{{"applications":[{bad},{{"name":"other"}}]}}}}}}"#
+            ));
+            let report = report.unwrap();
+            assert_eq!(report.applications.last().unwrap().name, "other", "{bad}");
+        }
     }
 
     #[test]
     fn complaints_are_bounded() {
         let entries = vec!["{}"; 50].join(",");
         let report = read_report(&format!(
-            r#"{{"server":{{"site-app":{{"applications":[{entries}]}}}}}}"#
+            r#"{{"server":{{"site-app":{{"applications":[{entries},{{"name":"a"}}]}}}}}}"#
         ))
         .unwrap();
         assert_eq!(report.complaints.len(), 21);

@@ -1,5 +1,6 @@
 //! From bytes to an answer, and complaints that stay readable.
 
+use drover_domain::text::lenient_json;
 use drover_ports::AgentError;
 use serde::de::DeserializeOwned;
 
@@ -17,11 +18,12 @@ pub(crate) fn read<T: DeserializeOwned, A>(
     body: &[u8],
     meaning: impl FnOnce(T) -> Result<A, String>,
 ) -> Result<A, AgentError> {
-    if let Some((status, words)) = disguised(body) {
+    let body = lenient_json(body);
+    if let Some((status, words)) = disguised(&body) {
         return Err(call.refused(status, &words));
     }
     // The parser goes 128 levels deep and no deeper.
-    let document: Entry<T> = serde_json::from_slice(body)
+    let document: Entry<T> = serde_json::from_str(&body)
         .map_err(|error| call.unreadable(&format!("it is not as agreed: {error}")))?;
     let document = document
         .object()

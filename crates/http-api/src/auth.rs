@@ -140,6 +140,10 @@ fn digest_of(secret: &str) -> KeyDigest {
     KeyDigest::from_bytes(Sha256::digest(secret.as_bytes()).into())
 }
 
+/// Marks an answer to a caller with a valid key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Authenticated;
+
 /// The API key behind a request, by its public half: whose shares it uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Principal(pub(crate) String);
@@ -176,7 +180,9 @@ pub(crate) async fn authorize(
             request.extensions_mut().insert(actor);
             request.extensions_mut().insert(principal);
             request.extensions_mut().insert(key);
-            next.run(request).await
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(Authenticated);
+            response
         }
         Err(refusal) => refusal.into_response(),
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use drover_domain::secret::{MASK, is_masked};
 use drover_domain::text::visible;
 use drover_domain::workflow::{Json, TaskPolicy};
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::code::Code;
+use crate::json::{DEPTH_MAX, JsonError, Map, Number, Value, pointer_part};
 use crate::problem::{ApiError, FieldError};
 use crate::state::Api;
 use crate::wire::ID_MAX;
@@ -40,7 +41,8 @@ impl<T: ReadBody> FromRequest<Api> for Body<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         check_type(request.headers())?;
-        parse(&arrive(request, api).await?).map(Self)
+        let is_masked_allowed = reports(&request);
+        parse(&arrive(request, api).await?, is_masked_allowed).map(Self)
     }
 }
 
@@ -49,12 +51,13 @@ impl<T: ReadBody> FromRequest<Api> for MaybeBody<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let checked = check_type(request.headers());
+        let is_masked_allowed = reports(&request);
         let bytes = arrive(request, api).await?;
         if bytes.is_empty() {
-            return parse(b"{}").map(Self);
+            return parse(b"{}", is_masked_allowed).map(Self);
         }
         checked?;
-        parse(&bytes).map(Self)
+        parse(&bytes, is_masked_allowed).map(Self)
     }
 }
 
@@ -87,15 +90,25 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-fn parse<T: ReadBody>(bytes: &[u8]) -> Result<T, ApiError> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
-        let detail = format!(
-            "the body is not JSON (line {}, column {})",
-            error.line(),
-            error.column()
-        );
-        ApiError::new(Code::MalformedBody, detail)
-    })?;
+/// Whether the body says what a worker saw, which may be anything.
+fn reports(request: &Request) -> bool {
+    request.uri().path().contains("/workers/")
+}
+
+fn parse<T: ReadBody>(bytes: &[u8], is_masked_allowed: bool) -> Result<T, ApiError> {
+    let value = Value::parse(bytes).map_err(unreadable)?;
+    // Most bodies have no mark at all.
+    if !is_masked_allowed
+        && bytes
+            .windows(MASK.len())
+            .any(|part| part == MASK.as_bytes())
+    {
+        let mut masked = Vec::new();
+        find_masked(&value, "", &mut masked);
+        if !masked.is_empty() {
+            return Err(ApiError::invalid_body(masked));
+        }
+    }
     let Value::Object(map) = value else {
         let detail = format!("the body must be an object, not {}", kind_of(&value));
         return Err(ApiError::invalid_body(vec![FieldError {
@@ -109,7 +122,57 @@ fn parse<T: ReadBody>(bytes: &[u8]) -> Result<T, ApiError> {
         .ok_or_else(|| ApiError::defect("a body was refused without a complaint"))
 }
 
-fn read_object<T: ReadBody>(map: Map<String, Value>) -> Result<Option<T>, Vec<Flaw>> {
+/// What was read from an answer with its secrets masked must not replace the real values.
+fn find_masked(value: &Value, pointer: &str, found: &mut Vec<FieldError>) {
+    match value {
+        Value::String(text) if is_masked(text) => found.push(FieldError {
+            pointer: pointer.to_owned(),
+            code: "masked",
+            detail: format!(
+                "`{}` has the mark of a masked secret; give the real value",
+                visible(pointer.trim_start_matches('/'), 200)
+            ),
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                find_masked(value, &format!("{pointer}/{index}"), found);
+            }
+        }
+        Value::Object(map) => {
+            for (name, value) in map.iter() {
+                find_masked(value, &format!("{pointer}/{}", pointer_part(name)), found);
+            }
+        }
+    }
+}
+
+fn unreadable(error: JsonError) -> ApiError {
+    match error {
+        JsonError::Malformed { line, column } => {
+            let detail = format!("the body is not JSON (line {line}, column {column})");
+            ApiError::new(Code::MalformedBody, detail)
+        }
+        JsonError::TooDeep { line, column } => ApiError::invalid_body(vec![FieldError {
+            pointer: String::new(),
+            code: "too_deep",
+            detail: format!(
+                "lists and objects stand in each other on more than {DEPTH_MAX} levels (line {line}, column {column}); \
+                 {DEPTH_MAX} are allowed"
+            ),
+        }]),
+        JsonError::Repeated(pointers) => {
+            let flaws = pointers.into_iter().map(|pointer| FieldError {
+                detail: format!("`{}` is given more than once", visible(&pointer, 200)),
+                code: "repeated",
+                pointer,
+            });
+            ApiError::invalid_body(flaws.collect())
+        }
+    }
+}
+
+fn read_object<T: ReadBody>(map: Map) -> Result<Option<T>, Vec<Flaw>> {
     let mut fields = Fields {
         map,
         flaws: Vec::new(),
@@ -178,7 +241,7 @@ impl Flaw {
 /// The fields of an object that nobody has taken yet, and the complaints so far.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    map: Map<String, Value>,
+    map: Map,
     flaws: Vec<Flaw>,
 }
 
@@ -214,7 +277,7 @@ impl Fields {
 
     /// Complains about the field `name`.
     pub(crate) fn complain(&mut self, name: &str, flaw: Flaw) {
-        let flaw = flaw.below(escaped(name));
+        let flaw = flaw.below(pointer_part(name));
         self.flaws.push(Flaw {
             is_whole: true,
             ..flaw
@@ -238,7 +301,7 @@ impl Fields {
             Ok(taken) => Some(taken),
             Err(flaws) => {
                 self.flaws
-                    .extend(flaws.into_iter().map(|flaw| flaw.below(escaped(name))));
+                    .extend(flaws.into_iter().map(|flaw| flaw.below(pointer_part(name))));
                 None
             }
         }
@@ -246,8 +309,8 @@ impl Fields {
 
     /// Refuses what is left: a field that is ignored is a surprise later.
     fn finish(mut self) -> Result<(), Vec<Flaw>> {
-        for name in std::mem::take(&mut self.map).keys() {
-            let name = visible(name, 64);
+        for (name, _) in std::mem::take(&mut self.map) {
+            let name = visible(&name, 64);
             self.complain(
                 &name,
                 Flaw::new("unknown_field", format!("there is no field `{name}`")),
@@ -261,12 +324,7 @@ impl Fields {
     }
 }
 
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-fn feed_object(digest: &mut Sha256, map: &Map<String, Value>) {
-    // The order of a map is a matter of how the JSON library was built.
+fn feed_object(digest: &mut Sha256, map: &Map) {
     let mut fields: Vec<_> = map.iter().collect();
     fields.sort_by_key(|(name, _)| *name);
     digest.update(b"{");
@@ -283,7 +341,7 @@ fn feed(digest: &mut Sha256, value: &Value) {
         Value::Bool(value) => digest.update(if *value { b"t" } else { b"f" }),
         Value::Number(number) => {
             digest.update(b"#");
-            feed_text(digest, &number.to_string());
+            feed_text(digest, &number.canonical());
         }
         Value::String(text) => {
             digest.update(b"s");
@@ -330,7 +388,7 @@ pub(crate) fn boolean(value: Value) -> Result<bool, Vec<Flaw>> {
 pub(crate) fn number<T>(
     read: impl FnOnce(f64) -> Result<T, Flaw>,
 ) -> impl FnOnce(Value) -> Result<T, Vec<Flaw>> {
-    move |value| match value.as_f64() {
+    move |value| match value.as_number().and_then(Number::as_f64) {
         Some(number) => read(number).map_err(|flaw| vec![flaw]),
         None => Err(vec![Flaw::wrong_type("a number", &value)]),
     }
@@ -412,7 +470,7 @@ pub(crate) fn texts_by_name(
         let mut taken = BTreeMap::new();
         let mut flaws = Vec::new();
         for (name, value) in map {
-            let place = escaped(&visible(&name, 64));
+            let place = pointer_part(&visible(&name, 64));
             let read = match &value {
                 Value::String(text) => check(&name, text).map(|()| text.clone()),
                 Value::Null
@@ -475,15 +533,17 @@ pub(crate) fn ids(most: usize) -> impl FnOnce(Value) -> Result<Vec<i64>, Vec<Fla
 }
 
 fn whole_number(value: &Value, least: i64, most: i64) -> Result<i64, Flaw> {
-    let Some(number) = value.as_f64() else {
+    let Some(written) = value.as_number() else {
         return Err(Flaw::wrong_type("a whole number", value));
     };
+    // Beyond the floats it is beyond the bounds as well.
+    let number = written.as_f64().unwrap_or(f64::MAX);
     // JSON has one kind of number: 1.0 and 1e0 are whole.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "cut to the bounds below, which are exact in both types"
     )]
-    let whole = value.as_i64().unwrap_or(number as i64);
+    let whole = written.as_str().parse().unwrap_or(number as i64);
     if number.fract() != 0.0 {
         return Err(Flaw::new(
             "wrong_type",
@@ -535,7 +595,7 @@ mod tests {
     }
 
     fn complaints(text: &str) -> Vec<(String, &'static str)> {
-        let refusal = parse::<Sample>(text.as_bytes()).unwrap_err();
+        let refusal = parse::<Sample>(text.as_bytes(), false).unwrap_err();
         refusal
             .errors()
             .iter()
@@ -546,18 +606,22 @@ mod tests {
     #[test]
     fn whole_numbers_may_be_written_as_fractions() {
         assert_eq!(
-            parse::<Sample>(br#"{"ids":[1,2.0,3e0]}"#).unwrap(),
+            parse::<Sample>(br#"{"ids":[1,2.0,3e0]}"#, false).unwrap(),
             Sample {
                 ids: vec![1, 2, 3],
                 wait: None
             }
         );
         assert_eq!(
-            parse::<Sample>(br#"{"ids":[1],"wait":null}"#).unwrap().wait,
+            parse::<Sample>(br#"{"ids":[1],"wait":null}"#, false)
+                .unwrap()
+                .wait,
             None
         );
         assert_eq!(
-            parse::<Sample>(br#"{"ids":[1],"wait":0.5}"#).unwrap().wait,
+            parse::<Sample>(br#"{"ids":[1],"wait":0.5}"#, false)
+                .unwrap()
+                .wait,
             Some(0.5)
         );
     }
@@ -620,7 +684,7 @@ mod tests {
     #[test]
     fn a_complaint_inside_has_its_whole_place_and_says_it_once() {
         let text = r#"{"items":[{"ids":[1]},{"ids":[0],"x/y":1}],"words":{"a/b":"","c":1}}"#;
-        let refusal = parse::<Nested>(text.as_bytes()).unwrap_err();
+        let refusal = parse::<Nested>(text.as_bytes(), false).unwrap_err();
         let said: Vec<_> = refusal
             .errors()
             .iter()
@@ -642,7 +706,7 @@ mod tests {
             (r#"{"items":[1]}"#, "/items/0", "wrong_type"),
             (r#"{"items":[],"words":[]}"#, "/words", "wrong_type"),
         ] {
-            let refusal = parse::<Nested>(text.as_bytes()).unwrap_err();
+            let refusal = parse::<Nested>(text.as_bytes(), false).unwrap_err();
             let [only] = refusal.errors() else {
                 panic!("{text}: {refusal:?}");
             };
@@ -652,7 +716,10 @@ mod tests {
 
     #[test]
     fn seconds_have_bounds_and_documents_a_size() {
-        let wait = |value: f64| seconds(value.into()).map_err(|flaws| flaws.len());
+        let wait = |value: f64| {
+            seconds(Value::parse(value.to_string().as_bytes()).unwrap())
+                .map_err(|flaws| flaws.len())
+        };
         assert_eq!(wait(0.25), Ok(Duration::from_millis(250)));
         for wrong in [-0.1, 1e9, 1e300] {
             assert_eq!(wait(wrong), Err(1), "{wrong}");
@@ -664,7 +731,9 @@ mod tests {
     #[test]
     fn a_digest_is_of_what_is_asked_and_not_of_how_it_is_written() {
         let digest = |text: &str| {
-            let map = serde_json::from_str(text).unwrap();
+            let Value::Object(map) = Value::parse(text.as_bytes()).unwrap() else {
+                panic!("{text}")
+            };
             let flaws = Vec::new();
             Fields { map, flaws }.digest()
         };
@@ -683,18 +752,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_malformed() {
-        for text in [
-            "",
-            "{",
-            "{\"ids\":[1],}",
-            "nul",
-            "\u{feff}{}",
-            "{\"ids\":\"\\ud800\"}",
-            &"[".repeat(10_000),
+    fn repeated_deep_and_masked_bodies_say_so() {
+        for (text, pointer, code) in [
+            (r#"{"ids":[1],"ids":[2]}"#, "/ids", "repeated"),
+            (r#"{"ids":[{"a":1,"a":1}]}"#, "/ids/0/a", "repeated"),
+            (r#"{"ids":["***"]}"#, "/ids/0", "masked"),
+            (r#"{"ids":[1],"url":"https://***@host/"}"#, "/url", "masked"),
+            (&"[".repeat(10_000), "", "too_deep"),
         ] {
+            let refusal = parse::<Sample>(text.as_bytes(), false).unwrap_err();
+            let [only] = refusal.errors() else {
+                panic!("{text:.40}: {refusal:?}");
+            };
             assert_eq!(
-                parse::<Sample>(text.as_bytes()).unwrap_err().code(),
+                (only.pointer.as_str(), only.code),
+                (pointer, code),
+                "{text:.40}"
+            );
+        }
+        let reported = parse::<Sample>(br#"{"ids":["***"]}"#, true).unwrap_err();
+        assert_eq!(reported.errors()[0].code, "wrong_type");
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for text in ["", "{", "{\"ids\":[1],}", "nul", "\u{feff}{}"] {
+            assert_eq!(
+                parse::<Sample>(text.as_bytes(), false).unwrap_err().code(),
                 Code::MalformedBody,
                 "{text:.20}"
             );

@@ -106,7 +106,7 @@ impl Code {
             ),
             Self::PreconditionFailed => (
                 "precondition_failed",
-                "It is not any more as the request says",
+                "The resource was changed by someone else",
             ),
             Self::BodyTooLarge => ("body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => ("unsupported_media_type", "The body is of another type"),

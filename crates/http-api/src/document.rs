@@ -39,7 +39,8 @@ const DESCRIPTION: &str = "Drover updates applications on many servers behind HA
 Every route under `/api/v1` is there under `/api` too. Errors are `application/problem+json` (RFC 9457) with a stable \
 `code` and the `request_id` of the log; `X-Request-Id` is taken from the request if it is 1 to 64 of `A-Za-z0-9._-`, \
 else made, and always returned. Lists are pages: pass `next_cursor` as `cursor`, or follow `Link: rel=\"next\"`. \
-Unknown query parameters are refused with 400, unknown fields of bodies with 422.";
+Unknown query parameters are refused with 400, unknown and repeated fields of bodies with 422. Secrets are masked as `***` \
+for every role but `admin`; a viewer sees no payloads, inputs and results.";
 
 const TAGS: [(&str, &str); 16] = [
     ("servers", "Servers with an agent"),
@@ -132,6 +133,7 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::events))
+        .routes(routes!(tasks::cancel))
         .routes(routes!(orchestrators::list))
         .routes(routes!(orchestrators::scan))
         .routes(routes!(workflows::list, workflows::start))
@@ -480,7 +482,29 @@ fn settle(schema: &mut Schema, is_request: bool) {
     }
 }
 
+/// A field whose type is written in place: the generator puts the field's description into an object of its own, which no
+/// text and no number is.
+fn flatten(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::AllOf(all)) = schema else {
+        return;
+    };
+    let is_description = |item: &RefOr<Schema>| {
+        matches!(item, RefOr::T(Schema::Object(object))
+            if object.properties.is_empty() && object.enum_values.is_none() && object.description.is_some())
+    };
+    let [RefOr::T(Schema::Object(kept)), description] = &mut *all.items else {
+        return;
+    };
+    if is_description(description)
+        && let RefOr::T(Schema::Object(described)) = description
+    {
+        kept.description = described.description.take();
+        *schema = RefOr::T(Schema::Object(kept.clone()));
+    }
+}
+
 fn settle_object(object: &mut Object, is_request: bool) {
+    object.properties.values_mut().for_each(flatten);
     // What has no fields of its own is any JSON.
     if is_request && !object.properties.is_empty() {
         object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
@@ -541,6 +565,112 @@ mod tests {
         for target in targets {
             assert!(document.pointer(target).is_some(), "{target}");
         }
+    }
+
+    /// The types of JSON that a schema allows; empty for one that no value satisfies.
+    fn types(document: &serde_json::Value, schema: &serde_json::Value) -> BTreeSet<String> {
+        const ALL: [&str; 7] = [
+            "array", "boolean", "integer", "null", "number", "object", "string",
+        ];
+        let all = || ALL.map(str::to_owned).into_iter().collect::<BTreeSet<_>>();
+        let mut found = match &schema["type"] {
+            serde_json::Value::String(one) => BTreeSet::from([one.clone()]),
+            serde_json::Value::Array(some) => some
+                .iter()
+                .filter_map(|one| one.as_str().map(str::to_owned))
+                .collect(),
+            _ => all(),
+        };
+        if found.contains("number") {
+            found.insert("integer".to_owned());
+        }
+        if let Some(target) = schema["$ref"].as_str() {
+            let target = document.pointer(target.trim_start_matches('#')).unwrap();
+            found = &found & &types(document, target);
+        }
+        for item in schema["allOf"].as_array().into_iter().flatten() {
+            found = &found & &types(document, item);
+        }
+        for word in ["oneOf", "anyOf"] {
+            if let Some(items) = schema[word].as_array() {
+                let either = items
+                    .iter()
+                    .flat_map(|item| types(document, item))
+                    .collect();
+                found = &found & &either;
+            }
+        }
+        if let Some(values) = schema["enum"].as_array() {
+            let kinds = values.iter().map(|value| match value {
+                serde_json::Value::Null => "null",
+                serde_json::Value::Bool(_) => "boolean",
+                serde_json::Value::Number(_) => "integer",
+                serde_json::Value::String(_) => "string",
+                serde_json::Value::Array(_) => "array",
+                serde_json::Value::Object(_) => "object",
+            });
+            found = &found & &kinds.map(str::to_owned).collect();
+        }
+        found
+    }
+
+    fn walk(document: &serde_json::Value, schema: &serde_json::Value, place: &str) {
+        let serde_json::Value::Object(members) = schema else {
+            if let Some(items) = schema.as_array() {
+                for (index, item) in items.iter().enumerate() {
+                    walk(document, item, &format!("{place}/{index}"));
+                }
+            }
+            return;
+        };
+        if !place.ends_with("/properties") && !place.ends_with("/schemas") {
+            assert!(
+                !types(document, schema).is_empty(),
+                "no value satisfies {place}: {schema}"
+            );
+        }
+        for (least, most) in [
+            ("minimum", "maximum"),
+            ("minLength", "maxLength"),
+            ("minItems", "maxItems"),
+            ("minProperties", "maxProperties"),
+        ] {
+            if let (Some(least), Some(most)) = (schema[least].as_f64(), schema[most].as_f64()) {
+                assert!(least <= most, "{place}: {schema}");
+            }
+        }
+        // A closed object has to name what it needs, and closed parts of a whole exclude each other's members.
+        if schema["additionalProperties"] == false {
+            for name in schema["required"].as_array().into_iter().flatten() {
+                assert!(
+                    !schema["properties"][name.as_str().unwrap()].is_null(),
+                    "{place} needs {name}"
+                );
+            }
+            assert!(!place.contains("/allOf/"), "{place} is closed and a part");
+        }
+        for (name, member) in members {
+            walk(document, member, &format!("{place}/{name}"));
+        }
+    }
+
+    #[test]
+    fn every_schema_is_satisfied_by_some_value() {
+        let text = openapi().to_json().unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        walk(
+            &document,
+            &document["components"]["schemas"],
+            "/components/schemas",
+        );
+        walk(&document, &document["paths"], "/paths");
+        let action = &document["components"]["schemas"]["NewHaproxyAction"]["properties"]["action"];
+        assert_eq!(
+            action["enum"],
+            serde_json::json!(["ready", "drain", "maint"]),
+            "{action}"
+        );
+        assert_eq!(action["type"], "string");
     }
 
     #[test]

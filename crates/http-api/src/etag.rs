@@ -2,6 +2,9 @@
 //!
 //! A tag has two parts: of what people may change, and after a dot of all that is shown. `If-None-Match` compares both,
 //! so that nobody keeps an old status; `If-Match` the first, so that a poll does not refuse a change.
+//!
+//! Proxies that compress must weaken a tag (`W/`), and some write the encoding into it (`-gzip`). Both are taken as the tag
+//! they were made of: the parts are digests, so that a weak tag of ours still names one state.
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -50,14 +53,11 @@ impl Tags {
             if text.trim() == "*" {
                 return Ok(Some(Self::Any));
             }
-            for tag in text.split(',').map(str::trim) {
-                let bare = tag.strip_prefix("W/").unwrap_or(tag);
-                let is_tag = bare.len() >= 2 && bare.starts_with('"') && bare.ends_with('"');
-                if !is_tag {
-                    return Err(wrong(name));
-                }
-                tags.push(tag.to_owned());
-            }
+            let found = list(text).ok_or_else(|| wrong(name))?;
+            tags.extend(found.into_iter().map(own));
+        }
+        if is_there && tags.is_empty() {
+            return Err(wrong(name));
         }
         Ok(is_there.then_some(Self::These(tags)))
     }
@@ -66,9 +66,7 @@ impl Tags {
     fn name(&self, tag: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::These(tags) => tags
-                .iter()
-                .any(|given| given.strip_prefix("W/").unwrap_or(given) == tag),
+            Self::These(tags) => tags.iter().any(|given| given == tag),
         }
     }
 
@@ -82,6 +80,36 @@ impl Tags {
             }),
         }
     }
+}
+
+/// The tags of a list, without `W/`. Between commas there may be nothing, and within quotes there may be commas.
+fn list(text: &str) -> Option<Vec<&str>> {
+    let mut tags = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return Some(tags);
+        }
+        let tag = rest.strip_prefix("W/").unwrap_or(rest);
+        let inside = tag.strip_prefix('"')?;
+        let end = inside.find('"')? + 2;
+        tags.push(tag.get(..end)?);
+        rest = tag.get(end..)?.trim_start_matches([' ', '\t']);
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return None;
+        }
+    }
+}
+
+/// The tag as this service gave it out: Apache and others append the encoding they used.
+fn own(tag: &str) -> String {
+    let inside = tag.trim_matches('"');
+    let bare = ["-gzip", "--gzip", ";gzip", "-br", "-zstd", "-deflate"]
+        .iter()
+        .find_map(|encoding| inside.strip_suffix(encoding))
+        .unwrap_or(inside);
+    format!("\"{}\"", bare.trim_end_matches('-'))
 }
 
 /// The tag of what people may change and of all that is shown.
@@ -112,9 +140,19 @@ impl IfMatch {
     }
 }
 
+/// How often a change is tried again because others changed the same thing meanwhile.
+pub(crate) const TRIES: usize = 10;
+
+/// Others changed it each time in between.
+pub(crate) fn contended() -> ApiError {
+    let detail =
+        "others change it at the same moment again and again; nothing was changed, try again";
+    ApiError::new(Code::Overloaded, detail)
+}
+
 /// It is not any more as the caller saw it.
-pub(crate) fn changed() -> ApiError {
-    let detail = "it was changed in the meantime; look at it again, and then say what you want";
+fn changed() -> ApiError {
+    let detail = "it was changed since it had this ETag; read it again and repeat the change";
     ApiError::new(Code::PreconditionFailed, detail)
 }
 
@@ -170,7 +208,10 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
 #[expect(dead_code, reason = "describes the header that `IfMatch` reads")]
 pub(crate) struct IfMatchParams {
     /// Only if nobody changed it since it had this `ETag`, what polling finds out aside; else 412. A group or an entry that a poll filled in is a change.
-    #[param(rename = "If-Match", pattern = r#"^(?:\*|"[A-Za-z0-9_.-]{16,25}")$"#)]
+    #[param(
+        rename = "If-Match",
+        pattern = r#"^(?:\*|(?:W/)?"[^"]*"(?:[ \t]*,[ \t]*(?:W/)?"[^"]*")*)$"#
+    )]
     if_match: Option<String>,
 }
 
@@ -182,7 +223,7 @@ pub(crate) struct IfNoneMatchParams {
     /// Only if it has another `ETag`; else 304 without a body.
     #[param(
         rename = "If-None-Match",
-        pattern = r#"^(?:\*|"[A-Za-z0-9_.-]{16,25}")$"#
+        pattern = r#"^(?:\*|(?:W/)?"[^"]*"(?:[ \t]*,[ \t]*(?:W/)?"[^"]*")*)$"#
     )]
     if_none_match: Option<String>,
 }
@@ -214,6 +255,17 @@ mod tests {
         let given = tags(&[&seen]).unwrap().unwrap();
         assert!(given.name(&seen) && given.name_part(&one));
         assert!(!given.name(&whole_tag(&one, b"offline")) && !given.name_part(&other));
+        // Behind a proxy that compresses.
+        for seen in [
+            format!("W/{seen}"),
+            seen.replacen("\"", "", 1)
+                .replace('"', "-gzip\"")
+                .replacen("", "\"", 1),
+        ] {
+            let given = tags(&[&seen]).unwrap().unwrap();
+            assert!(given.name_part(&one), "{seen}");
+            assert!(!given.name_part(&other), "{seen}");
+        }
     }
 
     #[test]
@@ -222,8 +274,25 @@ mod tests {
         assert_eq!(tags(&["*"]).unwrap(), Some(Tags::Any));
         let found = tags(&["\"a\", W/\"b\"", "\"c\""]).unwrap().unwrap();
         assert!(found.name_part("\"a\"") && found.name_part("\"c\""));
-        assert!(!found.name_part("\"b\"") && found.name("\"b\""));
-        for wrong in ["", "a", "\"", "\"a\",", "\"a\" \"b"] {
+        assert!(found.name_part("\"b\"") && found.name("\"b\""));
+        let found = tags(&["W/\"a\",\t\"x,y\" ,, \"c-gzip\","])
+            .unwrap()
+            .unwrap();
+        for tag in ["\"a\"", "\"x,y\"", "\"c\""] {
+            assert!(found.name_part(tag) && found.name(tag), "{tag}");
+        }
+        for wrong in [
+            "",
+            ",",
+            "a",
+            "\"",
+            "W/",
+            "W/a",
+            "\"a\" \"b\"",
+            "\"a\"x",
+            "w/\"a\"",
+            "*, \"a\"",
+        ] {
             assert!(tags(&[wrong]).is_err(), "{wrong}");
         }
     }

@@ -2,13 +2,15 @@
 
 use axum::extract::{FromRequestParts, OriginalUri, Path};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use drover_domain::Id;
-use drover_domain::access::Actor;
+use drover_domain::access::{Actor, Role};
 use drover_domain::rollout::task::Origin;
 use drover_domain::text::{TextError, visible};
 use drover_domain::workflow::{
     DefinitionName, QueueName, ScheduleName, SignalName, TaskId, WorkflowId,
 };
+use drover_usecases::Idempotency;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -229,6 +231,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// What the caller may do.
+#[derive(Debug)]
+pub(crate) struct CallerRole(pub(crate) Role);
+
+impl<S: Send + Sync> FromRequestParts<S> for CallerRole {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let actor = parts.extensions.get::<Actor>();
+        let actor = actor.ok_or_else(|| ApiError::defect("a handler ran without authorization"))?;
+        Ok(Self(actor.role))
+    }
+}
+
 /// Where the API was found: the prefix for addresses in answers.
 #[derive(Debug)]
 pub(crate) struct Prefix(pub(crate) &'static str);
@@ -264,12 +280,28 @@ pub(crate) struct IdempotencyParams {
     idempotency_key: Option<String>,
 }
 
+/// Marks an answer that came of an earlier request.
+pub(crate) fn mark_replayed(headers: &mut HeaderMap, is_replayed: bool) {
+    if is_replayed {
+        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+}
+
 /// The header `Idempotency-Key`, if there is one.
 #[derive(Debug)]
 pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
 
 impl IdempotencyKey {
     const LENGTH_MAX: usize = 255;
+
+    /// The key of a request of `origin` to do `what`, whose content is `digest`.
+    pub(crate) fn of(self, what: &str, origin: &Origin, digest: Vec<u8>) -> Option<Idempotency> {
+        self.0.map(|key| Idempotency {
+            scope: format!("{what} {}", origin.actor),
+            key,
+            digest,
+        })
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {

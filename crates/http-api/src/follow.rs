@@ -123,8 +123,8 @@ impl Follower {
     }
 }
 
-// Returns when the key of the reader is revoked or has expired; the reader then ends, and is refused when it comes back.
-async fn revoked(api: &Api, place: &Place, checked_at: &mut Instant) {
+/// Returns when the key of a lasting request is revoked or has expired: the request then ends, and the next one is refused.
+pub(crate) async fn revoked(api: &Api, place: &Place, checked_at: &mut Instant) {
     let Some(key) = place.key() else {
         return std::future::pending().await;
     };

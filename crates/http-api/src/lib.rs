@@ -17,6 +17,8 @@ mod extract;
 mod follow;
 mod guard;
 mod health;
+mod json;
+mod mask;
 mod options;
 mod page;
 mod problem;
@@ -26,6 +28,7 @@ mod role;
 mod router;
 mod routes;
 mod state;
+mod throttle;
 mod trace;
 mod wire;
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,8 +19,10 @@ use drover_usecases::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Authenticated;
 use crate::code::Code;
 use crate::request_id::RequestId;
+use crate::throttle::Throttle;
 
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -235,6 +237,21 @@ impl ApiError {
         }
     }
 
+    /// Counts a refusal of somebody without a key; the log has one such line a minute.
+    fn count_stranger(&self) {
+        static REFUSED: Mutex<Throttle> = Mutex::new(Throttle::new());
+        let (code, detail) = (self.0.code.word(), &self.0.detail);
+        tracing::debug!(problem.code = code, "request refused: {detail}");
+        let due = REFUSED.lock().unwrap_or_else(PoisonError::into_inner).due();
+        if let Some(times) = due {
+            tracing::info!(
+                problem.code = code,
+                times,
+                "requests without a valid key are refused, {times} since the last such line; the latest: {detail}"
+            );
+        }
+    }
+
     fn problem(&self, instance: &str, request_id: &str) -> Problem {
         let Inner {
             code,
@@ -395,7 +412,8 @@ impl From<StartError> for ApiError {
             StartError::Store(source) => source.into(),
             StartError::Order(_)
             | StartError::UnknownDefinition { .. }
-            | StartError::KindGone { .. } => Self::from_fault(error.fault(), error),
+            | StartError::KindGone { .. }
+            | StartError::ReservedQueue { .. } => Self::from_fault(error.fault(), error),
         }
     }
 }
@@ -420,7 +438,13 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
-    error.log();
+    // Only the holder of a key may fill the log.
+    let is_stranger = response.extensions().get::<Authenticated>().is_none();
+    if is_stranger && error.0.code.status().is_client_error() {
+        error.count_stranger();
+    } else {
+        error.log();
+    }
 
     let problem = error.problem(&instance, id.as_ref().map_or("", RequestId::as_str));
     *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());

@@ -75,6 +75,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("GET", "/tasks", Role::Viewer),
     rule("GET", "/tasks/{id}", Role::Viewer),
     rule("GET", "/tasks/{id}/events", Role::Viewer),
+    rule("POST", "/tasks/{id}/cancel", Role::Operator),
     rule("GET", "/orchestrators", Role::Viewer),
     rule("POST", "/orchestrators/scan", Role::Operator),
     rule("GET", "/workflows", Role::Viewer),

@@ -14,6 +14,7 @@ use crate::auth::{API_KEY, authorize};
 use crate::document;
 use crate::edge::one_host;
 use crate::guard::{bound, bound_lasting, receive};
+use crate::mask::mask;
 use crate::problem::{method_not_allowed, no_such_route, panicked, render};
 use crate::request_id::identify;
 use crate::role::PREFIXES;
@@ -29,12 +30,14 @@ pub fn router(service: Service, options: Options) -> Router {
         Router::<Api>::from(routes)
             .route_layer(middleware::from_fn_with_state(api.clone(), bound_lasting))
             .route_layer(middleware::from_fn_with_state(api.clone(), receive))
+            .route_layer(middleware::from_fn(mask))
             .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
             .layer(DefaultBodyLimit::max(api.options.body_limit))
     };
     let routes = Router::<Api>::from(document::api_routes())
         .route_layer(middleware::from_fn_with_state(api.clone(), bound))
         .route_layer(middleware::from_fn_with_state(api.clone(), receive))
+        .route_layer(middleware::from_fn(mask))
         .route_layer(middleware::from_fn_with_state(api.clone(), authorize))
         .layer(DefaultBodyLimit::max(api.options.body_limit))
         .merge(lasting(document::lasting_routes()))

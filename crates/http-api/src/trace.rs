@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Span, field};
 
+use crate::auth::Authenticated;
 use crate::edge::Peer;
 use crate::request_id::RequestId;
 
@@ -60,7 +61,9 @@ pub(crate) fn span(request: &Request) -> Span {
 pub(crate) fn answered<B>(response: &axum::http::Response<B>, latency: Duration, _: &Span) {
     let status = response.status().as_u16();
     let elapsed_ms = latency.as_secs_f64() * 1_000.0;
-    if status < 400 {
+    // What strangers ask for in vain is counted where it is refused.
+    let is_stranger = response.extensions().get::<Authenticated>().is_none();
+    if status < 400 || (is_stranger && status < 500) {
         tracing::debug!(
             http.response.status_code = status,
             elapsed_ms,

@@ -1,4 +1,4 @@
-//! What the log says of a failed request.
+//! What the log says of failed and refused requests.
 //!
 //! A program of its own with one test: a subscriber belongs to one thread, but `tracing` remembers for the whole process
 //! whether anything listens to a place in the code. Beside tests without a subscriber the lines are missing at random.
@@ -15,6 +15,8 @@
 
 #[path = "http/faulty.rs"]
 mod faulty;
+#[path = "http/meddler.rs"]
+mod meddler;
 #[path = "http/world.rs"]
 mod world;
 
@@ -58,7 +60,34 @@ impl MakeWriter<'_> for Log {
 }
 
 #[tokio::test]
-async fn a_failing_database_is_told_once_in_the_log_and_never_in_the_body() {
+async fn failures_are_in_the_log_once_and_strangers_do_not_fill_it() {
+    a_failing_database_is_in_the_log_once_and_never_in_the_body().await;
+    requests_without_a_key_do_not_fill_the_log().await;
+}
+
+async fn requests_without_a_key_do_not_fill_the_log() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+    let world = World::new().await;
+    for number in 0..300 {
+        let path = ["/nowhere", "/api/servers", "/api/nowhere"][number % 3];
+        let request = world.request(Method::GET, path, None);
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert!(answer.status.is_client_error(), "{answer:?}");
+    }
+    let text = log.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    // The holder of a key is in it with each request.
+    let request = world.request(Method::GET, "/api/servers?limit=x", Some(Role::Viewer));
+    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    answer.problem(400, "invalid_query_parameter");
+    assert!(log.text().contains("request refused"), "{}", log.text());
+}
+
+async fn a_failing_database_is_in_the_log_once_and_never_in_the_body() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)

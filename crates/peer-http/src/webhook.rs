@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use data_encoding::BASE64;
 use drover_domain::Timestamp;
+use drover_domain::secret::without_secrets;
 use drover_domain::webhook::{
     NamedBalancerServer, NamedInstance, Notice, Noticed, URL_MAX, WebhookSecret,
 };
@@ -94,7 +95,7 @@ fn url(text: &str) -> Result<Url, SendFailure> {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(TEXT_MAX).collect()
+    without_secrets(text).chars().take(TEXT_MAX).collect()
 }
 
 fn instance(instance: &NamedInstance) -> Value {

@@ -90,7 +90,7 @@ pub trait BalancerStore: Send + Sync {
         instance: Option<InstanceKey>,
     ) -> Result<Vec<BalancerServer>, StoreError>;
 
-    /// Every application that may stand behind a server: those with a server, by key.
+    /// Every application that may stand behind a server: those that are present on a server, by key.
     ///
     /// # Errors
     ///
@@ -105,6 +105,41 @@ pub trait BalancerStore: Send + Sync {
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn map(&self, mappings: &[NewMapping]) -> Result<u64, StoreError>;
+
+    /// The active mappings by address of present servers, of an instance or of all active ones, whose application is
+    /// reported at an address other than that of its server: whether they may stand is for the rule to say.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn doubtful(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<DoubtfulMapping>, StoreError>;
+
+    /// Ends these mappings where they are still active and not made by hand, each with a history row, and says
+    /// how many ended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn end(
+        &self,
+        mappings: &[(BalancerServerKey, ApplicationKey)],
+        at: Timestamp,
+        cause: Option<&MappingCause>,
+    ) -> Result<u64, StoreError>;
+}
+
+/// A mapping by address that the rule may not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubtfulMapping {
+    /// The server in HAProxy.
+    pub server: BalancerServerKey,
+    /// Its name.
+    pub server_name: String,
+    /// The application behind it.
+    pub candidate: MappingCandidate,
 }
 
 /// Which instances are wanted; `None` is no condition.

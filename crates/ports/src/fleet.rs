@@ -39,8 +39,8 @@ pub trait ServerRegistry: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when the name is taken, and then nothing changed;
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::AlreadyExists`] when the name is taken, or another server of the fleet has the same short name
+    /// (small and capital letters alike), and then nothing changed; [`StoreError::Unavailable`].
     async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError>;
 
     /// The server with this key.
@@ -70,8 +70,8 @@ pub trait ServerRegistry: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when the name is taken, and then nothing changed; [`StoreError::Unavailable`],
-    /// [`StoreError::Corrupt`].
+    /// [`StoreError::AlreadyExists`] when the new name is taken, or another server has its short name, and then nothing
+    /// changed; [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn change(
         &self,
         server: ServerKey,
@@ -103,20 +103,36 @@ pub trait ServerRegistry: Send + Sync {
 
 /// The durable record of what runs where, as polling needs it.
 ///
-/// Both methods cost a number of statements that does not depend on the number of applications.
+/// Each method costs a number of statements that does not depend on the number of applications.
 #[async_trait]
 pub trait InventoryStore: Send + Sync {
-    /// A server with everything known to run on it.
+    /// A server with the applications that are present: those of its last believed inventory. The others are counted.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn load(&self, server: ServerKey) -> Result<Option<KnownInventory>, StoreError>;
 
+    /// The applications of a server that are gone and have these names.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn recall(
+        &self,
+        server: ServerKey,
+        names: &[(ApplicationKind, &str)],
+    ) -> Result<Vec<Application>, StoreError>;
+
     /// Writes what a poll changed in one transaction: the server's row, applications, catalog
-    /// entries and groups by name (made when missing; a group without a catalog entry gets one),
-    /// version history, events. A quiet change writes the server's row only. An application that
-    /// is upserted is present: its last-seen time follows the server's inventory time from then on.
+    /// entries and groups by name (made when missing and the resolution says so; a group without a catalog entry gets
+    /// one), version history, events; then it forgets as many of the server's gone applications as the change says, those
+    /// gone longest first. A quiet change writes the server's row only. An application that is upserted is present: its
+    /// last-seen time follows the server's inventory time from then on.
+    ///
+    /// An application without a group joins the group of its name, and the moment is noted. Where the resolution says
+    /// that it is proposed, it joins only if the server has a member in the group already, or the group has no member
+    /// and was found by polling; else it is proposed to the group and stays without one.
     ///
     /// # Errors
     ///

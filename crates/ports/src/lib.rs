@@ -23,11 +23,11 @@ mod workflow;
 
 pub use access::AccessKeys;
 pub use actions::{ActionFilter, ActionView, BalancerActions, NewAction, StatusChange};
-pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 pub use balancer::{
     BackendFilter, BalancerMappings, BalancerServerFilter, BalancerStore, BalancerView,
-    InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
-    UnmappedFilter, UnmappedServer, Unmapping,
+    DoubtfulMapping, InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange,
+    NewMapping, UnmappedFilter, UnmappedServer, Unmapping,
 };
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
@@ -48,13 +48,13 @@ pub use tasks::{
     Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
 };
 pub use webhooks::{
-    DeliveryFilter, NewDelivery, NoticeSource, Outgoing, Receipt, SendFailure, Untold,
-    WebhookSender, WebhookStore,
+    AddedWebhook, DeliveryFilter, NewDelivery, NoticeSource, Outgoing, Receipt, RotatedSecret,
+    SendFailure, Untold, WebhookSender, WebhookStore,
 };
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,
     DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, HeldAttempt, NewWorkflow,
     Progress, QueueStats, QueueStore, Report, ReportVerdict, RetentionAges, ScheduleStore,
     StartedWorkflow, StopReason, TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps,
-    WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowUpkeep, WorkflowView,
+    WatchedClock, WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowUpkeep, WorkflowView,
 };

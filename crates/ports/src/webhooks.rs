@@ -11,7 +11,7 @@ use drover_domain::webhook::{
 };
 use drover_domain::workflow::TaskId;
 
-use crate::{Claim, NewWorkflow, StartedWorkflow, StoreError};
+use crate::{Claim, Idempotency, NewWorkflow, StartedWorkflow, StoreError};
 
 /// Which record a notice is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,23 +86,46 @@ pub struct Outgoing {
     pub payload: String,
 }
 
+/// What came of adding a webhook.
+#[derive(Debug, Clone)]
+pub struct AddedWebhook {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// Its secret.
+    pub secret: WebhookSecret,
+    /// Whether it came of an earlier request with the same key.
+    pub is_replayed: bool,
+}
+
+/// What came of giving a webhook another secret.
+#[derive(Debug, Clone)]
+pub struct RotatedSecret {
+    /// The secret that is in force.
+    pub secret: WebhookSecret,
+    /// Whether an earlier request with the same key changed it.
+    pub is_replayed: bool,
+}
+
 /// The durable record of webhooks and of what is told to them.
 ///
 /// Every method is atomic; the number of statements depends on no number of rows.
 #[async_trait]
 pub trait WebhookStore: Send + Sync {
-    /// Adds a webhook.
+    /// Adds a webhook. A request whose idempotency key was used before adds none and finds what came of the first, with
+    /// the secret that is in force now.
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyExists`] when there are as many as there may be; [`StoreError::Unavailable`].
+    /// [`StoreError::AlreadyExists`] when there are as many as there may be; [`StoreError::KeyReused`];
+    /// [`StoreError::Refused`] when the webhook of the first request was removed; [`StoreError::Unavailable`].
     async fn add(
         &self,
         wish: &WebhookWish,
         secret: &WebhookSecret,
         actor: &str,
         at: Timestamp,
-    ) -> Result<Webhook, StoreError>;
+        idempotency: Option<&Idempotency>,
+    ) -> Result<AddedWebhook, StoreError>;
 
     /// All webhooks, by key.
     ///
@@ -123,17 +146,20 @@ pub trait WebhookStore: Send + Sync {
         wish: &WebhookWish,
     ) -> Result<Option<Webhook>, StoreError>;
 
-    /// Gives a webhook another secret; the one before signs along until then. Whether there is such a webhook.
+    /// Gives a webhook another secret; the one before signs along until then. The secret it has already is no change. A
+    /// request whose idempotency key was used before changes nothing and finds the secret that is in force. `None` if
+    /// there is no such webhook.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::KeyReused`], [`StoreError::Unavailable`].
     async fn rotate(
         &self,
         webhook: WebhookKey,
         secret: &WebhookSecret,
         until: Timestamp,
-    ) -> Result<bool, StoreError>;
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Option<RotatedSecret>, StoreError>;
 
     /// Switches a webhook off, and why.
     ///

@@ -122,7 +122,8 @@ impl CatalogRegistry for SeaOrmStore {
         }
         let sql = Sql::new(
             "UPDATE application_catalog SET
-                 name = $2, default_playbook_path = $3, default_artifact_url = $4, default_artifact_extension = $5
+                 name = $2, default_playbook_path = $3, default_artifact_url = $4, default_artifact_extension = $5,
+                 is_set = true
              WHERE id = $1",
         )
         .bind(entry.get())

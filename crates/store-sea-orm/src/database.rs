@@ -57,7 +57,7 @@ struct Settings {
     relayed: Option<String>,
     /// Where notifications are listened for.
     listen: Option<PgConnectOptions>,
-    /// Held by whoever finds out why no connection can be had.
+    /// Held while the reason for a missing connection is looked up.
     reason: Mutex<()>,
 }
 
@@ -169,7 +169,7 @@ impl Database {
         }
     }
 
-    // The pool says that it has waited in vain, and not for what.
+    // The pool reports only that its deadline has passed.
     async fn why_not(&self, pool: &PgPool) -> Error {
         let Ok(_alone) = self.settings.reason.try_lock() else {
             return Error::PoolTimedOut;
@@ -246,9 +246,9 @@ async fn open_postgres(options: &Options) -> Result<Database, OpenError> {
         Err(Error::Database(refusal)) if refusal.code().as_deref() == Some("08P01") => {
             let bare = plain.clone().extra_float_digits(None);
             let second = connect_once(options, &bare).await;
-            (second.map_err(unreachable("PostgreSQL"))?, true)
+            (second.map_err(unreachable)?, true)
         }
-        Err(error) => return Err(unreachable("PostgreSQL")(error)),
+        Err(error) => return Err(unreachable(error)),
         Ok(first) => (first, false),
     };
     let (session, is_relayed) = inspect(options, first, is_relayed).await?;
@@ -367,8 +367,8 @@ async fn inspect(
         Ok::<_, Error>((facts, is_relayed || mark != MARK.1))
     };
     match timeout(options.acquire_timeout, asked).await {
-        Ok(answer) => answer.map_err(unreachable("PostgreSQL")),
-        Err(_) => Err(unreachable("PostgreSQL")(Error::PoolTimedOut)),
+        Ok(answer) => answer.map_err(unreachable),
+        Err(_) => Err(unreachable(Error::PoolTimedOut)),
     }
 }
 
@@ -401,6 +401,7 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(busy);
     let in_memory = options.url.contains(":memory:") || options.url.contains("mode=memory");
+    let file = connect.get_filename().to_owned();
     let pool = SqlitePoolOptions::new()
         .acquire_timeout(options.acquire_timeout)
         .test_before_acquire(false)
@@ -412,12 +413,16 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
             .idle_timeout(None::<Duration>)
             .max_lifetime(None::<Duration>)
     } else {
-        keep_private(connect.get_filename())?;
+        keep_private(&file)?;
         pool.max_connections(options.connections_max.get())
     };
     let pool = pool.connect_with(connect).await;
+    let pool = pool.map_err(|source| OpenError::File {
+        file,
+        source: Box::new(source),
+    })?;
     Ok(Database {
-        pool: Pool::Sqlite(pool.map_err(unreachable("SQLite"))?),
+        pool: Pool::Sqlite(pool),
         settings: Arc::new(Settings {
             in_memory,
             relayed: None,
@@ -432,14 +437,14 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
 fn keep_private(file: &Path) -> Result<(), OpenError> {
     let refused = |source: std::io::Error| OpenError::File {
         file: file.to_owned(),
-        source,
+        source: Box::new(source),
     };
-    let made = OpenOptions::new()
+    let created = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(file);
-    match made {
+    match created {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -456,12 +461,12 @@ fn keep_private(file: &Path) -> Result<(), OpenError> {
         let mut name = file.as_os_str().to_owned();
         name.push(suffix);
         let part = PathBuf::from(name);
-        let mode = match std::fs::metadata(&part) {
-            Ok(found) => found.permissions().mode(),
+        let permissions = match std::fs::metadata(&part) {
+            Ok(found) => found.permissions(),
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(refused(error)),
         };
-        if mode & 0o007 == 0 {
+        if permissions.mode() % 0o10 == 0 {
             continue;
         }
         match std::fs::set_permissions(&part, Permissions::from_mode(0o600)) {
@@ -479,15 +484,13 @@ fn keep_private(file: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn unreachable(kind: &'static str) -> impl Fn(Error) -> OpenError {
-    move |error| {
-        // What the driver says of a URL that it cannot read is the URL, password included.
-        if matches!(error, Error::Configuration(_)) {
-            return OpenError::BadUrl { kind };
-        }
-        OpenError::Unreachable {
-            kind,
-            source: Box::new(error),
-        }
+fn unreachable(error: Error) -> OpenError {
+    // What the driver says of a URL that it cannot read is the URL, password included.
+    if matches!(error, Error::Configuration(_)) {
+        return OpenError::BadUrl { kind: "PostgreSQL" };
+    }
+    OpenError::Unreachable {
+        kind: "PostgreSQL",
+        source: Box::new(error),
     }
 }

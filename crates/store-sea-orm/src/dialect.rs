@@ -1,5 +1,9 @@
 //! The few places where PostgreSQL and SQLite want other words.
 
+use std::borrow::Cow;
+
+use crate::steps;
+
 /// The first 16 bits of the advisory locks of writers of events ("DV" in ASCII); the other 48 are a number.
 const EVENT_TAG: i64 = 17_494;
 const EVENT_MASK: i64 = (1 << 48) - 1;
@@ -131,11 +135,19 @@ impl Dialect {
         }
     }
 
-    /// The database's clock, microseconds since the epoch; not the start of the transaction.
-    pub(crate) const fn now(self) -> &'static str {
+    /// The database's clock, microseconds since the epoch; not the start of the transaction. SQLite has the clock of this
+    /// process, which can be set: from the process's start on it goes at the pace of the monotonic one.
+    pub(crate) fn now(self) -> Cow<'static, str> {
         match self {
-            Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS bigint)",
-            Self::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            Self::Postgres => {
+                Cow::Borrowed("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS bigint)")
+            }
+            Self::Sqlite => match steps::so_far() {
+                0 => Cow::Borrowed("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
+                by => Cow::Owned(format!(
+                    "(CAST(unixepoch('subsec') * 1000000 AS INTEGER) - ({by}))"
+                )),
+            },
         }
     }
 

@@ -103,7 +103,7 @@ impl GroupRegistry for SeaOrmStore {
         let sql = Sql::new(
             "UPDATE application_groups SET
                  name = $2, catalog_id = $3, batch_grouping_strategy = $4, update_playbook_path = $5,
-                 artifact_list_url = $6, artifact_extension = $7
+                 artifact_list_url = $6, artifact_extension = $7, is_set = true
              WHERE id = $1",
         );
         let changed = session.execute(values(sql.bind(group.get()), wanted)).await;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drover_ports::{Rejection, StoreError, StoreHealth};
+use drover_ports::{BoxError, Rejection, StoreError, StoreHealth};
 use sea_orm::FromQueryResult;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -32,11 +32,20 @@ pub(crate) struct Condition {
 impl Condition {
     /// The error of a store method whose statement failed; what it means for readiness is kept.
     pub(crate) fn failed(&self, action: &'static str, error: sqlx::Error) -> StoreError {
-        let cause = Cause::of(&error);
+        self.refused(action, Cause::of(&error), Box::new(error))
+    }
+
+    /// The same, for an error in a wrapping of its own.
+    pub(crate) fn refused(
+        &self,
+        action: &'static str,
+        cause: Cause,
+        source: BoxError,
+    ) -> StoreError {
         if cause.is_about_space() {
             self.lacked_space.store(true, Ordering::Relaxed);
         }
-        cause.error(action, error)
+        cause.error(action, source)
     }
 }
 
@@ -44,6 +53,7 @@ impl Condition {
 struct RightsRow {
     missing: Option<String>,
     is_utf8: bool,
+    has_settings: bool,
 }
 
 impl Row for RightsRow {
@@ -59,7 +69,8 @@ const RIGHTS: &str = "
                                 WHERE o.relname = 'seaql_migrations' AND o.relnamespace = c.relnamespace)
               AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS missing,
-           current_setting('server_encoding') = 'UTF8' AS is_utf8";
+           current_setting('server_encoding') = 'UTF8' AS is_utf8,
+           current_setting('statement_timeout') <> '0' AND current_setting('enable_seqscan') = 'off' AS has_settings";
 
 #[async_trait]
 impl StoreHealth for SeaOrmStore {
@@ -102,10 +113,10 @@ impl SeaOrmStore {
             (Dialect::Sqlite, true) => format!("zeroblob({LARGE})"),
             _ => "NULL".to_owned(),
         };
-        if session.dialect == Dialect::Postgres {
-            if let Some(found) = session.row::<RightsRow>(Sql::new(RIGHTS)).await? {
-                found.check()?;
-            }
+        if session.dialect == Dialect::Postgres
+            && let Some(found) = session.row::<RightsRow>(Sql::new(RIGHTS)).await?
+        {
+            found.check()?;
         }
         let mark = format!(
             "INSERT INTO health_marks (id, written_at, filler) VALUES (1, {now}, {filler})
@@ -135,6 +146,11 @@ impl RightsRow {
         if !self.is_utf8 {
             let why = "its encoding is not UTF8; Drover needs a database with the encoding UTF8";
             return Err(refuse(why, "SHOW server_encoding".to_owned()));
+        }
+        if !self.has_settings {
+            let why = "its sessions do not have the settings of Drover; if a connection pooler was put in front of it, \
+                       restart Drover";
+            return Err(refuse(why, "SHOW statement_timeout".to_owned()));
         }
         if let Some(tables) = self.missing {
             let why = "the database user may not read and write all tables of Drover; its administrator has to grant it";

@@ -7,14 +7,16 @@ use drover_domain::Key;
 use drover_domain::fleet::inventory::{
     ApplicationUpsert, InventoryChange, KnownInventory, StatusChange,
 };
-use drover_domain::fleet::{ApplicationKind, Server, ServerKey, VersionChange};
+use drover_domain::fleet::{
+    Application, ApplicationKind, GroupEntry, Server, ServerKey, VersionChange,
+};
 use drover_ports::{InventoryStore, StoreError};
 
 use crate::dialect::rows;
 use crate::events::insert_events;
-use crate::row::application::{ApplicationRow, SELECT};
+use crate::row::application::{ApplicationRow, IS_GONE, IS_PRESENT, SELECT};
 use crate::row::server::{COLUMNS, ServerRow};
-use crate::session::Session;
+use crate::session::{KeyRow, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
 use crate::webhooks::IS_TOLD;
@@ -39,6 +41,15 @@ rows! {
         base: Option<&'a str> => Text,
         base_kind: Option<&'static str> => Text,
         number: u32 => Integer,
+        joins: bool => Boolean,
+    }
+}
+
+rows! {
+    /// The name of an application.
+    NameRow<'a> {
+        kind: &'static str => Text,
+        name: &'a str => Text,
     }
 }
 
@@ -124,9 +135,18 @@ impl InventoryStore for SeaOrmStore {
         let Some(row) = session.row::<ServerRow>(sql).await? else {
             return Ok(None);
         };
-        let sql =
-            Sql::new(format!("{SELECT} WHERE a.server_id = $1 ORDER BY a.id")).bind(server.get());
-        let rows = session.rows::<ApplicationRow>(sql).await?;
+        let sql = Sql::new(format!(
+            "{SELECT} WHERE a.server_id = $1 AND {IS_PRESENT} ORDER BY a.id"
+        ));
+        let rows = session
+            .rows::<ApplicationRow>(sql.bind(server.get()))
+            .await?;
+        let sql = Sql::new(format!(
+            "SELECT count(*) AS id FROM application_instances a JOIN servers s ON s.id = a.server_id
+             WHERE a.server_id = $1 AND {IS_GONE}"
+        ));
+        let gone = session.row::<KeyRow>(sql.bind(server.get())).await?;
+        let gone = gone.and_then(|row| usize::try_from(row.id).ok());
         session.commit().await?;
         let applications = rows
             .into_iter()
@@ -135,7 +155,37 @@ impl InventoryStore for SeaOrmStore {
         Ok(Some(KnownInventory {
             server: row.read()?,
             applications,
+            gone: gone.unwrap_or_default(),
         }))
+    }
+
+    #[tracing::instrument(name = "db.inventory.recall", level = "debug", skip_all)]
+    async fn recall(
+        &self,
+        server: ServerKey,
+        names: &[(ApplicationKind, &str)],
+    ) -> Result<Vec<Application>, StoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<NameRow<'_>> = names
+            .iter()
+            .map(|(kind, name)| NameRow {
+                kind: kind.as_str(),
+                name,
+            })
+            .collect();
+        let table = self.dialect().rows::<NameRow<'_>>(1, "r");
+        let text = format!(
+            "{SELECT} JOIN {table} ON r.kind = a.kind AND r.name = a.name
+             WHERE a.server_id = $2 AND {IS_GONE} ORDER BY a.id"
+        );
+        self.read("recall applications of a server")
+            .rows::<ApplicationRow>(Sql::new(text).rows(&rows).bind(server.get()))
+            .await?
+            .into_iter()
+            .map(ApplicationRow::read)
+            .collect()
     }
 
     #[tracing::instrument(name = "db.inventory.store", level = "debug", skip_all)]
@@ -167,8 +217,25 @@ impl InventoryStore for SeaOrmStore {
         record_versions(&session, &upserts, change.server.key).await?;
         set_statuses(&session, &change.statuses, &change.server).await?;
         insert_events(&session, &change.events).await?;
+        forget_gone(&session, change).await?;
         session.commit().await
     }
+}
+
+// Those gone longest first.
+async fn forget_gone(session: &Session, change: &InventoryChange) -> Result<(), StoreError> {
+    if change.forget == 0 {
+        return Ok(());
+    }
+    let sql = Sql::new(format!(
+        "DELETE FROM application_instances WHERE id IN (
+             SELECT a.id FROM application_instances a JOIN servers s ON s.id = a.server_id
+             WHERE a.server_id = $1 AND {IS_GONE} ORDER BY a.last_seen, a.id LIMIT $2)"
+    ));
+    let sql = sql
+        .bind(change.server.key.get())
+        .bind(i64::try_from(change.forget).unwrap_or(i64::MAX));
+    session.execute(sql).await.map(|_| ())
 }
 
 type Upserts<'a> = BTreeMap<(ApplicationKind, &'a str), &'a ApplicationUpsert>;
@@ -177,7 +244,8 @@ type Upserts<'a> = BTreeMap<(ApplicationKind, &'a str), &'a ApplicationUpsert>;
 // address says nothing about this one.
 async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreError> {
     let sql = Sql::new(
-        "UPDATE servers SET status = $2, failures = $3, last_check = $4, inventory_at = $5, last_error = $6, suspect = $7
+        "UPDATE servers SET status = $2, failures = $3, last_check = $4, inventory_at = $5, last_error = $6, suspect = $7,
+             agent_ip = $10, inventory_failures = $11
          WHERE id = $1 AND address = $8 AND port = $9",
     )
     .bind(server.key.get())
@@ -188,7 +256,9 @@ async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreE
     .optional_text(server.last_error.as_deref())
     .bind(server.suspect)
     .text(&server.address)
-    .bind(i64::from(server.port));
+    .bind(i64::from(server.port))
+    .optional_text(server.agent_ip.map(|address| address.to_string()).as_deref())
+    .bind(i64::from(server.inventory_failures));
     session.execute(sql).await
 }
 
@@ -202,6 +272,7 @@ async fn resolve(
     let resolutions: BTreeMap<(&str, &str), ResolutionRow<'_>> = upserts
         .values()
         .filter_map(|upsert| upsert.resolution.as_ref())
+        .filter(|resolution| resolution.make)
         .map(|resolution| {
             let (base, kind) = (resolution.base.as_str(), resolution.kind.as_str());
             ((base, kind), ResolutionRow { base, kind })
@@ -214,8 +285,8 @@ async fn resolve(
     let at = server.last_check.unwrap_or(server.created_at).as_micros();
     let table = session.dialect.rows::<ResolutionRow<'_>>(1, "r");
     let catalog = format!(
-        "INSERT INTO application_catalog (name, kind, created_at)
-         SELECT r.base, r.kind, $2 FROM {table}
+        "INSERT INTO application_catalog (name, kind, created_at, is_set)
+         SELECT r.base, r.kind, $2, false FROM {table}
          WHERE NOT EXISTS (SELECT 1 FROM application_catalog c WHERE c.name = r.base AND c.kind = r.kind)
          ORDER BY r.base, r.kind
          ON CONFLICT (name, kind) DO NOTHING"
@@ -224,8 +295,8 @@ async fn resolve(
         .execute(Sql::new(catalog).rows(&rows).bind(at))
         .await?;
     let groups = format!(
-        "INSERT INTO application_groups AS g (name, catalog_id, created_at)
-         SELECT r.base, min(c.id), $2 FROM {table}
+        "INSERT INTO application_groups AS g (name, catalog_id, created_at, is_set)
+         SELECT r.base, min(c.id), $2, false FROM {table}
          JOIN application_catalog c ON c.name = r.base AND c.kind = r.kind
          WHERE NOT EXISTS (SELECT 1 FROM application_groups k WHERE k.name = r.base AND k.catalog_id IS NOT NULL)
          GROUP BY r.base
@@ -279,14 +350,23 @@ async fn upsert(
     let text = format!(
         "INSERT INTO application_instances AS a (
              server_id, kind, name, status, version, tag, image, distr_path, address, port, pid, path, log_path,
-             container_id, start_time, catalog_id, group_id, instance_number, created_at)
-         SELECT $2, r.kind, r.name, r.status, r.version, r.tag, r.image, r.distr_path, r.address, r.port, r.pid, r.path,
-                r.log_path, r.container_id, r.start_time, c.id, g.id, r.number, $3
-         FROM {}
-         LEFT JOIN application_catalog c ON c.name = r.base AND c.kind = r.base_kind
-         LEFT JOIN application_groups g ON g.name = r.base
+             container_id, start_time, catalog_id, group_id, proposed_group_id, joined_at, instance_number, created_at)
+         SELECT $2, x.kind, x.name, x.status, x.version, x.tag, x.image, x.distr_path, x.address, x.port, x.pid, x.path,
+                x.log_path, x.container_id, x.start_time, x.catalog_id, x.group_id,
+                CASE WHEN x.group_id IS NULL THEN x.found_id END,
+                CASE WHEN x.group_id IS NOT NULL THEN CAST($3 AS BIGINT) END, x.number, CAST($3 AS BIGINT)
+         FROM (
+             SELECT r.*, c.id AS catalog_id, g.id AS found_id,
+                    CASE WHEN r.joins
+                           OR EXISTS (SELECT 1 FROM application_instances o WHERE o.group_id = g.id AND o.server_id = $2)
+                           OR NOT (g.is_set OR EXISTS (SELECT 1 FROM application_instances o WHERE o.group_id = g.id))
+                         THEN g.id END AS group_id
+             FROM {}
+             LEFT JOIN application_catalog c ON c.name = r.base AND c.kind = r.base_kind
+             LEFT JOIN application_groups g ON g.name = r.base
+         ) AS x
          WHERE true
-         ORDER BY r.kind, r.name
+         ORDER BY x.kind, x.name
          ON CONFLICT (server_id, kind, name) DO UPDATE SET
              status = excluded.status, version = excluded.version, tag = excluded.tag, image = excluded.image,
              distr_path = excluded.distr_path, address = excluded.address, port = excluded.port, pid = excluded.pid,
@@ -294,7 +374,12 @@ async fn upsert(
              start_time = excluded.start_time, last_seen = NULL,
              catalog_id = COALESCE(a.catalog_id, excluded.catalog_id),
              group_id = COALESCE(a.group_id, excluded.group_id),
-             instance_number = CASE WHEN a.group_id IS NULL AND excluded.group_id IS NOT NULL
+             proposed_group_id = CASE WHEN COALESCE(a.group_id, excluded.group_id) IS NULL
+                                      THEN COALESCE(excluded.proposed_group_id, a.proposed_group_id) END,
+             joined_at = CASE WHEN a.group_id IS NULL AND excluded.group_id IS NOT NULL
+                              THEN excluded.joined_at ELSE a.joined_at END,
+             instance_number = CASE WHEN a.group_id IS NULL
+                                     AND COALESCE(excluded.group_id, excluded.proposed_group_id) IS NOT NULL
                                     THEN excluded.instance_number ELSE a.instance_number END",
         session.dialect.rows::<UpsertRow<'_>>(1, "r"),
     );
@@ -326,6 +411,7 @@ fn upsert_row(upsert: &ApplicationUpsert) -> UpsertRow<'_> {
         base: resolution.map(|resolution| resolution.base.as_str()),
         base_kind: resolution.map(|resolution| resolution.kind.as_str()),
         number: resolution.map_or(0, |resolution| resolution.number),
+        joins: resolution.is_none_or(|resolution| resolution.entry == GroupEntry::Join),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use drover_domain::Key;
 use drover_domain::balancer::{BalancerServerKey, MappingAction, MappingBasis, ServerMapping};
+use drover_domain::fleet::ApplicationKey;
 use drover_domain::page::{Page, PageRequest};
+use drover_domain::{Key, Timestamp};
 use drover_ports::{
     BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
     StoreError, UnmappedFilter, UnmappedServer, Unmapping,
@@ -175,6 +176,41 @@ pub(crate) async fn make(session: &Session, mappings: &[NewMapping]) -> Result<u
     write(session, &wanted, &stored).await
 }
 
+/// Ends these mappings where they are still active and not made by hand, and says how many ended.
+pub(crate) async fn end_by_rule(
+    session: &Session,
+    mappings: &[(BalancerServerKey, ApplicationKey)],
+    at: Timestamp,
+    cause: Option<&MappingCause>,
+) -> Result<u64, StoreError> {
+    let servers: Vec<i64> = mappings.iter().map(|(server, _)| server.get()).collect();
+    let stored = lock_and_read(session, &servers).await?;
+    let mut ended = Vec::new();
+    for (server, application) in mappings {
+        let known = stored.get(&server.get());
+        let active = known.and_then(|known| known.mappings.iter().find(|(_, _, active)| *active));
+        let Some((_, basis, _)) = active.filter(|(active, basis, _)| {
+            *active == application.get() && *basis != MappingBasis::Manual
+        }) else {
+            continue;
+        };
+        ended.push(MappingRow {
+            ordinal: ended.len(),
+            application_id: application.get(),
+            entity_id: server.get(),
+            basis: basis.as_str(),
+            at: at.as_micros(),
+            action: MappingAction::Deactivated.as_str(),
+            actor: cause.map(|cause| cause.origin.actor.as_str()),
+            request_id: cause.map(|cause| cause.origin.request_id.as_str()),
+            reason: cause.and_then(|cause| cause.reason.as_deref()),
+        });
+    }
+    end(session, &ended).await?;
+    record(session, &ended).await?;
+    Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX))
+}
+
 // The last of two for one server counts.
 fn by_server(mappings: &[NewMapping]) -> BTreeMap<i64, &NewMapping> {
     mappings
@@ -270,6 +306,21 @@ async fn lock(
         .await?;
     let known: BTreeSet<i64> = known.into_iter().map(|row| row.id).collect();
     wanted.retain(|_, mapping| known.contains(&mapping.application.get()));
+    read_known(session, &keys).await
+}
+
+async fn lock_and_read(
+    session: &Session,
+    servers: &[i64],
+) -> Result<BTreeMap<i64, Known>, StoreError> {
+    lock_instances(session, servers).await?;
+    read_known(session, servers).await
+}
+
+async fn read_known(
+    session: &Session,
+    servers: &[i64],
+) -> Result<BTreeMap<i64, Known>, StoreError> {
     let text = format!(
         "SELECT h.id, h.mapping_held_at IS NOT NULL AS is_held, m.id AS mapping_id, m.application_id, m.basis, m.is_active
          FROM haproxy_servers h
@@ -278,7 +329,10 @@ async fn lock(
         session.dialect.integers(1),
     );
     let mut by_server: BTreeMap<i64, Known> = BTreeMap::new();
-    for row in session.rows::<KnownRow>(Sql::new(text).json(&keys)).await? {
+    for row in session
+        .rows::<KnownRow>(Sql::new(text).json(&servers))
+        .await?
+    {
         by_server.entry(row.id).or_default().note(row)?;
     }
     Ok(by_server)

@@ -9,6 +9,7 @@ use sea_orm::{
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 
 use crate::dialect::Dialect;
+use crate::refusal::Cause;
 use crate::session::{Row, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
@@ -66,7 +67,7 @@ impl SeaOrmStore {
     ///
     /// [`MigrateError::Store`].
     pub async fn migration_status(&self) -> Result<MigrationStatus, MigrateError> {
-        let session = self.read("tell its schema");
+        let session = self.read("show its schema");
         status(&session).await.map_err(MigrateError::Store)
     }
 
@@ -165,26 +166,27 @@ impl SeaOrmStore {
     }
 
     fn why(&self, error: DbErr) -> MigrateError {
-        let driver = match error {
-            DbErr::Conn(RuntimeErr::SqlxError(error))
-            | DbErr::Exec(RuntimeErr::SqlxError(error))
-            | DbErr::Query(RuntimeErr::SqlxError(error)) => std::sync::Arc::try_unwrap(error),
-            other => {
-                return MigrateError::Step(StoreError::Unavailable {
-                    action: MIGRATE,
-                    source: Box::new(other),
-                });
-            }
+        let (cause, is_busy) = match driver(&error) {
+            Some(driver) => (Cause::of(driver), waits_for_another(driver)),
+            None => (Cause::Passing, false),
         };
-        let driver = driver.unwrap_or_else(|shared| sqlx::Error::Protocol(shared.to_string()));
-        let is_busy = waits_for_another(&driver);
-        let error = self.condition().failed(MIGRATE, driver);
+        let error = self.condition().refused(MIGRATE, cause, Box::new(error));
         if is_busy {
             MigrateError::Busy(error)
         } else {
             MigrateError::Step(error)
         }
     }
+}
+
+fn driver(error: &DbErr) -> Option<&sqlx::Error> {
+    if let DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error)) = error
+    {
+        return Some(error);
+    }
+    None
 }
 
 const MIGRATE: &str = "be brought up to date";

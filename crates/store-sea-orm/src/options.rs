@@ -79,13 +79,13 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
-    /// An SQLite file cannot be created or looked at.
+    /// An SQLite file cannot be created or opened.
     #[error("the SQLite file `{}` cannot be opened", .file.display())]
     File {
         /// The file.
         file: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: BoxError,
     },
     /// The database keeps texts in another encoding.
     #[error(

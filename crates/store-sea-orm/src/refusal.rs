@@ -1,6 +1,6 @@
 //! What an error of the database means: for the caller, for the connection it came from, and for readiness.
 
-use drover_ports::{Rejection, StoreError};
+use drover_ports::{BoxError, Rejection, StoreError};
 use sqlx::Error;
 use sqlx::error::ErrorKind;
 
@@ -29,25 +29,28 @@ pub(crate) enum Cause {
 impl Cause {
     /// What `error` means.
     pub(crate) fn of(error: &Error) -> Self {
-        match error {
-            Error::Database(refusal) => {
-                let Some(code) = refusal.code() else {
-                    return Self::Passing;
-                };
-                match sqlite_code(&code, error) {
-                    Some(number) => Self::of_sqlite(number, refusal.kind()),
-                    None => Self::of_state(&code),
-                }
-            }
-            Error::Encode(_)
-            | Error::Decode(_)
-            | Error::ColumnDecode { .. }
-            | Error::ColumnNotFound(_)
-            | Error::ColumnIndexOutOfBounds { .. }
-            | Error::TypeNotFound { .. }
-            | Error::InvalidArgument(_) => Self::Permanent(Rejection::Defect),
-            _ => Self::Passing,
+        if let Error::Database(refusal) = error {
+            let Some(code) = refusal.code() else {
+                return Self::Passing;
+            };
+            return match sqlite_code(&code, error) {
+                Some(number) => Self::of_sqlite(number, &refusal.kind()),
+                None => Self::of_state(&code),
+            };
         }
+        if matches!(
+            error,
+            Error::Encode(_)
+                | Error::Decode(_)
+                | Error::ColumnDecode { .. }
+                | Error::ColumnNotFound(_)
+                | Error::ColumnIndexOutOfBounds { .. }
+                | Error::TypeNotFound { .. }
+                | Error::InvalidArgument(_)
+        ) {
+            return Self::Permanent(Rejection::Defect);
+        }
+        Self::Passing
     }
 
     // https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -61,10 +64,9 @@ impl Cause {
             "53100" => Self::NoSpace,
             "58030" => Self::Disk,
             "XX001" | "XX002" => Self::Permanent(Rejection::Setup(DAMAGED)),
-            // The names of prepared statements and cached plans belong to a connection: another one has others.
-            "42P05" | "0A000" => Self::Passing,
-            // A row that something refers to appears or goes at the same moment.
-            "23503" | "23505" | "23P01" => Self::Passing,
+            // The names of prepared statements and cached plans belong to a connection: another one has others. A row that
+            // something refers to appears or goes at the same moment.
+            "42P05" | "0A000" | "23503" | "23505" | "23P01" => Self::Passing,
             _ => match state.get(..2) {
                 Some("22" | "23" | "42" | "54") => Self::Permanent(Rejection::Defect),
                 Some("28" | "3D" | "3F") => Self::Permanent(Rejection::Setup(RIGHTS)),
@@ -74,7 +76,7 @@ impl Cause {
     }
 
     // https://www.sqlite.org/rescode.html; the lowest byte is the primary code.
-    fn of_sqlite(code: i32, kind: ErrorKind) -> Self {
+    fn of_sqlite(code: i32, kind: &ErrorKind) -> Self {
         match code & 0xff {
             8 => Self::ReadOnly,
             10 | 14 => Self::Disk,
@@ -95,8 +97,7 @@ impl Cause {
     }
 
     /// The error that callers of the store get; `action` is what was being done.
-    pub(crate) fn error(self, action: &'static str, source: Error) -> StoreError {
-        let source = Box::new(source);
+    pub(crate) fn error(self, action: &'static str, source: BoxError) -> StoreError {
         match self {
             Self::Permanent(why) => StoreError::Rejected {
                 action,
@@ -197,11 +198,11 @@ mod tests {
             (&[5, 517, 6, 7, 9, 15, 17], Cause::Passing),
         ] {
             for code in codes {
-                assert_eq!(Cause::of_sqlite(*code, ErrorKind::Other), cause, "{code}");
+                assert_eq!(Cause::of_sqlite(*code, &ErrorKind::Other), cause, "{code}");
             }
         }
         assert_eq!(
-            Cause::of_sqlite(2067, ErrorKind::UniqueViolation),
+            Cause::of_sqlite(2067, &ErrorKind::UniqueViolation),
             Cause::Passing
         );
     }

@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace, short_name};
 use drover_domain::page::{Page, PageRequest};
+use drover_domain::rollout::composite::short_server_name;
 use drover_ports::{Removal, ServerRegistry, StoreError};
 use sea_orm::FromQueryResult;
 
 use crate::fleet_view::{beginning, like};
 use crate::row::Stored;
-use crate::row::server::{COLUMNS, ServerRow};
+use crate::row::server::{COLUMNS, ServerRow, stored_networks};
 use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, limit};
 use crate::store::{SeaOrmStore, taken};
@@ -55,29 +56,87 @@ async fn under_way(session: &Session, server: ServerKey) -> Result<(u32, u32), S
     ))
 }
 
+#[derive(Debug, FromQueryResult)]
+struct NameRow {
+    name: String,
+}
+
+impl Row for NameRow {
+    const WHAT: &'static str = "server";
+}
+
+// Small and capital letters are alike: plays and DNS do not distinguish them.
+fn short(name: &str) -> String {
+    short_server_name(name).to_ascii_lowercase()
+}
+
+// Refuses the short name of another server. Alone in the table: no index can hold it, because servers that were added
+// before the rule stay.
+async fn check_name(
+    session: &Session,
+    name: &str,
+    except: Option<ServerKey>,
+) -> Result<(), StoreError> {
+    if let Some(alone) = session.dialect.alone_in("servers") {
+        session.execute(Sql::new(alone)).await?;
+    }
+    let sql =
+        Sql::new("SELECT name FROM servers WHERE short_name = $1 AND id <> $2 ORDER BY id LIMIT 1")
+            .text(&short(name))
+            .bind(except.map_or(0, ServerKey::get));
+    match session.row::<NameRow>(sql).await? {
+        None => Ok(()),
+        Some(other) => Err(StoreError::AlreadyExists {
+            what: if other.name == name {
+                "server"
+            } else {
+                "server with the same short name"
+            },
+            name: other.name,
+        }),
+    }
+}
+
+// The server, if it is still as it was known.
+fn as_known(server: ServerKey, known: &ServerPlace, locking: &str) -> Sql {
+    Sql::new(format!(
+        "SELECT s.id FROM servers s
+         WHERE s.id = $1 AND s.name = $2 AND s.address = $3 AND s.port = $4 AND s.networks = $5{locking}"
+    ))
+    .bind(server.get())
+    .text(&known.name)
+    .text(&known.address)
+    .bind(i64::from(known.port))
+    .text(&stored_networks(&known.networks))
+}
+
 #[async_trait]
 impl ServerRegistry for SeaOrmStore {
     #[tracing::instrument(name = "db.servers.add", level = "debug", skip_all)]
     async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError> {
-        let session = self.write_once("add a server").await?;
+        let session = self.write("add a server").await?;
+        check_name(&session, server.name(), None).await?;
         let text = format!(
-            "INSERT INTO servers (name, address, port, is_haproxy_node, created_at)
-             VALUES ($1, $2, $3, $4, $5) RETURNING {COLUMNS}"
+            "INSERT INTO servers (name, address, port, is_haproxy_node, created_at, short_name, networks)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {COLUMNS}"
         );
         let sql = Sql::new(text)
             .text(server.name())
             .text(server.address())
             .bind(i64::from(server.port()))
             .bind(server.is_haproxy_node())
-            .bind(at.as_micros());
+            .bind(at.as_micros())
+            .text(&short(server.name()))
+            .text(&stored_networks(server.networks()));
         let row = session
             .row::<ServerRow>(sql)
             .await
             .map_err(|error| taken(error, "server", server.name()))?;
-        row.ok_or_else(|| {
+        let row = row.ok_or_else(|| {
             Stored::new("server", server.name()).corrupt("it was not there after it was added")
-        })?
-        .read()
+        })?;
+        session.commit().await?;
+        row.read()
     }
 
     #[tracing::instrument(name = "db.servers.find", level = "debug", skip_all)]
@@ -136,17 +195,25 @@ impl ServerRegistry for SeaOrmStore {
         known: &ServerPlace,
         place: &ServerPlace,
     ) -> Result<Option<Server>, StoreError> {
-        let session = self.write_once("change a server").await?;
+        let session = self.write("change a server").await?;
+        if place.name != known.name
+            && let Err(taken) = check_name(&session, &place.name, Some(server)).await
+        {
+            let found = session.row::<KeyRow>(as_known(server, known, "")).await?;
+            return found.map_or(Ok(None), |_| Err(taken));
+        }
         // PostgreSQL wants to know the type of a parameter that is only compared.
         let is_moved = "(address <> CAST($6 AS TEXT) OR port <> CAST($7 AS BIGINT))";
         let text = format!(
             "UPDATE servers SET
-                 name = $5, address = $6, port = $7,
+                 name = $5, address = $6, port = $7, short_name = $9, networks = $10,
                  status = CASE WHEN {is_moved} THEN 'unknown' ELSE status END,
                  failures = CASE WHEN {is_moved} THEN 0 ELSE failures END,
                  last_error = CASE WHEN {is_moved} THEN NULL ELSE last_error END,
-                 suspect = CASE WHEN {is_moved} THEN NULL ELSE suspect END
-             WHERE id = $1 AND name = $2 AND address = $3 AND port = $4
+                 suspect = CASE WHEN {is_moved} THEN NULL ELSE suspect END,
+                 agent_ip = CASE WHEN {is_moved} THEN NULL ELSE agent_ip END,
+                 inventory_failures = CASE WHEN {is_moved} THEN 0 ELSE inventory_failures END
+             WHERE id = $1 AND name = $2 AND address = $3 AND port = $4 AND networks = $8
              RETURNING {COLUMNS}"
         );
         let sql = Sql::new(text)
@@ -156,25 +223,22 @@ impl ServerRegistry for SeaOrmStore {
             .bind(i64::from(known.port))
             .text(&place.name)
             .text(&place.address)
-            .bind(i64::from(place.port));
+            .bind(i64::from(place.port))
+            .text(&stored_networks(&known.networks))
+            .text(&short(&place.name))
+            .text(&stored_networks(&place.networks));
         let row = session
             .row::<ServerRow>(sql)
             .await
             .map_err(|error| taken(error, "server", &place.name))?;
+        session.commit().await?;
         row.map(ServerRow::read).transpose()
     }
 
     #[tracing::instrument(name = "db.servers.remove", level = "debug", skip_all)]
     async fn remove(&self, server: ServerKey, known: &ServerPlace) -> Result<Removal, StoreError> {
         let session = self.write("remove a server").await?;
-        let sql = Sql::new(format!(
-            "SELECT s.id FROM servers s WHERE s.id = $1 AND s.name = $2 AND s.address = $3 AND s.port = $4{}",
-            session.dialect.locking("s"),
-        ))
-        .bind(server.get())
-        .text(&known.name)
-        .text(&known.address)
-        .bind(i64::from(known.port));
+        let sql = as_known(server, known, &session.dialect.locking("s"));
         if session.row::<KeyRow>(sql).await?.is_none() {
             session.undo().await?;
             return Ok(Removal::Changed);

@@ -49,7 +49,9 @@ impl ApplicationRegistry for SeaOrmStore {
         }
         let sql = Sql::new(
             "UPDATE application_instances SET
-                 group_id = $2, custom_playbook_path = $3, custom_artifact_url = $4, custom_artifact_extension = $5
+                 group_id = $2, custom_playbook_path = $3, custom_artifact_url = $4, custom_artifact_extension = $5,
+                 joined_at = CASE WHEN group_id = $2 THEN joined_at END,
+                 proposed_group_id = CASE WHEN CAST($2 AS BIGINT) IS NULL THEN proposed_group_id END
              WHERE id = $1",
         )
         .bind(application.get())

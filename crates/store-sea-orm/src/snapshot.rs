@@ -22,6 +22,7 @@ struct TargetRow {
     name: String,
     kind: String,
     version: Option<String>,
+    process: Option<String>,
     server_id: Option<i64>,
     server_name: Option<String>,
     server_address: Option<String>,
@@ -45,6 +46,10 @@ struct TargetRow {
     instance_name: Option<String>,
     agent_address: Option<String>,
     agent_port: Option<i64>,
+    namesake: Option<String>,
+    expects_balancer: bool,
+    is_new_in_group: bool,
+    has_haproxy: bool,
 }
 
 impl Row for TargetRow {
@@ -55,8 +60,19 @@ impl Row for TargetRow {
 impl FleetSnapshots for SeaOrmStore {
     #[tracing::instrument(name = "db.fleet.snapshot", level = "debug", skip_all)]
     async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError> {
+        // What stands or stood behind HAProxy of the groups and catalog entries in question; of the latter only what does.
         let text = format!(
-            "SELECT a.id, a.name, a.kind, a.version, s.id AS server_id, s.name AS server_name,
+            "WITH wanted AS (
+                 SELECT a.id, a.group_id, a.catalog_id FROM application_instances a WHERE a.id IN {wanted}),
+             expecting AS (
+                 SELECT m.application_id, o.group_id, CASE WHEN m.is_active THEN o.catalog_id END AS catalog_id
+                 FROM application_mappings m JOIN application_instances o ON o.id = m.application_id
+                 WHERE m.entity_type = 'haproxy_server'
+                   AND (o.group_id IN (SELECT w.group_id FROM wanted w)
+                        OR o.catalog_id IN (SELECT w.catalog_id FROM wanted w)
+                        OR o.id IN (SELECT w.id FROM wanted w)))
+             SELECT a.id, a.name, a.kind, a.version, COALESCE(a.start_time, 'process ' || CAST(a.pid AS TEXT)) AS process,
+                    s.id AS server_id, s.name AS server_name,
                     s.address AS server_address, g.id AS group_id, g.name AS group_name,
                     g.batch_grouping_strategy AS \"grouping\",
                     a.custom_playbook_path AS own_playbook_path, a.custom_artifact_url AS own_artifact_url,
@@ -66,7 +82,15 @@ impl FleetSnapshots for SeaOrmStore {
                     c.default_playbook_path AS catalog_playbook_path, c.default_artifact_url AS catalog_artifact_url,
                     c.default_artifact_extension AS catalog_artifact_extension,
                     h.id AS haproxy_server_id, h.name AS haproxy_server_name, h.backend_id, h.backend_name,
-                    h.instance_id, h.instance_name, h.agent_address, h.agent_port
+                    h.instance_id, h.instance_name, h.agent_address, h.agent_port,
+                    (SELECT n.name FROM servers n WHERE n.short_name = s.short_name AND n.id <> s.id ORDER BY n.id LIMIT 1)
+                        AS namesake,
+                    COALESCE(a.id IN (SELECT e.application_id FROM expecting e WHERE e.application_id IS NOT NULL)
+                        OR a.group_id IN (SELECT e.group_id FROM expecting e WHERE e.group_id IS NOT NULL)
+                        OR a.catalog_id IN (SELECT e.catalog_id FROM expecting e WHERE e.catalog_id IS NOT NULL), false)
+                        AS expects_balancer,
+                    COALESCE(a.joined_at > g.last_update_at, false) AS is_new_in_group,
+                    EXISTS (SELECT 1 FROM haproxy_instances x WHERE x.is_active) AS has_haproxy
              FROM application_instances a
              LEFT JOIN servers s ON s.id = a.server_id
              LEFT JOIN application_groups g ON g.id = a.group_id
@@ -81,9 +105,9 @@ impl FleetSnapshots for SeaOrmStore {
                  JOIN servers n ON n.id = i.server_id
                  WHERE m.entity_type = 'haproxy_server' AND m.is_active
              ) h ON h.application_id = a.id
-             WHERE a.id IN {}
+             WHERE a.id IN {wanted}
              ORDER BY a.id, h.id",
-            self.dialect().integers(1),
+            wanted = self.dialect().integers(1),
         );
         let keys: Vec<i64> = applications
             .iter()
@@ -96,6 +120,7 @@ impl FleetSnapshots for SeaOrmStore {
         let mut snapshot = FleetSnapshot::default();
         for mut row in rows {
             let stored = Stored::new(TargetRow::WHAT, row.id);
+            snapshot.has_haproxy = row.has_haproxy;
             let mapped = row.balancer_server(&stored)?;
             let target = match snapshot.targets.entry(Key::new(row.id)) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -160,10 +185,12 @@ impl TargetRow {
             kind: stored.word("kind", &self.kind, ApplicationKind::parse)?,
             name: self.name,
             version: self.version,
+            process: self.process,
             server: server.map(|((key, name), address)| TargetServer {
                 key: Key::new(key),
                 name,
                 address,
+                namesake: self.namesake,
             }),
             group: group.map(|((key, name), grouping)| TargetGroup {
                 key: Key::new(key),
@@ -182,6 +209,8 @@ impl TargetRow {
                 artifact_extension: self.catalog_artifact_extension,
             },
             balancer_servers: Vec::new(),
+            expects_balancer: self.expects_balancer,
+            is_new_in_group: self.is_new_in_group,
         })
     }
 }

@@ -41,6 +41,7 @@ rows! {
         mode: &'static str => Text,
         orchestrator: &'a str => Text,
         drain_wait_minutes: Option<f64> => Real,
+        allow_undrained: bool => Boolean,
         playbook_path: &'a str => Text,
         actor: &'a str => Text,
         request_id: &'a str => Text,
@@ -76,6 +77,7 @@ rows! {
         outcome: &'static str => Text,
         detail: Option<&'a str> => Text,
         version_before: Option<&'a str> => Text,
+        process_before: Option<&'a str> => Text,
         version_after: Option<&'a str> => Text,
     }
 }
@@ -122,6 +124,7 @@ impl UpdateTasks for SeaOrmStore {
             .collect();
         let (_, told) = start_all(&session, &workflows).await?;
         insert_tasks(&session, updates).await?;
+        note_groups(&session, updates).await?;
         insert_events(&session, &updates.events).await?;
         session.commit().await?;
         self.hints().tell(told);
@@ -233,7 +236,8 @@ async fn use_key(
         .map(|update| update.task.id.to_string())
         .collect();
     let text = format!(
-        "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at) VALUES ($1, $2, $3, {}, $5)
+        "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at, ends_by_age)
+         VALUES ($1, $2, $3, {}, $5, TRUE)
          ON CONFLICT (scope, request_key) DO NOTHING",
         session.dialect.json(4),
     );
@@ -268,6 +272,40 @@ async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started,
     Ok(Started::Replayed(tasks))
 }
 
+// What joined a group later is new in its next update. As long as an application is left out that is new already, the
+// moment stays: it is still to be named. Groups are locked in the order in which polls make them.
+async fn note_groups(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
+    let applications: Vec<i64> = updates
+        .updates
+        .iter()
+        .flat_map(|update| &update.task.request.applications)
+        .map(|application| application.get())
+        .collect();
+    let wanted = session.dialect.integers(1);
+    let groups = format!(
+        "SELECT g.id FROM application_groups g
+         WHERE g.id IN (SELECT a.group_id FROM application_instances a WHERE a.id IN {wanted})
+         ORDER BY g.name{}",
+        session.dialect.locking("g"),
+    );
+    let groups = session
+        .rows::<KeyRow>(Sql::new(groups).json(&applications))
+        .await?;
+    let groups: Vec<i64> = groups.into_iter().map(|row| row.id).collect();
+    let text = format!(
+        "UPDATE application_groups AS g SET last_update_at = $2
+         WHERE g.id IN {} AND NOT EXISTS (
+             SELECT 1 FROM application_instances o
+             WHERE o.group_id = g.id AND o.joined_at > g.last_update_at AND o.id NOT IN {wanted})",
+        session.dialect.integers(3),
+    );
+    let sql = Sql::new(text)
+        .json(&applications)
+        .bind(updates.at.as_micros())
+        .json(&groups);
+    session.execute(sql).await.map(|_| ())
+}
+
 async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
     let tasks = updates.updates.iter().map(|update| &update.task);
     let rows: Vec<NewTaskRow<'_>> = tasks
@@ -277,8 +315,8 @@ async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), Sto
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = "id, workflow_id, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, playbook_path, \
-                   actor, request_id, created_at";
+    let columns = "id, workflow_id, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, \
+                   allow_undrained, playbook_path, actor, request_id, created_at";
     let text = format!(
         "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewTaskRow<'_>>(1, "r"),
@@ -314,6 +352,7 @@ fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
         mode: task.request.mode.as_str(),
         orchestrator: &task.request.orchestrator,
         drain_wait_minutes: task.request.drain_wait.minutes(),
+        allow_undrained: task.request.allow_undrained,
         playbook_path: &task.playbook_path,
         actor: &task.origin.actor,
         request_id: &task.origin.request_id,
@@ -425,6 +464,7 @@ fn instance_row(ordinal: usize, instance: &TaskInstance) -> InstanceWriteRow<'_>
         outcome: instance.outcome.as_str(),
         detail: instance.detail.as_deref(),
         version_before: instance.version_before.as_deref(),
+        process_before: instance.process_before.as_deref(),
         version_after: instance.version_after.as_deref(),
     }
 }
@@ -445,9 +485,9 @@ async fn insert_instances(
     let text = format!(
         "INSERT INTO update_task_instances (
              task_id, application_id, name, server, composite, run_index, batch, haproxy_server, outcome, detail,
-             version_before, version_after)
+             version_before, process_before, version_after)
          SELECT {}, r.application_id, r.name, r.server, r.composite, r.run_index, r.batch, r.haproxy_server, r.outcome,
-                r.detail, r.version_before, r.version_after
+                r.detail, r.version_before, r.process_before, r.version_after
          FROM {} ORDER BY r.ordinal",
         session.dialect.uuid(2),
         session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),

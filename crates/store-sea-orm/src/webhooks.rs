@@ -11,20 +11,23 @@ use drover_domain::webhook::{
 };
 use drover_domain::workflow::{TaskId, TaskStatus, WorkflowId};
 use drover_ports::{
-    Claim, DeliveryFilter, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow,
-    StoreError, Untold, WebhookStore,
+    AddedWebhook, Claim, DeliveryFilter, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
+    Outgoing, RotatedSecret, StartedWorkflow, StoreError, Untold, WebhookStore,
 };
+use sea_orm::FromQueryResult;
 
 use crate::dialect::{Dialect, rows};
 use crate::engine::start_all;
 use crate::held::hold;
+use crate::once::{remember, repeated};
+use crate::row::Stored;
 use crate::row::task::STATUS;
 use crate::row::webhook::{
     AttemptRow, DeliveryRow, OutgoingRow, SELECT_OUTGOING, SELECT_WEBHOOK, UNTOLD_EVENTS,
     UNTOLD_STATUSES, UNTOLD_VERSIONS, UntoldActionRow, UntoldEventRow, UntoldStatusRow,
     UntoldVersionRow, UntoldWordRow, WebhookRow, select_deliveries, untold_actions, untold_words,
 };
-use crate::session::{KeyRow, Session};
+use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
 
@@ -67,6 +70,52 @@ async fn find(session: &Session, webhook: WebhookKey) -> Result<Option<Webhook>,
     row.map(WebhookRow::read).transpose()
 }
 
+/// A webhook's secret.
+#[derive(Debug, FromQueryResult)]
+struct SecretRow {
+    secret: String,
+}
+
+impl Row for SecretRow {
+    const WHAT: &'static str = "webhook";
+}
+
+async fn secret_of(
+    session: &Session,
+    webhook: WebhookKey,
+) -> Result<Option<WebhookSecret>, StoreError> {
+    let sql = Sql::new("SELECT secret FROM webhooks WHERE id = $1").bind(webhook.get());
+    let row = session.row::<SecretRow>(sql).await?;
+    Ok(row.map(|row| WebhookSecret::new(row.secret)))
+}
+
+/// What came of the first request to add a webhook.
+async fn first_added(
+    session: &Session,
+    key: &Idempotency,
+    ids: &[String],
+) -> Result<AddedWebhook, StoreError> {
+    let stored = Stored::new("idempotency key", &key.key);
+    let id = ids.first().and_then(|id| id.parse().ok());
+    let webhook = id
+        .map(WebhookKey::new)
+        .ok_or_else(|| stored.corrupt("it has no webhook"))?;
+    let found = find(session, webhook).await?;
+    let secret = secret_of(session, webhook).await?;
+    match found.zip(secret) {
+        Some((webhook, secret)) => Ok(AddedWebhook {
+            webhook,
+            secret,
+            is_replayed: true,
+        }),
+        None => Err(StoreError::Refused {
+            reason: format!(
+                "webhook {webhook}, which came of the first request with this key, was removed"
+            ),
+        }),
+    }
+}
+
 #[async_trait]
 impl WebhookStore for SeaOrmStore {
     #[tracing::instrument(name = "db.webhooks.add", level = "debug", skip_all)]
@@ -76,8 +125,16 @@ impl WebhookStore for SeaOrmStore {
         secret: &WebhookSecret,
         actor: &str,
         at: Timestamp,
-    ) -> Result<Webhook, StoreError> {
+        idempotency: Option<&Idempotency>,
+    ) -> Result<AddedWebhook, StoreError> {
         let session = self.write("add a webhook").await?;
+        if let Some(key) = idempotency
+            && let Some(first) = repeated(&session, key, at).await?
+        {
+            let added = first_added(&session, key, &first).await?;
+            session.undo().await?;
+            return Ok(added);
+        }
         let text = format!(
             "INSERT INTO webhooks (url, description, events, is_active, secret, created_by, created_at)
              SELECT $1, $2, {events}, $4, $5, $6, $7 WHERE (SELECT count(*) FROM webhooks) < $8
@@ -99,10 +156,21 @@ impl WebhookStore for SeaOrmStore {
             Some(row) => find(&session, WebhookKey::new(row.id)).await?,
             None => None,
         };
+        let Some(webhook) = webhook else {
+            session.undo().await?;
+            return Err(StoreError::AlreadyExists {
+                what: "webhook",
+                name: format!("number {}", WEBHOOKS_MAX + 1),
+            });
+        };
+        if let Some(key) = idempotency {
+            remember(&session, key, &[webhook.key.to_string()]).await?;
+        }
         session.commit().await?;
-        webhook.ok_or_else(|| StoreError::AlreadyExists {
-            what: "webhook",
-            name: format!("number {}", WEBHOOKS_MAX + 1),
+        Ok(AddedWebhook {
+            webhook,
+            secret: secret.clone(),
+            is_replayed: false,
         })
     }
 
@@ -144,15 +212,36 @@ impl WebhookStore for SeaOrmStore {
         webhook: WebhookKey,
         secret: &WebhookSecret,
         until: Timestamp,
-    ) -> Result<bool, StoreError> {
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Option<RotatedSecret>, StoreError> {
+        let session = self.write("change the secret of a webhook").await?;
+        if let Some(key) = idempotency
+            && repeated(&session, key, until).await?.is_some()
+        {
+            let secret = secret_of(&session, webhook).await?;
+            session.undo().await?;
+            return Ok(secret.map(|secret| RotatedSecret {
+                secret,
+                is_replayed: true,
+            }));
+        }
+        // The same secret again is no change: the one before it goes on signing.
         let sql = Sql::new(
-            "UPDATE webhooks SET former_secret = secret, former_until = $3, secret = $2 WHERE id = $1",
+            "UPDATE webhooks SET former_secret = secret, former_until = $3, secret = $2 WHERE id = $1 AND secret <> $2",
         )
         .bind(webhook.get())
         .bind(secret.expose())
         .bind(until.as_micros());
-        let session = self.write_once("change the secret of a webhook").await?;
-        Ok(session.execute(sql).await? > 0)
+        session.execute(sql).await?;
+        let Some(secret) = secret_of(&session, webhook).await? else {
+            session.undo().await?;
+            return Ok(None);
+        };
+        session.commit().await?;
+        Ok(Some(RotatedSecret {
+            secret,
+            is_replayed: false,
+        }))
     }
 
     #[tracing::instrument(name = "db.webhooks.disable", level = "debug", skip_all)]

@@ -84,6 +84,7 @@ async fn a_failed_poll_changes_nothing(scene: Scene) {
         upserts: vec![upsert("fine"), upsert(&"x".repeat(256))],
         statuses: Vec::new(),
         events: vec![event(Some(server.key), None, "told")],
+        forget: 0,
     };
     let refusal = InventoryStore::store(&world, &change).await.unwrap_err();
     assert!(

@@ -180,7 +180,7 @@ async fn nothing_is_refused_because_of_a_pooler() {
             work.spawn(async move {
                 let worker = Updater::open(&store, number).await;
                 for _ in 0..40 {
-                    drop(worker.claim().await);
+                    let _claimed = worker.claim().await;
                     let seen = store.seen(Topic::Work);
                     // What a worker does that has nothing to do.
                     let waiting = store.changed(Topic::Work, seen);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use drover_domain::Timestamp;
 use drover_domain::access::{Actor, ApiKey, KEY_NAME_MAX, KeyDigest, KeyOrigin, Role};
 use drover_domain::rollout::task::Origin;
-use drover_domain::text::check_line;
+use drover_domain::text::check_title;
 use drover_ports::{AccessKeys, Clock, StoreError};
 
-/// Tells callers apart by their API keys, and manages the keys.
+/// Identifies callers by their API keys, and manages the keys.
 ///
 /// A key is read from the store for each request: what one node changes holds on every other at once.
 #[derive(Clone)]
@@ -124,9 +124,11 @@ impl Access {
     /// that a key has already.
     pub async fn issue(&self, new: NewKey, origin: &Origin) -> Result<ApiKey, AccessError> {
         let now = self.clock.now();
-        check_line("the name", &new.name, KEY_NAME_MAX).map_err(|error| AccessError::Unusable {
-            member: "name",
-            reason: error.to_string(),
+        check_title("the name", &new.name, KEY_NAME_MAX).map_err(|error| {
+            AccessError::Unusable {
+                member: "name",
+                reason: error.to_string(),
+            }
         })?;
         if new.expires_at.is_some_and(|end| end <= now) {
             return Err(AccessError::Unusable {

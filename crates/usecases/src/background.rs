@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::fleet::{Server, ServerKey};
-use drover_ports::{Clock, HistoryUpkeep, StoreError};
+use drover_ports::{Clock, HistoryUpkeep, StoreError, WorkflowUpkeep};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +27,7 @@ pub struct Background {
     polling: Polling,
     actions: Actions,
     history: Arc<dyn HistoryUpkeep>,
+    upkeep: Arc<dyn WorkflowUpkeep>,
     webhooks: Webhooks,
     clock: Arc<dyn Clock>,
 }
@@ -43,6 +44,7 @@ impl Background {
             polling,
             actions,
             history: Arc::clone(&ports.history),
+            upkeep: Arc::clone(&ports.engine.upkeep),
             webhooks: Webhooks::new(ports),
             clock: Arc::clone(&ports.clock),
         }
@@ -55,8 +57,9 @@ impl Background {
 
     /// Once per hour, removes records of the fleet and of HAProxy that are older than they are kept.
     pub async fn retention_loop(&self, stop: Stop) {
-        let (store, clock) = (Arc::clone(&self.history), Arc::clone(&self.clock));
-        retention::run(store, clock, self.polling.policy().history, stop).await;
+        let (store, upkeep) = (Arc::clone(&self.history), Arc::clone(&self.upkeep));
+        let (clock, ages) = (Arc::clone(&self.clock), self.polling.policy().history);
+        retention::run(store, upkeep, clock, ages, stop).await;
     }
 
     /// Polls every server once per interval, each at its own fixed phase, a bounded number at once. What another node

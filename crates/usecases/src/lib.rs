@@ -1,7 +1,6 @@
 //! What the service does: one method per wish; the background loops that keep it true.
 //!
-//! It knows the domain and the ports, never an adapter, HTTP or SQL. Decisions are the domain's;
-//! here is the order of things: read, decide, write, and what happens when a step fails.
+//! It knows the domain and the ports, never an adapter, HTTP or SQL. The domain decides; here is the order of steps.
 //!
 //! Start reading at [`Service`] (what can be asked), then [`Background`] (what goes on by itself).
 
@@ -32,11 +31,11 @@ pub use drover_ports::{
     BalancerMappings, BalancerServerFilter, BalancerView, Beat, CatalogColumn, CatalogFilter,
     CatalogRegistry, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter,
     EventFilter, EventPage, Fault, FleetEventFilter, FleetView, GroupColumn, GroupFilter,
-    GroupRegistry, Idempotency, InstanceFilter, MappingCause, MappingChange, NamedGroup,
-    OrchestratorStore, QueueStats, Rejection, Release, Removal, ReportVerdict, ServerColumn,
-    ServerFilter, ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth,
-    TaskRecord, TaskView, UnmappedFilter, UnmappedServer, WorkflowFilter, WorkflowRecord,
-    WorkflowView,
+    GroupRegistry, HeldAttempt, Idempotency, InstanceFilter, MappingCause, MappingChange,
+    NamedGroup, OrchestratorStore, QueueStats, Rejection, Release, Removal, ReportVerdict,
+    ServerColumn, ServerFilter, ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError,
+    StoreHealth, TaskRecord, TaskView, UnmappedFilter, UnmappedServer, WorkflowFilter,
+    WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
@@ -52,7 +51,7 @@ pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
 pub use settings::Settings;
 pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
-pub use webhooks::{WebhookError, Webhooks};
+pub use webhooks::{StartedDelivery, WebhookError, Webhooks};
 pub use workflows::{
     ClaimOrder, Claimed, DefineError, Defined, Definitions, EventFeed, KindList, KindSpec, Kinds,
     OrderError, OrderPlace, PayloadCheck, PayloadProblem, Performer, Queues, Redriven,

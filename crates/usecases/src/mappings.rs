@@ -9,9 +9,11 @@ use drover_domain::balancer::{
     ServerMapping, find_applications,
 };
 use drover_domain::fleet::ApplicationKey;
+use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::Origin;
 use drover_ports::{
-    Fault, ManualMapping, MapOutcome, MappingCause, NewMapping, StoreError, Unmapping,
+    Fault, ManualMapping, MapOutcome, MappingCause, NewMapping, StoreError, UnmappedFilter,
+    UnmappedServer, Unmapping,
 };
 
 use crate::service::{Policy, Ports};
@@ -165,6 +167,38 @@ impl Mappings {
         Ok(done)
     }
 
+    /// The servers without a mapping, by key, each with the reason why the rule finds none; `None` where a person keeps
+    /// the rule away, or it finds one at the next sync.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn unmapped(
+        &self,
+        filter: &UnmappedFilter,
+        page: PageRequest,
+    ) -> Result<Page<(UnmappedServer, Option<String>)>, StoreError> {
+        let found = self.ports.mappings.unmapped(filter, page).await?;
+        let candidates = if found.items.is_empty() {
+            Vec::new()
+        } else {
+            self.ports.balancers.candidates().await?
+        };
+        let observed: Vec<ObservedServer> = found
+            .items
+            .iter()
+            .map(|server| server.server.observed.clone())
+            .collect();
+        let mut reasons = find_applications(&observed, &candidates)
+            .into_iter()
+            .map(|fitting| fitting.err().map(|reason| reason.to_string()));
+        Ok(found.map(|server| {
+            let reason = reasons.next().flatten();
+            let reason = reason.filter(|_| server.hold.is_none());
+            (server, reason)
+        }))
+    }
+
     /// All of HAProxy in a few numbers.
     ///
     /// # Errors
@@ -185,12 +219,15 @@ impl Mappings {
     }
 }
 
-/// Maps by rule what has no mapping and is not held unmapped, of one instance or of all active ones.
+/// Ends the mappings by address that the rule does not allow, and maps by rule what has no mapping and is not held
+/// unmapped; of one instance or of all active ones.
 pub(crate) async fn map_unmapped(
     ports: &Ports,
     instance: Option<InstanceKey>,
     cause: Option<&MappingCause>,
 ) -> Result<Remapped, StoreError> {
+    let at = ports.clock.now();
+    end_unfounded(ports, instance, cause, at).await?;
     let unmapped = ports.balancers.unmapped(instance).await?;
     let looked_at = u64::try_from(unmapped.len()).unwrap_or(u64::MAX);
     if unmapped.is_empty() {
@@ -201,12 +238,11 @@ pub(crate) async fn map_unmapped(
         .iter()
         .map(|server| server.observed.clone())
         .collect();
-    let at = ports.clock.now();
     let mappings: Vec<NewMapping> = unmapped
         .iter()
         .zip(find_applications(&observed, &candidates))
         .filter_map(|(server, found)| {
-            let (application, basis) = found?;
+            let (application, basis) = found.ok()?;
             Some(NewMapping {
                 server: server.key,
                 application,
@@ -222,4 +258,32 @@ pub(crate) async fn map_unmapped(
         ports.balancers.map(&mappings).await?
     };
     Ok(Remapped { looked_at, mapped })
+}
+
+// What an agent reported when the mapping was made, or what a person said of its server, may have changed since.
+async fn end_unfounded(
+    ports: &Ports,
+    instance: Option<InstanceKey>,
+    cause: Option<&MappingCause>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let doubtful = ports.balancers.doubtful(instance).await?;
+    let mut unfounded = Vec::new();
+    for found in doubtful {
+        let candidate = &found.candidate;
+        if candidate.has_an_address_of_its_server() {
+            continue;
+        }
+        tracing::warn!(
+            haproxy.server.id = %found.server,
+            "{} in HAProxy is no longer mapped to {}: {} reports an address for it that is neither its own nor in a network \
+             declared for it",
+            found.server_name, candidate.name, candidate.server_name
+        );
+        unfounded.push((found.server, candidate.application));
+    }
+    if !unfounded.is_empty() {
+        ports.balancers.end(&unfounded, at, cause).await?;
+    }
+    Ok(())
 }

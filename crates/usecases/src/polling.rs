@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use drover_domain::Timestamp;
 use drover_domain::fleet::inventory::{
-    InventoryReport, KnownInventory, Reconciled, reconcile, unreachable, unreadable,
+    InventoryChange, InventoryReport, KnownInventory, Reconciled, hold, reconcile, unreachable,
+    unreadable,
 };
-use drover_domain::fleet::{Server, ServerKey};
+use drover_domain::fleet::{ApplicationStatus, FleetLosses, Server, ServerKey};
 use drover_domain::page::PageRequest;
 use drover_ports::{AgentAddress, AgentError, Fault, StoreError};
 use tokio::sync::watch;
@@ -66,6 +67,23 @@ pub struct Refreshed {
     pub detail: Option<String>,
 }
 
+/// Within how many intervals the losses of all servers count together.
+const LOSS_INTERVALS: u32 = 3;
+
+/// Who asks for a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    ByAPerson,
+    InTurn,
+}
+
+// Those that were present and are not listed.
+fn vanished(change: &InventoryChange) -> usize {
+    let gone = change.statuses.iter();
+    gone.filter(|gone| gone.status == ApplicationStatus::Offline)
+        .count()
+}
+
 /// Whose turn it is to poll a server in this process, and when the last poll of it was.
 type Turn = Arc<tokio::sync::Mutex<Option<Timestamp>>>;
 
@@ -76,6 +94,7 @@ pub(crate) struct Polling {
     policy: Arc<Policy>,
     balancer: BalancerSync,
     turns: Arc<Mutex<HashMap<ServerKey, Turn>>>,
+    losses: Arc<Mutex<FleetLosses>>,
     list_changed: Arc<watch::Sender<u64>>,
 }
 
@@ -93,6 +112,7 @@ impl Polling {
             policy,
             balancer,
             turns: Arc::default(),
+            losses: Arc::default(),
             list_changed: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -136,7 +156,7 @@ impl Polling {
         let Some(known) = self.ports.inventory.load(server).await? else {
             return Ok(None);
         };
-        self.ask(known, &mut last).await.map(Some)
+        self.ask(known, &mut last, Asked::ByAPerson).await.map(Some)
     }
 
     /// Polls one server unless another node has done so within most of an interval.
@@ -154,41 +174,52 @@ impl Polling {
         if polled.is_some() && polled != *last {
             return Ok(());
         }
-        self.ask(known, &mut last).await.map(|_| ())
+        self.ask(known, &mut last, Asked::InTurn).await.map(|_| ())
     }
 
     async fn ask(
         &self,
         known: KnownInventory,
         last: &mut Option<Timestamp>,
+        asked: Asked,
     ) -> Result<Refreshed, StoreError> {
-        let refreshed = self.answered(&known).await?;
+        let refreshed = self.answered(known, asked).await?;
         *last = refreshed.server.last_check;
         Ok(refreshed)
     }
 
-    async fn answered(&self, known: &KnownInventory) -> Result<Refreshed, StoreError> {
+    async fn answered(
+        &self,
+        mut known: KnownInventory,
+        asked: Asked,
+    ) -> Result<Refreshed, StoreError> {
         let agent = address(&known.server);
         if let Err(error) = self.ports.agents.ping(&agent).await {
             if let AgentError::NotAsked { .. } = error {
-                return Ok(not_asked(known, &error));
+                return Ok(not_asked(&known, &error));
             }
-            return self.missed(known, &error).await;
+            return self.missed(&known, &error).await;
         }
         let report = match self.ports.agents.inventory(&agent).await {
             Ok(report) => report,
-            Err(error @ AgentError::NotAsked { .. }) => return Ok(not_asked(known, &error)),
+            Err(error @ AgentError::NotAsked { .. }) => return Ok(not_asked(&known, &error)),
             Err(error) => {
-                return self.unreadable(known, sentence(&error)).await;
+                return self.unreadable(&known, sentence(&error)).await;
             }
         };
-        if let Some(reason) = self.another_server(known, &report).await? {
+        if let Some(reason) = self.another_server(&known, &report).await? {
             tracing::warn!(server.name = %known.server.name, "{reason}");
-            return self.unreadable(known, reason).await;
+            return self.unreadable(&known, reason).await;
+        }
+        let missing = known.missing(&report);
+        if known.gone > 0 && !missing.is_empty() {
+            let inventory = &self.ports.inventory;
+            let recalled = inventory.recall(known.server.key, &missing).await?;
+            known.applications.extend(recalled);
         }
         let applications = report.applications.len();
         let (change, outcome, detail) =
-            match reconcile(known, &report, self.policy.poll, self.ports.clock.now()) {
+            match self.reconcile(&known, &report, asked, self.ports.clock.now()) {
                 Reconciled::Hold(change, reason) => (change, PollOutcome::Suspect, Some(reason)),
                 Reconciled::Apply(change) => {
                     let outcome = if change.is_quiet() {
@@ -210,6 +241,56 @@ impl Polling {
             applications,
             detail,
         })
+    }
+
+    // What the domain says of one server, and then what the fleet lost lately. A poll that a person asks for is for that
+    // person to judge.
+    fn reconcile(
+        &self,
+        known: &KnownInventory,
+        report: &InventoryReport,
+        asked: Asked,
+        now: Timestamp,
+    ) -> Reconciled {
+        let change = match reconcile(known, report, self.policy.poll, now) {
+            Reconciled::Apply(change) => change,
+            held @ Reconciled::Hold(..) => return held,
+        };
+        let present = known.applications.iter();
+        let listed = present
+            .filter(|application| application.last_seen == known.server.inventory_at)
+            .count();
+        let percent = match asked {
+            Asked::ByAPerson => u32::MAX,
+            Asked::InTurn => self.policy.poll.suspect_percent,
+        };
+        let window = self.policy.polling_interval * LOSS_INTERVALS;
+        let admitted = self
+            .losses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(
+                known.server.key,
+                (listed, vanished(&change)),
+                percent,
+                window,
+                now,
+            );
+        match admitted {
+            Ok(()) => Reconciled::Apply(change),
+            Err(reason) => {
+                tracing::warn!(server.name = %known.server.name, "{reason}");
+                Reconciled::Hold(hold(known, report, &reason, now), reason)
+            }
+        }
+    }
+
+    /// The server is no longer in the fleet.
+    pub(crate) fn forget(&self, server: ServerKey) {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.forget(server);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.remove(&server);
     }
 
     /// Why an answer is not that of this server but of another one of the fleet, if so: then two servers have one agent,
@@ -242,8 +323,11 @@ impl Polling {
         known: &KnownInventory,
         reason: String,
     ) -> Result<Refreshed, StoreError> {
-        let change = unreadable(known, &reason, self.ports.clock.now());
+        let change = unreadable(known, &reason, self.policy.poll, self.ports.clock.now());
         self.ports.inventory.store(&change).await?;
+        if change.server.inventory_failures == self.policy.poll.no_data_after.max(1) {
+            tracing::warn!(server.name = %known.server.name, "{}: {reason}", known.server.name);
+        }
         Ok(Refreshed {
             server: change.server,
             outcome: PollOutcome::Unreadable,

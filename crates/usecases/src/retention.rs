@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_ports::{Clock, History, HistoryUpkeep};
+use drover_ports::{Clock, History, HistoryUpkeep, WorkflowUpkeep};
 
 use crate::background::{Stop, pause};
+use crate::engine::trusted;
 
 /// How many records are removed in one transaction.
 const CHUNK: u32 = 1_000;
@@ -24,13 +25,22 @@ pub struct HistoryAges {
     pub fleet_events: Duration,
     /// How the status of servers in HAProxy changed.
     pub balancer_statuses: Duration,
+    /// Applications that are gone, with their history.
+    pub gone_applications: Duration,
 }
+
+/// How old what polling found must be before it is removed because nothing belongs to it.
+const EMPTY_MIN: Duration = Duration::from_hours(1);
 
 impl HistoryAges {
     const fn of(self, history: History) -> Duration {
         match history {
             History::FleetEvents | History::InstanceStatuses => self.fleet_events,
-            History::BalancerStatuses => self.balancer_statuses,
+            History::BalancerStatuses | History::GoneServers | History::GoneBackends => {
+                self.balancer_statuses
+            }
+            History::GoneApplications => self.gone_applications,
+            History::EmptyGroups | History::EmptyCatalogEntries => EMPTY_MIN,
         }
     }
 }
@@ -42,13 +52,15 @@ impl Default for HistoryAges {
         Self {
             fleet_events: month,
             balancer_statuses: month,
+            gone_applications: month,
         }
     }
 }
 
-/// Once per hour, removes records that are older than they are kept.
+/// Once per hour, removes records that are older than they are kept; not while the clock may be wrong.
 pub(crate) async fn run(
     store: Arc<dyn HistoryUpkeep>,
+    upkeep: Arc<dyn WorkflowUpkeep>,
     clock: Arc<dyn Clock>,
     ages: HistoryAges,
     mut stop: Stop,
@@ -56,6 +68,18 @@ pub(crate) async fn run(
     let mut wait = FIRST_WAIT;
     while !pause(&mut stop, wait).await {
         wait = INTERVAL;
+        match trusted(&*upkeep).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the clock is not looked at; no records are removed"
+                );
+                wait = MORE_WAIT;
+                continue;
+            }
+        }
         for history in History::ALL {
             let before = clock.now().before(ages.of(history));
             let forgotten = async {

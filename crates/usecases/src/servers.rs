@@ -63,6 +63,33 @@ impl Servers {
         Ok(server)
     }
 
+    /// Adds a server unless it is there exactly so, and whether it was: for a request that may be a repetition.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AlreadyExists`] when another server has the name; [`StoreError::Unavailable`],
+    /// [`StoreError::Corrupt`].
+    pub async fn add_once(
+        &self,
+        server: NewServer,
+        origin: &Origin,
+    ) -> Result<(Server, bool), StoreError> {
+        let wanted = server.clone();
+        match self.add(server, origin).await {
+            Err(error @ StoreError::AlreadyExists { .. }) => {
+                let known = self.registry.called(wanted.name()).await?;
+                let same = known.filter(|known| {
+                    known.name == wanted.name()
+                        && known.address == wanted.address()
+                        && known.port == wanted.port()
+                        && known.is_haproxy_node == wanted.is_haproxy_node()
+                });
+                same.map(|known| (known, true)).ok_or(error)
+            }
+            added => added.map(|server| (server, false)),
+        }
+    }
+
     /// Changes what people say about a server, if it is still as they knew it; polling goes on with the new place within
     /// one interval. `None` if it is not.
     ///
@@ -90,7 +117,7 @@ impl Servers {
     }
 
     /// Removes a server, if it is still as it was known and nothing is under way on it, with its HAProxy instances. Its
-    /// applications stay without a server. An update or an action that begins at the same moment ends by itself.
+    /// applications are left without a server, and upkeep removes them in chunks. An update or an action that begins at the same moment ends by itself.
     ///
     /// # Errors
     ///
@@ -102,6 +129,7 @@ impl Servers {
                 server.name = %known.name, server.id = %known.key, actor = %origin.actor, request.id = %origin.request_id,
                 "{} removed server {}", origin.actor, known.name
             );
+            self.polling.forget(known.key);
             self.polling.list_changed();
         }
         Ok(removal)

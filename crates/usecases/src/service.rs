@@ -165,6 +165,9 @@ pub struct Policy {
     pub breaker: BreakerPolicy,
     /// How long one look at a running play waits for something new.
     pub follow_wait: Duration,
+    /// How long the control host may be silent about a play that runs: longer than plays run. Then what became of the play is
+    /// unknown.
+    pub lost_after: Duration,
     /// Which kinds of tasks there are.
     pub kinds: Kinds,
 }
@@ -184,6 +187,7 @@ impl Default for Policy {
             min_ready: 1,
             breaker: BreakerPolicy::default(),
             follow_wait: Duration::from_secs(2),
+            lost_after: Duration::from_hours(6),
             kinds: Kinds::default(),
         }
     }

@@ -15,9 +15,9 @@ use drover_domain::webhook::{
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Guarantee, Json, TaskId, WorkflowId};
 use drover_ports::{
-    Assigned, Claim, Clock, DeliveryFilter, IdSource, Idempotency, NewDelivery, NewWorkflow,
-    NoticeSource, Outgoing, SendFailure, StopReason, StoreError, TaskHandler, WebhookSender,
-    WebhookStore,
+    AddedWebhook, Assigned, Claim, Clock, DeliveryFilter, IdSource, Idempotency, NewDelivery,
+    NewWorkflow, NoticeSource, Outgoing, RotatedSecret, SendFailure, StartedWorkflow, StopReason,
+    StoreError, TaskHandler, WebhookSender, WebhookStore,
 };
 use tokio::time::Instant;
 
@@ -47,6 +47,15 @@ impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Webhooks")
     }
+}
+
+/// A delivery that a request asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartedDelivery {
+    /// The delivery.
+    pub id: TaskId,
+    /// Whether it came of an earlier request with the same key.
+    pub is_replayed: bool,
 }
 
 /// Why something about webhooks was refused; nothing changed.
@@ -91,7 +100,8 @@ impl Webhooks {
         }
     }
 
-    /// Adds a webhook; what happens from now on is told. Returns it with its secret, which is not shown again.
+    /// Adds a webhook; what happens from now on is told. Returns it with its secret, which is not shown again, except to
+    /// the same request made again under its idempotency key.
     ///
     /// # Errors
     ///
@@ -102,15 +112,20 @@ impl Webhooks {
         wish: WebhookWish,
         secret: Option<WebhookSecret>,
         origin: &Origin,
-    ) -> Result<(Webhook, WebhookSecret), WebhookError> {
+        idempotency: Option<&Idempotency>,
+    ) -> Result<AddedWebhook, WebhookError> {
         self.sender
             .check(&wish.url, secret.as_ref())
             .map_err(WebhookError::Unusable)?;
         let secret = self.secret(secret)?;
         let now = self.clock.now();
-        let webhook = self.store.add(&wish, &secret, &origin.actor, now).await?;
-        tracing::info!(webhook.id = %webhook.key, actor = %origin.actor, request.id = %origin.request_id, "{} added a webhook", origin.actor);
-        Ok((webhook, secret))
+        let actor = &origin.actor;
+        let added = self.store.add(&wish, &secret, actor, now, idempotency);
+        let added = added.await?;
+        if !added.is_replayed {
+            tracing::info!(webhook.id = %added.webhook.key, actor = %actor, request.id = %origin.request_id, "{actor} added a webhook");
+        }
+        Ok(added)
     }
 
     fn secret(&self, given: Option<WebhookSecret>) -> Result<WebhookSecret, WebhookError> {
@@ -168,18 +183,21 @@ impl Webhooks {
         webhook: WebhookKey,
         secret: Option<WebhookSecret>,
         origin: &Origin,
-    ) -> Result<WebhookSecret, WebhookError> {
+        idempotency: Option<&Idempotency>,
+    ) -> Result<RotatedSecret, WebhookError> {
         let known = self.find(webhook).await?;
         self.sender
             .check(&known.wish.url, secret.as_ref())
             .map_err(WebhookError::Unusable)?;
         let secret = self.secret(secret)?;
         let until = self.clock.now().after(ROTATION);
-        if !self.store.rotate(webhook, &secret, until).await? {
-            return Err(WebhookError::UnknownWebhook { webhook });
+        let rotated = self.store.rotate(webhook, &secret, until, idempotency);
+        let rotated = rotated.await?;
+        let rotated = rotated.ok_or(WebhookError::UnknownWebhook { webhook })?;
+        if !rotated.is_replayed {
+            tracing::info!(webhook.id = %webhook, actor = %origin.actor, request.id = %origin.request_id, "{} changed the secret of webhook {webhook}", origin.actor);
         }
-        tracing::info!(webhook.id = %webhook, actor = %origin.actor, request.id = %origin.request_id, "{} changed the secret of webhook {webhook}", origin.actor);
-        Ok(secret)
+        Ok(rotated)
     }
 
     /// Removes a webhook with its deliveries.
@@ -200,7 +218,12 @@ impl Webhooks {
     /// # Errors
     ///
     /// [`WebhookError::UnknownWebhook`], [`WebhookError::Store`].
-    pub async fn test(&self, webhook: WebhookKey, origin: &Origin) -> Result<TaskId, WebhookError> {
+    pub async fn test(
+        &self,
+        webhook: WebhookKey,
+        origin: &Origin,
+        idempotency: Option<Idempotency>,
+    ) -> Result<StartedDelivery, WebhookError> {
         let webhook = self.find(webhook).await?;
         let notice = Notice {
             at: self.clock.now(),
@@ -209,7 +232,8 @@ impl Webhooks {
             },
         };
         let payload = self.sender.render(&notice);
-        let delivery = self.delivery(&webhook, notice.event(), payload, None, origin, None)?;
+        let mut delivery = self.delivery(&webhook, notice.event(), payload, None, origin, None)?;
+        delivery.workflow.idempotency = idempotency;
         self.start(delivery).await
     }
 
@@ -222,7 +246,8 @@ impl Webhooks {
         &self,
         delivery: TaskId,
         origin: &Origin,
-    ) -> Result<TaskId, WebhookError> {
+        idempotency: Option<Idempotency>,
+    ) -> Result<StartedDelivery, WebhookError> {
         let known = self.store.delivery(delivery).await?;
         let known = known.ok_or(WebhookError::UnknownDelivery { delivery })?;
         let webhook = self.find(known.webhook).await?;
@@ -231,14 +256,23 @@ impl Webhooks {
             return Err(WebhookError::SwitchedOff { webhook });
         }
         let message = Some(known.message);
-        let again = self.delivery(&webhook, known.event, known.payload, message, origin, None)?;
+        let mut again =
+            self.delivery(&webhook, known.event, known.payload, message, origin, None)?;
+        again.workflow.idempotency = idempotency;
         self.start(again).await
     }
 
-    async fn start(&self, delivery: NewDelivery) -> Result<TaskId, WebhookError> {
-        let id = delivery_task(delivery.workflow.id);
-        self.store.dispatch(&[delivery], &[]).await?;
-        Ok(id)
+    async fn start(&self, delivery: NewDelivery) -> Result<StartedDelivery, WebhookError> {
+        let id = delivery.workflow.id;
+        let started = self.store.dispatch(&[delivery], &[]).await?;
+        let (id, is_replayed) = match started.first() {
+            Some(StartedWorkflow::Replayed(first)) => (*first, true),
+            Some(StartedWorkflow::Created(_)) | None => (id, false),
+        };
+        Ok(StartedDelivery {
+            id: delivery_task(id),
+            is_replayed,
+        })
     }
 
     /// A delivery with its tries.

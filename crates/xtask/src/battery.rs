@@ -49,6 +49,12 @@ enum Part {
         #[arg(long, value_name = "SEED")]
         seed: Option<u64>,
     },
+    /// A disk that fills up under SQLite and PostgreSQL and is emptied again; takes root, for a small file system
+    Disk {
+        /// How often, on each database
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        runs: u32,
+    },
 }
 
 /// Builds and runs a part of the battery.
@@ -66,6 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             seed: Some(seed), ..
         } => model(&arguments.profile, &format!("--seed {seed}")),
         Part::Mutants => mutants(),
+        Part::Disk { runs } => disk(runs),
         Part::Crash {
             kills,
             tasks,
@@ -80,6 +87,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             ))
         }
     }
+}
+
+fn disk(runs: u32) -> Result<()> {
+    peers::require(&[peers::POSTGRESQL], Consent::of_root_or(false))?;
+    let line = format!("run --quiet --package drover-battery -- disk --runs {runs}");
+    succeed(&mut cargo(&line))
 }
 
 fn crash(options: &str) -> Result<()> {

@@ -51,6 +51,13 @@ pub(crate) const POSTGRESQL: Peer = Peer {
     purpose: "an ephemeral PostgreSQL server",
 };
 
+/// The connection pooler.
+pub(crate) const PGBOUNCER: Peer = Peer {
+    program: "pgbouncer",
+    package: "pgbouncer",
+    purpose: "a connection pooler in front of PostgreSQL",
+};
+
 /// Who decides that something is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consent {

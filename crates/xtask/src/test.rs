@@ -27,6 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         peers::SSH_SERVER,
         peers::DBUS,
         peers::POSTGRESQL,
+        peers::PGBOUNCER,
     ];
     peers::require(&needed, Consent::of_root_or(arguments.yes))?;
     let runner = if workspace::has_program("cargo-nextest") {

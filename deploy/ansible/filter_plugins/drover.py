@@ -7,7 +7,14 @@ __metaclass__ = type
 import re
 
 from ansible.errors import AnsibleFilterError
-from ansible.utils.unsafe_proxy import wrap_var
+from ansible.release import __version__
+
+# Since 2.19 a text is a template only where it is marked as one. Before, every text is, unless it is wrapped.
+if tuple(int(part) for part in re.findall(r"[0-9]+", __version__)[:2]) >= (2, 19):
+    def wrap_var(value):
+        return value
+else:
+    from ansible.utils.unsafe_proxy import wrap_var
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 

@@ -12,8 +12,10 @@ description:
     - Runs C(ansible-playbook) with the variables of this play plus C(server), C(app) and C(app_instances) of the server,
       and stops at the first server that fails; the servers after it are not touched.
     - The variables go through files, literally; nothing of them is in an argument list.
-    - An instance counts as updated when the run succeeds for it. A playbook that reports each instance
-      (C(drover_report) with C(ok) in a result) is believed for each one; else the run counts for all of its instances.
+    - An instance counts as updated when the run succeeds and its counts show work on the server, at least one task that was
+      done and none that found the server unreachable. A playbook that reports each instance (C(drover_report) with C(ok) in
+      a result) is asked for each one; else the run counts for all of its instances. In a job of Drover the agents have the
+      last word.
 options:
     playbook: {description: "The update playbook, relative to I(folder).", required: true}
     folder: {description: The folder of the playbooks., required: true}
@@ -116,15 +118,13 @@ class Run(object):
             report = event.get("report") or {}
             if "ok" in report:
                 reported[report["composite"]] = report
-        # A play of several may be for other hosts; a run in which no host did anything is no success.
-        no_hosts = any(event["kind"] == "no_hosts" for event in told) and not any(event.get("stats") for event in told)
         reason = None
         if code != 0:
             reasons = [event.get("message") for event in told if event["kind"] in ("failed", "unreachable")]
             reason = next((text for text in reasons if text), None) or output or "ansible-playbook ended with %d" % code
             reason = reason[-REASON_CHARACTERS_MAX:] if reason is output else reason[:REASON_CHARACTERS_MAX]
-        elif no_hosts:
-            reason = "the update playbook found no host `%s` in the inventory" % self.server
+        else:
+            reason = self.idleness(told)
         results = []
         for one in self.members:
             report = reported.get(one["composite"])
@@ -133,10 +133,31 @@ class Run(object):
             else:
                 failed, detail = reason is not None, reason
             results.append({"composite": one["composite"], "state": "failed" if failed else "updated", "detail": detail})
-        if reason and all(one["state"] == "updated" for one in results):
+        if code == 0 and all(one["state"] == "updated" for one in results):
+            # A play that reports from another host is not idle; the agents show what came of it.
+            reason = None
+        elif reason and all(one["state"] == "updated" for one in results):
             # The run failed after its last report: whatever that was, it is not a success.
             results = [dict(one, state="failed", detail=reason) for one in results]
         return results, reason
+
+
+    def idleness(self, told):
+        """Why a run with exit code 0 did no work on the server, or None: such a run may be for other hosts, or for none."""
+        stats = [event["stats"] for event in told if event.get("stats")]
+        if not self.events or (not stats and any(event["kind"] == "truncated" for event in told)):
+            return None
+        counts = [host for hosts in stats for host in hosts if host["host"] == self.server]
+        if not stats and any(event["kind"] == "no_hosts" for event in told):
+            return "the update playbook found no host `%s` in the inventory" % self.server
+        # Ansible counts what failed and was ignored as ok too.
+        if any(host["ok"] > host["ignored"] and not host["unreachable"] for host in counts):
+            return None
+        if any(event["kind"] == "unreachable" and event.get("host") == self.server for event in told):
+            return "`%s` was unreachable, which the update playbook ignores" % self.server
+        if any(host["ignored"] for host in counts):
+            return "every task on `%s` failed, which the update playbook ignores" % self.server
+        return "the update playbook did no task on `%s`" % self.server
 
 
 def main():

@@ -6,6 +6,9 @@
 //!
 //! [`crash`] kills real processes that work on a real PostgreSQL, and PostgreSQL itself, and looks whether
 //! anything was lost, done twice or told wrongly.
+//!
+//! [`disk`] fills up the disk under a real store and empties it again.
 
 pub mod crash;
+pub mod disk;
 pub mod model;

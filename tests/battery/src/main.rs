@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use drover_battery::crash;
 use drover_battery::model::{Life, live, live_many};
+use drover_battery::{crash, disk};
 use serde_json::json;
 
 /// The last lines of a broken life that are shown.
@@ -43,6 +43,11 @@ enum Part {
     },
     /// Kills workers on a real PostgreSQL, and PostgreSQL itself, and looks whether anything was lost
     Crash(crash::Arguments),
+    /// Fills up the disk under SQLite and PostgreSQL and empties it again, and looks whether anything was lost
+    Disk(disk::Arguments),
+    /// One disk of `disk`
+    #[command(hide = true)]
+    DiskLife(disk::LifeArguments),
     /// What the workers of `crash` act upon
     #[command(hide = true)]
     Ledger { socket: PathBuf, file: PathBuf },
@@ -58,6 +63,24 @@ fn main() -> ExitCode {
             println!("{}", report.figures);
             eprint!("{}", report.complaint());
             Ok(report.is_clean())
+        }),
+        Part::Disk(arguments) => match disk::run(&arguments) {
+            Ok((figures, is_clean)) => {
+                println!("{figures}");
+                if is_clean {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                }
+            }
+            Err(error) => {
+                eprintln!("drover-battery: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Part::DiskLife(arguments) => process(async move {
+            println!("{}", disk::live(arguments).await?);
+            Ok(true)
         }),
         Part::Ledger { socket, file } => attended(async move {
             crash::keep_ledger(&socket, &file).await?;

@@ -12,7 +12,7 @@ use drover_domain::workflow::mutant::Mutant;
 const SEEDS_MAX: u64 = 2_000;
 
 /// Every defect, and what it would look like.
-const MUTANTS: [(Defect, &str); 21] = [
+const MUTANTS: [(Defect, &str); 24] = [
     (
         Defect::Core(Mutant::NoFencing),
         "a report of an old attempt counts",
@@ -52,6 +52,18 @@ const MUTANTS: [(Defect, &str); 21] = [
     (
         Defect::Core(Mutant::NeverLate),
         "a workflow's deadline never comes",
+    ),
+    (
+        Defect::Core(Mutant::EndlessDepth),
+        "a definition that starts itself goes on for ever",
+    ),
+    (
+        Defect::Core(Mutant::EndlessFamily),
+        "a workflow has more below it than it may",
+    ),
+    (
+        Defect::Core(Mutant::GrowsAfterCancel),
+        "workflows are started below one that is cancelled",
     ),
     (
         Defect::Store(StoreDefect::AcksBeforeCommit),

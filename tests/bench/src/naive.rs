@@ -18,7 +18,8 @@ pub(crate) async fn snapshot(
     let keys: Vec<i64> = applications.iter().map(|key| key.get()).collect();
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT a.id, a.name, a.kind, a.version, a.server_id, a.custom_playbook_path, a.custom_artifact_url,
+        "SELECT a.id, a.name, a.kind, a.version, COALESCE(a.start_time, 'process ' || CAST(a.pid AS TEXT)) AS process,
+                a.server_id, a.custom_playbook_path, a.custom_artifact_url,
                 a.custom_artifact_extension, g.id AS group_id, g.name AS group_name, g.update_playbook_path,
                 g.artifact_list_url, g.artifact_extension, g.batch_grouping_strategy,
                 c.default_playbook_path, c.default_artifact_url, c.default_artifact_extension
@@ -41,6 +42,7 @@ pub(crate) async fn snapshot(
             kind: ApplicationKind::parse(&row.try_get::<String>("", "kind")?)
                 .context("an unknown kind")?,
             version: row.try_get("", "version")?,
+            process: row.try_get("", "process")?,
             server: Some(target_server(database, server).await?),
             group: Some(TargetGroup {
                 key: GroupKey::new(row.try_get("", "group_id")?),
@@ -72,6 +74,8 @@ pub(crate) async fn snapshot(
                 ],
             )?,
             balancer_servers: vec![balancer_server(database, application).await?],
+            expects_balancer: false,
+            is_new_in_group: false,
         };
         snapshot.targets.insert(application, target);
     }
@@ -89,6 +93,7 @@ async fn target_server(database: &DatabaseConnection, server: i64) -> Result<Tar
         key: ServerKey::new(server),
         name: row.try_get("", "name")?,
         address: row.try_get("", "address")?,
+        namesake: None,
     })
 }
 

@@ -75,11 +75,10 @@ impl Instance {
         &self.address
     }
 
-    /// Whether HAProxy answers on the socket right now.
-    pub(crate) async fn is_available(&self) -> bool {
-        self.command("show info")
-            .await
-            .is_ok_and(|answer| HaproxyProcess::parse(&answer).is_some())
+    /// The process that answers on the socket right now.
+    pub(crate) async fn process(&self) -> Option<HaproxyProcess> {
+        let answer = self.command("show info").await.ok()?;
+        HaproxyProcess::parse(&answer)
     }
 
     /// Whether the sessions of old workers can be told right now.
@@ -90,13 +89,15 @@ impl Instance {
         }
     }
 
-    /// The names of all backends, sorted.
-    pub(crate) async fn backends(&self) -> Result<Vec<String>, HaproxyError> {
+    /// The names of all backends, sorted, and what could not be read beside them.
+    pub(crate) async fn backends(&self) -> Result<(Vec<String>, Vec<String>), HaproxyError> {
         let answer = self.command("show stat -1 2 -1").await?;
         let table = StatTable::parse(&answer)
             .ok_or_else(|| HaproxyError::unreadable("show stat", &answer))?;
+        whole("show stat", &answer)?;
         let names: BTreeSet<&str> = table.rows().map(|row| row.field("pxname")).collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+        let names = names.into_iter().map(str::to_owned).collect();
+        Ok((names, table.unread().to_vec()))
     }
 
     /// The servers of a backend; none if HAProxy does not know the backend.
@@ -117,6 +118,12 @@ impl Instance {
             }
             Some(_) | None => picture,
         };
+        let (shown, known) = (picture.servers.len(), states.len());
+        if shown < known && picture.unread.is_empty() {
+            picture.unread.push(format!(
+                "HAProxy's statistics show {shown} of the {known} servers that it has a state of"
+            ));
+        }
         if let Some(master) = &self.master
             && !picture.servers.is_empty()
         {
@@ -151,6 +158,7 @@ impl Instance {
             .await?;
         let states = state::parse(&answer)
             .ok_or_else(|| HaproxyError::unreadable("show servers state", &answer))?;
+        whole("show servers state", &answer)?;
         let found = states
             .iter()
             .find(|state| state.backend == backend.as_str() && state.server == server.as_str());
@@ -184,6 +192,7 @@ impl Instance {
                     BackendServers {
                         servers: Vec::new(),
                         process,
+                        unread: Vec::new(),
                     },
                     Vec::new(),
                 ))
@@ -197,8 +206,13 @@ impl Instance {
         let block_of_stat = block();
         let stat = StatTable::parse(block_of_stat)
             .ok_or_else(|| HaproxyError::unreadable("show stat", block_of_stat))?;
-        let servers = servers::join(backend.as_str(), &stat, &states);
-        Ok((BackendServers { servers, process }, states))
+        whole("show stat", &answer)?;
+        let servers = BackendServers {
+            servers: servers::join(backend.as_str(), &stat, &states),
+            process,
+            unread: stat.unread().to_vec(),
+        };
+        Ok((servers, states))
     }
 
     async fn command(&self, command: &str) -> Result<String, HaproxyError> {
@@ -214,6 +228,19 @@ impl Instance {
             Ok(Ok(Some(answer))) => Ok(answer),
         }
     }
+}
+
+/// Checks that `answer` ends as every whole answer of HAProxy does, with an empty line. One that was cut still reads as a
+/// shorter table.
+fn whole(command: &'static str, answer: &str) -> Result<(), HaproxyError> {
+    if answer.ends_with("\n\n") {
+        return Ok(());
+    }
+    let last = answer.lines().next_back().unwrap_or_default();
+    Err(HaproxyError::Cut {
+        command,
+        words: words(last),
+    })
 }
 
 /// HAProxy's own words on one line, cut to a length that fits a message.
@@ -244,6 +271,12 @@ pub(crate) enum HaproxyError {
     /// The answer is not what the command gives; HAProxy may have refused to give it.
     #[error("HAProxy answered `{command}` with `{words}`")]
     Unreadable {
+        command: &'static str,
+        words: String,
+    },
+    /// The answer has no end: the connection broke, or HAProxy was stopped in the middle of it.
+    #[error("HAProxy's answer to `{command}` was cut after `{words}`")]
+    Cut {
         command: &'static str,
         words: String,
     },
@@ -311,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_unreachable() {
         let instance = Instance::new(Address::Unix("/nonexistent/admin.sock".into()), None);
-        assert!(!instance.is_available().await);
+        assert_eq!(instance.process().await, None);
         let error = instance.backends().await.unwrap_err();
         assert!(
             matches!(error, HaproxyError::Unreachable { .. }),

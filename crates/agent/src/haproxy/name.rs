@@ -3,11 +3,14 @@
 use std::fmt;
 
 /// Most bytes of a name.
-const NAME_BYTES_MAX: usize = 128;
+const NAME_BYTES_MAX: usize = 1024;
 
-/// The name of a backend, a server or an instance: 1 to 128 of `A-Z a-z 0-9 _ . : -`.
+/// Most characters of a refused name that are repeated.
+const NAME_SHOWN_MAX: usize = 128;
+
+/// The name of a backend, a server or an instance: 1 to 1,024 of `A-Z a-z 0-9 _ . : -`.
 ///
-/// This is the alphabet HAProxy itself allows. A semicolon, a blank or a newline would start another command, so
+/// This is the alphabet HAProxy itself allows; it has no limit but that of a line of its configuration, 2,048 bytes. A semicolon, a blank or a newline would start another command, so
 /// commands are built from this type only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name(String);
@@ -19,7 +22,7 @@ impl Name {
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
         if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(allowed) {
             return Err(NameError {
-                text: text.chars().take(NAME_BYTES_MAX).collect(),
+                text: text.chars().take(NAME_SHOWN_MAX).collect(),
             });
         }
         Ok(Self(text.to_owned()))
@@ -51,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_alphabet_of_haproxy_is_allowed() {
-        for text in ["a", "be_1", "srv-2.example.org:80", &"x".repeat(128)] {
+        for text in ["a", "be_1", "srv-2.example.org:80", &"x".repeat(1024)] {
             assert_eq!(Name::parse(text).unwrap().as_str(), text);
         }
     }
@@ -71,7 +74,7 @@ mod tests {
             "ä",
             "a,b",
             "$(x)",
-            &"x".repeat(129),
+            &"x".repeat(1025),
         ] {
             assert!(Name::parse(text).is_err(), "{text:?} was taken");
         }

@@ -15,6 +15,8 @@ pub(crate) struct BackendServers {
     pub(crate) servers: Vec<ServerRow>,
     /// Process id and uptime; a change tells of a reload, which forgets every drain.
     pub(crate) process: HaproxyProcess,
+    /// What could not be read, a sentence each; the rest stands.
+    pub(crate) unread: Vec<String>,
 }
 
 /// The HAProxy worker that answered.
@@ -22,6 +24,7 @@ pub(crate) struct BackendServers {
 pub(crate) struct HaproxyProcess {
     pid: String,
     uptime_sec: String,
+    version: String,
 }
 
 impl HaproxyProcess {
@@ -30,7 +33,12 @@ impl HaproxyProcess {
         &self.pid
     }
 
-    /// Reads `Pid` and `Uptime_sec` from the answer of `show info`; `None` if they are not there.
+    /// The version, as HAProxy wrote it.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Reads `Pid`, `Uptime_sec` and `Version` from the answer of `show info`; `None` if they are not there.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| {
             text.lines()
@@ -40,6 +48,7 @@ impl HaproxyProcess {
         Some(Self {
             pid: value("Pid")?,
             uptime_sec: value("Uptime_sec")?,
+            version: value("Version")?,
         })
     }
 }
@@ -77,6 +86,18 @@ pub(crate) struct ServerRow {
     admin_state: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     op_state: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    act: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    bck: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    tracked: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    agent_state: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    agent_status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    agent_duration: String,
 }
 
 impl ServerRow {
@@ -112,6 +133,14 @@ impl ServerRow {
             op_state: state
                 .map(|state| state.op_state.clone())
                 .unwrap_or_default(),
+            act: text("act"),
+            bck: text("bck"),
+            tracked: text("tracked"),
+            agent_state: state
+                .map(|state| state.agent_state.clone())
+                .unwrap_or_default(),
+            agent_status: text("agent_status"),
+            agent_duration: text("agent_duration"),
         }
     }
 }
@@ -123,7 +152,7 @@ const UNKNOWN: &str = "unknown";
 /// none there.
 pub(super) fn add_old_sessions(servers: &mut [ServerRow], sessions: Option<&Sessions>) {
     for server in servers {
-        let count = sessions.map(|all| all.get(&server.name).copied().unwrap_or_default());
+        let count = sessions.map(|all| all.on(&server.name));
         server.old_scur = count.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string());
     }
 }
@@ -149,16 +178,16 @@ mod tests {
     use super::*;
 
     const STAT: &str = "\
-# pxname,svname,qcur,scur,stot,status,weight,lastchg,downtime,type,check_status,check_duration,check_rise,check_fall,addr,cookie,-,
-web,a,0,1,7,DRAIN,1,17,0,2,L7OK,3,2,3,127.0.0.1:8001,\"x,y\",-,
-web,new,0,0,0,no check,1,2,,2,,,,,127.0.0.1:8002,,-,
-other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
+# pxname,svname,qcur,scur,stot,status,weight,act,bck,lastchg,downtime,tracked,type,check_status,check_duration,agent_status,agent_duration,check_rise,check_fall,addr,cookie,-,
+web,a,0,1,7,DRAIN,1,1,0,17,0,,2,L7OK,3,L7OK,4,2,3,127.0.0.1:8001,\"x,y\",-,
+web,new,0,0,0,no check,1,0,1,2,,other/a,2,,,,,,,127.0.0.1:8002,,-,
+other,a,0,9,9,UP,1,1,0,2,0,,2,,,,,,,127.0.0.1:8003,,-,
 ";
     const STATE: &str = "\
 1
-# be_id be_name srv_id srv_name srv_op_state srv_admin_state srv_check_result srv_check_health
-3 web 1 a 2 8 3 4
-4 other 1 a 2 0 0 2
+# be_id be_name srv_id srv_name srv_op_state srv_admin_state srv_check_result srv_check_health srv_agent_state
+3 web 1 a 2 8 3 4 22
+4 other 1 a 2 0 0 2 0
 ";
 
     #[test]
@@ -174,7 +203,8 @@ other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
                 "name": "a", "status": "DRAIN", "weight": "1", "check_status": "L7OK", "check_duration": "3",
                 "last_chg": "17", "lastchg": "17", "downtime": "0", "addr": "127.0.0.1:8001", "cookie": "x,y",
                 "scur": "1", "qcur": "0", "stot": "7", "check_rise": "2", "check_fall": "3", "check_health": "4",
-                "check_result": "3", "admin_state": "8", "op_state": "2"
+                "check_result": "3", "admin_state": "8", "op_state": "2", "act": "1", "bck": "0",
+                "agent_state": "22", "agent_status": "L7OK", "agent_duration": "4"
             })
         );
     }
@@ -195,6 +225,10 @@ other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
         assert_eq!(fresh["downtime"], "");
         assert_eq!(fresh["scur"], "0");
         assert_eq!(fresh.get("admin_state"), None);
+        assert_eq!(
+            (&fresh["bck"], &fresh["tracked"]),
+            (&serde_json::json!("1"), &serde_json::json!("other/a"))
+        );
     }
 
     #[test]
@@ -204,7 +238,7 @@ other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
             &StatTable::parse(STAT).unwrap(),
             &state::parse(STATE).unwrap(),
         );
-        let sessions = Sessions::from([("a".to_owned(), 3), ("removed".to_owned(), 9)]);
+        let sessions = Sessions::of([("a", 3), ("removed", 9)], 0);
         add_old_sessions(&mut servers, Some(&sessions));
         let told = servers.iter().map(|server| server.old_scur.as_str());
         assert_eq!(told.collect::<Vec<_>>(), ["3", "0"]);
@@ -217,8 +251,12 @@ other,a,0,9,9,UP,1,2,0,2,,,,,127.0.0.1:8003,,-,
         let info = "Name: HAProxy\nVersion: 2.6.12\nPid: 9876\nUptime: 0d 0h00m02s\nUptime_sec: 2\nMemmax_MB: 0\n";
         let process = HaproxyProcess::parse(info).unwrap();
         assert_eq!(
-            (process.pid.as_str(), process.uptime_sec.as_str()),
-            ("9876", "2")
+            (
+                process.pid.as_str(),
+                process.uptime_sec.as_str(),
+                process.version()
+            ),
+            ("9876", "2", "2.6.12")
         );
         assert_eq!(HaproxyProcess::parse("Permission denied\n"), None);
     }

@@ -9,10 +9,14 @@ const HEADER_MARK: &str = "# ";
 ///
 /// Columns are found by their name, because every HAProxy release has others and statistics modules add their own.
 /// Fields may be quoted and then hold commas.
+///
+/// A row with another number of fields than the header, or without a name, is not believed: every HAProxy fills all
+/// columns, so such a row is one that something has cut or mixed up.
 #[derive(Debug)]
 pub(super) struct StatTable {
     columns: HashMap<String, usize>,
     rows: Vec<csv::StringRecord>,
+    unread: Vec<String>,
 }
 
 impl StatTable {
@@ -32,8 +36,39 @@ impl StatTable {
         {
             return None;
         }
-        let rows = reader.records().collect::<Result<_, _>>().ok()?;
-        Some(Self { columns, rows })
+        let width = reader.headers().ok()?.len();
+        let mut table = Self {
+            columns,
+            rows: Vec::new(),
+            unread: Vec::new(),
+        };
+        for (number, fields) in (1_usize..).zip(reader.records()) {
+            table.take(number, width, fields.ok()?);
+        }
+        Some(table)
+    }
+
+    fn take(&mut self, number: usize, width: usize, fields: csv::StringRecord) {
+        let row = StatRow {
+            columns: &self.columns,
+            fields: &fields,
+        };
+        if fields.len() != width {
+            let found = fields.len();
+            self.unread.push(format!(
+                "row {number} of HAProxy's statistics has {found} fields, the header has {width}"
+            ));
+        } else if row.field("pxname").is_empty() || row.field("svname").is_empty() {
+            self.unread
+                .push(format!("row {number} of HAProxy's statistics has no name"));
+        } else {
+            self.rows.push(fields);
+        }
+    }
+
+    /// What could not be read, a sentence for each row.
+    pub(super) fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     /// The rows, each with access by column name.
@@ -108,9 +143,22 @@ web,app2,1,0,DOWN 1/2,100,2,40,2,L7STS,\"Layer7 wrong status: code: 503, info: \
     }
 
     #[test]
-    fn a_row_that_is_cut_short_has_empty_fields() {
-        let table = StatTable::parse("# pxname,svname,status,weight\nb,s,UP\n").unwrap();
-        assert_eq!(table.rows().next().unwrap().field("weight"), "");
+    fn a_row_that_is_not_whole_is_named_and_the_others_stand() {
+        let table = StatTable::parse(
+            "# pxname,svname,status,weight\nb,s,UP\nb,t,UP,1\nb,,UP,1\n,u,UP,1\nb,v,UP,1,7\n",
+        )
+        .unwrap();
+        let names: Vec<&str> = table.rows().map(|row| row.field("svname")).collect();
+        assert_eq!(names, ["t"]);
+        assert_eq!(
+            table.unread(),
+            [
+                "row 1 of HAProxy's statistics has 3 fields, the header has 4",
+                "row 3 of HAProxy's statistics has no name",
+                "row 4 of HAProxy's statistics has no name",
+                "row 5 of HAProxy's statistics has 5 fields, the header has 4",
+            ]
+        );
     }
 
     #[test]

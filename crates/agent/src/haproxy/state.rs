@@ -19,6 +19,7 @@ pub(super) struct StateRow {
     pub(super) admin_state: u32,
     pub(super) check_result: String,
     pub(super) check_health: String,
+    pub(super) agent_state: String,
 }
 
 impl StateRow {
@@ -60,6 +61,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<StateRow>> {
             admin_state: field("srv_admin_state")?.parse().ok()?,
             check_result: field("srv_check_result").unwrap_or_default().to_owned(),
             check_health: field("srv_check_health").unwrap_or_default().to_owned(),
+            agent_state: field("srv_agent_state").unwrap_or_default().to_owned(),
         });
     }
     Some(rows)

@@ -31,8 +31,49 @@ pub(super) struct Master {
     turns: Semaphore,
 }
 
-/// Sessions and queued requests, in one number, by server name; a server that is not in it has none.
-pub(super) type Sessions = HashMap<String, u64>;
+/// Sessions and queued requests of one backend, in one number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sessions {
+    by_server: HashMap<String, u64>,
+    /// Requests that wait in the backend's queue: any server may get them.
+    unassigned: u64,
+}
+
+impl Sessions {
+    /// Sessions of these servers.
+    #[cfg(test)]
+    pub(super) fn of<const N: usize>(by_server: [(&str, u64); N], unassigned: u64) -> Self {
+        Self {
+            by_server: by_server
+                .map(|(name, count)| (name.to_owned(), count))
+                .into(),
+            unassigned,
+        }
+    }
+
+    /// How many of them are on `server` or may still come to it.
+    pub(super) fn on(&self, server: &str) -> u64 {
+        let own = self.by_server.get(server).copied().unwrap_or_default();
+        own.saturating_add(self.unassigned)
+    }
+
+    /// Whether any server is named, busy or not.
+    fn has_servers(&self) -> bool {
+        !self.by_server.is_empty()
+    }
+
+    fn add_to(&mut self, server: &str, count: u64) {
+        let sum = self.by_server.entry(server.to_owned()).or_default();
+        *sum = sum.saturating_add(count);
+    }
+
+    fn add(&mut self, other: Self) {
+        for (server, count) in other.by_server {
+            self.add_to(&server, count);
+        }
+        self.unassigned = self.unassigned.saturating_add(other.unassigned);
+    }
+}
 
 impl Master {
     pub(super) fn new(address: Address) -> Self {
@@ -73,42 +114,52 @@ impl Master {
                 max: WORKERS_MAX,
             });
         }
-        let mut sum = Sessions::new();
+        let mut sum = Sessions::default();
         for pid in workers {
-            if pid.to_string() == told_by {
-                continue;
-            }
-            for (server, sessions) in self.ask_worker(pid, backend).await? {
-                let all = sum.entry(server).or_default();
-                *all = all.saturating_add(sessions);
+            if pid.to_string() != told_by {
+                sum.add(self.ask_worker(pid, backend).await?);
             }
         }
         Ok(sum)
     }
 
     /// The sessions of one worker; none if it has ended by now.
+    ///
+    /// A table without the backend proves nothing: HAProxy up to 2.4 leaves stopped backends out of it while they still
+    /// serve. The list of sessions has them in every version.
     async fn ask_worker(&self, pid: u32, backend: &Name) -> Result<Sessions, HaproxyError> {
         let answer = self.stat(pid, backend.as_str()).await?;
         match read(&answer, backend) {
-            Some(sessions) if !sessions.is_empty() => return Ok(sessions),
+            Some(sessions) if sessions.has_servers() => return Ok(sessions),
             // The worker does not have the backend, or hides its servers behind a frontend of the same name.
             Some(_) => {}
-            None if answer.trim() == "No such proxy." => return Ok(Sessions::new()),
-            None => return self.gone_or(pid, &answer).await,
+            None if answer.trim() == "No such proxy." => return Ok(Sessions::default()),
+            None => return self.gone_or(pid, "show stat", &answer).await,
         }
         let answer = self.stat(pid, "-1").await?;
         match read(&answer, backend) {
+            Some(sessions) if sessions.has_servers() => return Ok(sessions),
+            Some(_) => {}
+            None => return self.gone_or(pid, "show stat", &answer).await,
+        }
+        let answer = self.command(&format!("@!{pid} show sess")).await?;
+        match read_list(&answer, backend) {
             Some(sessions) => Ok(sessions),
-            None => self.gone_or(pid, &answer).await,
+            None => self.gone_or(pid, "show sess", &answer).await,
         }
     }
 
     /// No sessions if the master does not list the worker any more, else an error with what it answered.
-    async fn gone_or(&self, pid: u32, answer: &str) -> Result<Sessions, HaproxyError> {
+    async fn gone_or(
+        &self,
+        pid: u32,
+        command: &'static str,
+        answer: &str,
+    ) -> Result<Sessions, HaproxyError> {
         if self.workers().await?.contains(&pid) {
-            return Err(HaproxyError::unreadable("show stat", answer));
+            return Err(HaproxyError::unreadable(command, answer));
         }
-        Ok(Sessions::new())
+        Ok(Sessions::default())
     }
 
     async fn stat(&self, pid: u32, proxy: &str) -> Result<String, HaproxyError> {
@@ -169,10 +220,10 @@ fn parse(text: &str) -> Option<Vec<u32>> {
 }
 
 /// Reads the sessions on the servers of `backend`, and what is queued for them, from the answer of `show stat`: `None` if
-/// it is not such a table, not whole, or a number in it is none; empty if it has no server of the backend.
+/// it is not such a table, not whole, or a number in it is none; without servers if it has none of the backend.
 fn read(text: &str, backend: &Name) -> Option<Sessions> {
     let table = StatTable::parse(text).filter(|_| text.ends_with(END))?;
-    let mut sessions = Sessions::new();
+    let mut sessions = Sessions::default();
     for row in table
         .rows()
         .filter(|row| row.field("pxname") == backend.as_str())
@@ -182,10 +233,25 @@ fn read(text: &str, backend: &Name) -> Option<Sessions> {
             "" => 0,
             count => count.parse().ok()?,
         };
-        sessions.insert(
-            row.field("svname").to_owned(),
-            current.saturating_add(queued),
-        );
+        sessions.add_to(row.field("svname"), current.saturating_add(queued));
+    }
+    Some(sessions)
+}
+
+/// Counts the sessions of `backend` in the answer of `show sess`; `None` if it is not such a list or not whole.
+fn read_list(text: &str, backend: &Name) -> Option<Sessions> {
+    let mut sessions = Sessions::default();
+    for line in text.strip_suffix(END)?.lines() {
+        let mut fields = line.split_whitespace();
+        fields.next().filter(|first| first.starts_with("0x"))?;
+        let proxy = fields.find_map(|field| field.strip_prefix("be="))?;
+        let server = fields.next()?.strip_prefix("srv=")?;
+        if proxy == backend.as_str() {
+            match server {
+                "<none>" => sessions.unassigned = sessions.unassigned.saturating_add(1),
+                server => sessions.add_to(server, 1),
+            }
+        }
     }
     Some(sessions)
 }
@@ -236,20 +302,42 @@ mod tests {
         let table = |scur: &str| {
             format!("# pxname,svname,scur,status\nweb,a,{scur},UP\nweb,b,0,UP\nother,a,9,UP\n\n")
         };
-        let expected = Sessions::from([("a".to_owned(), 3), ("b".to_owned(), 0)]);
+        let expected = Sessions::of([("a", 3), ("b", 0)], 0);
         assert_eq!(read(&table("3"), &web), Some(expected));
         for scur in ["", "-1", "x", "99999999999999999999"] {
             assert_eq!(read(&table(scur), &web), None, "{scur:?}");
         }
         assert_eq!(read("# pxname,svname,status\nweb,a,UP\n", &web), None);
         let queued = "# pxname,svname,qcur,scur,status\nweb,a,2,3,UP\n\n";
-        assert_eq!(
-            read(queued, &web),
-            Some(Sessions::from([("a".to_owned(), 5)]))
-        );
+        assert_eq!(read(queued, &web), Some(Sessions::of([("a", 5)], 0)));
         assert_eq!(read(&queued.replace(",2,", ",x,"), &web), None);
         assert_eq!(read(queued.trim_end(), &web), None, "cut");
         let elsewhere = Name::parse("elsewhere").unwrap();
-        assert_eq!(read(&table("3"), &elsewhere), Some(Sessions::new()));
+        assert_eq!(read(&table("3"), &elsewhere), Some(Sessions::default()));
+    }
+
+    // Answers of HAProxy 2.2.9 and 3.2.26, shortened: one request on `app1`, one in the backend's queue, and the question.
+    const LISTED: &str = "\
+0x55b36ee4ac60: proto=unix_stream src=unix:1 fe=entry be=web srv=app1 ts=00 age=2s calls=3 rate=1\n\
+0x7f0a3a514400: proto=unix_stream src=unix:1 fe=entry be=web srv=<none> ts=00 epoch=0 age=2s calls=1\n\
+0x55b36ee77e80: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00 age=0s calls=1\n\n";
+
+    #[test]
+    fn a_list_of_sessions_is_counted_and_what_waits_may_come_to_any_server() {
+        let web = Name::parse("web").unwrap();
+        let found = read_list(LISTED, &web).unwrap();
+        assert_eq!(found, Sessions::of([("app1", 1)], 1));
+        assert_eq!((found.on("app1"), found.on("app2")), (2, 1));
+        let elsewhere = Name::parse("elsewhere").unwrap();
+        assert_eq!(read_list(LISTED, &elsewhere), Some(Sessions::default()));
+        for text in [
+            LISTED.trim_end(),
+            "Permission denied\n\n",
+            "0x1: proto=tcp fe=entry\n\n",
+            "0x1: be=web\n\n",
+            "",
+        ] {
+            assert_eq!(read_list(text, &web), None, "{text:?}");
+        }
     }
 }

@@ -89,12 +89,15 @@ pub(super) async fn post(instances: &Instances, parts: &[&str], body: &Value) ->
 
 async fn list_instances(instances: &Instances) -> Reply {
     let described = instances.iter().map(async |(name, instance)| {
-        let (available, old_workers) =
-            join(instance.is_available(), instance.sees_old_workers()).await;
-        json!({
-            "name": name, "socket_path": instance.address().to_string(), "available": available,
+        let (process, old_workers) = join(instance.process(), instance.sees_old_workers()).await;
+        let mut described = json!({
+            "name": name, "socket_path": instance.address().to_string(), "available": process.is_some(),
             "old_workers": old_workers,
-        })
+        });
+        if let (Some(process), Some(members)) = (process, described.as_object_mut()) {
+            members.insert("version".to_owned(), json!(process.version()));
+        }
+        described
     });
     let listed = join_all(described).await;
     Reply::success(json!({"count": listed.len(), "instances": listed}))
@@ -106,8 +109,10 @@ async fn list_backends(instances: &Instances, instance: Option<&str>) -> Reply {
         Err(reply) => return reply,
     };
     match instance.backends().await {
-        Ok(backends) => {
-            Reply::success(json!({"instance": name, "count": backends.len(), "backends": backends}))
+        Ok((backends, unread)) => {
+            let mut data = json!({"instance": name, "count": backends.len(), "backends": backends});
+            add_unread(&mut data, &unread);
+            Reply::success(data)
         }
         Err(error) => failed(&error),
     }
@@ -128,12 +133,24 @@ async fn list_servers(instances: &Instances, instance: Option<&str>, backend: &s
                 "instance": name, "backend": backend.as_str(), "count": found.servers.len(),
                 "servers": found.servers, "haproxy": found.process,
             });
+            add_unread(&mut data, &found.unread);
             if let (Some(error), Some(members)) = (unseen, data.as_object_mut()) {
                 members.insert("old_workers_error".to_owned(), json!(chain(&error)));
             }
             Reply::success(data)
         }
         Err(error) => failed(&error),
+    }
+}
+
+/// Most sentences about rows that could not be read.
+const UNREAD_MAX: usize = 20;
+
+/// Says what of HAProxy's answer could not be read, if anything: the list is then not complete.
+fn add_unread(data: &mut Value, unread: &[String]) {
+    if let (false, Some(members)) = (unread.is_empty(), data.as_object_mut()) {
+        let told: Vec<&String> = unread.iter().take(UNREAD_MAX).collect();
+        members.insert("unread".to_owned(), json!(told));
     }
 }
 
@@ -165,6 +182,7 @@ fn bad_request(error: String) -> Reply {
 fn failed(error: &HaproxyError) -> Reply {
     let status = match error {
         HaproxyError::Unreachable { .. }
+        | HaproxyError::Cut { .. }
         | HaproxyError::MasterUnreachable { .. }
         | HaproxyError::Silent
         | HaproxyError::Workers { .. }

@@ -2,6 +2,7 @@
 
 mod envelope;
 mod haproxy;
+mod unique;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::inventory::{Inventory, InventoryError};
 use crate::settings::Settings;
 use crate::token::Token;
 use envelope::Reply;
+use unique::Unique;
 
 /// Most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -199,12 +201,18 @@ async fn read_body(body: Body) -> Result<Value, Reply> {
     if bytes.is_empty() {
         return Ok(json!({}));
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Reply::router(
-            StatusCode::BAD_REQUEST,
-            format!("the body is not JSON: {error}"),
-        )
-    })
+    match serde_json::from_slice(&bytes) {
+        Ok(Unique(document)) => Ok(document),
+        Err(error) => {
+            let what = if error.is_data() {
+                "the body cannot be used"
+            } else {
+                "the body is not JSON"
+            };
+            let text = format!("{what}: {error}");
+            Err(Reply::router(StatusCode::BAD_REQUEST, text))
+        }
+    }
 }
 
 async fn collect(body: Body) -> Result<Vec<u8>, Reply> {

@@ -112,18 +112,28 @@ impl Docker {
 }
 
 /// `None` for a container without a name: the name is the key of the inventory.
+///
+/// Name and image are those of the inspection. What the list shows changes without the container: it shows the image's
+/// id once its tag has moved on, and the names that links give the container beside its own.
 fn entry(
     summary: ContainerSummary,
     details: Option<&ContainerInspectResponse>,
     server_ip: IpAddr,
 ) -> Option<ContainerEntry> {
-    let container_name = summary
-        .names?
-        .into_iter()
-        .next()?
-        .trim_start_matches('/')
-        .to_owned();
-    let (image, tag) = image_and_tag(summary.image.as_deref().unwrap_or_default());
+    let inspected = details.and_then(|details| details.name.as_deref());
+    let container_name = match inspected.filter(|name| !bare(name).is_empty()) {
+        Some(name) => bare(name).to_owned(),
+        None => own_name(&summary.names?)?.to_owned(),
+    };
+    let configured = details
+        .and_then(|details| details.config.as_ref())
+        .and_then(|config| config.image.as_deref())
+        .filter(|image| !image.is_empty());
+    let id = details
+        .and_then(|details| details.image.as_deref())
+        .or(summary.image_id.as_deref());
+    let reference = configured.or(summary.image.as_deref()).unwrap_or_default();
+    let (image, tag) = image_and_tag(reference, id);
     let state = details.and_then(|details| details.state.as_ref());
     Some(ContainerEntry {
         container_id: summary.id?,
@@ -150,6 +160,17 @@ fn entry(
     .filter(|entry| !entry.container_name.is_empty())
 }
 
+/// A name without the slash that Docker puts before it.
+fn bare(name: &str) -> &str {
+    name.strip_prefix('/').unwrap_or(name)
+}
+
+/// The container's own name among those of the list; the name of a link has the other container's name before it.
+fn own_name(names: &[String]) -> Option<&str> {
+    let mut bare_names = names.iter().map(|name| bare(name));
+    bare_names.find(|name| !name.is_empty() && !name.contains('/'))
+}
+
 /// FAgent's words for Docker's states.
 fn status(state: Option<ContainerSummaryStateEnum>) -> &'static str {
     match state {
@@ -166,16 +187,41 @@ fn status(state: Option<ContainerSummaryStateEnum>) -> &'static str {
     }
 }
 
-/// Splits `registry:5000/team/app:1.2@sha256:…` into the image and its tag, `latest` when it has none.
-fn image_and_tag(reference: &str) -> (String, String) {
-    let name = reference
-        .split_once('@')
-        .map_or(reference, |(name, _)| name);
+/// Splits `registry:5000/team/app:1.2@sha256:…` into the image and its tag.
+///
+/// Without a tag it is the digest where there is one, and `latest` else, which is what Docker means then. A container
+/// made from an image's id, of which `id` is the whole one, has no name to show: both are the id, in Docker's short form.
+fn image_and_tag(reference: &str, id: Option<&str>) -> (String, String) {
+    if let Some(short) = short_id(reference, id) {
+        return (short.to_owned(), short.to_owned());
+    }
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (reference, None),
+    };
     match name.rsplit_once(':') {
         // A colon before the last slash is the port of the registry.
         Some((image, tag)) if !tag.contains('/') => (image.to_owned(), tag.to_owned()),
-        Some(_) | None => (name.to_owned(), "latest".to_owned()),
+        Some(_) | None => (name.to_owned(), digest.unwrap_or("latest").to_owned()),
     }
+}
+
+/// The first 12 digits of an image's id if `reference` is one, whole or short.
+fn short_id<'a>(reference: &'a str, id: Option<&str>) -> Option<&'a str> {
+    const SHORT: usize = 12;
+    const WHOLE: usize = 64;
+    let digits = reference.strip_prefix("sha256:");
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_whole = |text: &str| text.len() == WHOLE && is_hexadecimal(text);
+    let candidate = digits.unwrap_or(reference);
+    let begins_the_id = || {
+        let id = id.map(|id| id.strip_prefix("sha256:").unwrap_or(id));
+        candidate.len() >= SHORT && id.is_some_and(|id| id.starts_with(candidate))
+    };
+    let is_id = digits.is_some() || is_whole(candidate) || begins_the_id();
+    candidate
+        .get(..SHORT)
+        .filter(|_| is_id && is_hexadecimal(candidate))
 }
 
 /// Cuts Docker's nanoseconds to the six digits FAgent sends.
@@ -206,8 +252,10 @@ pub(crate) enum DockerError {
 mod tests {
     use super::*;
 
+    const ID: &str = "sha256:0505a58fa464aa11bb22cc33dd44ee55ff6600112233445566778899aabbccdd";
+
     #[test]
-    fn a_registry_port_is_not_a_tag() {
+    fn an_image_is_split_into_its_name_and_what_tells_its_versions_apart() {
         for (reference, image, tag) in [
             ("nginx", "nginx", "latest"),
             ("nginx:1.25", "nginx", "1.25"),
@@ -218,14 +266,51 @@ mod tests {
                 "2.0",
             ),
             ("app:2.0@sha256:abcd", "app", "2.0"),
-            ("app@sha256:abcd", "app", "latest"),
+            ("app@sha256:abcd", "app", "sha256:abcd"),
+            (
+                "registry:5000/team/app@sha256:abcd",
+                "registry:5000/team/app",
+                "sha256:abcd",
+            ),
+            (ID, "0505a58fa464", "0505a58fa464"),
+            (
+                ID.trim_start_matches("sha256:"),
+                "0505a58fa464",
+                "0505a58fa464",
+            ),
+            ("0505a58fa464", "0505a58fa464", "0505a58fa464"),
+            ("0505a58fa464aa", "0505a58fa464", "0505a58fa464"),
+            // Names that consist of hexadecimal digits.
+            ("deadbeefcafe", "deadbeefcafe", "latest"),
+            ("cafe:0505a58fa464", "cafe", "0505a58fa464"),
+            ("0505", "0505", "latest"),
+            ("", "", "latest"),
         ] {
             assert_eq!(
-                image_and_tag(reference),
+                image_and_tag(reference, Some(ID)),
                 (image.to_owned(), tag.to_owned()),
                 "{reference}"
             );
         }
+    }
+
+    #[test]
+    fn the_name_of_a_link_is_not_the_containers() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            own_name(&names(&["/AACORE01/edge", "/linked"])),
+            Some("linked")
+        );
+        assert_eq!(
+            own_name(&names(&["/linked", "/AACORE01/edge"])),
+            Some("linked")
+        );
+        assert_eq!(own_name(&names(&["/a/b"])), None);
     }
 
     #[test]

@@ -12,6 +12,32 @@ pub(super) struct Process {
     pub(super) start_time: Option<String>,
 }
 
+/// What is known of a process id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It lives.
+    Alive(Process),
+    /// No process has it, or one that has ended and is not waited for yet.
+    Gone,
+    /// It is that of another program.
+    Another { comm: String },
+    /// A process has it, and `/proc` does not show which.
+    Hidden,
+}
+
+/// Whether a process has this id, whoever may see it.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| {
+        !matches!(
+            rustix::process::test_kill_process(pid),
+            Err(rustix::io::Errno::SRCH)
+        )
+    })
+}
+
 /// The table of processes of this machine.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Processes {
@@ -31,18 +57,28 @@ impl Processes {
         }
     }
 
-    /// The process `pid` if it lives. A zombie does not.
+    /// What is known of the process `pid`.
     ///
     /// With `name` it must also have that name (of the kernel's `comm`, at most 15 bytes): a pid file that outlived a
     /// reboot may hold the number of another program.
-    pub(super) fn find(self, pid: u32, name: Option<&str>) -> Option<Process> {
-        let stat = std::fs::read(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
-        let stat = ProcessStat::parse(&String::from_utf8_lossy(&stat))?;
-        let named = name.is_none_or(|name| cut_to_comm(name) == stat.comm);
-        (named && stat.lives).then(|| Process {
-            pid,
-            start_time: self.start_time(stat.start_ticks),
-        })
+    pub(super) fn find(self, pid: u32, name: Option<&str>) -> Found {
+        let stat = std::fs::read(Path::new("/proc").join(pid.to_string()).join("stat"));
+        let stat = stat
+            .ok()
+            .and_then(|stat| ProcessStat::parse(&String::from_utf8_lossy(&stat)));
+        match stat {
+            Some(stat) if !stat.lives => Found::Gone,
+            Some(stat) => match name {
+                Some(name) if cut_to_comm(name) != stat.comm => Found::Another { comm: stat.comm },
+                Some(_) | None => Found::Alive(Process {
+                    pid,
+                    start_time: self.start_time(stat.start_ticks),
+                }),
+            },
+            // `/proc` may hide the processes of other users.
+            None if exists(pid) => Found::Hidden,
+            None => Found::Gone,
+        }
     }
 
     fn start_time(self, start_ticks: u64) -> Option<String> {
@@ -114,20 +150,21 @@ mod tests {
     #[test]
     fn this_very_process_is_found_with_a_start_in_the_past() {
         let processes = Processes::open();
-        let own = processes.find(std::process::id(), None).unwrap();
+        let Found::Alive(own) = processes.find(std::process::id(), None) else {
+            panic!("this process lives");
+        };
         let started: DateTime<chrono::Utc> = own.start_time.unwrap().parse().unwrap();
         let boot = DateTime::from_timestamp(processes.boot_seconds.unwrap(), 0).unwrap();
         assert!(started >= boot, "{started} before {boot}");
     }
 
     #[test]
-    fn another_name_or_no_process_is_not_found() {
+    fn another_program_is_told_from_no_process() {
         let processes = Processes::open();
-        assert_eq!(
-            processes.find(std::process::id(), Some("no-such-name")),
-            None
-        );
-        assert_eq!(processes.find(u32::MAX, None), None);
+        let own = processes.find(std::process::id(), Some("no-such-name"));
+        assert!(matches!(own, Found::Another { .. }), "{own:?}");
+        assert_eq!(processes.find(u32::MAX, None), Found::Gone);
+        assert!(exists(std::process::id()) && exists(1) && !exists(u32::MAX));
     }
 
     #[test]

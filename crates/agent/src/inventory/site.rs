@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::description::{Description, Kind, Said, local_path};
 use super::folder::{self, DESCRIPTION_BYTES_MAX};
-use super::process::Processes;
+use super::process::{Found as Seen, Process, Processes};
 use super::status::Status;
 use super::systemd::{Systemd, UnitState};
 use super::unit_name::UnitName;
@@ -27,6 +27,9 @@ const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Connections tried at a time.
 const CONNECTIONS_AT_A_TIME_MAX: usize = 64;
+
+/// Most characters of a pid file that are repeated.
+const PID_SHOWN_MAX: usize = 40;
 
 /// Threads that read descriptions at a time.
 const READERS_MAX: usize = 4;
@@ -243,9 +246,7 @@ fn look_at(description: Description, file: &Path, processes: Processes) -> (Foun
                 };
                 process = found;
             }
-            Err(error) => {
-                problems.push(format!("`{}` cannot be read: {error}", pid_file.display()));
-            }
+            Err(why) => problems.push(format!("`{}` {why}", pid_file.display())),
         }
     }
     let entry = SiteEntry {
@@ -278,16 +279,31 @@ fn look_at(description: Description, file: &Path, processes: Processes) -> (Foun
     )
 }
 
-/// The process a pid file names, if it lives; a missing file means that none does.
+/// The process a pid file names, if it lives; a missing file means that none does. An error says why the file does not
+/// tell: then the application may well live.
 fn living(
     pid_file: &Path,
     name: Option<&str>,
     processes: Processes,
-) -> io::Result<Option<super::process::Process>> {
-    match folder::first_line(pid_file) {
-        Ok(line) => Ok(line.parse().ok().and_then(|pid| processes.find(pid, name))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+) -> Result<Option<Process>, String> {
+    let line = match folder::first_line(pid_file) {
+        Ok(line) => line,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot be read: {error}")),
+    };
+    let pid = line.parse().ok().filter(|pid| *pid > 0);
+    let Some(pid) = pid else {
+        let shown: String = line.chars().take(PID_SHOWN_MAX).collect();
+        return Err(format!("holds {shown:?}, which is no process id"));
+    };
+    match processes.find(pid, name) {
+        Seen::Alive(process) => Ok(Some(process)),
+        Seen::Gone => Ok(None),
+        Seen::Another { comm } => Err(format!(
+            "holds {pid}, the process id of `{comm}` and not of `{}`",
+            name.unwrap_or_default()
+        )),
+        Seen::Hidden => Err(format!("holds {pid}, a process that `/proc` does not show")),
     }
 }
 
@@ -439,24 +455,49 @@ mod tests {
             .with("1.yml", "name: gone\ntype: site\npid_file: no-such-file\n")
             .with("2.yml", "name: dead\ntype: site\npid_file: dead.pid\n")
             .with("dead.pid", "4294967295")
-            .with("3.yml", "name: babble\ntype: site\npid_file: babble.pid\n")
-            .with("babble.pid", "not a number")
-            .with(
-                "4.yml",
-                "name: reused\ntype: site\npid_file: reused.pid\nprocess: some-java\n",
-            )
-            .with("reused.pid", &std::process::id().to_string())
-            .with("5.yml", "name: bare\ntype: site\n");
+            .with("3.yml", "name: bare\ntype: site\n");
         let read = folder.read().await;
         let statuses: Vec<_> = json(&read)
             .iter()
             .map(|entry| entry["status"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(
-            statuses,
-            ["offline", "offline", "offline", "offline", "unknown"]
-        );
+        assert_eq!(statuses, ["offline", "offline", "unknown"]);
         assert_eq!(read.problems, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_pid_file_that_does_not_tell_is_unknown_and_named() {
+        let own = std::process::id();
+        for (text, why) in [
+            (format!("{own}\0"), "no process id"),
+            (format!("\u{feff}{own}"), "no process id"),
+            (format!("{own} java"), "no process id"),
+            (format!("pid={own}"), "no process id"),
+            (format!("-{own}"), "no process id"),
+            (String::new(), "no process id"),
+            (format!("\n{own}\n"), "no process id"),
+            ("0".to_owned(), "no process id"),
+            ("99999999999999999999".to_owned(), "no process id"),
+            (own.to_string(), "and not of `some-java`"),
+        ] {
+            let folder = Folder::new()
+                .with(
+                    "1.yml",
+                    "name: a\ntype: site\npid_file: a.pid\nprocess: some-java\n",
+                )
+                .with("a.pid", &text);
+            let read = folder.read().await;
+            let entry = &json(&read)[0];
+            assert_eq!(entry["status"], "unknown", "{text:?}");
+            assert_eq!(entry.get("pid"), None, "{text:?}");
+            let [problem] = read.problems.as_slice() else {
+                panic!("{text:?}: {:?}", read.problems)
+            };
+            assert!(
+                problem.contains(why) && problem.contains("a.pid"),
+                "{text:?}: {problem}"
+            );
+        }
     }
 
     #[tokio::test]

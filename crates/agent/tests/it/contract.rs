@@ -264,6 +264,21 @@ async fn a_body_over_the_limit_is_refused_whether_announced_or_not() {
 }
 
 #[tokio::test]
+async fn an_action_that_is_given_twice_is_refused() {
+    let agent = Served::with(Choices::default()).await;
+    let path = "/api/v1/haproxy/backends/b/servers/s/action";
+    let (status, body) = agent
+        .post(path, r#"{"action":"ready","action":"drain"}"#)
+        .await;
+    assert_eq!(status, 400, "{body}");
+    let error = body["error"].as_str().unwrap();
+    assert!(
+        error.contains("\"action\" is given more than once"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
 async fn a_body_announced_as_too_large_is_refused_before_it_comes() {
     let agent = Served::with(Choices::default()).await;
     let path = "/api/v1/haproxy/backends/b/servers/s/action";

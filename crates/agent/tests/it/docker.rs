@@ -21,12 +21,22 @@ async fn daemon(request: Request) -> Response {
         json!([
             {"Id": "bbb", "Names": ["/worker"], "Image": "registry:5000/team/worker", "State": "running", "Ports": [], "Labels": {}},
             {"Id": "gone", "Names": ["/gone"], "Image": "x", "State": "running"},
+            // Its tag has moved on to another image, and another container is linked to it.
+            {"Id": "ccc", "Names": ["/AACORE01/edge", "/shop_1"], "State": "running",
+             "Image": "sha256:0505a58fa464aa11bb22cc33dd44ee55ff6600112233445566778899aabbccdd"},
+            {"Id": "ddd", "Names": ["/pinned"], "Image": "0505a58fa464", "State": "running"},
             {"Id": "aaa", "Names": ["/jurws_1"], "Image": "team/jurws:1.4.2", "State": "running",
              "Ports": [{"PrivatePort": 9000, "Type": "tcp"}, {"IP": "0.0.0.0", "PrivatePort": 8080, "PublicPort": 18080, "Type": "tcp"}],
              "Labels": {"com.docker.compose.project.working_dir": "/srv/jurws"}},
         ])
     } else if path.ends_with("/containers/aaa/json") {
         json!({"Id": "aaa", "State": {"Status": "running", "Pid": 4711, "StartedAt": "2025-11-12T20:42:09.346234221Z"}})
+    } else if path.ends_with("/containers/ccc/json") {
+        json!({"Id": "ccc", "Name": "/shop_1", "Config": {"Image": "team/shop:1.0"},
+            "Image": "sha256:0505a58fa464aa11bb22cc33dd44ee55ff6600112233445566778899aabbccdd",
+            "State": {"Status": "running", "Pid": 0}})
+    } else if path.ends_with("/containers/ddd/json") {
+        json!({"Id": "ddd", "Name": "/pinned", "Config": {"Image": "team/pin@sha256:ffff"}, "State": {"Status": "running", "Pid": 0}})
     } else if path.ends_with("/containers/bbb/json") {
         json!({"Id": "bbb", "State": {"Status": "running", "Pid": 0}})
     } else {
@@ -66,7 +76,7 @@ async fn running_containers_are_listed_by_name() {
     let (status, body) = inventory(start(folder.path(), &mut tasks)).await;
     assert_eq!(
         (status, &body["server"]["docker-app"]["count"]),
-        (200, &json!(2)),
+        (200, &json!(4)),
         "{body}"
     );
     assert_eq!(
@@ -75,6 +85,10 @@ async fn running_containers_are_listed_by_name() {
             {"container_id": "aaa", "container_name": "jurws_1", "image": "team/jurws", "tag": "1.4.2", "ip": "192.0.2.11",
              "port": 18080, "compose_project_dir": "/srv/jurws", "status": "online", "pid": 4711,
              "start_time": "2025-11-12T20:42:09.346234Z", "eureka_registered": false},
+            {"container_id": "ddd", "container_name": "pinned", "image": "team/pin", "tag": "sha256:ffff",
+             "ip": "192.0.2.11", "status": "online", "start_time": "Unknown", "eureka_registered": false},
+            {"container_id": "ccc", "container_name": "shop_1", "image": "team/shop", "tag": "1.0",
+             "ip": "192.0.2.11", "status": "online", "start_time": "Unknown", "eureka_registered": false},
             {"container_id": "bbb", "container_name": "worker", "image": "registry:5000/team/worker", "tag": "latest",
              "ip": "192.0.2.11", "status": "online", "start_time": "Unknown", "eureka_registered": false},
         ])

@@ -1,4 +1,4 @@
-//! A real HAProxy 2.6 behind the agent.
+//! A real HAProxy behind the agent.
 
 use std::net::TcpListener as StdListener;
 use std::path::Path;
@@ -45,13 +45,19 @@ async fn instances_backends_and_servers_are_listed() {
     let haproxy = Haproxy::start(&web(1)).await;
     let socket = haproxy.socket("admin.sock");
     let agent = Served::with_haproxy(&[("down", "/nonexistent.sock"), ("lb1", &socket)]).await;
+    let (_, listed) = agent.get("/api/v1/haproxy/instances").await;
+    let version = listed["data"]["instances"][1]["version"].as_str().unwrap();
+    assert!(
+        version.starts_with(|first: char| first.is_ascii_digit()),
+        "{version}"
+    );
     assert_eq!(
         agent.get("/api/v1/haproxy/instances").await,
         (
             200,
             json!({"success": true, "status_code": 200, "data": {"count": 2, "instances": [
                 {"name": "down", "socket_path": "/nonexistent.sock", "available": false, "old_workers": false},
-                {"name": "lb1", "socket_path": socket, "available": true, "old_workers": false},
+                {"name": "lb1", "socket_path": socket, "available": true, "old_workers": false, "version": version},
             ]}})
         )
     );
@@ -83,6 +89,7 @@ async fn instances_backends_and_servers_are_listed() {
             .parse::<u64>()
             .is_ok()
     );
+    assert_eq!(body["data"]["haproxy"]["version"], version);
     let first = &body["data"]["servers"][0];
     assert!(
         first.as_object().unwrap().values().all(Value::is_string),
@@ -306,9 +313,10 @@ async fn a_socket_over_tcp_serves_as_well() {
     let address = format!("ipv4@127.0.0.1:{port}");
     let agent = Served::with_haproxy(&[("tcp", &address)]).await;
     let (_, body) = agent.get("/api/v1/haproxy/instances").await;
+    let instance = &body["data"]["instances"][0];
     assert_eq!(
-        body["data"]["instances"],
-        json!([{"name": "tcp", "socket_path": address, "available": true, "old_workers": false}])
+        (&instance["socket_path"], &instance["available"]),
+        (&json!(address), &json!(true))
     );
     assert_eq!(act(&agent, "drain").await.0, 200);
     assert_eq!(observed(&agent).await.1, "8");
@@ -407,4 +415,148 @@ async fn garbage_instead_of_a_table_is_said_and_never_believed() {
         body["error"].as_str().unwrap().contains("admin state is 0"),
         "{body}"
     );
+}
+
+#[tokio::test]
+async fn what_decides_whether_a_server_gets_requests_is_told() {
+    let proxies = "backend web\n  server app1 127.0.0.1:1 check agent-check agent-port 1 agent-inter 1h\n\
+        \x20 server spare 127.0.0.1:1 backup\n  server idle 127.0.0.1:1 weight 0\n\
+        backend copy\n  server app1 127.0.0.1:1 track web/app1\n";
+    let haproxy = Haproxy::start(proxies).await;
+    let agent = Served::with_haproxy(&[("default", &haproxy.socket("admin.sock"))]).await;
+    for (backend, name, expected) in [
+        ("web", "app1", ["1", "0", "1", ""]),
+        ("web", "spare", ["0", "1", "1", ""]),
+        ("web", "idle", ["1", "0", "0", ""]),
+        ("copy", "app1", ["1", "0", "1", "web/app1"]),
+    ] {
+        let server = agent.server(backend, name).await;
+        let told = ["act", "bck", "weight", "tracked"]
+            .map(|column| server[column].as_str().unwrap_or_default());
+        assert_eq!(told, expected, "{backend}/{name}");
+        // The bits of `srv_agent_state`: configured (2) and enabled (4).
+        let bits: u32 = server["agent_state"].as_str().unwrap().parse().unwrap();
+        let expected = if (backend, name) == ("web", "app1") {
+            6
+        } else {
+            0
+        };
+        assert_eq!(bits & 6, expected, "{backend}/{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_as_long_as_haproxy_takes_it_is_a_name() {
+    let long = "x".repeat(600);
+    let proxies =
+        format!("backend {long}\n  server {long} 127.0.0.1:1\n  server app1 127.0.0.1:1\n");
+    let haproxy = Haproxy::start(&proxies).await;
+    let agent = Served::with_haproxy(&[("default", &haproxy.socket("admin.sock"))]).await;
+    assert_eq!(agent.server(&long, &long).await["admin_state"], "0");
+    let path = format!("/api/v1/haproxy/backends/{long}/servers/{long}/action");
+    let (code, body) = agent.post(&path, r#"{"action": "drain"}"#).await;
+    assert_eq!(
+        (code, &body["data"]["admin_state"]),
+        (200, &json!("8")),
+        "{body}"
+    );
+}
+
+/// An HAProxy in the test's place that answers `stat` to every question for statistics.
+async fn agent_over_odd(folder: &Path, stat: &'static str) -> (Served, tokio::task::JoinSet<()>) {
+    const ODD_INFO: &str = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 9\n\n";
+    const ODD_STATE: &str = "1\n# be_id be_name srv_id srv_name srv_op_state srv_admin_state\n3 web 1 app1 2 0\n3 web 2 app2 2 0\n\n";
+    let socket = folder.join("odd.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut command = [0; 256];
+            let bytes = stream.read(&mut command).await.unwrap();
+            let is_chain = command[..bytes].starts_with(b"show info;");
+            let before = if is_chain {
+                [ODD_INFO, ODD_STATE].concat()
+            } else {
+                String::new()
+            };
+            stream
+                .write_all(format!("{before}{stat}").as_bytes())
+                .await
+                .unwrap();
+        }
+    });
+    let agent = Served::with_haproxy(&[("default", &socket.display().to_string())]).await;
+    (agent, tasks)
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_is_an_error_and_never_a_shorter_list() {
+    for stat in [
+        "# pxname,svname,status\nweb,app1,UP\n",
+        "# pxname,svname,status\nweb,app1,U",
+        "# pxname,svname,status\nweb,app1,UP\nweb,app2,UP\n",
+        "# pxname,svname,status\n",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (agent, _tasks) = agent_over_odd(folder.path(), stat).await;
+        for path in [
+            "/api/v1/haproxy/backends",
+            "/api/v1/haproxy/backends/web/servers",
+        ] {
+            let (code, body) = agent.get(path).await;
+            assert_eq!(code, 503, "{path} {stat:?}: {body}");
+            assert!(
+                body["error"].as_str().unwrap().contains("was cut after"),
+                "{body}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_named_beside_those_that_can() {
+    for (stat, names, unread) in [
+        (
+            "# pxname,svname,status\nweb,app1,UP\nweb,app2,UP\n\n",
+            &["app1", "app2"][..],
+            None,
+        ),
+        (
+            "# pxname,svname,status\nweb,app1,UP\nweb,,UP\n\n",
+            &["app1"],
+            Some("has no name"),
+        ),
+        (
+            "# pxname,svname,status\nweb,app1,UP\nweb,app2\n\n",
+            &["app1"],
+            Some("has 2 fields"),
+        ),
+        // HAProxy has a state of two servers.
+        (
+            "# pxname,svname,status\nweb,app1,UP\n\n",
+            &["app1"],
+            Some("1 of the 2 servers"),
+        ),
+        (
+            "# pxname,svname,status\n\n",
+            &[],
+            Some("0 of the 2 servers"),
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (agent, _tasks) = agent_over_odd(folder.path(), stat).await;
+        let (code, body) = agent.get("/api/v1/haproxy/backends/web/servers").await;
+        assert_eq!(code, 200, "{stat:?}: {body}");
+        let servers = body["data"]["servers"].as_array().unwrap().iter();
+        let found: Vec<&str> = servers
+            .map(|server| server["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, names, "{stat:?}");
+        let told = body["data"]["unread"][0].as_str();
+        match unread {
+            None => assert_eq!(told, None, "{body}"),
+            Some(words) => assert!(told.is_some_and(|told| told.contains(words)), "{body}"),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A real HAProxy 2.6 that is reloaded: what its old workers still serve is seen through the master's socket.
+//! A real HAProxy that is reloaded: what its old workers still serve is seen through the master's socket.
 
 use std::path::Path;
 
@@ -182,11 +182,13 @@ async fn where_a_master_cannot_be_asked_old_sessions_are_unknown_and_never_none(
     assert_eq!(sees_old_workers(&agent).await, json!(true));
 }
 
-/// A master in the test's place, in front of a real HAProxy whose worker it lists with one old one.
+/// A master in the test's place, in front of a real HAProxy whose worker it lists with `workers` old ones. Each answers
+/// `stat` to `show stat` and `list` to `show sess`.
 async fn agent_with_odd_master(
     haproxy: &Haproxy,
     workers: usize,
     stat: &'static str,
+    list: &'static str,
 ) -> (Served, JoinSet<()>) {
     let plain = Served::with_haproxy(&[("default", &haproxy.socket("admin.sock"))]).await;
     let own = pid(&plain).await.replace('"', "");
@@ -206,8 +208,13 @@ async fn agent_with_odd_master(
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut command = String::new();
             stream.read_to_string(&mut command).await.unwrap();
-            let is_list = command == "show proc\n";
-            let answer = if is_list { processes.as_str() } else { stat };
+            let answer = if command == "show proc\n" {
+                processes.as_str()
+            } else if command.contains("show stat") {
+                stat
+            } else {
+                list
+            };
             // An agent that has heard enough is gone.
             stream.write_all(answer.as_bytes()).await.ok();
         }
@@ -252,7 +259,7 @@ async fn what_an_old_worker_says_in_nonsense_is_unknown_and_never_none() {
         (100, "No such proxy.\n\n", Err("at most 32")),
     ] {
         let haproxy = haproxy_over(1, false).await;
-        let (agent, _tasks) = agent_with_odd_master(&haproxy, workers, stat).await;
+        let (agent, _tasks) = agent_with_odd_master(&haproxy, workers, stat, "").await;
         let found = sessions(&agent).await;
         match (&found, expected) {
             (Ok((own, old)), Ok(told)) => {
@@ -263,6 +270,55 @@ async fn what_an_old_worker_says_in_nonsense_is_unknown_and_never_none() {
                 "{stat:?}: {said}"
             ),
             _ => panic!("{workers} {stat:?}: {found:?}"),
+        }
+    }
+}
+
+/// Up to HAProxy 2.4 an old worker shows no row of a backend that it has stopped and still serves.
+#[tokio::test]
+async fn a_backend_that_an_old_worker_does_not_show_is_looked_for_among_its_sessions() {
+    const HIDDEN: &str = "# pxname,svname,scur,status\n\n";
+    const OTHERS: &str = "# pxname,svname,scur,status\nother,app1,7,UP\n\n";
+    for (stat, list, expected) in [
+        (
+            HIDDEN,
+            "0x1: proto=tcpv4 src=1:2 fe=entry be=web srv=app1 ts=00\n0x2: proto=tcpv4 src=1:2 fe=entry be=web srv=app2 ts=00\n\n",
+            Ok("1"),
+        ),
+        (
+            OTHERS,
+            "0x1: proto=tcpv4 src=1:2 fe=entry be=web srv=app1 ts=00\n\n",
+            Ok("1"),
+        ),
+        // Where it will go is not decided yet.
+        (
+            HIDDEN,
+            "0x1: proto=tcpv4 src=1:2 fe=entry be=web srv=<none> ts=00\n\n",
+            Ok("1"),
+        ),
+        (
+            HIDDEN,
+            "0x1: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n\n",
+            Ok("0"),
+        ),
+        (HIDDEN, "", Err("answered `show sess`")),
+        (HIDDEN, "Permission denied\n\n", Err("answered `show sess`")),
+        // Cut.
+        (
+            HIDDEN,
+            "0x1: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00\n",
+            Err("answered `show sess`"),
+        ),
+    ] {
+        let haproxy = haproxy_over(1, false).await;
+        let (agent, _tasks) = agent_with_odd_master(&haproxy, 1, stat, list).await;
+        match (sessions(&agent).await, expected) {
+            (Ok((_, old)), Ok(told)) => assert_eq!(old, told, "{list:?}"),
+            (Err(said), Err(why)) => assert!(
+                said.contains(why) && said.contains(r#""old_scur":"unknown""#),
+                "{list:?}: {said}"
+            ),
+            other => panic!("{list:?}: {other:?}"),
         }
     }
 }

@@ -215,7 +215,9 @@ impl Haproxy {
 
 #[expect(clippy::disallowed_methods, reason = "this test runs a real HAProxy")]
 fn spawn(configuration: &Path, master: Option<&str>) -> Child {
-    std::process::Command::new("haproxy")
+    // Another version than the installed one; docs/testing.md says how to get some.
+    let program = std::env::var_os("DROVER_TEST_HAPROXY").unwrap_or_else(|| "haproxy".into());
+    std::process::Command::new(program)
         .arg("-db")
         .args(master.into_iter().flat_map(|socket| ["-W", "-S", socket]))
         .arg("-f")

@@ -1,12 +1,20 @@
 //! `drover apps`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 
 use super::failure::{Code, Failure};
-use super::output::{Column, Output};
-use super::servers;
+use super::names::{self, Reference, reference};
+use super::output::{Cell, Column, Output, cell, sentence, shortened};
 use super::service::Service;
 use super::settings::{Layer, given, kept, tell};
+use super::{GROUPS, servers};
+
+/// The most characters of a name on a terminal.
+const NAME_MAX: usize = 20;
+
+/// The most characters of a group and of a version there.
+const GROUP_MAX: usize = 12;
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -85,26 +93,26 @@ pub(crate) enum Command {
     List(List),
     /// Show one of them with all that holds for it.
     Show {
-        /// The application, by its number.
-        #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
+        /// The application, by its name, `NAME@SERVER` or number.
+        #[arg(value_name = "APPLICATION", value_parser = reference)]
+        wanted: Reference,
     },
     /// Say which group one of them is in, and its own settings.
     Set(Set),
     /// Show what happened to one of them, newest first.
     Events {
-        /// The application, by its number.
-        #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
+        /// The application, by its name, `NAME@SERVER` or number.
+        #[arg(value_name = "APPLICATION", value_parser = reference)]
+        wanted: Reference,
         /// How many.
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
         limit: u32,
     },
     /// Show how the version of one of them changed, newest first.
     History {
-        /// The application, by its number.
-        #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
+        /// The application, by its name, `NAME@SERVER` or number.
+        #[arg(value_name = "APPLICATION", value_parser = reference)]
+        wanted: Reference,
         /// How many.
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
         limit: u32,
@@ -113,9 +121,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// The application, by its number.
-    #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
-    id: i64,
+    /// The application, by its name, `NAME@SERVER` or number.
+    #[arg(value_name = "APPLICATION", value_parser = reference)]
+    wanted: Reference,
     /// Put it into the group with this name.
     #[arg(long)]
     group: Option<String>,
@@ -185,17 +193,20 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     match command {
         Command::List(list) => list_all(list, service, output).await?,
-        Command::Show { id } => {
+        Command::Show { wanted } => {
+            let id = names::application(&wanted, service).await?;
             let application = service.get(&format!("applications/{id}"), &[]).await?;
             output.details(&application, DETAILS);
         }
         Command::Set(set) => change(set, service, output).await?,
-        Command::Events { id, limit } => {
+        Command::Events { wanted, limit } => {
+            let id = names::application(&wanted, service).await?;
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
             let path = format!("applications/{id}/events");
             output.list(&service.some(&path, &[], most).await?, EVENTS);
         }
-        Command::History { id, limit } => {
+        Command::History { wanted, limit } => {
+            let id = names::application(&wanted, service).await?;
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
             let path = format!("applications/{id}/versions");
             output.list(&service.some(&path, &[], most).await?, HISTORY);
@@ -220,12 +231,49 @@ async fn list_all(list: List, service: &Service, output: &Output) -> Result<(), 
         ("q", list.query.as_deref()),
         ("sort", list.sort.as_deref()),
     ]);
-    output.list(&service.all("applications", &query).await?, COLUMNS);
+    let applications = service.all("applications", &query).await?;
+    if let (true, [("group", group)]) = (applications.is_empty(), query.as_slice()) {
+        // A group without applications is there, another one is not.
+        service.find(GROUPS, "group", group).await?;
+    }
+    let nothing = if query.is_empty() {
+        "no applications yet; agents of servers report them (`drover servers list`)"
+    } else {
+        "no application fits"
+    };
+    if !output.is_without_rows(&applications, nothing) {
+        print_list(&applications, output);
+    }
     Ok(())
 }
 
+/// On a terminal it fits a line; elsewhere every column is there.
+fn print_list(applications: &[Value], output: &Output) {
+    if output.width().is_none() {
+        output.list(applications, COLUMNS);
+        return;
+    }
+    let headings = [
+        "ID", "NAME", "SERVER", "GROUP", "STATUS", "VERSION", "HAPROXY",
+    ];
+    output.fitted_list(applications, &headings, |application| {
+        let short =
+            |member: &str, most: usize| Cell::plain(shortened(&cell(application, member), most));
+        vec![
+            short("id", NAME_MAX),
+            short("name", NAME_MAX),
+            short("server_name", NAME_MAX),
+            short("group", GROUP_MAX),
+            short("status", NAME_MAX),
+            short("version", GROUP_MAX),
+            Cell::plain(sentence(application, "haproxy_server")),
+        ]
+    });
+}
+
 async fn change(set: Set, service: &Service, output: &Output) -> Result<(), Failure> {
-    let path = format!("applications/{}/settings", set.id);
+    let id = names::application(&set.wanted, service).await?;
+    let path = format!("applications/{id}/settings");
     let changed = service.amend(&path, |known| {
         let mut body = kept(known, &["group"]);
         body.extend(kept(known, &LAYER));

@@ -101,7 +101,10 @@ pub(crate) async fn run(
                 ("q", list.query.as_deref()),
                 ("sort", list.sort.as_deref()),
             ]);
-            output.list(&service.all(CATALOG, &query).await?, COLUMNS);
+            let entries = service.all(CATALOG, &query).await?;
+            if !output.is_without_rows(&entries, "no catalog entry fits") {
+                output.list(&entries, COLUMNS);
+            }
         }
         Command::Show { wanted } => {
             let path = path(&wanted, service).await?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::failure::{Code, Failure};
-use super::output::{Cell, NOTHING, Output, cell, fitted, line, note};
+use super::output::{Cell, NOTHING, Output, TEXT_MAX, cell, fitted, line, note, sentence};
 use super::service::Service;
 use super::state::symbol;
 use super::times::{age, now};
@@ -98,6 +98,9 @@ async fn list(
         .collect();
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let letters = service.some("dead-letters", &query, most).await?;
+    if output.is_without_rows(&letters, "no dead letters") {
+        return Ok(());
+    }
     let now = now();
     output.fitted_list(&letters, &["TASK", "AGE", "KEY", "ERROR"], |letter| {
         let status = cell(letter, "task.status");
@@ -105,13 +108,13 @@ async fn list(
         let task = letter.get("task").unwrap_or(&Value::Null);
         let error = match cell(task, "error.code") {
             none if none == NOTHING => status,
-            code => format!("{code}: {}", cell(task, "error.message")),
+            code => format!("{code}: {}", sentence(task, "error.message")),
         };
         vec![
             Cell::plain(cell(task, "id")),
             Cell::plain(age(task, "finished_at", now)),
             Cell::plain(fitted(&cell(task, "key"), KEY_MAX)),
-            Cell::coloured(format!("{symbol} {error}"), colour),
+            Cell::coloured(format!("{symbol} {error}"), colour).wrapped(),
         ]
     });
     Ok(())
@@ -137,9 +140,10 @@ async fn again(redrive: &Redrive, service: &Service, output: &Output) -> Result<
         .collect();
     output.document(&done, || {
         for task in &tasks {
-            line(task);
+            line(&fitted(task, TEXT_MAX));
         }
         note(&match tasks.len() {
+            0 => "no task is queued again: none fits, or its workflow does not allow it".to_owned(),
             1 => "1 task is queued again".to_owned(),
             count => format!("{count} tasks are queued again"),
         });

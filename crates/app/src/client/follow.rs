@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::failure::{Code, Failure};
 use super::output::{NOTHING, Output, TEXT_MAX, cell, fitted, note, text};
 use super::screen::Screen;
-use super::service::{Service, page};
+use super::service::{Pages, Service, page};
 use super::show;
 use super::sse::Reader;
 use super::state::{self, Colour, Paint};
@@ -183,6 +183,7 @@ impl Track {
         let mut last = None;
         let path = format!("workflows/{}/history", self.id);
         let mut cursor: Option<String> = None;
+        let mut pages = Pages::default();
         loop {
             let mut query = vec![("limit", "200")];
             query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
@@ -194,7 +195,7 @@ impl Track {
                 self.seen = Some(text(event, "position").to_owned());
             }
             match next {
-                Some(next) if !is_last => cursor = Some(next),
+                Some(next) if !is_last => cursor = pages.next(&path, Some(next))?,
                 // It may have ended after the look.
                 Some(_) | None if !is_over && last.is_some() => {
                     return Ok(self.look(service).await? && last == Some(self.status.as_str()));

@@ -129,7 +129,10 @@ pub(crate) async fn run(
                 ("q", list.query.as_deref()),
                 ("sort", list.sort.as_deref()),
             ]);
-            output.list(&service.all(GROUPS, &query).await?, COLUMNS);
+            let groups = service.all(GROUPS, &query).await?;
+            if !output.is_without_rows(&groups, "no group fits") {
+                output.list(&groups, COLUMNS);
+            }
         }
         Command::Show { wanted } => {
             let path = path(&wanted, service).await?;

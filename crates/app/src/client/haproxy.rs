@@ -1,5 +1,6 @@
 //! `drover haproxy`.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -7,10 +8,13 @@ use uuid::Uuid;
 use super::failure::{Code, Failure};
 use super::haproxy_follow::{follow, has_failed};
 use super::haproxy_mapping::{self, MapArgs, MappingArgs, UnmapArgs};
-use super::output::{Cell, Column, NOTHING, Output, TEXT_MAX, cell, fitted, line, note, table};
+use super::names::{self, Reference, reference};
+use super::output::{
+    Cell, Column, NOTHING, Output, TEXT_MAX, cell, fitted, line, note, sentence, table,
+};
 use super::service::Service;
 use super::state::{Colour, symbol};
-use super::times::{age, now};
+use super::times::{age, ago, moment, now};
 use super::update::fresh_key;
 
 /// How long sessions are waited for where `--wait` does not say, seconds.
@@ -43,9 +47,9 @@ pub(crate) enum Command {
     List,
     /// Show the backends of an instance with their servers.
     Show {
-        /// The instance, by its number.
-        #[arg(value_name = "INSTANCE_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
+        /// The instance, by its name, `NAME@SERVER` or number.
+        #[arg(value_name = "INSTANCE", value_parser = reference)]
+        wanted: Reference,
     },
     /// Let servers finish what they do and give them nothing new.
     Drain(Act),
@@ -55,24 +59,24 @@ pub(crate) enum Command {
     Ready(Act),
     /// Read an HAProxy now.
     Sync {
-        /// The instance, by its number.
-        #[arg(value_name = "INSTANCE_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
+        /// The instance, by its name, `NAME@SERVER` or number.
+        #[arg(value_name = "INSTANCE", value_parser = reference)]
+        wanted: Reference,
     },
     /// Show how the status of a server changed, newest first.
     History {
-        /// The server, by its number.
-        #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: i64,
+        /// The server, by its name, `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or number.
+        #[arg(value_name = "SERVER", value_parser = reference)]
+        wanted: Reference,
         /// How many.
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
         limit: u32,
     },
     /// List what was done to servers, newest first.
     Actions {
-        /// Only what was done to this one, by its number.
-        #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
-        id: Option<i64>,
+        /// Only what was done to this one, by its name, `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or number.
+        #[arg(value_name = "SERVER", value_parser = reference)]
+        wanted: Option<Reference>,
         /// How many.
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
         limit: u32,
@@ -93,11 +97,12 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Act {
-    /// The servers, by their numbers (`drover haproxy show`).
-    #[arg(value_name = "SERVER_ID", required = true, value_parser = clap::value_parser!(i64).range(1..))]
-    servers: Vec<i64>,
-    /// Follow it to its end; the exit code tells how it ended. So long, 0 to 3600, may sessions take to end, or
-    /// checks to pass; where it does not say, 300, and 60 for `ready`.
+    /// The servers, by their names, as `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or by number (`drover haproxy show`).
+    #[arg(value_name = "SERVER", required = true, value_parser = reference)]
+    servers: Vec<Reference>,
+    /// Follow it to its end; the exit code says how it ended. The time, 0 to 3600 seconds, is how long sessions may take
+    /// to end, or checks to pass; the default is 300, and 60 for `ready`. It stands behind `=`: `--wait 5` is refused,
+    /// because 5 would be a server.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = seconds)]
     #[expect(
         clippy::option_option,
@@ -145,23 +150,28 @@ pub(crate) async fn run(
     match command {
         Command::List => {
             let instances = service.all("haproxy/instances", &[]).await?;
-            print_instances(&instances, output);
+            let nothing = "no HAProxy is known yet; `drover servers haproxy SERVER on` reads those of a server";
+            if !output.is_without_rows(&instances, nothing) {
+                print_instances(&instances, output);
+            }
         }
-        Command::Show { id } => show(id, service, output).await?,
+        Command::Show { wanted } => show(&wanted, service, output).await?,
         Command::Drain(act) => return run_act(Verb::Drain, act, service, output).await,
         Command::Maint(act) => return run_act(Verb::Maint, act, service, output).await,
         Command::Ready(act) => return run_act(Verb::Ready, act, service, output).await,
-        Command::Sync { id } => {
+        Command::Sync { wanted } => {
+            let id = names::instance_id(&wanted, service).await?;
             let path = format!("haproxy/instances/{id}/sync");
             let instance = service.post(&path, &json!({})).await?;
             output.document(&instance, || {
                 print_instances(std::slice::from_ref(&instance), output);
             });
-            if cell(&instance, "last_sync_status") == "failed" {
+            if cell(&instance, "last_sync_status") != "success" {
                 return Ok(Code::Failed);
             }
         }
-        Command::History { id, limit } => {
+        Command::History { wanted, limit } => {
+            let id = names::haproxy_server(&wanted, service).await?;
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
             let path = format!("haproxy/servers/{id}/history");
             let changes = service.some(&path, &[], most).await?;
@@ -178,15 +188,26 @@ pub(crate) async fn run(
                 .to_vec()
             });
         }
-        Command::Actions { id, limit } => {
+        Command::Actions { wanted, limit } => {
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
-            let server = id.map(|id| id.to_string());
+            let server = match wanted {
+                Some(wanted) => Some(names::haproxy_server(&wanted, service).await?.to_string()),
+                None => None,
+            };
             let query: Vec<(&str, &str)> = server
                 .iter()
                 .map(|server| ("server", server.as_str()))
                 .collect();
             let actions = service.some("haproxy/actions", &query, most).await?;
-            print_actions(&actions, output);
+            if let (Some(server), true) = (&server, actions.is_empty()) {
+                // Nothing was done to it, or there is no such server.
+                service
+                    .get(&format!("haproxy/servers/{server}/mapping"), &[])
+                    .await?;
+            }
+            if !output.is_without_rows(&actions, "nothing was done yet") {
+                print_actions(&actions, output);
+            }
         }
         Command::Map(map) => haproxy_mapping::map(&map, service, output).await?,
         Command::Unmap(unmap) => haproxy_mapping::unmap(&unmap, service, output).await?,
@@ -198,8 +219,9 @@ pub(crate) async fn run(
     Ok(Code::Success)
 }
 
-async fn show(id: i64, service: &Service, output: &Output) -> Result<(), Failure> {
-    let path = format!("haproxy/instances/{id}/backends");
+async fn show(wanted: &Reference, service: &Service, output: &Output) -> Result<(), Failure> {
+    let instance = names::instance(wanted, service).await?;
+    let path = format!("haproxy/instances/{}/backends", cell(&instance, "id"));
     let mut items = Vec::new();
     for backend in service.all(&path, &[]).await? {
         let path = format!("haproxy/backends/{}/servers", cell(&backend, "id"));
@@ -207,11 +229,16 @@ async fn show(id: i64, service: &Service, output: &Output) -> Result<(), Failure
         items.push(json!({"backend": backend, "servers": servers}));
     }
     output.document(&json!({"items": items, "next_cursor": null}), || {
-        for (place, item) in items.iter().enumerate() {
+        let blocks = seen(&instance, now()).into_iter().map(Block::Header);
+        let backends = items.iter().map(Block::Backend);
+        for (place, block) in blocks.chain(backends).enumerate() {
             if place > 0 {
                 line("");
             }
-            print_backend(item, output);
+            match block {
+                Block::Header(text) => line(&text),
+                Block::Backend(item) => print_backend(item, output),
+            }
         }
         if items.is_empty() {
             note("it has no backends");
@@ -221,16 +248,24 @@ async fn show(id: i64, service: &Service, output: &Output) -> Result<(), Failure
 }
 
 fn print_backend(item: &Value, output: &Output) {
+    let backend = item.get("backend").unwrap_or(&Value::Null);
+    let as_of = match age(backend, "observed_at", now()) {
+        none if none == NOTHING => String::new(),
+        age => format!("; as of {age} ago"),
+    };
     line(&format!(
-        "{}  backend {}; {} of {} servers take requests",
+        "{}  backend {}; {} of {} servers take requests{as_of}",
         cell(item, "backend.name"),
         cell(item, "backend.id"),
         cell(item, "backend.ready"),
         cell(item, "backend.servers"),
     ));
-    let error = cell(item, "backend.last_fetch_error");
+    let error = sentence(item, "backend.last_fetch_error");
     if error != NOTHING {
-        line(&format!("it could not be read: {error}"));
+        line(&format!(
+            "! {}: {error}",
+            cell(item, "backend.last_fetch_status")
+        ));
     }
     let servers = item.get("servers").and_then(Value::as_array);
     let servers = servers.map(Vec::as_slice).unwrap_or_default();
@@ -263,6 +298,29 @@ fn print_backend(item: &Value, output: &Output) {
     );
 }
 
+/// What stands between blank lines.
+enum Block<'a> {
+    Header(String),
+    Backend(&'a Value),
+}
+
+/// Which instance is shown, and how old that is: only a sync reads an HAProxy. `None` before the first one.
+fn seen(instance: &Value, now: DateTime<Utc>) -> Option<String> {
+    moment(instance, "last_sync")?;
+    let name = format!(
+        "{} on {}",
+        cell(instance, "name"),
+        cell(instance, "server_name")
+    );
+    let age = ago(instance, "last_sync", now);
+    let error = sentence(instance, "last_sync_error");
+    Some(match cell(instance, "last_sync_status").as_str() {
+        "failed" => format!("{name}; the sync {age} failed, what follows is older: {error}"),
+        _ if error == NOTHING => format!("{name}, as of {age}"),
+        _ => format!("{name}, as of {age}: {error}"),
+    })
+}
+
 /// Who holds a server out of use, and whether HAProxy shows that.
 fn held(server: &Value) -> Cell {
     let (state, owner) = (cell(server, "desired.state"), cell(server, "desired.owner"));
@@ -279,21 +337,23 @@ fn held(server: &Value) -> Cell {
     };
     if server.get("drift").and_then(Value::as_bool) == Some(true) {
         let held = format!("! {state} wanted by {owner}{until}{reason}");
-        return Cell::coloured(held, Colour::Yellow);
+        return Cell::coloured(held, Colour::Yellow).wrapped();
     }
-    Cell::plain(format!("{state} by {owner}{until}{reason}"))
+    Cell::plain(format!("{state} by {owner}{until}{reason}")).wrapped()
 }
 
 fn print_instances(instances: &[Value], output: &Output) {
     let now = now();
     output.fitted_list(
         instances,
-        &["ID", "NAME", "SERVER", "BACKENDS", "LAST SYNC", "STATUS"],
+        &[
+            "ID", "NAME", "SERVER", "VERSION", "BACKENDS", "AS OF", "STATUS",
+        ],
         |instance| {
             let status = cell(instance, "last_sync_status");
             let (symbol, colour) = symbol(&status);
             let mut status = format!("{symbol} {status}");
-            let error = cell(instance, "last_sync_error");
+            let error = sentence(instance, "last_sync_error");
             if error != NOTHING {
                 status = format!("{status}: {error}");
             }
@@ -301,9 +361,10 @@ fn print_instances(instances: &[Value], output: &Output) {
                 Cell::plain(cell(instance, "id")),
                 Cell::plain(name(instance, "name", output)),
                 Cell::plain(name(instance, "server_name", output)),
+                Cell::plain(cell(instance, "version")),
                 Cell::plain(cell(instance, "backends")),
-                Cell::plain(age(instance, "last_sync", now)),
-                Cell::coloured(status, colour),
+                Cell::plain(age(instance, "observed_at", now)),
+                Cell::coloured(status, colour).wrapped(),
             ]
         },
     );
@@ -321,7 +382,7 @@ fn print_actions(actions: &[Value], output: &Output) {
                 Cell::plain(cell(action, "server")),
                 Cell::plain(cell(action, "action")),
                 Cell::plain(age(action, "created_at", now)),
-                Cell::coloured(status, colour),
+                Cell::coloured(status, colour).wrapped(),
             ]
         },
     );
@@ -339,7 +400,10 @@ fn status(action: &Value) -> (String, Colour) {
     };
     let text = match cell(action, "error.code") {
         none if none == NOTHING => format!("{symbol} {word}"),
-        code => format!("{symbol} {word}: {code}: {}", cell(action, "error.detail")),
+        code => format!(
+            "{symbol} {word}: {code}: {}",
+            sentence(action, "error.detail")
+        ),
     };
     (text, colour)
 }
@@ -356,9 +420,10 @@ async fn run_act(
     service: &Service,
     output: &Output,
 ) -> Result<Code, Failure> {
+    let servers = names::haproxy_servers(&act.servers, service).await?;
     let transaction = act.transaction.take().map_or_else(fresh_key, Ok)?;
     let mut body = act.body(verb, &transaction);
-    let path = match act.servers.as_slice() {
+    let path = match servers.as_slice() {
         [server] => format!("haproxy/servers/{server}/action"),
         servers => {
             body.insert("servers".to_owned(), json!(servers));
@@ -577,7 +642,7 @@ mod tests {
         Typed::try_parse_from(arguments).map(|typed| typed.command)
     }
 
-    fn sent(arguments: &str) -> (Vec<i64>, Value) {
+    fn sent(arguments: &str) -> (Vec<Reference>, Value) {
         let (verb, act) = match typed(arguments).unwrap() {
             Command::Drain(act) => (Verb::Drain, act),
             Command::Maint(act) => (Verb::Maint, act),
@@ -612,7 +677,7 @@ mod tests {
                 json!({"action": "drain", "transaction_id": "made up", "wait_s": 300.0}),
             ),
             (
-                "maint --wait 7",
+                "maint 7 --wait",
                 vec![7],
                 json!({"action": "maint", "transaction_id": "made up", "wait_s": 300.0}),
             ),
@@ -642,6 +707,7 @@ mod tests {
                 json!({"action": "ready", "transaction_id": "made up", "wait_s": 90.0, "reason": "over"}),
             ),
         ] {
+            let servers: Vec<Reference> = servers.into_iter().map(Reference::Number).collect();
             assert_eq!(sent(arguments), (servers, body), "{arguments}");
         }
     }
@@ -651,7 +717,7 @@ mod tests {
         for arguments in [
             "drain",
             "drain 0",
-            "drain x",
+            "drain 7 --wait=5s",
             "drain 7 --force",
             "drain 7 --wait=3601",
             "drain 7 --wait=-1",
@@ -660,7 +726,7 @@ mod tests {
             "drain 7 --hold 721",
             "drain 7 --hold NaN",
             "show",
-            "sync x",
+            "sync 0",
             "history",
             "actions 1 2",
         ] {

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
+use super::names::{self, Reference, reference};
 use super::output::{Cell, NOTHING, Output, cell, fitted, line, note};
 use super::service::Service;
 use super::state::Colour;
@@ -15,12 +16,12 @@ const CHANGES: &[&str] = &["AT", "ACTION", "APPLICATION", "BASIS", "ACTOR", "REA
 
 #[derive(Debug, Args)]
 pub(crate) struct MapArgs {
-    /// The server, by its number (`drover haproxy show`).
-    #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
-    id: i64,
-    /// The application behind it, by its number (`drover apps list`).
-    #[arg(value_name = "APPLICATION_ID", value_parser = clap::value_parser!(i64).range(1..))]
-    application: i64,
+    /// The server, by its name, `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or number.
+    #[arg(value_name = "SERVER", value_parser = reference)]
+    wanted: Reference,
+    /// The application behind it, by its name, `NAME@SERVER` or number.
+    #[arg(value_name = "APPLICATION", value_parser = reference)]
+    application: Reference,
     /// Why, for those who look at it later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -28,9 +29,9 @@ pub(crate) struct MapArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct UnmapArgs {
-    /// The server, by its number (`drover haproxy show`).
-    #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
-    id: i64,
+    /// The server, by its name, `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or number.
+    #[arg(value_name = "SERVER", value_parser = reference)]
+    wanted: Reference,
     /// Let the next sync map it by rule again; without this it stays unmapped until somebody maps it.
     #[arg(long)]
     release: bool,
@@ -41,18 +42,18 @@ pub(crate) struct UnmapArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MappingArgs {
-    /// The server, by its number (`drover haproxy show`).
-    #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
-    id: i64,
+    /// The server, by its name, `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or number.
+    #[arg(value_name = "SERVER", value_parser = reference)]
+    wanted: Reference,
     /// How many changes.
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     limit: u32,
 }
 
 impl MapArgs {
-    fn body(&self) -> Value {
+    fn body(&self, application: i64) -> Value {
         body([
-            ("application_id", Some(self.application.into())),
+            ("application_id", Some(application.into())),
             ("reason", self.reason.as_deref().map(Value::from)),
         ])
     }
@@ -79,8 +80,10 @@ pub(crate) async fn map(
     service: &Service,
     output: &Output,
 ) -> Result<(), Failure> {
-    let path = format!("haproxy/servers/{}/map", arguments.id);
-    let mapping = service.post(&path, &arguments.body()).await?;
+    let server = names::haproxy_server(&arguments.wanted, service).await?;
+    let application = names::application(&arguments.application, service).await?;
+    let path = format!("haproxy/servers/{server}/map");
+    let mapping = service.post(&path, &arguments.body(application)).await?;
     print_mapping(&mapping, output);
     Ok(())
 }
@@ -90,7 +93,8 @@ pub(crate) async fn unmap(
     service: &Service,
     output: &Output,
 ) -> Result<(), Failure> {
-    let path = format!("haproxy/servers/{}/unmap", arguments.id);
+    let server = names::haproxy_server(&arguments.wanted, service).await?;
+    let path = format!("haproxy/servers/{server}/unmap");
     let mapping = service.post(&path, &arguments.body()).await?;
     print_mapping(&mapping, output);
     Ok(())
@@ -112,7 +116,9 @@ pub(crate) async fn unmapped(service: &Service, output: &Output) -> Result<(), F
     let servers = service.all("haproxy/servers/unmapped", &[]).await?;
     output.fitted_list(
         &servers,
-        &["ID", "NAME", "BACKEND", "HAPROXY", "ADDRESS", "HELD BY"],
+        &[
+            "ID", "NAME", "BACKEND", "HAPROXY", "ADDRESS", "HELD BY", "REASON",
+        ],
         |found| {
             let name = |member: &str| match output.width() {
                 Some(_) => fitted(&cell(found, member), NAME_MAX),
@@ -129,6 +135,7 @@ pub(crate) async fn unmapped(service: &Service, output: &Output) -> Result<(), F
                 )),
                 Cell::plain(address(found)),
                 Cell::plain(held(found)),
+                Cell::plain(cell(found, "reason")),
             ]
         },
     );
@@ -140,7 +147,8 @@ pub(crate) async fn mapping(
     service: &Service,
     output: &Output,
 ) -> Result<(), Failure> {
-    let path = format!("haproxy/servers/{}/mapping", arguments.id);
+    let server = names::haproxy_server(&arguments.wanted, service).await?;
+    let path = format!("haproxy/servers/{server}/mapping");
     let mapping = service.get(&path, &[]).await?;
     let most = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
     let changes = service.some(&format!("{path}/history"), &[], most).await?;
@@ -273,16 +281,19 @@ mod tests {
         command: Command,
     }
 
-    fn sent(arguments: &str) -> Option<(i64, Value)> {
+    fn sent(arguments: &str) -> Option<(Reference, Value)> {
         let arguments = ["haproxy"].into_iter().chain(arguments.split(' '));
         let command = Typed::try_parse_from(arguments).ok()?.command;
         if let Command::Map(map) = &command {
-            return Some((map.id, map.body()));
+            let Reference::Number(application) = map.application else {
+                panic!("{map:?}");
+            };
+            return Some((map.wanted.clone(), map.body(application)));
         }
         let Command::Unmap(unmap) = &command else {
             panic!("{command:?}");
         };
-        Some((unmap.id, unmap.body()))
+        Some((unmap.wanted.clone(), unmap.body()))
     }
 
     #[test]
@@ -301,9 +312,10 @@ mod tests {
                 json!({"hold": false, "reason": "over"}),
             ),
         ] {
+            let server = Reference::Number(server);
             assert_eq!(sent(arguments), Some((server, body)), "{arguments}");
         }
-        for arguments in ["map", "map 7", "map 0 9", "map 7 x", "unmap", "unmap 7 8"] {
+        for arguments in ["map", "map 7", "map 0 9", "map 7 0", "unmap", "unmap 7 8"] {
             assert_eq!(sent(arguments), None, "{arguments}");
         }
     }

@@ -7,7 +7,9 @@
 mod apps;
 mod catalog;
 mod dead_letters;
+mod definitions;
 mod document;
+mod events;
 mod failure;
 mod follow;
 mod graph;
@@ -16,9 +18,12 @@ mod haproxy;
 mod haproxy_follow;
 mod haproxy_mapping;
 mod keys;
+mod names;
+mod natural;
 mod orchestrators;
 mod output;
 mod queues;
+mod schedules;
 mod screen;
 mod servers;
 mod service;
@@ -33,6 +38,7 @@ mod watch;
 mod webhooks;
 mod workflows;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,7 +68,7 @@ pub(crate) enum ClientCommand {
     /// The catalog of applications: list, show, add, change, remove.
     #[command(subcommand)]
     Catalog(catalog::Command),
-    /// Update tasks: list, show.
+    /// Update tasks: list, show, cancel.
     #[command(subcommand)]
     Tasks(tasks::Command),
     /// HAProxy: look at it, drain servers, give them requests again, map them to applications.
@@ -79,9 +85,17 @@ pub(crate) enum ClientCommand {
     Orchestrators(orchestrators::Command),
     /// Update applications to a new version, without dropping a request.
     Update(update::Update),
-    /// Workflows: start, list, show, watch, steer.
+    /// Workflows: start, list, show, watch, steer, decide.
     #[command(subcommand)]
     Workflows(workflows::Command),
+    /// Stored definitions of workflows: list, show, put.
+    #[command(subcommand)]
+    Definitions(definitions::Command),
+    /// Schedules that start workflows: list, show, put, pause, resume, remove.
+    #[command(subcommand)]
+    Schedules(schedules::Command),
+    /// List what happened in the fleet, newest first.
+    Events(events::Events),
     /// Queues of tasks: list, pause, resume, limit.
     Queues(queues::Queues),
     /// Tasks that failed, timed out or are unknown: list, do again.
@@ -92,16 +106,9 @@ pub(crate) enum ClientCommand {
 /// Where the service is, and how answers are printed.
 #[derive(Debug, Args)]
 pub(crate) struct ClientOptions {
-    /// The service to speak to.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "DROVER_URL",
-        default_value = "http://127.0.0.1:8080",
-        help_heading = "Client"
-    )]
-    server: String,
+    /// The service to speak to; without it, the variable `DROVER_URL` counts, and then `http://127.0.0.1:8080`.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Client")]
+    server: Option<String>,
     /// A file with the API key, readable by its owner only; without it, the variable `DROVER_API_KEY` counts.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Client")]
     key_file: Option<PathBuf>,
@@ -127,6 +134,29 @@ enum Format {
     Json,
 }
 
+/// Refuses words that have another meaning than they seem to have.
+///
+/// `--wait` takes its time behind `=`, so the number in `drain 1 --wait 5` would be one more server to drain.
+pub(crate) fn check_words(arguments: &[OsString]) -> Result<(), String> {
+    let words = arguments.iter().map(|word| word.to_string_lossy());
+    let words: Vec<_> = words.take_while(|word| word != "--").collect();
+    let ambiguous = words.windows(2).find_map(|pair| match pair {
+        [flag, next]
+            if flag == "--wait" && next.starts_with(|first: char| first.is_ascii_digit()) =>
+        {
+            Some(next)
+        }
+        _ => None,
+    });
+    match ambiguous {
+        Some(next) => Err(format!(
+            "`--wait {next}` has two meanings, and nothing was done: write `--wait={next}` for seconds, or name the server \
+             `{next}` before `--wait`"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Does what `command` says. `variables` are those of the process; `DROVER_API_KEY` is among them.
 pub(crate) async fn run(
     command: ClientCommand,
@@ -136,7 +166,11 @@ pub(crate) async fn run(
     let wants_json = matches!(&command, ClientCommand::Update(update) if update.wants_json());
     let output = Output::new(options.output == Format::Json || wants_json, variables);
     let done = async {
-        let service = Service::new(&options.server, options.key_file.as_deref(), variables)?;
+        let service = Service::new(
+            options.server.as_deref(),
+            options.key_file.as_deref(),
+            variables,
+        )?;
         match command {
             ClientCommand::Servers(command) => servers::run(command, &service, &output).await,
             ClientCommand::Apps(command) => apps::run(command, &service, &output).await,
@@ -149,6 +183,11 @@ pub(crate) async fn run(
             }
             ClientCommand::Update(update) => update::run(update, &service, &output).await,
             ClientCommand::Workflows(command) => workflows::run(command, &service, &output).await,
+            ClientCommand::Definitions(command) => {
+                definitions::run(command, &service, &output).await
+            }
+            ClientCommand::Schedules(command) => schedules::run(command, &service, &output).await,
+            ClientCommand::Events(events) => events::run(events, &service, &output).await,
             ClientCommand::Webhooks(command) => webhooks::run(command, &service, &output).await,
             ClientCommand::Keys(command) => keys::run(command, &service, &output).await,
             ClientCommand::Queues(queues) => queues::run(queues, &service, &output).await,

@@ -37,7 +37,11 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     match command {
         Command::List => {
-            output.list(&service.all("orchestrators", &[]).await?, COLUMNS);
+            let playbooks = service.all("orchestrators", &[]).await?;
+            let nothing = "no orchestrator playbooks yet; `drover orchestrators scan` reads the playbook folder";
+            if !output.is_without_rows(&playbooks, nothing) {
+                output.list(&playbooks, COLUMNS);
+            }
             Ok(Code::Success)
         }
         Command::Scan => {

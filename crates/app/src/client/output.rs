@@ -8,12 +8,22 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::state::{Colour, Paint};
+use crate::print;
 
 /// The most characters of one cell.
 const CELL_MAX: usize = 200;
 
-/// The most characters of a detail that has a line of its own: somebody may copy it.
-const DETAIL_MAX: usize = 4_096;
+/// The most characters of a detail or a reason, which is never cut before its end is shown.
+pub(crate) const DETAIL_MAX: usize = 4_096;
+
+/// The most lines of a reason in a list.
+const SENTENCE_LINES: usize = 8;
+
+/// The fewest characters in which a reason is wrapped beside the other columns; with less room it stands below them.
+const SENTENCE_ROOM: usize = 36;
+
+/// What a reason below its row is indented by.
+const SENTENCE_INDENT: usize = 4;
 
 /// The most characters of a text that nobody cuts to a screen.
 pub(crate) const TEXT_MAX: usize = 1_000;
@@ -91,7 +101,16 @@ impl Output {
         }
     }
 
-    /// A list like [`Output::list`], its last column cut so that the table fits a terminal.
+    /// Whether a list for people has no rows; then `sentence` says so on standard error.
+    pub(crate) fn is_without_rows(&self, items: &[Value], sentence: &str) -> bool {
+        let is_without = !self.is_json && items.is_empty();
+        if is_without {
+            note(sentence);
+        }
+        is_without
+    }
+
+    /// A list like [`Output::list`] that fits a terminal: its last column is cut, or wrapped where it is a reason.
     pub(crate) fn fitted_list(
         &self,
         items: &[Value],
@@ -100,8 +119,18 @@ impl Output {
     ) {
         if self.is_json {
             self.list(items, &[]);
-            return;
+        } else {
+            self.table(items, headings, row);
         }
+    }
+
+    /// The table of [`Output::fitted_list`].
+    pub(crate) fn table(
+        &self,
+        items: &[Value],
+        headings: &[&'static str],
+        row: impl Fn(&Value) -> Vec<Cell>,
+    ) {
         let mut rows = vec![
             headings
                 .iter()
@@ -117,7 +146,7 @@ impl Output {
     /// A JSON document.
     fn json(value: &Value) {
         // Printing a value never fails: its keys are texts.
-        line(&serde_json::to_string_pretty(value).unwrap_or_default());
+        print::json(&serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
     /// One answer: the document itself, or a table of one row.
@@ -142,7 +171,7 @@ impl Output {
     pub(crate) fn details(&self, item: &Value, members: &[Column]) {
         self.document(item, || {
             for (label, member) in members {
-                let value = cell_within(item, member, DETAIL_MAX);
+                let value = sentence(item, member);
                 if value != NOTHING {
                     line(&format!("{label:<12} {value}"));
                 }
@@ -153,7 +182,7 @@ impl Output {
     /// Why there is no answer.
     pub(crate) fn fail(&self, failure: &Failure) {
         if self.is_json {
-            note(&serde_json::to_string(&failure.document()).unwrap_or_default());
+            print::json_note(&serde_json::to_string(&failure.document()).unwrap_or_default());
         } else {
             note(&format!("drover: {}", failure.message));
         }
@@ -179,22 +208,35 @@ pub(crate) fn table(items: &[Value], columns: &[Column]) {
 pub(crate) struct Cell {
     text: String,
     colour: Option<Colour>,
+    is_reason: bool,
 }
 
 impl Cell {
     pub(crate) const fn plain(text: String) -> Self {
-        Self { text, colour: None }
+        Self {
+            text,
+            colour: None,
+            is_reason: false,
+        }
     }
 
     pub(crate) const fn coloured(text: String, colour: Colour) -> Self {
         Self {
             text,
             colour: Some(colour),
+            is_reason: false,
         }
+    }
+
+    /// The last cell of a row whose end matters as much as its beginning: it is wrapped instead of cut.
+    pub(crate) const fn wrapped(mut self) -> Self {
+        self.is_reason = true;
+        self
     }
 }
 
-/// Rows of the same columns as lines; the last cell of a row is cut if there is a `width`.
+/// Rows of the same columns as lines; if there is a `width`, the last cell of a row is cut, or wrapped where it is a
+/// reason.
 fn fit(rows: &[Vec<Cell>], width: Option<usize>, paint: Paint) -> Vec<String> {
     const GAP: usize = 2;
     let count = |cell: &Cell| cell.text.chars().count();
@@ -207,43 +249,69 @@ fn fit(rows: &[Vec<Cell>], width: Option<usize>, paint: Paint) -> Vec<String> {
         cell.colour
             .map_or_else(|| text.to_owned(), |colour| paint.text(colour, text))
     };
-    rows.iter()
-        .map(|row| {
-            let Some((last, others)) = row.split_last() else {
-                return String::new();
-            };
-            let mut line = String::new();
-            let mut before = 0;
-            for (cell, most) in others.iter().zip(&widths) {
-                line.push_str(&painted(cell, &cell.text));
-                line.push_str(&" ".repeat(most.saturating_sub(count(cell)) + GAP));
-                before += most + GAP;
-            }
-            let room = width.map_or(TEXT_MAX, |width| width.saturating_sub(before));
+    let mut lines = Vec::new();
+    for row in rows {
+        let Some((last, others)) = row.split_last() else {
+            lines.push(String::new());
+            continue;
+        };
+        let mut line = String::new();
+        let mut before = 0;
+        for (cell, most) in others.iter().zip(&widths) {
+            line.push_str(&painted(cell, &cell.text));
+            line.push_str(&" ".repeat(most.saturating_sub(count(cell)) + GAP));
+            before += most + GAP;
+        }
+        let Some(width) = width else {
+            line.push_str(&painted(last, &shortened(&last.text, DETAIL_MAX)));
+            lines.push(line.trim_end().to_owned());
+            continue;
+        };
+        let room = width.saturating_sub(before);
+        if !last.is_reason || count(last) <= room {
             line.push_str(&painted(last, &fitted(&last.text, room)));
-            line.trim_end().to_owned()
-        })
-        .collect()
+            lines.push(line.trim_end().to_owned());
+            continue;
+        }
+        if last.text == NOTHING {
+            // Nothing needs no line of its own.
+            lines.push(line.trim_end().to_owned());
+            continue;
+        }
+        let (indent, room) = if room >= SENTENCE_ROOM {
+            (before, room)
+        } else {
+            lines.push(line.trim_end().to_owned());
+            line = " ".repeat(SENTENCE_INDENT);
+            (SENTENCE_INDENT, width.saturating_sub(SENTENCE_INDENT))
+        };
+        for text in wrapped(&last.text, room, SENTENCE_LINES) {
+            line.push_str(&painted(last, &text));
+            lines.push(line.trim_end().to_owned());
+            line = " ".repeat(indent);
+        }
+    }
+    lines
 }
 
 /// One line of the answer.
 pub(crate) fn line(text: &str) {
-    print(&mut io::stdout().lock(), text);
+    print::line(text);
 }
 
 /// A sentence beside the answer.
 pub(crate) fn note(sentence: &str) {
-    print(&mut io::stderr().lock(), sentence);
-}
-
-// A reader that went away is no failure of ours: there is nobody to tell.
-fn print(to: &mut impl io::Write, text: &str) {
-    let _reader_went_away = writeln!(to, "{text}").is_err();
+    print::note(sentence);
 }
 
 /// A member of an object as text that is safe to print.
 pub(crate) fn cell(item: &Value, member: &str) -> String {
     cell_within(item, member, CELL_MAX)
+}
+
+/// A member of an object that is a reason or an address, in full.
+pub(crate) fn sentence(item: &Value, member: &str) -> String {
+    cell_within(item, member, DETAIL_MAX)
 }
 
 fn cell_within(item: &Value, member: &str, most: usize) -> String {
@@ -282,23 +350,55 @@ pub(crate) fn fitted(text: &str, most: usize) -> String {
     cut
 }
 
-/// `text` without hidden characters, in lines of at most `most` characters, at blanks where there are some;
-/// the last of `lines` is cut.
+/// `text` without hidden characters, in at most `most` characters: where it is longer, its middle is left out.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let shown = visible(text, usize::MAX);
+    let length = shown.chars().count();
+    if length <= most || most == 0 {
+        return if most == 0 { String::new() } else { shown };
+    }
+    let tail = most.saturating_sub(1) / 2;
+    let head = most.saturating_sub(1) - tail;
+    let beginning = shown.chars().take(head);
+    let end = shown.chars().skip(length - tail);
+    beginning.chain(['…']).chain(end).collect()
+}
+
+/// `text` without hidden characters, in at most `lines` of at most `most` characters, at blanks where there are some;
+/// the middle of a text that is too long is left out.
 pub(crate) fn wrapped(text: &str, most: usize, lines: usize) -> Vec<String> {
-    let shown = visible(text, TEXT_MAX);
-    let mut rest: Vec<char> = shown.chars().collect();
-    let mut wrapped = Vec::new();
-    while wrapped.len() + 1 < lines && rest.len() > most && most > 0 {
+    let whole = visible(text, usize::MAX);
+    let mut room = whole.chars().count();
+    loop {
+        let wrapped = broken(&shortened(&whole, room), most);
+        if wrapped.len() <= lines || room <= most {
+            return wrapped;
+        }
+        // Lines end at blanks, so how much fits is found by trying.
+        room = (room - 1)
+            .min(most * lines)
+            .saturating_sub(most / 8)
+            .max(most);
+    }
+}
+
+/// Lines of at most `most` characters, broken at blanks where there are some.
+fn broken(text: &str, most: usize) -> Vec<String> {
+    let mut rest: Vec<char> = text.chars().collect();
+    let mut lines = Vec::new();
+    while rest.len() > most && most > 0 {
         let blank = rest.iter().take(most + 1).rposition(|found| *found == ' ');
         let end = blank.filter(|blank| *blank > most / 2).unwrap_or(most);
         let line: String = rest.drain(..end).collect();
-        wrapped.push(line.trim_end().to_owned());
+        lines.push(line.trim_end().to_owned());
         let blanks = rest.iter().take_while(|found| **found == ' ').count();
         rest.drain(..blanks);
     }
-    let rest: String = rest.into_iter().collect();
-    wrapped.push(fitted(&rest, most));
-    wrapped
+    if most > 0 || lines.is_empty() {
+        let rest: String = rest.into_iter().take(most).collect();
+        lines.push(rest);
+    }
+    lines
 }
 
 /// A member of an object that is a text.
@@ -332,7 +432,49 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_wrapped_and_then_cut() {
+    fn a_reason_is_wrapped_beside_the_columns_or_below_them() {
+        let reason = "refused: connection to the agent was closed before it answered";
+        let rows = |width: usize| {
+            let status = Cell::coloured(reason.to_owned(), Colour::Red).wrapped();
+            let rows = [
+                vec![
+                    Cell::plain("ID".to_owned()),
+                    Cell::plain("STATUS".to_owned()),
+                ],
+                vec![Cell::plain("1".to_owned()), status],
+            ];
+            fit(&rows, Some(width), Paint { is_on: false })
+        };
+        assert_eq!(rows(80), ["ID  STATUS", &format!("1   {reason}")]);
+        let nothing = Cell::plain(NOTHING.to_owned()).wrapped();
+        let narrow = fit(
+            &[vec![Cell::plain("1".to_owned()), nothing]],
+            Some(3),
+            Paint { is_on: false },
+        );
+        assert_eq!(narrow, ["1"]);
+        assert_eq!(
+            rows(44),
+            [
+                "ID  STATUS",
+                "1   refused: connection to the agent was",
+                "    closed before it answered"
+            ]
+        );
+        assert_eq!(
+            rows(30),
+            [
+                "ID  STATUS",
+                "1",
+                "    refused: connection to the",
+                "    agent was closed before it",
+                "    answered"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_long_text_is_shown_as_well() {
         let text = "a wordy sentence http://a-very-long-address/ and its end";
         assert_eq!(wrapped(text, 80, 3), [text]);
         assert_eq!(
@@ -343,12 +485,21 @@ mod tests {
                 "ddress/ and its end"
             ]
         );
-        assert_eq!(
-            wrapped(text, 20, 2),
-            ["a wordy sentence", "http://a-very-long-…"]
-        );
-        assert_eq!(wrapped("x\u{1b}", 3, 2), ["x\\u", "{1…"]);
+        for (most, lines) in [(20, 2), (11, 3), (7, 1)] {
+            let shown = wrapped(text, most, lines);
+            assert!(shown.len() <= lines, "{shown:?}");
+            assert!(
+                shown.iter().all(|line| line.chars().count() <= most),
+                "{shown:?}"
+            );
+            assert!(shown.concat().ends_with("end"), "{shown:?}");
+            assert!(shown.concat().contains('…'), "{shown:?}");
+        }
+        assert_eq!(wrapped("x\u{1b}", 10, 2), ["x\\u{1b}"]);
         assert_eq!(wrapped("x y", 0, 3), [""]);
+        assert_eq!(shortened("abcdefgh", 5), "ab…gh");
+        assert_eq!(shortened("abcdefgh", 8), "abcdefgh");
+        assert_eq!(shortened("abcdefgh", 0), "");
     }
 
     #[test]

@@ -4,9 +4,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::{Column, NOTHING, Output, cell, note, table, text};
+use super::output::{Cell, Column, NOTHING, Output, cell, note, sentence, shortened, table, text};
 use super::service::Service;
 use super::settings::{given, kept, tell};
+use super::times::{age, now};
+
+/// The most characters of a name on a terminal.
+const NAME_MAX: usize = 24;
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -23,7 +27,7 @@ const INSTANCES: &[Column] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("BACKENDS", "backends"),
-    ("LAST SYNC", "last_sync"),
+    ("AS OF", "observed_at"),
     ("STATUS", "last_sync_status"),
 ];
 
@@ -109,6 +113,12 @@ pub(crate) struct Set {
     /// The agent's new port.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// The networks whose addresses are the server's own now, such as 10.1.0.0/24; repeat it for several.
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
+    /// No network besides its address.
+    #[arg(long, conflicts_with = "networks")]
+    no_networks: bool,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +134,9 @@ pub(crate) struct Add {
     /// An HAProxy is managed through this agent.
     #[arg(long)]
     haproxy: bool,
+    /// A network whose addresses are the server's own, such as 10.1.0.0/24; repeat it for several.
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
 }
 
 pub(crate) async fn run(
@@ -143,7 +156,15 @@ pub(crate) async fn run(
                 ("q", list.query.as_deref()),
                 ("sort", list.sort.as_deref()),
             ]);
-            output.list(&service.all("servers", &query).await?, COLUMNS);
+            let servers = service.all("servers", &query).await?;
+            let nothing = if query.is_empty() {
+                "no servers yet; `drover servers add NAME --address ADDRESS` adds one"
+            } else {
+                "no server fits"
+            };
+            if !output.is_without_rows(&servers, nothing) {
+                print_list(&servers, output);
+            }
             Ok(Code::Success)
         }
         Command::Add(Add {
@@ -151,9 +172,13 @@ pub(crate) async fn run(
             address,
             port,
             haproxy,
+            networks,
         }) => {
-            let body =
+            let mut body =
                 json!({"name": name, "address": address, "port": port, "is_haproxy_node": haproxy});
+            if let Some(members) = body.as_object_mut().filter(|_| !networks.is_empty()) {
+                members.insert("networks".to_owned(), networks.into());
+            }
             let server = service.post("servers", &body).await?;
             output.one(&server, COLUMNS);
             Ok(Code::Success)
@@ -189,14 +214,49 @@ pub(crate) async fn run(
     }
 }
 
+/// On a terminal it fits a line; elsewhere every column is there.
+fn print_list(servers: &[Value], output: &Output) {
+    if output.width().is_none() {
+        output.list(servers, COLUMNS);
+        return;
+    }
+    let now = now();
+    let headings = [
+        "ID",
+        "NAME",
+        "ADDRESS",
+        "STATUS",
+        "HAPROXY",
+        "CHECKED",
+        "LAST ERROR",
+    ];
+    output.fitted_list(servers, &headings, |server| {
+        vec![
+            Cell::plain(cell(server, "id")),
+            Cell::plain(shortened(&cell(server, "name"), NAME_MAX)),
+            Cell::plain(format!(
+                "{}:{}",
+                shortened(&cell(server, "address"), NAME_MAX),
+                cell(server, "port")
+            )),
+            Cell::plain(cell(server, "status")),
+            Cell::plain(cell(server, "is_haproxy_node")),
+            Cell::plain(age(server, "last_check", now)),
+            Cell::plain(sentence(server, "last_error")).wrapped(),
+        ]
+    });
+}
+
 async fn change(set: Set, service: &Service, output: &Output) -> Result<Code, Failure> {
     let id = find(&set.wanted, service).await?;
     let path = format!("servers/{id}");
     let changed = service.amend(&path, |known| {
-        let mut body = kept(known, &["name", "address", "port"]);
+        let mut body = kept(known, &["name", "address", "port", "networks"]);
         tell(&mut body, "name", set.name, false);
         tell(&mut body, "address", set.address, false);
         tell(&mut body, "port", set.port, false);
+        let networks = (!set.networks.is_empty()).then_some(set.networks);
+        tell(&mut body, "networks", networks, set.no_networks);
         body
     });
     output.one(&changed.await?, COLUMNS);

@@ -1,7 +1,8 @@
 //! The service as a client calls it.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +16,17 @@ use url::Url;
 use super::failure::{Code, Failure, causes};
 use super::output::text;
 
+/// The variable with the address of the service.
+const URL_VARIABLE: &str = "DROVER_URL";
+
+/// The address of the service where none is given.
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
 /// The variable with the API key.
 const KEY_VARIABLE: &str = "DROVER_API_KEY";
+
+/// The most time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most time for one call.
 const DEADLINE: Duration = Duration::from_secs(35);
@@ -33,6 +43,9 @@ const ITEMS_MAX: usize = 200_000;
 /// The most items of a page.
 const PAGE: usize = 200;
 
+/// The most pages of one list: that of full ones and as many again that are not.
+const PAGES_MAX: usize = 2 * ITEMS_MAX / PAGE;
+
 /// The longest a stream may last in one go.
 const STREAM_MAX: Duration = Duration::from_hours(24);
 
@@ -46,14 +59,18 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(
-        server: &str,
+        server: Option<&str>,
         key_file: Option<&Path>,
         variables: &[(String, String)],
     ) -> Result<Self, Failure> {
-        let base = base(server)?;
+        let base = base(
+            server
+                .or_else(|| variable(URL_VARIABLE, variables))
+                .unwrap_or(URL_DEFAULT),
+        )?;
         let key = key(key_file, variables)?;
         let client = client(Options {
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: CONNECT_TIMEOUT,
             total_timeout: DEADLINE,
             proxy: Proxy::Direct,
         })
@@ -173,6 +190,7 @@ impl Service {
         most: usize,
     ) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();
+        let mut pages = Pages::default();
         let mut cursor: Option<String> = None;
         while items.len() < most {
             let limit = (most - items.len()).min(PAGE).to_string();
@@ -183,9 +201,9 @@ impl Service {
             }
             let (page, next) = page(self.get(path, &query).await?)?;
             items.extend(page);
-            match next {
-                Some(next) => cursor = Some(next),
-                None => break,
+            cursor = pages.next(path, next)?;
+            if cursor.is_none() {
+                break;
             }
         }
         items.truncate(most);
@@ -224,8 +242,10 @@ impl Service {
         let shown = Redacted(&self.base);
         request.header(AUTHORIZATION, self.key.clone()).send().await.map_err(|error| {
             let error = error.without_url();
-            let message = if error.is_connect() {
-                format!("no Drover service can be reached at {shown}: {}; is it running? --server URL or DROVER_URL names another", causes(&error))
+            let message = if let Some(reason) = no_tls(&error) {
+                format!("{shown} {reason}; is http:// meant?")
+            } else if error.is_connect() {
+                format!("no Drover service can be reached at {shown}: {}; is it running? --server URL or DROVER_URL names another", unreached(&error))
             } else if error.is_timeout() {
                 format!("the service at {shown} did not answer within {} s", DEADLINE.as_secs())
             } else {
@@ -235,11 +255,13 @@ impl Service {
         })
     }
 
-    /// What is not as agreed, where no other words fit.
+    /// Another program answers.
     fn unexpected(&self, what: &str) -> Failure {
         let shown = Redacted(&self.base);
-        let message = format!("{shown} does not answer like a Drover service: {what}");
-        Failure::new(Code::Failed, message)
+        let message = format!(
+            "{shown} is not a Drover service: {what}; --server URL or DROVER_URL names another"
+        );
+        Failure::new(Code::Unavailable, message)
     }
 
     async fn answer(&self, response: Response) -> Result<Value, Failure> {
@@ -254,9 +276,22 @@ impl Service {
         }
         let body = read_capped(response, BODY_BYTES_MAX).await;
         if !status.is_success() {
-            let problem = body
+            let problem: Option<Value> = body
                 .ok()
-                .and_then(|body| serde_json::from_slice(&body).ok());
+                .and_then(|body| serde_json::from_slice(&body).ok())
+                .filter(Value::is_object);
+            let is_ours = problem.is_some()
+                || !matches!(
+                    status.as_u16(),
+                    400 | 404 | 405 | 406 | 410 | 411 | 415 | 421 | 426
+                );
+            if !is_ours {
+                let what = format!(
+                    "it answers with status {} and no problem document",
+                    status.as_u16()
+                );
+                return Err(self.unexpected(&what));
+            }
             return Err(Failure::from_problem(status.as_u16(), problem));
         }
         let body = body.map_err(|error| {
@@ -294,6 +329,63 @@ impl Stream {
     }
 }
 
+/// The pages of a list that were read. A list that leads back to a page, or has no end, is an error of the service.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    cursors: HashSet<String>,
+}
+
+impl Pages {
+    /// The cursor behind a page of the list `path`, which has to be a new one.
+    pub(crate) fn next(
+        &mut self,
+        path: &str,
+        next: Option<String>,
+    ) -> Result<Option<String>, Failure> {
+        let Some(next) = next else {
+            return Ok(None);
+        };
+        if !self.cursors.insert(next.clone()) {
+            let message = format!(
+                "the service does not answer as agreed: the list `{path}` comes back to a page that was read already"
+            );
+            return Err(Failure::new(Code::Failed, message));
+        }
+        if self.cursors.len() >= PAGES_MAX {
+            let message = format!(
+                "the service does not answer as agreed: the list `{path}` does not end after {PAGES_MAX} pages"
+            );
+            return Err(Failure::new(Code::Failed, message));
+        }
+        Ok(Some(next))
+    }
+}
+
+/// Why no TLS is spoken where `https` is typed.
+fn no_tls(error: &reqwest::Error) -> Option<&'static str> {
+    let text = causes(error);
+    text.contains("InvalidContentType")
+        .then_some("does not speak TLS, as https:// says")
+}
+
+/// Why no connection was made: the innermost cause in a few words.
+fn unreached(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    match innermost.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
+        Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => {
+            "there is no way to this address".to_owned()
+        }
+        _ if error.is_timeout() => {
+            format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())
+        }
+        _ => innermost.to_string(),
+    }
+}
+
 /// The items of a page, and where to go on.
 pub(crate) fn page(mut answer: Value) -> Result<(Vec<Value>, Option<String>), Failure> {
     let next = answer
@@ -326,14 +418,19 @@ fn base(server: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
+/// A variable that is set and not empty.
+fn variable<'a>(name: &str, variables: &'a [(String, String)]) -> Option<&'a str> {
+    let found = variables.iter().find(|(known, _)| known == name);
+    found
+        .map(|(_, value)| value.trim())
+        .filter(|value| !value.is_empty())
+}
+
 fn key(file: Option<&Path>, variables: &[(String, String)]) -> Result<HeaderValue, Failure> {
     let text = match file {
         Some(file) => read_secret("key", file)?,
-        None => variables
-            .iter()
-            .find(|(name, _)| name == KEY_VARIABLE)
-            .map(|(_, value)| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+        None => variable(KEY_VARIABLE, variables)
+            .map(str::to_owned)
             .ok_or_else(|| {
                 let message = format!(
                     "no API key is given: set {KEY_VARIABLE}, or name a file with --key-file"
@@ -356,7 +453,7 @@ pub(crate) fn read_secret(what: &str, path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let unusable =
         |why: String| Failure::new(Code::Config, format!("the {what} file {shown} {why}"));
-    let unreadable = |error: std::io::Error| unusable(format!("cannot be read: {error}"));
+    let unreadable = |error: io::Error| unusable(format!("cannot be read: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {

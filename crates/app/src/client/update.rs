@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use drover_domain::text::visible;
 use serde_json::{Value, json};
 
 use super::failure::{Code, Failure};
-use super::output::{Output, line, note};
+use super::names::{self, Reference, reference};
+use super::output::{Output, TEXT_MAX, line, note};
 use super::service::Service;
-use super::watch;
+use super::{GROUPS, watch};
+
+/// The most characters of a warning.
+const WARNING_MAX: usize = 10_000;
 
 /// The longest drain that can be asked for, minutes.
 const DRAIN_MINUTES_MAX: f64 = 60.0;
@@ -19,9 +24,9 @@ pub(crate) struct Update {
     /// All instances of this group.
     #[arg(long)]
     group: Option<String>,
-    /// These instances, by their numbers (`drover apps list`).
-    #[arg(long, value_name = "ID", num_args = 1.., value_parser = clap::value_parser!(i64).range(1..))]
-    app: Vec<i64>,
+    /// These instances, by their names, as `NAME@SERVER` or by number (`drover apps list`).
+    #[arg(long, value_name = "APPLICATION", num_args = 1.., value_delimiter = ',', value_parser = reference)]
+    app: Vec<Reference>,
     /// Where the new version comes from.
     #[arg(long, value_name = "URL")]
     distr_url: String,
@@ -31,9 +36,12 @@ pub(crate) struct Update {
     /// The orchestrator playbook; without it the service's default.
     #[arg(long, value_name = "FILE")]
     orchestrator: Option<String>,
-    /// How long a drained server is waited for, 0 to 60 minutes; without it 5.
+    /// How long a drained server is waited for, up to 60 minutes; without it, or with 0, 5 minutes.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     drain_minutes: Option<f64>,
+    /// Update applications without a drain although they, or others of their group, stand or stood behind HAProxy.
+    #[arg(long)]
+    allow_undrained: bool,
     /// Follow the update to its end; the exit code tells how it ended.
     #[arg(long)]
     watch: bool,
@@ -81,7 +89,7 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     let applications = match &update.group {
         Some(group) => members(group, service).await?,
-        None => update.app.clone(),
+        None => names::applications(&update.app, service).await?,
     };
     let mut body = json!({"app_ids": applications, "distr_url": update.distr_url});
     for (name, value) in [
@@ -91,6 +99,10 @@ pub(crate) async fn run(
             update.orchestrator.map(Value::from),
         ),
         ("drain_wait_time", update.drain_minutes.map(Value::from)),
+        (
+            "allow_undrained",
+            update.allow_undrained.then_some(Value::Bool(true)),
+        ),
     ] {
         if let (Some(value), Some(members)) = (value, body.as_object_mut()) {
             members.insert(name.to_owned(), value);
@@ -117,6 +129,10 @@ pub(crate) async fn run(
             "the service does not answer as agreed: an accepted update has no task",
         ));
     }
+    let warnings = accepted.get("warnings").and_then(Value::as_array);
+    for warning in warnings.into_iter().flatten().filter_map(Value::as_str) {
+        note(&visible(warning, WARNING_MAX));
+    }
     if update.watch {
         let count = applications.len();
         note(&format!(
@@ -133,15 +149,24 @@ pub(crate) async fn run(
     }
     output.document(&accepted, || {
         for task in &tasks {
-            line(task);
+            line(&visible(task, TEXT_MAX));
         }
-        note("accepted; follow it with `drover tasks show ID --watch`");
+        for task in &tasks {
+            let task = visible(task, TEXT_MAX);
+            note(&format!(
+                "accepted; follow it with `drover tasks show {task} --watch`"
+            ));
+        }
     });
     Ok(Code::Success)
 }
 
 async fn members(group: &str, service: &Service) -> Result<Vec<i64>, Failure> {
     let items = service.all("applications", &[("group", group)]).await?;
+    if items.is_empty() {
+        // Nobody is in it, or it is not there.
+        service.find(GROUPS, "group", group).await?;
+    }
     let ids: Vec<i64> = items
         .iter()
         .filter_map(|item| item.get("id")?.as_i64())

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::failure::{Code, Failure};
 use super::output::{Output, note};
 use super::screen::Screen;
-use super::service::{Service, page};
+use super::service::{Pages, Service, page};
 use super::tasks::{ending, show};
 
 /// How often a task is looked at.
@@ -62,7 +62,7 @@ pub(crate) async fn watch(
     let ended: Vec<Value> = tracks.iter().map(|track| track.task.clone()).collect();
     output.document(&json!({"items": ended, "next_cursor": null}), || {
         for task in &ended {
-            show(task);
+            show(task, output);
         }
     });
     Ok(worst(tracks.iter().filter_map(Track::ending)))
@@ -94,12 +94,13 @@ impl Track {
     async fn look(&mut self, service: &Service, screen: &mut Screen) -> Result<(), Failure> {
         // The task before its events: once it has ended, no event comes any more.
         let task = service.get(&format!("tasks/{}", self.id), &[]).await?;
+        let path = format!("tasks/{}/events", self.id);
+        let mut pages = Pages::default();
         loop {
-            let path = format!("tasks/{}/events", self.id);
             let mut query = vec![("limit", "200")];
             query.extend(self.cursor.as_deref().map(|cursor| ("cursor", cursor)));
             let (events, next) = page(service.get(&path, &query).await?)?;
-            let is_last = events.is_empty() || next.is_none();
+            let before = self.seen;
             for event in events {
                 let sequence = event
                     .get("sequence")
@@ -110,12 +111,13 @@ impl Track {
                     screen.event(&event);
                 }
             }
-            if next.is_some() {
-                self.cursor = next;
-            }
+            // The cursor behind the last event leads to a page without news, however often it is followed.
+            let is_last = next.is_none() || self.seen == before;
             if is_last {
+                self.cursor = next.or(self.cursor.take());
                 break;
             }
+            self.cursor = pages.next(&path, next)?;
         }
         screen.task(&task);
         self.task = task;

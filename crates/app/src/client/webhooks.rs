@@ -12,7 +12,7 @@ use super::failure::{Code, Failure};
 use super::output::{Cell, Column, NOTHING, Output, cell, line, note, table};
 use super::service::{Service, read_secret};
 use super::state::Colour;
-use super::times::{age, now};
+use super::times::{self, age, now};
 
 /// How often a test is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -162,8 +162,8 @@ pub(crate) struct Log {
     /// Only those that stand there.
     #[arg(long, value_enum)]
     status: Option<Status>,
-    /// Only those made since then: a moment like 2026-11-26T08:00:00Z.
-    #[arg(long, value_name = "TIME")]
+    /// Only those made since then: an age such as 30m, 1h or 2d, or a moment such as 2026-11-26T08:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = times::typed)]
     since: Option<String>,
     /// How many.
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
@@ -180,7 +180,10 @@ pub(crate) async fn run(
             let webhooks = service.get("webhooks", &[]).await?;
             let items = webhooks.get("items").and_then(Value::as_array);
             let items = items.map(Vec::as_slice).unwrap_or_default();
-            output.document(&webhooks, || table(items, COLUMNS));
+            let nothing = "no webhooks yet; `drover webhooks add URL` adds one";
+            if !output.is_without_rows(items, nothing) {
+                output.document(&webhooks, || table(items, COLUMNS));
+            }
         }
         Command::Show { id } => output.one(&service.get(&path(id), &[]).await?, COLUMNS),
         Command::Add(add) => {

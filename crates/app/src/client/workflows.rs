@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Retry(OneTask),
     /// Do without a task.
     Skip(OneTask),
+    /// Record how a task ended whose outcome is unknown.
+    Resolve(Resolve),
     /// Send a signal to a workflow.
     Signal {
         /// The workflow.
@@ -126,6 +128,47 @@ pub(crate) struct OneTask {
     task: String,
 }
 
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("outcome").required(true).args(["succeeded", "failed"])))]
+pub(crate) struct Resolve {
+    #[command(flatten)]
+    task: OneTask,
+    /// The task succeeded.
+    #[arg(long)]
+    succeeded: bool,
+    /// Its result, JSON; without it none.
+    #[arg(long, value_name = "JSON", conflicts_with = "failed")]
+    result: Option<String>,
+    /// The task failed.
+    #[arg(long)]
+    failed: bool,
+    /// The code of its error.
+    #[arg(
+        long,
+        default_value = "resolved_as_failed",
+        conflicts_with = "succeeded"
+    )]
+    code: String,
+    /// Why it failed, a sentence.
+    #[arg(long, value_name = "TEXT", conflicts_with = "succeeded")]
+    message: Option<String>,
+}
+
+impl Resolve {
+    fn body(&self) -> Result<Value, Failure> {
+        if self.failed {
+            return Ok(json!({
+                "outcome": "failed", "error": {"code": self.code, "message": self.message},
+            }));
+        }
+        let mut body = json!({"outcome": "succeeded"});
+        if let (Some(result), Some(members)) = (&self.result, body.as_object_mut()) {
+            members.insert("result".to_owned(), document::typed("--result", result)?);
+        }
+        Ok(body)
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Status {
@@ -143,9 +186,9 @@ enum Status {
 }
 
 #[derive(Debug, Clone)]
-struct Definition {
-    name: String,
-    version: Option<u32>,
+pub(crate) struct Definition {
+    pub(crate) name: String,
+    pub(crate) version: Option<u32>,
 }
 
 pub(crate) async fn run(
@@ -175,8 +218,12 @@ pub(crate) async fn run(
         }
         Command::Pause { id } => steer(&format!("{id}/pause"), &json!({}), service, output).await,
         Command::Resume { id } => steer(&format!("{id}/resume"), &json!({}), service, output).await,
-        Command::Retry(task) => decide("retry", &task, service, output).await,
-        Command::Skip(task) => decide("skip", &task, service, output).await,
+        Command::Retry(task) => decide("retry", &task, &json!({}), service, output).await,
+        Command::Skip(task) => decide("skip", &task, &json!({}), service, output).await,
+        Command::Resolve(resolve) => {
+            let body = resolve.body()?;
+            decide("resolve", &resolve.task, &body, service, output).await
+        }
         Command::Signal {
             id,
             name,
@@ -278,6 +325,9 @@ async fn run_list(list: &List, service: &Service, output: &Output) -> Result<Cod
     .collect();
     let most = usize::try_from(list.limit).unwrap_or(usize::MAX);
     let workflows = service.some("workflows", &query, most).await?;
+    if output.is_without_rows(&workflows, "no workflow fits") {
+        return Ok(Code::Success);
+    }
     let now = now();
     output.fitted_list(
         &workflows,
@@ -311,6 +361,7 @@ async fn steer(
 async fn decide(
     verb: &str,
     OneTask { id, task }: &OneTask,
+    body: &Value,
     service: &Service,
     output: &Output,
 ) -> Result<Code, Failure> {
@@ -327,7 +378,7 @@ async fn decide(
         return Err(Failure::new(Code::NotFound, message));
     };
     let path = format!("{id}/tasks/{}/{verb}", text(found, "id"));
-    steer(&path, &json!({}), service, output).await
+    steer(&path, body, service, output).await
 }
 
 /// A name as a segment of a path: what is not plain is escaped, so that it stays one segment.
@@ -349,7 +400,8 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn definition(text: &str) -> Result<Definition, String> {
+/// Reads `NAME` or `NAME@VERSION`.
+pub(crate) fn definition(text: &str) -> Result<Definition, String> {
     let (name, version) = match text.rsplit_once('@') {
         None => (text, None),
         Some((name, version)) => match version.parse() {

@@ -52,7 +52,7 @@ impl Workflow {
     }
 
     pub(super) fn order(self, origin: Origin) -> Result<WorkflowOrder, EmbeddedError> {
-        drover_domain::text::check_line("the name of the workflow", &self.name, 255)?;
+        drover_domain::text::check_title("the name of the workflow", &self.name, 255)?;
         let tasks = self.tasks.into_iter().map(Task::order);
         Ok(WorkflowOrder {
             name: Some(self.name),

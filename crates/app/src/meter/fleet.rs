@@ -27,6 +27,7 @@ const BREAKERS_MAX: usize = 300;
 
 const SERVERS: &str = "drover_servers";
 const POLLED: &str = "drover_servers_by_last_poll";
+const WITHOUT_INVENTORY: &str = "drover_servers_without_inventory";
 const INVENTORY_AGE: &str = "drover_inventory_age_seconds";
 const SYNCED: &str = "drover_balancers_by_last_sync";
 const SYNC_AGE: &str = "drover_balancer_sync_age_seconds";
@@ -81,7 +82,7 @@ impl Fleet {
         for _ in 0..PAGES_MAX {
             let found = self.views.servers.list(page).await?;
             for server in &found.items {
-                sums.add(server, now);
+                sums.add(server, self.policy.poll.no_data_after, now);
             }
             page.after = found.next;
             if page.after.is_none() {
@@ -167,6 +168,10 @@ pub(super) fn describe() {
         "Servers by how the last poll went: `believed`; `held` until it is seen again; `unreadable`; `unreachable`; `never` polled"
     );
     describe_gauge!(
+        WITHOUT_INVENTORY,
+        "Servers whose agent answers, and whose applications have no data because no inventory came for several polls"
+    );
+    describe_gauge!(
         INVENTORY_AGE,
         Unit::Seconds,
         "How old the oldest inventory of a server is; of one that was never read, since it was added"
@@ -201,6 +206,7 @@ pub(super) fn describe() {
 struct Servers {
     statuses: Words,
     polls: Words,
+    without_inventory: u64,
     oldest: Duration,
 }
 
@@ -214,13 +220,18 @@ impl Default for Servers {
         Self {
             statuses: none_of(statuses.map(ServerStatus::as_str)),
             polls: none_of(POLLS),
+            without_inventory: 0,
             oldest: Duration::ZERO,
         }
     }
 }
 
 impl Servers {
-    fn add(&mut self, server: &Server, now: Timestamp) {
+    fn add(&mut self, server: &Server, no_data_after: u32, now: Timestamp) {
+        self.without_inventory += u64::from(
+            server.status == ServerStatus::Online
+                && server.inventory_failures >= no_data_after.max(1),
+        );
         *self.statuses.entry(server.status.as_str()).or_default() += 1;
         *self.polls.entry(last_poll(server)).or_default() += 1;
         let known = server.inventory_at.unwrap_or(server.created_at);
@@ -234,6 +245,7 @@ impl Servers {
         for (outcome, count) in &self.polls {
             gauge!(POLLED, "outcome" => *outcome).set(rounded(*count));
         }
+        gauge!(WITHOUT_INVENTORY).set(rounded(self.without_inventory));
         gauge!(INVENTORY_AGE).set(self.oldest.as_secs_f64());
     }
 }
@@ -264,6 +276,7 @@ impl Default for Balancers {
     fn default() -> Self {
         let statuses = [
             FetchStatus::Success,
+            FetchStatus::Partial,
             FetchStatus::Failed,
             FetchStatus::Unknown,
         ];
@@ -281,7 +294,7 @@ impl Balancers {
         }
         let status = instance.last_sync_status.as_str();
         *self.syncs.entry(status).or_default() += 1;
-        let age = instance.last_sync.map(|synced| now.since(synced));
+        let age = instance.observed_at.map(|observed| now.since(observed));
         self.oldest = self.oldest.max(age.unwrap_or_default());
     }
 
@@ -360,6 +373,9 @@ mod tests {
             inventory_at: Some(at(90)),
             last_error: None,
             suspect: None,
+            networks: Vec::new(),
+            agent_ip: None,
+            inventory_failures: 0,
             created_at: at(0),
         }
     }
@@ -374,7 +390,8 @@ mod tests {
             last_sync: Some(at(70)),
             last_sync_status: FetchStatus::Success,
             last_sync_error: None,
-            empty_answers: 0,
+            observed_at: Some(at(70)),
+            version: None,
             process: None,
             backends: 1,
         }
@@ -398,10 +415,12 @@ mod tests {
             },
             Server {
                 inventory_at: Some(at(40)),
+                inventory_failures: 5,
                 ..server()
             },
             Server {
                 suspect: Some(7),
+                inventory_failures: 4,
                 inventory_at: Some(at(50)),
                 ..server()
             },
@@ -418,10 +437,11 @@ mod tests {
                 ..server()
             },
         ] {
-            sums.add(&server, at(100));
+            sums.add(&server, 5, at(100));
         }
         let told = told(|| sums.tell());
         for line in [
+            "drover_servers_without_inventory 1",
             "drover_servers{status=\"online\"} 5",
             "drover_servers{status=\"offline\"} 0",
             "drover_servers{status=\"unknown\"} 1",
@@ -448,6 +468,7 @@ mod tests {
             BalancerInstance {
                 is_active: false,
                 last_sync: Some(at(1)),
+                observed_at: Some(at(1)),
                 ..instance()
             },
         ] {

@@ -53,11 +53,12 @@ fn service(asked: &Asked) -> (u16, Value) {
             {
                 "server": {"id": 7, "name": "web01_x", "address": "10.0.0.9", "port": 80}, "backend_name": "be",
                 "instance_id": 3, "instance_name": "default", "server_name": "web01.example", "hold": null,
+                "reason": "no application fits its address or its name",
             },
             {
                 "server": {"id": 8, "name": "web02_x", "address": null, "port": null}, "backend_name": "be",
                 "instance_id": 3, "instance_name": "default", "server_name": "web01.example",
-                "hold": {"at": AT, "actor": "ann", "reason": "wrong"},
+                "hold": {"at": AT, "actor": "ann", "reason": "wrong"}, "reason": null,
             },
         ])),
         "GET /api/v1/haproxy/servers/7/mapping" => (200, mapped(9)),
@@ -117,9 +118,9 @@ async fn what_has_no_mapping_is_listed_and_mapped() {
     assert_eq!(
         done.lines(),
         [
-            "ID NAME BACKEND HAPROXY ADDRESS HELD BY",
-            "7 web01_x be default on web01.example 10.0.0.9:80 -",
-            "8 web02_x be default on web01.example - ann: wrong",
+            "ID NAME BACKEND HAPROXY ADDRESS HELD BY REASON",
+            "7 web01_x be default on web01.example 10.0.0.9:80 - no application fits its address or its name",
+            "8 web02_x be default on web01.example - ann: wrong -",
         ]
     );
     let done = stub.drover(&["haproxy", "unmapped", "-o", "json"]);

@@ -1,5 +1,6 @@
 //! A service whose answers a test decides, and the binary that asks it.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -98,6 +99,13 @@ impl Stub {
         stdin.write_all(input.as_bytes()).unwrap();
         drop(stdin);
         child.wait_with_output().unwrap().into()
+    }
+
+    /// The same, with this file as standard output.
+    pub(crate) fn drover_into(&self, out: File, arguments: &[&str]) -> Done {
+        let variables = [("DROVER_URL", self.url.as_str()), ("DROVER_API_KEY", KEY)];
+        let mut command = command(&variables, arguments);
+        command.stdout(out).output().unwrap().into()
     }
 
     /// Starts `drover` with these arguments against this stub.

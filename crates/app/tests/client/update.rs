@@ -27,7 +27,7 @@ fn task(status: &str, outcome: &str) -> Value {
 
 fn event(sequence: i64, message: &str) -> Value {
     json!({"sequence": sequence, "at": "2026-11-21T08:00:01.000Z", "kind": "ok", "play": "Even", "task": "drain",
-        "host": "web1", "status": null, "message": message})
+        "host": "web1", "instance": "web1::jurws_1", "status": "drained", "message": message})
 }
 
 /// A service whose task is processing twice and then ends as `ending`.
@@ -42,7 +42,8 @@ fn ends(ending: &'static str) -> impl Fn(&Asked) -> (u16, Value) + Send + Sync +
             ),
             "POST /api/v1/applications/batch_update" => (
                 202,
-                json!({"success": true, "message": "ok", "task_ids": [TASK], "groups_count": 1}),
+                json!({"success": true, "message": "ok", "task_ids": [TASK], "groups_count": 1,
+                    "warnings": ["joined the group `jurws`: `jurws_9` on evil\u{1b}[2J"]}),
             ),
             _ if path.ends_with("/events") => {
                 let events = if asked.line.contains("cursor=two") {
@@ -105,12 +106,33 @@ async fn a_group_becomes_the_numbers_of_its_applications() {
             "orchestrator_playbook": "o.yml", "drain_wait_time": 0.5})
     );
     assert_eq!(asked[1].idempotency_key.as_deref(), Some("k1"));
+    assert!(
+        done.err
+            .contains("joined the group `jurws`: `jurws_9` on evil\\u{1b}[2J"),
+        "{}",
+        done.err
+    );
 
     let done = stub.drover(&["update", "--app", "3", "4", "--distr-url", "u", "--json"]);
     assert_eq!(done.json()["task_ids"], json!([TASK]));
     let last = stub.asked().pop().unwrap();
     assert_eq!(last.body, json!({"app_ids": [3, 4], "distr_url": "u"}));
     assert_eq!(last.idempotency_key.unwrap().len(), 32);
+
+    let done = stub.drover(&[
+        "update",
+        "--app",
+        "3",
+        "--distr-url",
+        "u",
+        "--allow-undrained",
+    ]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let last = stub.asked().pop().unwrap();
+    assert_eq!(
+        last.body,
+        json!({"app_ids": [3], "distr_url": "u", "allow_undrained": true})
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,8 +141,19 @@ async fn an_empty_group_starts_nothing() {
     let done = stub.drover(&UPDATE);
     assert_eq!(
         (done.code, done.out.as_str(), stub.asked().len()),
-        (Some(5), "", 1)
+        (Some(5), "", 2)
     );
+    assert_eq!(done.err, "drover: there is no group `jurws`\n");
+    let stub = Stub::start(|asked| {
+        let items = match asked.line.contains("application-groups") {
+            true => json!([{"id": 3, "name": "jurws"}]),
+            false => json!([]),
+        };
+        (200, json!({"items": items, "next_cursor": null}))
+    })
+    .await;
+    let done = stub.drover(&UPDATE);
+    assert_eq!((done.code, done.out.as_str()), (Some(5), ""));
     assert!(
         done.err.contains("the group `jurws` has no applications"),
         "{}",
@@ -164,9 +197,10 @@ async fn without_a_terminal_each_event_is_one_line_told_once() {
     assert_eq!(
         lines,
         [
+            "joined the group `jurws`: `jurws_9` on evil\\u{1b}[2J",
             format!("update of 2 applications accepted as {TASK}").as_str(),
-            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  first\\u{1b}",
-            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  second",
+            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  first\\u{1b}",
+            "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  second",
             &format!("task {TASK}  processing"),
             &format!("task {TASK}  completed"),
         ]
@@ -282,4 +316,24 @@ async fn a_task_is_shown_with_its_parts() {
         stub.drover(&["tasks", "show", TASK, "-o", "json"]).json(),
         task("failed", "rolled_back")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_waits_says_for_what() {
+    let looks = AtomicUsize::new(0);
+    let inner = ends("completed");
+    let stub = Stub::start(move |asked| {
+        let is_task = asked.line == format!("GET /api/v1/tasks/{TASK}");
+        if is_task && looks.fetch_add(1, Ordering::Relaxed) == 0 {
+            let mut task = task("pending", "pending");
+            task["current_task"] = "waits for the update 7 of the group shop".into();
+            return (200, task);
+        }
+        inner(asked)
+    })
+    .await;
+    let done = stub.drover(&["tasks", "show", TASK, "--watch"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let line = format!("task {TASK}  pending  waits for the update 7 of the group shop");
+    assert!(done.err.lines().any(|shown| shown == line), "{}", done.err);
 }

@@ -81,6 +81,8 @@ pub struct Application {
     pub catalog: Option<CatalogKey>,
     /// Its group, with its name.
     pub group: Option<(GroupKey, String)>,
+    /// The group it is proposed to, with its name, while it has none.
+    pub proposed: Option<(GroupKey, String)>,
     /// Its instance number in the group.
     pub number: u32,
     /// Its own settings.

@@ -110,9 +110,42 @@ pub struct Resolution {
     pub kind: ApplicationKind,
     /// The instance number.
     pub number: u32,
+    /// Whether a catalog entry and a group are made where there are none.
+    pub make: bool,
+    /// How it gets into a group that is there.
+    pub entry: GroupEntry,
 }
 
-/// Resolves an application by its name, unless it already has both a catalog entry and a group:
+/// How an application on a server that has none in a group yet gets into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum GroupEntry {
+    /// It joins.
+    #[default]
+    Join,
+    /// It is proposed, and a person accepts it by assigning the group.
+    Propose,
+}
+
+impl GroupEntry {
+    /// The word used in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Propose => "propose",
+        }
+    }
+
+    /// The entry with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Join, Self::Propose]
+            .into_iter()
+            .find(|entry| entry.as_str() == word)
+    }
+}
+
+/// Resolves an application by its name, unless it already has a catalog entry, and a group or a proposal:
 /// what a person assigned survives. Seed 001, "Application group service".
 #[must_use]
 pub fn resolve_group(
@@ -120,24 +153,41 @@ pub fn resolve_group(
     kind: ApplicationKind,
     has_catalog: bool,
     has_group: bool,
+    make: bool,
+    entry: GroupEntry,
 ) -> Option<Resolution> {
     if has_catalog && has_group {
         return None;
     }
     let ApplicationName { base, number } = ApplicationName::parse(name);
-    Some(Resolution { base, kind, number })
+    Some(Resolution {
+        base,
+        kind,
+        number,
+        make,
+        entry,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn resolve(name: &str, has_catalog: bool, has_group: bool) -> Option<Resolution> {
+        let entry = GroupEntry::Propose;
+        resolve_group(
+            name,
+            ApplicationKind::Site,
+            has_catalog,
+            has_group,
+            true,
+            entry,
+        )
+    }
+
     #[test]
     fn an_assigned_application_is_never_resolved_again() {
-        assert_eq!(
-            resolve_group("jurws_1", ApplicationKind::Site, true, true),
-            None
-        );
+        assert_eq!(resolve("jurws_1", true, true), None);
     }
 
     #[test]
@@ -146,14 +196,10 @@ mod tests {
             base: "jurws".to_owned(),
             kind: ApplicationKind::Site,
             number: 1,
+            make: true,
+            entry: GroupEntry::Propose,
         };
-        assert_eq!(
-            resolve_group("jurws_1", ApplicationKind::Site, false, false),
-            Some(expected.clone())
-        );
-        assert_eq!(
-            resolve_group("jurws_1", ApplicationKind::Site, true, false),
-            Some(expected)
-        );
+        assert_eq!(resolve("jurws_1", false, false), Some(expected.clone()));
+        assert_eq!(resolve("jurws_1", true, false), Some(expected));
     }
 }

@@ -3,25 +3,51 @@
 //! Start at [`reconcile`] (the agent answered) and [`unreachable()`] (it did not).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::Timestamp;
 
 use super::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy,
-    EventKind, EventStatus, NewEvent, ObservedApplication, Resolution, Server, ServerStatus,
-    VersionChange, VersionState, resolve_group, version_change,
+    EventKind, EventStatus, GroupEntry, NewEvent, ObservedApplication, Resolution, Server,
+    ServerStatus, VersionChange, VersionState, resolve_group, version_change,
 };
 
 /// The most applications one agent may report.
 pub const APPLICATIONS_PER_SERVER_MAX: usize = 10_000;
+
+/// The most applications that are kept of one server, those that are gone included. Beyond it the ones that
+/// are gone longest are forgotten at once.
+pub const KNOWN_PER_SERVER_MAX: usize = 20_000;
 
 /// A server with the applications Drover knows on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownInventory {
     /// The server.
     pub server: Server,
-    /// Its applications, those that are gone included.
+    /// Its applications: all that are present, and of those that are gone only the recalled ones.
     pub applications: Vec<Application>,
+    /// How many of its applications are gone.
+    pub gone: usize,
+}
+
+impl KnownInventory {
+    /// The applications of a report that are not among [`Self::applications`]: they are new, or come back.
+    #[must_use]
+    pub fn missing<'a>(&self, report: &'a InventoryReport) -> Vec<(ApplicationKind, &'a str)> {
+        let known: BTreeSet<(ApplicationKind, &str)> = self
+            .applications
+            .iter()
+            .map(|known| (known.observed.kind, known.observed.name.as_str()))
+            .collect();
+        let listed: BTreeSet<(ApplicationKind, &'a str)> = report
+            .applications
+            .iter()
+            .map(|listed| (listed.kind, listed.name.as_str()))
+            .filter(|listed| !known.contains(listed))
+            .collect();
+        listed.into_iter().collect()
+    }
 }
 
 /// An agent's answer, read.
@@ -33,6 +59,10 @@ pub struct InventoryReport {
     pub applications: Vec<ObservedApplication>,
     /// What could not be read, one sentence each; the rest stands.
     pub complaints: Vec<String>,
+    /// Whether entries were left out because they could not be read.
+    pub is_partial: bool,
+    /// The IP address at which the agent answered.
+    pub agent_ip: Option<IpAddr>,
 }
 
 /// How polling decides.
@@ -43,6 +73,11 @@ pub struct PollPolicy {
     /// An answer that takes away more than this share of a server's applications, in percent, is
     /// held until it is seen a second time.
     pub suspect_percent: u32,
+    /// How many polls in a row without an inventory leave the applications of a server whose agent answers without data;
+    /// at least 1.
+    pub no_data_after: u32,
+    /// How an application on a server that has none in a group yet gets into it.
+    pub new_members: GroupEntry,
 }
 
 impl Default for PollPolicy {
@@ -50,6 +85,8 @@ impl Default for PollPolicy {
         Self {
             offline_after: 2,
             suspect_percent: 20,
+            no_data_after: 5,
+            new_members: GroupEntry::Join,
         }
     }
 }
@@ -66,13 +103,30 @@ pub struct InventoryChange {
     pub statuses: Vec<StatusChange>,
     /// What to record in the event log.
     pub events: Vec<NewEvent>,
+    /// How many of the applications that are gone longest are forgotten.
+    pub forget: usize,
 }
 
 impl InventoryChange {
+    /// A change of the server's own row, with these events.
+    #[must_use]
+    pub const fn of(server: Server, events: Vec<NewEvent>) -> Self {
+        Self {
+            server,
+            upserts: Vec::new(),
+            statuses: Vec::new(),
+            events,
+            forget: 0,
+        }
+    }
+
     /// Whether nothing but the server's own row changes.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.upserts.is_empty() && self.statuses.is_empty() && self.events.is_empty()
+        self.upserts.is_empty()
+            && self.statuses.is_empty()
+            && self.events.is_empty()
+            && self.forget == 0
     }
 }
 
@@ -140,31 +194,25 @@ pub fn reconcile(
 
     let print = fingerprint(seen.keys());
     let answered = answered(&known.server, report, now);
-    if exceeds(vanished, listed, policy.suspect_percent) && known.server.suspect != Some(print) {
-        let reason = format!(
-            "the agent of {} no longer lists {vanished} of {listed} applications; held until the next poll says the same",
-            known.server.name,
-        );
-        let server = Server {
-            suspect: Some(print),
-            last_error: Some(reason.clone()),
-            ..answered
-        };
-        let events = connection_events(&known.server, &server, now);
-        return Reconciled::Hold(
-            InventoryChange {
-                server,
-                upserts: Vec::new(),
-                statuses: Vec::new(),
-                events,
-            },
-            reason,
-        );
+    let takes_much = exceeds(vanished, listed, policy.suspect_percent);
+    // What could not be read may be what vanished.
+    let may_be_unread = report.is_partial && vanished > 0;
+    if (takes_much || may_be_unread) && known.server.suspect != Some(print) {
+        let name = &known.server.name;
+        let mut reason =
+            format!("the agent of {name} no longer lists {vanished} of {listed} applications");
+        if may_be_unread {
+            reason.push_str(", and not all that it lists can be read");
+        }
+        reason.push_str("; held until the next poll says the same");
+        return Reconciled::Hold(hold(known, report, &reason, now), reason);
     }
 
-    let server = Server {
+    let mut server = Server {
         suspect: None,
         inventory_at: Some(now),
+        inventory_failures: 0,
+        agent_ip: report.agent_ip.or(known.server.agent_ip),
         ..answered
     };
     let by_name: BTreeMap<(&str, ApplicationKind), &Application> = known
@@ -180,12 +228,15 @@ pub fn reconcile(
             )
         })
         .collect();
-    let upserts = seen
+    let is_first = known.server.inventory_at.is_none();
+    let upserts: Vec<ApplicationUpsert> = seen
         .iter()
         .filter_map(|(key, observed)| {
             let known = by_name.get(key).copied();
             let is_listed = known.is_some_and(|application| is_listed(&application));
-            upsert(known, is_listed, observed, now)
+            // Names that come and go make no groups. What a new server lists first has nothing before it.
+            let make = is_listed || is_first;
+            upsert(known, is_listed, observed, (make, policy.new_members), now)
         })
         .collect();
     // What vanished earlier is offline already, unless its server was away in between.
@@ -202,13 +253,78 @@ pub fn reconcile(
             last_seen: application.last_seen,
         })
         .collect();
-    let events = connection_events(&known.server, &server, now);
+    let added = seen
+        .keys()
+        .filter(|key| !by_name.contains_key(*key))
+        .count();
+    let forget = make_room(known, listed, added, &mut server);
+    let mut events = connection_events(&known.server, &server, now);
+    if known.server.inventory_failures >= policy.no_data_after.max(1) {
+        let description = format!("the agent of {} lists its applications again", server.name);
+        events.push(event(&server, true, description, now));
+    }
     Reconciled::Apply(InventoryChange {
         server,
         upserts,
         statuses,
         events,
+        forget,
     })
+}
+
+/// The change of an answer that is held until the next poll says the same: only the server's own row, with the reason.
+#[must_use]
+pub fn hold(
+    known: &KnownInventory,
+    report: &InventoryReport,
+    reason: &str,
+    now: Timestamp,
+) -> InventoryChange {
+    let names: BTreeSet<(&str, ApplicationKind)> = report
+        .applications
+        .iter()
+        .map(|observed| (observed.name.as_str(), observed.kind))
+        .collect();
+    let server = Server {
+        suspect: Some(fingerprint(names.iter())),
+        last_error: Some(bounded(reason)),
+        ..answered(&known.server, report, now)
+    };
+    let events = connection_events(&known.server, &server, now);
+    InventoryChange::of(server, events)
+}
+
+// How many of the gone are forgotten, with a complaint. Recalled ones are among the gone until the change is stored.
+fn make_room(known: &KnownInventory, listed: usize, added: usize, server: &mut Server) -> usize {
+    let kept = listed + known.gone + added;
+    let forget = kept.saturating_sub(KNOWN_PER_SERVER_MAX).min(known.gone);
+    if forget > 0 {
+        let complaint = format!(
+            "the agent of {} has named more than {KNOWN_PER_SERVER_MAX} applications; the {forget} that are gone longest \
+             are forgotten",
+            server.name
+        );
+        let all = server.last_error.iter().chain([&complaint]);
+        server.last_error = Some(bounded(&all.cloned().collect::<Vec<_>>().join("; ")));
+    }
+    forget
+}
+
+fn bounded(reason: &str) -> String {
+    reason.chars().take(Server::ERROR_MAX).collect()
+}
+
+fn without_data(known: &KnownInventory) -> Vec<StatusChange> {
+    known
+        .applications
+        .iter()
+        .filter(|application| application.observed.status != ApplicationStatus::NoData)
+        .map(|application| StatusChange {
+            application: application.key,
+            status: ApplicationStatus::NoData,
+            last_seen: application.last_seen,
+        })
+        .collect()
 }
 
 /// What changes when a server's agent cannot be reached.
@@ -232,48 +348,60 @@ pub fn unreachable(
             known.server.status
         },
         last_check: Some(now),
-        last_error: Some(reason.chars().take(Server::ERROR_MAX).collect()),
+        last_error: Some(bounded(reason)),
         suspect: None,
         ..known.server.clone()
     };
     let statuses = if offline {
-        known
-            .applications
-            .iter()
-            .filter(|application| application.observed.status != ApplicationStatus::NoData)
-            .map(|application| StatusChange {
-                application: application.key,
-                status: ApplicationStatus::NoData,
-                last_seen: application.last_seen,
-            })
-            .collect()
+        without_data(known)
     } else {
         Vec::new()
     };
     let events = connection_events(&known.server, &server, now);
     InventoryChange {
-        server,
-        upserts: Vec::new(),
         statuses,
-        events,
+        ..InventoryChange::of(server, events)
     }
 }
 
-/// What changes when the agent answers, but its inventory cannot be read: the server is online,
-/// its applications stay as they are.
+/// What changes when the agent answers, but its inventory cannot be read: the server is online.
+///
+/// After [`PollPolicy::no_data_after`] such polls in a row its applications are without data; before that they stay as
+/// they are.
 #[must_use]
-pub fn unreadable(known: &KnownInventory, reason: &str, now: Timestamp) -> InventoryChange {
+pub fn unreadable(
+    known: &KnownInventory,
+    reason: &str,
+    policy: PollPolicy,
+    now: Timestamp,
+) -> InventoryChange {
+    let failures = known.server.inventory_failures.saturating_add(1);
+    let limit = policy.no_data_after.max(1);
+    let is_old = failures >= limit;
+    let reason = if is_old {
+        format!("no inventory in {failures} polls, so its applications have no data: {reason}")
+    } else {
+        reason.to_owned()
+    };
     let server = Server {
-        last_error: Some(reason.chars().take(Server::ERROR_MAX).collect()),
+        last_error: Some(bounded(&reason)),
         suspect: None,
+        inventory_failures: failures,
         ..answered(&known.server, &InventoryReport::default(), now)
     };
-    let events = connection_events(&known.server, &server, now);
+    let mut events = connection_events(&known.server, &server, now);
+    if failures == limit {
+        let description = format!("the agent of {} answers, but {reason}", server.name);
+        events.push(event(&server, false, description, now));
+    }
+    let statuses = if is_old {
+        without_data(known)
+    } else {
+        Vec::new()
+    };
     InventoryChange {
-        server,
-        upserts: Vec::new(),
-        statuses: Vec::new(),
-        events,
+        statuses,
+        ..InventoryChange::of(server, events)
     }
 }
 
@@ -283,8 +411,7 @@ fn answered(server: &Server, report: &InventoryReport, now: Timestamp) -> Server
         status: ServerStatus::Online,
         failures: 0,
         last_check: Some(now),
-        last_error: (!complaints.is_empty())
-            .then(|| complaints.chars().take(Server::ERROR_MAX).collect()),
+        last_error: (!complaints.is_empty()).then(|| bounded(&complaints)),
         ..server.clone()
     }
 }
@@ -293,6 +420,7 @@ fn upsert(
     known: Option<&Application>,
     is_listed: bool,
     observed: &ObservedApplication,
+    (make, entry): (bool, GroupEntry),
     now: Timestamp,
 ) -> Option<ApplicationUpsert> {
     let old = known
@@ -302,7 +430,11 @@ fn upsert(
         &observed.name,
         observed.kind,
         known.is_some_and(|application| application.catalog.is_some()),
-        known.is_some_and(|application| application.group.is_some()),
+        known.is_some_and(|application| {
+            application.group.is_some() || application.proposed.is_some()
+        }),
+        make,
+        entry,
     );
     // What the agent leaves out does not erase what is known of the version.
     let observed = ObservedApplication {
@@ -370,6 +502,22 @@ fn connection_events(before: &Server, after: &Server, now: Timestamp) -> Vec<New
     }]
 }
 
+fn event(server: &Server, is_back: bool, description: String, now: Timestamp) -> NewEvent {
+    let (kind, status) = if is_back {
+        (EventKind::Connect, EventStatus::Success)
+    } else {
+        (EventKind::Disconnect, EventStatus::Failed)
+    };
+    NewEvent {
+        at: now,
+        kind,
+        status,
+        server: Some(server.key),
+        application: None,
+        description,
+    }
+}
+
 fn exceeds(part: usize, whole: usize, percent: u32) -> bool {
     part > 0
         && part.saturating_mul(100)
@@ -412,6 +560,9 @@ mod tests {
             inventory_at: Some(BEFORE),
             last_error: None,
             suspect: None,
+            networks: Vec::new(),
+            agent_ip: None,
+            inventory_failures: 0,
             created_at: Timestamp::EPOCH,
         }
     }
@@ -442,6 +593,7 @@ mod tests {
             observed: observed(name, version),
             catalog: Some(Key::new(1)),
             group: Some((Key::new(1), "a".to_owned())),
+            proposed: None,
             number: 1,
             settings: SettingsLayer::default(),
             last_seen: Some(BEFORE),
@@ -452,6 +604,7 @@ mod tests {
         KnownInventory {
             server: server(ServerStatus::Online),
             applications,
+            gone: 0,
         }
     }
 
@@ -459,7 +612,7 @@ mod tests {
         InventoryReport {
             server: None,
             applications,
-            complaints: Vec::new(),
+            ..InventoryReport::default()
         }
     }
 
@@ -488,6 +641,7 @@ mod tests {
         let known = KnownInventory {
             server: server(ServerStatus::Unknown),
             applications: Vec::new(),
+            gone: 0,
         };
         let change = applied(reconcile(
             &known,
@@ -644,7 +798,7 @@ mod tests {
         known.server = held.server;
         for failed in [
             unreachable(&known, "refused", PollPolicy::default(), NOW),
-            unreadable(&known, "no JSON", NOW),
+            unreadable(&known, "no JSON", PollPolicy::default(), NOW),
         ] {
             known.server = failed.server;
             assert!(matches!(
@@ -687,10 +841,168 @@ mod tests {
 
     #[test]
     fn an_unreadable_inventory_changes_no_application() {
-        let change = unreadable(&known(vec![application(1, "a_1", None)]), "not JSON", NOW);
+        let change = unreadable(
+            &known(vec![application(1, "a_1", None)]),
+            "not JSON",
+            PollPolicy::default(),
+            NOW,
+        );
         assert!(change.is_quiet());
         assert_eq!(change.server.last_error.as_deref(), Some("not JSON"));
         assert_eq!(change.server.inventory_at, Some(BEFORE));
+    }
+
+    #[test]
+    fn a_server_without_an_inventory_ages_to_no_data_and_says_so_once() {
+        let mut known = known(vec![application(1, "a_1", None)]);
+        let policy = PollPolicy {
+            no_data_after: 3,
+            ..PollPolicy::default()
+        };
+        for poll in 1..=2 {
+            let change = unreadable(&known, "no answer within 1 s", policy, NOW);
+            assert!(change.is_quiet(), "poll {poll}: {change:?}");
+            known.server = change.server;
+        }
+        let third = unreadable(&known, "no answer within 1 s", policy, NOW);
+        let statuses: Vec<_> = third.statuses.iter().map(|change| change.status).collect();
+        assert_eq!(statuses, [ApplicationStatus::NoData]);
+        assert_eq!(
+            third.server.last_error.as_deref(),
+            Some("no inventory in 3 polls, so its applications have no data: no answer within 1 s")
+        );
+        assert_eq!(third.server.status, ServerStatus::Online);
+        let [event] = third.events.as_slice() else {
+            panic!("{third:?}")
+        };
+        assert!(
+            event
+                .description
+                .contains("answers, but no inventory in 3 polls"),
+            "{event:?}"
+        );
+        known.server = third.server;
+        known.applications[0].observed.status = ApplicationStatus::NoData;
+        let fourth = unreadable(&known, "no answer within 1 s", policy, NOW);
+        assert!(fourth.is_quiet());
+
+        known.server = fourth.server;
+        let back = applied(reconcile(
+            &known,
+            &report(vec![observed("a_1", None)]),
+            policy,
+            NOW,
+        ));
+        assert_eq!(back.server.inventory_failures, 0);
+        assert_eq!(back.upserts.len(), 1);
+        let [event] = back.events.as_slice() else {
+            panic!("{back:?}")
+        };
+        assert!(
+            event.description.contains("lists its applications again"),
+            "{event:?}"
+        );
+    }
+
+    #[test]
+    fn an_inventory_between_unreadable_ones_starts_the_count_again() {
+        let mut known = known(vec![application(1, "a_1", None)]);
+        let policy = PollPolicy {
+            no_data_after: 2,
+            ..PollPolicy::default()
+        };
+        known.server = unreadable(&known, "no JSON", policy, NOW).server;
+        let answer = report(vec![observed("a_1", None)]);
+        let change = applied(reconcile(&known, &answer, policy, NOW));
+        assert_eq!(change.events, []);
+        known.server = change.server;
+        assert!(unreadable(&known, "no JSON", policy, NOW).is_quiet());
+    }
+
+    #[test]
+    fn an_answer_with_unread_entries_takes_nothing_away_the_first_time() {
+        let mut known = known(
+            (0..10)
+                .map(|number| application(number, &format!("a_{number}"), None))
+                .collect(),
+        );
+        let partial = InventoryReport {
+            is_partial: true,
+            ..report(
+                (1..10)
+                    .map(|number| observed(&format!("a_{number}"), None))
+                    .collect(),
+            )
+        };
+        let policy = PollPolicy::default();
+        let Reconciled::Hold(held, reason) = reconcile(&known, &partial, policy, NOW) else {
+            panic!("applied")
+        };
+        assert!(
+            reason.contains("not all that it lists can be read"),
+            "{reason}"
+        );
+        known.server = held.server;
+        let change = applied(reconcile(&known, &partial, policy, NOW));
+        assert_eq!(change.statuses.len(), 1);
+    }
+
+    #[test]
+    fn a_new_name_makes_a_group_only_when_it_stays() {
+        let mut known = known(Vec::new());
+        let answer = report(vec![observed("a_1", None)]);
+        let make = |known: &KnownInventory| {
+            let change = applied(reconcile(known, &answer, PollPolicy::default(), NOW));
+            let [upsert] = change.upserts.as_slice() else {
+                panic!("{change:?}")
+            };
+            upsert.resolution.as_ref().unwrap().make
+        };
+        assert!(!make(&known));
+        known.applications.push(Application {
+            catalog: None,
+            group: None,
+            ..application(1, "a_1", None)
+        });
+        assert!(make(&known));
+    }
+
+    #[test]
+    fn what_a_new_server_lists_first_makes_groups_at_once() {
+        let known = KnownInventory {
+            server: Server {
+                inventory_at: None,
+                ..server(ServerStatus::Unknown)
+            },
+            applications: Vec::new(),
+            gone: 0,
+        };
+        let answer = report(vec![observed("a_1", None)]);
+        let change = applied(reconcile(&known, &answer, PollPolicy::default(), NOW));
+        assert!(change.upserts[0].resolution.as_ref().unwrap().make);
+    }
+
+    #[test]
+    fn what_is_proposed_to_a_group_is_not_resolved_again() {
+        let mut known = known(vec![application(1, "a_1", None)]);
+        known.applications[0].proposed = known.applications[0].group.take();
+        let answer = report(vec![observed("a_1", None)]);
+        assert!(applied(reconcile(&known, &answer, PollPolicy::default(), NOW)).is_quiet());
+    }
+
+    #[test]
+    fn more_names_than_are_kept_of_one_server_push_out_the_ones_gone_longest() {
+        let mut known = known(vec![application(1, "a_1", None)]);
+        known.gone = KNOWN_PER_SERVER_MAX - 2;
+        let names = ["a_1", "b_1", "c_1", "d_1"];
+        let answer = report(names.map(|name| observed(name, None)).to_vec());
+        let change = applied(reconcile(&known, &answer, PollPolicy::default(), NOW));
+        assert_eq!(change.forget, 2);
+        let complaint = change.server.last_error.unwrap();
+        assert!(
+            complaint.contains("more than 20000 applications"),
+            "{complaint}"
+        );
     }
 
     proptest! {
@@ -705,7 +1017,7 @@ mod tests {
                 last_seen: change.server.inventory_at,
                 ..application(i64::try_from(index).unwrap(), "", None)
             }).collect();
-            let known = KnownInventory { server: change.server, applications };
+            let known = KnownInventory { server: change.server, applications, gone: 0 };
             let again = applied(reconcile(&known, &report, PollPolicy::default(), NOW));
             prop_assert!(again.is_quiet());
         }

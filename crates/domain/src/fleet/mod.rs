@@ -4,7 +4,9 @@ mod application;
 mod event;
 mod group;
 pub mod inventory;
+mod losses;
 mod name;
+mod network;
 mod server;
 mod settings;
 mod status;
@@ -15,12 +17,15 @@ pub use application::{
 };
 pub use event::{Event, EventKey, EventKind, EventStatus, NewEvent};
 pub use group::{
-    CatalogEntry, CatalogKey, CatalogSettings, Group, GroupKey, GroupSettings, Resolution,
-    resolve_group,
+    CatalogEntry, CatalogKey, CatalogSettings, Group, GroupEntry, GroupKey, GroupSettings,
+    Resolution, resolve_group,
 };
+pub use losses::FleetLosses;
 pub use name::{APPLICATION_NAME_MAX, ApplicationName};
+pub use network::{Network, NetworkError};
 pub use server::{
-    NewServer, NewServerError, Server, ServerKey, ServerPlace, ServerStatus, short_name,
+    AddressError, HostNameError, NewServer, NewServerError, Server, ServerKey, ServerPlace,
+    ServerStatus, check_agent_address, check_host_name, refused_address, short_name,
 };
 pub use settings::{EffectiveSettings, SettingsLayer, effective_settings};
 pub use status::ApplicationStatus;

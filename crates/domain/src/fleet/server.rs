@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use crate::text::{TextError, check_name};
 use crate::{Key, Timestamp};
 
+use super::{Network, NetworkError};
+
 /// Marks server keys.
 #[derive(Debug)]
 pub enum ServerKind {}
@@ -67,6 +69,12 @@ pub struct Server {
     pub last_error: Option<String>,
     /// The fingerprint of an inventory that is held until it is seen again.
     pub suspect: Option<i64>,
+    /// Other addresses of it that count for its applications.
+    pub networks: Vec<Network>,
+    /// The IP address at which its agent answered last.
+    pub agent_ip: Option<IpAddr>,
+    /// How many polls in a row brought no inventory although the agent answered.
+    pub inventory_failures: u32,
     /// When it was added.
     pub created_at: Timestamp,
 }
@@ -83,6 +91,7 @@ pub struct NewServer {
     address: String,
     port: u16,
     is_haproxy_node: bool,
+    networks: Vec<Network>,
 }
 
 /// Why a server cannot be added; the message goes to the user unchanged.
@@ -90,10 +99,13 @@ pub struct NewServer {
 pub enum NewServerError {
     /// The name is not a name.
     #[error(transparent)]
-    Name(TextError),
-    /// The address is neither an IP address nor a host name.
-    #[error("{0}; an IP address or a host name is expected")]
-    Address(TextError),
+    Name(HostNameError),
+    /// The address is no address of an agent.
+    #[error(transparent)]
+    Address(AddressError),
+    /// A network is not a network.
+    #[error(transparent)]
+    Networks(NetworkError),
     /// The port is 0.
     #[error("the port must be 1 to 65535")]
     Port,
@@ -116,6 +128,7 @@ impl Server {
             name: self.name.clone(),
             address: self.address.clone(),
             port: self.port,
+            networks: self.networks.clone(),
         }
     }
 }
@@ -138,6 +151,8 @@ pub struct ServerPlace {
     pub address: String,
     /// The agent's port.
     pub port: u16,
+    /// Other addresses of it that count for its applications.
+    pub networks: Vec<Network>,
 }
 
 impl From<&NewServer> for ServerPlace {
@@ -146,7 +161,174 @@ impl From<&NewServer> for ServerPlace {
             name: server.name.clone(),
             address: server.address.clone(),
             port: server.port,
+            networks: server.networks.clone(),
         }
+    }
+}
+
+/// Why a name is no name of a server; the message goes to the user unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostNameError {
+    /// It has characters that no name has.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Ansible takes it for something else than one host.
+    #[error("`{name}` cannot be the name of a server: {means}")]
+    Reserved {
+        /// The name.
+        name: String,
+        /// What it means.
+        means: &'static str,
+    },
+}
+
+/// Checks that plays can use `name`, and its part before the first dot, as the name of one host.
+///
+/// # Errors
+///
+/// [`HostNameError`], naming what is wrong.
+pub fn check_host_name(name: &str) -> Result<(), HostNameError> {
+    let what = "the server name";
+    check_name(what, name, NewServer::NAME_MAX)?;
+    if let Some((index, found)) = name.chars().enumerate().find(|(_, found)| *found == ':') {
+        return Err(HostNameError::Text(TextError::BadCharacter {
+            what,
+            found,
+            at: index + 1,
+            allowed: "letters, digits and _ . - (not starting with - or .)",
+        }));
+    }
+    let reserved = |means| {
+        Err(HostNameError::Reserved {
+            name: name.to_owned(),
+            means,
+        })
+    };
+    if name.split('.').any(str::is_empty) {
+        return reserved("a part between its dots is empty");
+    }
+    if name.parse::<IpAddr>().is_ok() {
+        return reserved(
+            "it is an IP address; give the server a name, and the address as its address",
+        );
+    }
+    let short = name.split('.').next().unwrap_or(name).to_ascii_lowercase();
+    if ["localhost", "localhost4", "localhost6"].contains(&short.as_str()) {
+        return reserved("for Ansible it is the control host itself");
+    }
+    if ["all", "ungrouped", "_meta"].contains(&short.as_str()) {
+        return reserved("for Ansible it is not one host");
+    }
+    if is_number(&short) || is_number(name) {
+        return reserved("it reads as a number");
+    }
+    if ["true", "false", "yes", "no", "on", "off", "null", "none"].contains(&short.as_str()) {
+        return reserved("in YAML it is not a text");
+    }
+    Ok(())
+}
+
+// As YAML and Python read numbers: 017, 1e3, 0x1f, 1_000, inf, nan.
+fn is_number(text: &str) -> bool {
+    let text = text.to_ascii_lowercase().replace('_', "");
+    let radix = |prefix: &str, radix: u32| {
+        text.strip_prefix(prefix).is_some_and(|digits| {
+            !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix))
+        })
+    };
+    text.parse::<f64>().is_ok() || radix("0x", 16) || radix("0o", 8) || radix("0b", 2)
+}
+
+/// Why a text is no address of an agent; the message goes to the user unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is neither an IP address nor a host name.
+    #[error("{0}; an IP address or a host name is expected")]
+    Text(TextError),
+    /// It is a number, which some programs read as an IP address.
+    #[error(
+        "`{address}` is a number in place of an IP address; write the address with four numbers and dots"
+    )]
+    Numeric {
+        /// The address.
+        address: String,
+    },
+    /// No agent listens there.
+    #[error("`{address}` is {means}, where no agent of a server is asked")]
+    Refused {
+        /// The address.
+        address: String,
+        /// What kind of address it is.
+        means: &'static str,
+    },
+}
+
+/// Checks that an agent may be asked at `address`: an IP address of one host, or a host name.
+///
+/// # Errors
+///
+/// [`AddressError`], naming what is wrong.
+pub fn check_agent_address(address: &str) -> Result<(), AddressError> {
+    let what = "the server address";
+    if let Ok(found) = address.parse::<IpAddr>() {
+        return match refused_address(found) {
+            Some(means) => Err(AddressError::Refused {
+                address: address.to_owned(),
+                means,
+            }),
+            None => Ok(()),
+        };
+    }
+    check_name(what, address, NewServer::ADDRESS_MAX).map_err(AddressError::Text)?;
+    if let Some((index, found)) = address
+        .chars()
+        .enumerate()
+        .find(|(_, found)| [':', '_'].contains(found))
+    {
+        return Err(AddressError::Text(TextError::BadCharacter {
+            what,
+            found,
+            at: index + 1,
+            allowed: "letters, digits, . and -",
+        }));
+    }
+    // As browsers and libc read addresses: what ends in a number is one, also 127.1 and 0x7f000001.
+    let last = address.trim_end_matches('.').rsplit('.').next();
+    if last.is_some_and(|last| {
+        last.starts_with(|digit: char| digit.is_ascii_digit()) && is_number(last)
+    }) {
+        return Err(AddressError::Numeric {
+            address: address.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// What kind of address this is, if no agent is asked there. Loopback and private addresses are fine.
+#[must_use]
+pub fn refused_address(address: IpAddr) -> Option<&'static str> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, ..] = address.octets();
+            if first == 0 {
+                Some("no address of a host")
+            } else if address.is_link_local() {
+                Some("a link-local address")
+            } else if address.is_multicast() {
+                Some("a multicast address")
+            } else if first >= 240 {
+                Some("a reserved address")
+            } else {
+                None
+            }
+        }
+        IpAddr::V6(address) => match address.segments() {
+            [0, 0, 0, 0, 0, 0, 0, 0] => Some("no address of a host"),
+            _ if address.is_multicast() => Some("a multicast address"),
+            // Where machines of a cloud ask for their credentials.
+            [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] => Some("the address of a metadata service"),
+            _ => None,
+        },
     }
 }
 
@@ -167,21 +349,8 @@ impl NewServer {
         port: u16,
         is_haproxy_node: bool,
     ) -> Result<Self, NewServerError> {
-        check_name("the server name", name, Self::NAME_MAX).map_err(NewServerError::Name)?;
-        if address.parse::<IpAddr>().is_err() {
-            check_name("the server address", address, Self::ADDRESS_MAX)
-                .map_err(NewServerError::Address)?;
-            if let Some(index) = address.find([':', '_']) {
-                let found = address.chars().nth(index).unwrap_or(':');
-                let allowed = "letters, digits, . and -";
-                return Err(NewServerError::Address(TextError::BadCharacter {
-                    what: "the server address",
-                    found,
-                    at: index + 1,
-                    allowed,
-                }));
-            }
-        }
+        check_host_name(name).map_err(NewServerError::Name)?;
+        check_agent_address(address).map_err(NewServerError::Address)?;
         if port == 0 {
             return Err(NewServerError::Port);
         }
@@ -190,7 +359,20 @@ impl NewServer {
             address: address.to_owned(),
             port,
             is_haproxy_node,
+            networks: Vec::new(),
         })
+    }
+
+    /// The same server with these networks.
+    #[must_use]
+    pub fn with_networks(self, networks: Vec<Network>) -> Self {
+        Self { networks, ..self }
+    }
+
+    /// The networks whose addresses are its own.
+    #[must_use]
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
     }
 
     /// The full name.
@@ -237,18 +419,112 @@ mod tests {
 
     #[test]
     fn addresses_are_ip_addresses_or_host_names() {
-        for address in ["10.0.0.1", "::1", "web01.example"] {
+        for address in [
+            "10.0.0.1",
+            "127.0.0.9",
+            "192.168.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::7",
+            "web01.example",
+            "web1",
+            "1.pool.example",
+            "cafe",
+            "10.0.0.1.example",
+        ] {
             assert!(
                 NewServer::new("web01", address, 5000, false).is_ok(),
                 "{address}"
             );
         }
-        for address in ["", "web01:5000", "http://web01", "web 01", "a/b"] {
+        for address in [
+            "",
+            "web01:5000",
+            "http://web01",
+            "web 01",
+            "a/b",
+            "web\u{ff10}1",
+            "2130706433",
+            "0x7f000001",
+            "0X7F.1",
+            "017700000001",
+            "127.1",
+            "127.0.0.1.",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+            "240.0.0.1",
+        ] {
             assert!(
                 NewServer::new("web01", address, 5000, false).is_err(),
                 "{address}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_means_something_else_is_refused_with_the_reason() {
+        for (name, reason) in [
+            ("localhost", "the control host itself"),
+            ("LocalHost", "the control host itself"),
+            ("localhost.localdomain", "the control host itself"),
+            ("localhost6", "the control host itself"),
+            ("all", "not one host"),
+            ("ALL", "not one host"),
+            ("all.example", "not one host"),
+            ("ungrouped", "not one host"),
+            ("_meta", "not one host"),
+            ("10.0.0.1", "an IP address"),
+            ("017", "a number"),
+            ("12.example", "a number"),
+            ("1e3", "a number"),
+            ("1.5", "a number"),
+            ("0x1f", "a number"),
+            ("1_000", "a number"),
+            ("inf", "a number"),
+            ("nan.example", "a number"),
+            ("yes", "not a text"),
+            ("No.example", "not a text"),
+            ("web1.", "is empty"),
+            ("web1..example", "is empty"),
+            ("web:1", "':' at character 4"),
+            ("::1", "':' at character 1"),
+            ("a,b", "',' at character 2"),
+            ("!web", "'!' at character 1"),
+            ("web&x", "'&' at character 4"),
+            ("web*", "'*' at character 4"),
+            ("web[1]", "'[' at character 4"),
+            ("~web", "'~' at character 1"),
+            ("@web", "'@' at character 1"),
+            ("web1 ", "' ' at character 5"),
+            ("w\u{435}b1", "at character 2"),
+            ("web\u{ff11}", "at character 4"),
+            ("", "must not be empty"),
+        ] {
+            let refusal = check_host_name(name).unwrap_err().to_string();
+            assert!(refusal.contains(reason), "{name}: {refusal}");
+        }
+        for name in [
+            "web1",
+            "web01",
+            "web-1.msk.example",
+            "db_1",
+            "1c-server",
+            "x1e3",
+            "allow",
+        ] {
+            assert_eq!(check_host_name(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_port() {
         assert_eq!(
             NewServer::new("web01", "::1", 0, false),
             Err(NewServerError::Port)

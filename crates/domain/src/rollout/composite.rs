@@ -24,7 +24,7 @@ pub enum CompositeNameError {
     },
     /// Two servers have the same short name, so their instances could not be told apart.
     #[error(
-        "the servers `{first}` and `{second}` have the same short name `{short}`; update them in separate requests"
+        "the servers `{first}` and `{second}` have the same short name `{short}`, by which plays know them; rename one of them"
     )]
     SameShortName {
         /// One full name.
@@ -77,14 +77,11 @@ impl fmt::Display for CompositeName {
     }
 }
 
-/// The part of a server's name before the first dot; an IP address is kept whole, so that two
-/// addresses never look alike.
+/// The name by which plays know a server: the part of its name before the first dot. A name that begins with a number,
+/// as an IP address does, is kept whole.
 #[must_use]
 pub fn short_server_name(name: &str) -> &str {
-    if name.parse::<std::net::IpAddr>().is_ok() {
-        return name;
-    }
-    name.split('.').next().unwrap_or(name)
+    crate::fleet::short_name(name).unwrap_or(name)
 }
 
 /// Checks that no two different servers share a short name.
@@ -95,15 +92,15 @@ pub fn short_server_name(name: &str) -> &str {
 pub fn check_short_names<'a>(
     servers: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), CompositeNameError> {
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for name in servers {
-        let short = short_server_name(name);
+        let short = short_server_name(name).to_ascii_lowercase();
         match seen.insert(short, name) {
             Some(first) if first != name => {
                 return Err(CompositeNameError::SameShortName {
                     first: first.to_owned(),
                     second: name.to_owned(),
-                    short: short.to_owned(),
+                    short: short_server_name(name).to_owned(),
                 });
             }
             Some(_) | None => {}
@@ -156,5 +153,7 @@ mod tests {
             refusal.contains("`a.x`") && refusal.contains("`a.y`"),
             "{refusal}"
         );
+        assert!(check_short_names(["web1.x", "WEB1.y"]).is_err());
+        assert_eq!(check_short_names(["web1", "web01"]), Ok(()));
     }
 }

@@ -36,7 +36,7 @@ pub struct Step {
 /// What a play can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
-    /// Take the servers out and wait until nobody uses them.
+    /// Take the servers out and wait until they have no sessions.
     Drain,
     /// Wait until their health checks have passed.
     Verify,

@@ -12,6 +12,8 @@ use crate::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, Setting
 pub struct FleetSnapshot {
     /// By application; an application that does not exist is absent.
     pub targets: BTreeMap<ApplicationKey, Target>,
+    /// Whether the fleet has an HAProxy.
+    pub has_haproxy: bool,
 }
 
 impl FleetSnapshot {
@@ -32,6 +34,15 @@ impl FleetSnapshot {
             .into_iter()
             .collect()
     }
+
+    /// Those of the applications that no HAProxy server is mapped to.
+    pub fn unmapped<'a>(
+        &'a self,
+        applications: &'a [ApplicationKey],
+    ) -> impl Iterator<Item = &'a Target> {
+        let targets = applications.iter().filter_map(|key| self.targets.get(key));
+        targets.filter(|target| target.balancer_servers.is_empty())
+    }
 }
 
 /// One application and what surrounds it.
@@ -45,6 +56,8 @@ pub struct Target {
     pub kind: ApplicationKind,
     /// The version last seen.
     pub version: Option<String>,
+    /// The process last seen: its start time, else its number; `None` where the agent tells neither.
+    pub process: Option<String>,
     /// Where it runs; `None` when the server's row is gone.
     pub server: Option<TargetServer>,
     /// Its group.
@@ -55,6 +68,23 @@ pub struct Target {
     pub catalog_settings: SettingsLayer,
     /// The HAProxy servers it is actively mapped to, in the order of their keys; removed ones absent.
     pub balancer_servers: Vec<TargetBalancerServer>,
+    /// Whether it had a mapping before, or others of its group or catalog entry have one: then the lack of a mapping is
+    /// a fault sooner than a fact.
+    pub expects_balancer: bool,
+    /// Whether it joined its group since that was updated last, and no person has assigned it.
+    pub is_new_in_group: bool,
+}
+
+impl Target {
+    /// The application with its server, for people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let name = crate::text::visible(&self.name, 64);
+        self.server.as_ref().map_or_else(
+            || format!("`{name}`"),
+            |server| format!("`{name}` on {}", server.name),
+        )
+    }
 }
 
 /// The server an application runs on.
@@ -66,6 +96,8 @@ pub struct TargetServer {
     pub name: String,
     /// Its address: an IP address or a host name.
     pub address: String,
+    /// Another server of the fleet with the same short name.
+    pub namesake: Option<String>,
 }
 
 /// The group of an application.

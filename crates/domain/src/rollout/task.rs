@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::Timestamp;
 use crate::fleet::{ApplicationKey, NewEvent, VersionChange};
+use crate::secret::without_secrets;
 use crate::text::{TextError, check_line};
 pub use crate::workflow::TaskId;
 use crate::workflow::TaskStatus;
@@ -16,7 +17,7 @@ use super::job::{HostStats, JobEvent, JobId};
 pub const APPLICATIONS_MAX: usize = 1_000;
 
 /// Where the new version comes from: a URL or a docker image. Taken literally everywhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ArtifactUrl(String);
 
 impl ArtifactUrl {
@@ -42,16 +43,23 @@ impl ArtifactUrl {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text as it was given.
+    /// The text as it was given. It may hold a password or a token.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+/// Shows it without secrets: for logs, events and sentences.
 impl fmt::Display for ArtifactUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+impl fmt::Debug for ArtifactUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -98,6 +106,8 @@ pub struct UpdateRequest {
     pub orchestrator: String,
     /// How long a drained server is waited for.
     pub drain_wait: DrainWait,
+    /// Whether applications that should stand behind HAProxy, and have no mapping, may be updated without a drain.
+    pub allow_undrained: bool,
 }
 
 /// Who asked, and in which request.
@@ -231,8 +241,10 @@ pub enum InstanceOutcome {
     Verifying,
     /// It is being put back behind HAProxy.
     Returning,
-    /// It runs the new version and serves.
+    /// It runs the new version and serves, with evidence from outside the play.
     Done,
+    /// The play says that it is done, and nothing outside the play shows it.
+    Unverified,
     /// Its update failed; it is not drained.
     Failed,
     /// It was left alone.
@@ -247,7 +259,7 @@ pub enum InstanceOutcome {
 
 impl InstanceOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Pending,
         Self::Draining,
         Self::Drained,
@@ -255,6 +267,7 @@ impl InstanceOutcome {
         Self::Verifying,
         Self::Returning,
         Self::Done,
+        Self::Unverified,
         Self::Failed,
         Self::Skipped,
         Self::RolledBack,
@@ -273,6 +286,7 @@ impl InstanceOutcome {
             Self::Verifying => "verifying",
             Self::Returning => "returning",
             Self::Done => "done",
+            Self::Unverified => "unverified",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::RolledBack => "rolled_back",
@@ -294,6 +308,7 @@ impl InstanceOutcome {
     pub const fn is_final(self) -> bool {
         match self {
             Self::Done
+            | Self::Unverified
             | Self::Failed
             | Self::Skipped
             | Self::RolledBack
@@ -319,7 +334,12 @@ impl InstanceOutcome {
             | Self::Returning
             | Self::LeftDrained
             | Self::Unknown => true,
-            Self::Pending | Self::Done | Self::Failed | Self::Skipped | Self::RolledBack => false,
+            Self::Pending
+            | Self::Done
+            | Self::Unverified
+            | Self::Failed
+            | Self::Skipped
+            | Self::RolledBack => false,
         }
     }
 }
@@ -347,6 +367,8 @@ pub struct TaskInstance {
     pub detail: Option<String>,
     /// The version before the task.
     pub version_before: Option<String>,
+    /// Which process served before the task: its start time or its number, where the agent tells.
+    pub process_before: Option<String>,
     /// The version after it.
     pub version_after: Option<String>,
 }

@@ -1,8 +1,15 @@
-//! What a run came to, judged by its own reports and counts, never by its exit code alone.
+//! What a run came to, judged by evidence: neither its exit code nor the play's own word is one.
+//!
+//! Evidence is Ansible's counts of the server, what the agent shows after the run, and what HAProxy shows. The absence of a
+//! report is no report that nothing was done.
 
-use super::executor::PreparedPlaybook;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::fleet::ApplicationKey;
+
+use super::composite::short_server_name;
 use super::job::HostStats;
-use super::task::{InstanceOutcome, RunStatus, TaskInstance};
+use super::task::{InstanceOutcome, RunStatus, TaskInstance, UpdateMode};
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,101 +22,369 @@ pub struct RunVerdict {
     pub error: Option<String>,
 }
 
+/// What is known of a run that is over.
+#[derive(Debug, Clone)]
+pub struct RunFacts<'a> {
+    /// What the update playbook was to do.
+    pub mode: UpdateMode,
+    /// `None` when its process is gone without one.
+    pub exit_code: Option<i32>,
+    /// The closing counts; none means that no host matched or that it was killed.
+    pub stats: &'a [HostStats],
+    /// Whether a play found no host.
+    pub saw_no_hosts: bool,
+    /// Whether any host has done anything.
+    pub has_acted: bool,
+    /// The instances that the update playbook reported from their own server.
+    pub self_reported: &'a BTreeSet<String>,
+    /// The reasons of failures, first things first.
+    pub failures: &'a [String],
+    /// What was seen of the instances after the run.
+    pub seen: &'a BTreeMap<ApplicationKey, Sighting>,
+}
+
+/// What was seen of an instance after its run, by others than the play.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sighting {
+    /// In HAProxy.
+    pub haproxy: HaproxySight,
+    /// By its agent.
+    pub agent: AgentSight,
+}
+
+/// What HAProxy shows of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HaproxySight {
+    /// The instance has no server there that the run could drain.
+    #[default]
+    NotBehind,
+    /// HAProxy could not be asked.
+    Unknown,
+    /// It gets requests, or would if its checks passed.
+    InUse {
+        /// HAProxy's status word.
+        word: String,
+    },
+    /// A person holds it out of use.
+    HeldByOther {
+        /// Who.
+        owner: String,
+    },
+    /// It is drained or in maintenance.
+    OutOfUse {
+        /// HAProxy's status word.
+        word: String,
+        /// The command that returns it.
+        remedy: String,
+    },
+}
+
+/// What an agent shows of an instance, compared with before the update.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AgentSight {
+    /// It shows neither a version nor a process, before and after, or nothing had to change.
+    #[default]
+    Silent,
+    /// It did not answer after the run.
+    Unanswered {
+        /// Why, a sentence.
+        reason: String,
+    },
+    /// It shows what it showed before.
+    Same {
+        /// What that is.
+        what: String,
+    },
+    /// It shows something else.
+    Changed {
+        /// What it shows now.
+        what: String,
+    },
+}
+
+impl AgentSight {
+    /// Compares what an agent showed before and after: version and process. `artifact` is the version that the update brings.
+    #[must_use]
+    pub fn compare(
+        before: (Option<&str>, Option<&str>),
+        after: (Option<&str>, Option<&str>),
+        artifact: Option<&str>,
+    ) -> Self {
+        let ((version, process), (new_version, new_process)) = (before, after);
+        let changed = |what: String| Self::Changed { what };
+        match (new_version, new_process) {
+            (Some(new), _) if version != Some(new) => changed(format!("version {new}")),
+            (shown, Some(new)) if process.is_some_and(|old| old != new) => changed(match shown {
+                Some(version) => format!("version {version}, restarted"),
+                None => "that it was restarted".to_owned(),
+            }),
+            (Some(same), Some(_)) if process.is_some() => Self::Same {
+                what: format!("version {same}, not restarted"),
+            },
+            (None, Some(_)) if process.is_some() => Self::Same {
+                what: "that it was not restarted".to_owned(),
+            },
+            // It had this version before, and nothing shows a restart.
+            (Some(same), _) if artifact == Some(same) => Self::Silent,
+            (Some(same), _) => Self::Same {
+                what: format!("version {same}"),
+            },
+            (None, _) if version.is_some() => Self::Unanswered {
+                reason: "it no longer shows a version".to_owned(),
+            },
+            (None, _) => Self::Silent,
+        }
+    }
+}
+
 /// The most characters of a reason.
 const REASON_MAX: usize = 500;
+/// How many instances a sentence names.
+const NAMED_MAX: usize = 5;
 
-/// Judges a run that is over.
+/// Judges a run that is over; `instances` are as the play's reports left them.
 ///
-/// * `instances` — as the play's reports left them.
-/// * `exit_code` — `None` when its process is gone without one.
-/// * `stats` — the closing counts; none means that no host matched or that it was killed.
-/// * `failures` — the reasons it gave, first things first.
-///
-/// It succeeded only if it exited with 0, no host failed or was unreachable, some host
-/// matched, and every instance was reported done. A play of several that matched no host explains a
-/// failure; by itself it is none. An instance that was being worked on when the
-/// run ended is left drained, or failed where there is nothing to drain; one nobody touched is skipped.
+/// It succeeded only if it exited with 0, no host failed or was unreachable, some host matched, and every instance is
+/// done. An instance is done where the play did work on its server and, if the agent shows a version or a process, that
+/// has changed. The play's word without that is `unverified`; where the play said nothing, it is `unknown` unless HAProxy
+/// or the agent show more. A server is `left_drained` only where HAProxy shows it.
 #[must_use]
-pub fn judge(
-    prepared: &PreparedPlaybook,
-    instances: &[TaskInstance],
-    exit_code: Option<i32>,
-    stats: &[HostStats],
-    saw_no_hosts: bool,
-    failures: &[String],
-) -> RunVerdict {
+pub fn judge(instances: &[TaskInstance], facts: &RunFacts<'_>) -> RunVerdict {
+    let is_reporting = instances
+        .iter()
+        .any(|instance| instance.outcome != InstanceOutcome::Pending);
+    let instances: Vec<TaskInstance> = instances
+        .iter()
+        .map(|instance| facts.close(instance, is_reporting))
+        .collect();
     let all_done = instances
         .iter()
         .all(|instance| instance.outcome == InstanceOutcome::Done);
-    let clean = stats.iter().all(HostStats::is_clean);
-    if exit_code == Some(0) && all_done && clean && !stats.is_empty() {
+    if all_done && facts.has_ended_well() {
         return RunVerdict {
             status: RunStatus::Succeeded,
-            instances: instances.to_vec(),
+            instances,
             error: None,
         };
     }
-    let ended = if exit_code.is_some() {
-        RunStatus::Failed
-    } else {
-        RunStatus::Unknown
-    };
-    let instances = instances
-        .iter()
-        .map(|instance| close(instance, ended, prepared.backend.is_some()))
-        .collect::<Vec<_>>();
-    let error = reason(failures)
-        .or_else(|| (saw_no_hosts || (exit_code == Some(0) && stats.is_empty())).then(no_hosts))
-        .or_else(|| stats.iter().find(|host| !host.is_clean()).map(unclean))
-        .unwrap_or_else(|| match exit_code {
-            Some(0) => unreported(&instances),
-            Some(code) => exit_sentence(code),
-            None => "the play's process is gone and left no exit code; nobody knows what it did"
-                .to_owned(),
-        });
+    let error = facts.error(&instances);
     RunVerdict {
-        status: ended,
+        status: if facts.exit_code.is_some() {
+            RunStatus::Failed
+        } else {
+            RunStatus::Unknown
+        },
         instances,
         error: Some(error),
     }
 }
 
-fn close(instance: &TaskInstance, status: RunStatus, has_backend: bool) -> TaskInstance {
-    let (outcome, detail) = match instance.outcome {
-        InstanceOutcome::Done
-        | InstanceOutcome::Failed
-        | InstanceOutcome::Skipped
-        | InstanceOutcome::RolledBack
-        | InstanceOutcome::LeftDrained
-        | InstanceOutcome::Unknown => return instance.clone(),
-        InstanceOutcome::Pending => (
-            InstanceOutcome::Skipped,
-            "the run ended before its turn".to_owned(),
-        ),
-        InstanceOutcome::Draining
-        | InstanceOutcome::Drained
-        | InstanceOutcome::Updating
-        | InstanceOutcome::Verifying
-        | InstanceOutcome::Returning => {
-            let outcome = match (status, has_backend) {
-                (RunStatus::Unknown, _) => InstanceOutcome::Unknown,
-                (_, true) => InstanceOutcome::LeftDrained,
-                (_, false) => InstanceOutcome::Failed,
-            };
-            (
-                outcome,
-                format!("the run ended while it was {}", instance.outcome.as_str()),
-            )
+impl RunFacts<'_> {
+    fn has_ended_well(&self) -> bool {
+        let is_clean = self.stats.iter().all(HostStats::is_clean);
+        self.exit_code == Some(0) && is_clean && !self.stats.is_empty()
+    }
+
+    fn seen(&self, instance: &TaskInstance) -> Sighting {
+        self.seen
+            .get(&instance.application)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn close(&self, instance: &TaskInstance, is_reporting: bool) -> TaskInstance {
+        let Sighting { haproxy, agent } = self.seen(instance);
+        let (outcome, detail) = match instance.outcome {
+            InstanceOutcome::Done => match self.proof(instance, &agent) {
+                Ok(()) => return instance.clone(),
+                Err(reason) => (InstanceOutcome::Unverified, reason),
+            },
+            InstanceOutcome::Failed
+            | InstanceOutcome::Unverified
+            | InstanceOutcome::Skipped
+            | InstanceOutcome::RolledBack
+            | InstanceOutcome::Unknown => return instance.clone(),
+            InstanceOutcome::LeftDrained => match &haproxy {
+                HaproxySight::OutOfUse { .. } => (InstanceOutcome::LeftDrained, shown(&haproxy)),
+                HaproxySight::InUse { .. } | HaproxySight::HeldByOther { .. } => {
+                    (InstanceOutcome::Failed, shown(&haproxy))
+                }
+                HaproxySight::NotBehind | HaproxySight::Unknown => {
+                    (InstanceOutcome::Unknown, shown(&haproxy))
+                }
+            },
+            InstanceOutcome::Pending if !self.has_acted => (
+                InstanceOutcome::Skipped,
+                "the play did nothing on any host".to_owned(),
+            ),
+            InstanceOutcome::Pending if is_reporting && !self.has_ended_well() => (
+                InstanceOutcome::Skipped,
+                "the run ended before its turn".to_owned(),
+            ),
+            InstanceOutcome::Pending => {
+                let said = "the play reported nothing about it";
+                self.unreported(said, &haproxy, &agent)
+            }
+            InstanceOutcome::Draining
+            | InstanceOutcome::Drained
+            | InstanceOutcome::Updating
+            | InstanceOutcome::Verifying
+            | InstanceOutcome::Returning => self.interrupted(instance.outcome, &haproxy, &agent),
+        };
+        let detail = match &instance.detail {
+            Some(known) if !detail.is_empty() => format!("{detail}; before that: {known}"),
+            Some(known) => known.clone(),
+            None => detail,
+        };
+        TaskInstance {
+            outcome,
+            detail: Some(detail),
+            ..instance.clone()
         }
-    };
-    let detail = match &instance.detail {
-        Some(known) => format!("{detail}; before that: {known}"),
-        None => detail,
-    };
-    TaskInstance {
-        outcome,
-        detail: Some(detail),
-        ..instance.clone()
+    }
+
+    /// Whether others than the play show that the instance is done, or why they do not.
+    fn proof(&self, instance: &TaskInstance, agent: &AgentSight) -> Result<(), String> {
+        if self.mode == UpdateMode::Update {
+            match agent {
+                AgentSight::Changed { .. } => return Ok(()),
+                AgentSight::Same { what } => {
+                    return Err(format!(
+                        "the play calls it done, and the agent still shows {what}"
+                    ));
+                }
+                AgentSight::Unanswered { reason } => {
+                    return Err(format!(
+                        "the play calls it done, and the agent does not show it: {reason}"
+                    ));
+                }
+                AgentSight::Silent => {}
+            }
+        }
+        let host = short_server_name(&instance.server);
+        let counts = self.stats.iter().find(|counts| counts.host == host);
+        let Some(counts) = counts.filter(|counts| counts.ok > 0) else {
+            return Err(format!(
+                "the play calls it done, and Ansible did no task on `{host}`"
+            ));
+        };
+        if counts.unreachable > 0 {
+            return Err(format!(
+                "the play calls it done, and `{host}` was unreachable"
+            ));
+        }
+        if counts.ignored > 0 {
+            return Err(format!(
+                "the play calls it done, and {} failures on `{host}` were ignored",
+                counts.ignored
+            ));
+        }
+        if counts.changed == 0 && !self.self_reported.contains(&instance.composite) {
+            return Err(format!(
+                "the play calls it done, and changed nothing on `{host}`"
+            ));
+        }
+        Ok(())
+    }
+
+    fn unreported(
+        &self,
+        said: &str,
+        haproxy: &HaproxySight,
+        agent: &AgentSight,
+    ) -> (InstanceOutcome, String) {
+        let is_changed =
+            self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. });
+        let outcome = match haproxy {
+            HaproxySight::OutOfUse { .. } => InstanceOutcome::LeftDrained,
+            HaproxySight::NotBehind | HaproxySight::InUse { .. }
+                if is_changed && self.has_ended_well() =>
+            {
+                InstanceOutcome::Done
+            }
+            HaproxySight::NotBehind
+            | HaproxySight::Unknown
+            | HaproxySight::InUse { .. }
+            | HaproxySight::HeldByOther { .. } => InstanceOutcome::Unknown,
+        };
+        let told = match agent {
+            AgentSight::Silent => String::new(),
+            AgentSight::Unanswered { reason } => format!("; the agent: {reason}"),
+            AgentSight::Same { what } => format!("; the agent still shows {what}"),
+            AgentSight::Changed { what } => format!("; the agent shows {what}"),
+        };
+        let shown = match shown(haproxy) {
+            text if text.is_empty() => text,
+            text => format!("; {text}"),
+        };
+        (outcome, format!("{said}{told}{shown}"))
+    }
+
+    /// An instance that was being worked on when the run ended.
+    fn interrupted(
+        &self,
+        was: InstanceOutcome,
+        haproxy: &HaproxySight,
+        agent: &AgentSight,
+    ) -> (InstanceOutcome, String) {
+        let said = format!("the run ended while it was {}", was.as_str());
+        if self.has_ended_well() {
+            return self.unreported(&said, haproxy, agent);
+        }
+        let is_changed =
+            self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. });
+        let (_, detail) = self.unreported(&said, haproxy, agent);
+        let was_updated = matches!(was, InstanceOutcome::Verifying | InstanceOutcome::Returning);
+        let was_untouched = matches!(was, InstanceOutcome::Draining | InstanceOutcome::Drained);
+        let outcome = match haproxy {
+            HaproxySight::OutOfUse { .. } => InstanceOutcome::LeftDrained,
+            HaproxySight::Unknown => InstanceOutcome::Unknown,
+            HaproxySight::InUse { .. } if was_updated && is_changed => InstanceOutcome::Done,
+            HaproxySight::InUse { .. } if was_untouched && self.exit_code.is_some() => {
+                InstanceOutcome::Skipped
+            }
+            // Its process is gone, and nothing shows what it still did.
+            HaproxySight::NotBehind
+            | HaproxySight::InUse { .. }
+            | HaproxySight::HeldByOther { .. }
+                if self.exit_code.is_none() =>
+            {
+                InstanceOutcome::Unknown
+            }
+            HaproxySight::NotBehind
+            | HaproxySight::InUse { .. }
+            | HaproxySight::HeldByOther { .. } => InstanceOutcome::Failed,
+        };
+        (outcome, detail)
+    }
+
+    fn error(&self, instances: &[TaskInstance]) -> String {
+        let is_nothing = self.exit_code == Some(0) && self.stats.is_empty();
+        reason(self.failures)
+            .or_else(|| (self.saw_no_hosts || is_nothing).then(no_hosts))
+            .or_else(|| {
+                let mut hosts = self.stats.iter();
+                hosts.find(|host| !host.is_clean()).map(unclean)
+            })
+            .unwrap_or_else(|| match self.exit_code {
+                Some(0) => unproven(instances),
+                Some(code) => exit_sentence(code),
+                None => "the play's process is gone and left no exit code; what it did is unknown"
+                    .to_owned(),
+            })
+    }
+}
+
+/// What HAProxy shows, as a part of a sentence.
+fn shown(haproxy: &HaproxySight) -> String {
+    match haproxy {
+        HaproxySight::NotBehind => String::new(),
+        HaproxySight::Unknown => "HAProxy could not be asked".to_owned(),
+        HaproxySight::InUse { word } => format!("HAProxy shows `{word}`"),
+        HaproxySight::HeldByOther { owner } => format!("{owner} holds it out of use in HAProxy"),
+        HaproxySight::OutOfUse { word, remedy } => {
+            format!("HAProxy shows `{word}`; `{remedy}` returns it")
+        }
     }
 }
 
@@ -133,16 +408,30 @@ fn unclean(host: &HostStats) -> String {
     )
 }
 
-fn unreported(instances: &[TaskInstance]) -> String {
-    let names: Vec<&str> = instances
+fn unproven(instances: &[TaskInstance]) -> String {
+    let open: Vec<&TaskInstance> = instances
         .iter()
         .filter(|instance| instance.outcome != InstanceOutcome::Done)
-        .map(|instance| instance.composite.as_str())
-        .take(5)
         .collect();
+    let named: Vec<String> = open
+        .iter()
+        .take(NAMED_MAX)
+        .map(|instance| {
+            let (name, server) = (&instance.name, &instance.server);
+            let detail = instance.detail.as_deref().unwrap_or_default();
+            format!(
+                "{name} on {server} is {}: {detail}",
+                instance.outcome.as_str()
+            )
+        })
+        .collect();
+    let more = match open.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
     format!(
-        "the play ended well, but did not report these instances as done: {}",
-        names.join(", ")
+        "the play ended with exit code 0, but not every instance is proven to be done: {}{more}",
+        named.join("; ")
     )
 }
 
@@ -162,34 +451,16 @@ fn exit_sentence(code: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::Key;
-    use crate::rollout::executor::PreparedBackend;
 
-    fn prepared(has_backend: bool) -> PreparedPlaybook {
-        let backend = has_backend.then(|| PreparedBackend {
-            instance: Key::new(1),
-            instance_name: "default".to_owned(),
-            backend: Key::new(1),
-            backend_name: "be".to_owned(),
-            api_url: String::new(),
-        });
-        PreparedPlaybook {
-            playbook: "o.yml".to_owned(),
-            playbook_path: "o.yml".to_owned(),
-            extra_params: BTreeMap::new(),
-            batches: Vec::new(),
-            backend,
-        }
-    }
+    use InstanceOutcome as O;
 
     fn instance(outcome: InstanceOutcome) -> TaskInstance {
         TaskInstance {
             application: Key::new(1),
             name: "a_1".to_owned(),
-            server: "s1".to_owned(),
+            server: "s1.example".to_owned(),
             composite: "s1::a_1".to_owned(),
             run: 0,
             batch: "even".to_owned(),
@@ -197,74 +468,256 @@ mod tests {
             outcome,
             detail: None,
             version_before: None,
+            process_before: None,
             version_after: None,
         }
     }
 
-    fn stats(failed: u32) -> HostStats {
+    fn stats(host: &str, ok: u32, changed: u32) -> HostStats {
         HostStats {
-            host: "localhost".to_owned(),
-            ok: 1,
-            changed: 0,
+            host: host.to_owned(),
+            ok,
+            changed,
             unreachable: 0,
-            failed,
+            failed: 0,
             skipped: 0,
             rescued: 0,
             ignored: 0,
         }
     }
 
-    fn outcomes(verdict: &RunVerdict) -> Vec<InstanceOutcome> {
-        verdict
-            .instances
-            .iter()
-            .map(|instance| instance.outcome)
-            .collect()
+    /// What a case differs in from a run that went well on `s1`.
+    struct Case {
+        mode: UpdateMode,
+        exit_code: Option<i32>,
+        stats: Vec<HostStats>,
+        saw_no_hosts: bool,
+        has_acted: bool,
+        self_reported: bool,
+        failures: Vec<String>,
+        haproxy: HaproxySight,
+        agent: AgentSight,
+    }
+
+    impl Default for Case {
+        fn default() -> Self {
+            Self {
+                mode: UpdateMode::Update,
+                exit_code: Some(0),
+                stats: vec![stats("localhost", 5, 1), stats("s1", 2, 1)],
+                saw_no_hosts: false,
+                has_acted: true,
+                self_reported: false,
+                failures: Vec::new(),
+                haproxy: HaproxySight::NotBehind,
+                agent: AgentSight::Silent,
+            }
+        }
+    }
+
+    impl Case {
+        fn judge(self, instances: &[TaskInstance]) -> RunVerdict {
+            let sighting = Sighting {
+                haproxy: self.haproxy,
+                agent: self.agent,
+            };
+            let reported = BTreeSet::from(["s1::a_1".to_owned()]);
+            let none = BTreeSet::new();
+            judge(
+                instances,
+                &RunFacts {
+                    mode: self.mode,
+                    exit_code: self.exit_code,
+                    stats: &self.stats,
+                    saw_no_hosts: self.saw_no_hosts,
+                    has_acted: self.has_acted,
+                    self_reported: if self.self_reported { &reported } else { &none },
+                    failures: &self.failures,
+                    seen: &BTreeMap::from([(Key::new(1), sighting)]),
+                },
+            )
+        }
+
+        /// What becomes of one instance that the play left as `outcome`.
+        fn one(self, outcome: InstanceOutcome) -> (InstanceOutcome, String) {
+            let verdict = self.judge(&[instance(outcome)]);
+            let found = &verdict.instances[0];
+            (found.outcome, found.detail.clone().unwrap_or_default())
+        }
+    }
+
+    fn same() -> AgentSight {
+        AgentSight::Same {
+            what: "version 1.0.0".to_owned(),
+        }
+    }
+
+    fn changed() -> AgentSight {
+        AgentSight::Changed {
+            what: "version 1.1.0".to_owned(),
+        }
+    }
+
+    fn in_use() -> HaproxySight {
+        HaproxySight::InUse {
+            word: "UP".to_owned(),
+        }
+    }
+
+    fn out_of_use() -> HaproxySight {
+        HaproxySight::OutOfUse {
+            word: "DRAIN".to_owned(),
+            remedy: "drover haproxy ready 7".to_owned(),
+        }
     }
 
     #[test]
-    fn all_done_is_success() {
-        let verdict = judge(
-            &prepared(true),
-            &[instance(InstanceOutcome::Done)],
-            Some(0),
-            &[stats(0)],
-            false,
-            &[],
-        );
-        assert_eq!(
-            (verdict.status, verdict.error),
-            (RunStatus::Succeeded, None)
-        );
+    fn work_on_the_server_and_a_silent_or_changed_agent_are_success() {
+        for case in [
+            Case::default(),
+            Case {
+                agent: changed(),
+                stats: vec![stats("localhost", 5, 1)],
+                ..Case::default()
+            },
+            Case {
+                stats: vec![stats("s1", 1, 0)],
+                self_reported: true,
+                ..Case::default()
+            },
+            // A delivery changes neither version nor process.
+            Case {
+                mode: UpdateMode::Deliver,
+                agent: same(),
+                ..Case::default()
+            },
+        ] {
+            let verdict = case.judge(&[instance(O::Done)]);
+            assert_eq!(
+                (verdict.status, verdict.error),
+                (RunStatus::Succeeded, None)
+            );
+        }
+    }
+
+    #[test]
+    fn the_plays_own_word_is_no_evidence() {
+        for (case, part) in [
+            (
+                Case {
+                    agent: same(),
+                    ..Case::default()
+                },
+                "the agent still shows version 1.0.0",
+            ),
+            (
+                Case {
+                    agent: AgentSight::Unanswered {
+                        reason: "refused".to_owned(),
+                    },
+                    ..Case::default()
+                },
+                "the agent does not show it: refused",
+            ),
+            (
+                Case {
+                    stats: vec![stats("localhost", 5, 1)],
+                    ..Case::default()
+                },
+                "did no task on `s1`",
+            ),
+            (
+                Case {
+                    stats: vec![stats("s1", 0, 0), stats("s2", 3, 3)],
+                    ..Case::default()
+                },
+                "did no task on `s1`",
+            ),
+            (
+                Case {
+                    stats: vec![stats("s1", 2, 0)],
+                    ..Case::default()
+                },
+                "changed nothing on `s1`",
+            ),
+            (
+                Case {
+                    stats: vec![HostStats {
+                        ignored: 1,
+                        ..stats("s1", 2, 1)
+                    }],
+                    ..Case::default()
+                },
+                "1 failures on `s1` were ignored",
+            ),
+            (
+                Case {
+                    mode: UpdateMode::Deliver,
+                    stats: vec![stats("localhost", 5, 1)],
+                    ..Case::default()
+                },
+                "did no task on `s1`",
+            ),
+        ] {
+            let verdict = case.judge(&[instance(O::Done)]);
+            assert_eq!(verdict.status, RunStatus::Failed, "{part}");
+            let found = &verdict.instances[0];
+            assert_eq!(found.outcome, O::Unverified, "{part}");
+            assert!(
+                found
+                    .detail
+                    .as_deref()
+                    .is_some_and(|detail| detail.contains(part)),
+                "{found:?}"
+            );
+            assert!(
+                verdict
+                    .error
+                    .as_deref()
+                    .is_some_and(|error| error.contains("a_1 on s1.example is unverified")),
+                "{:?}",
+                verdict.error
+            );
+        }
+        // A host that was unreachable makes the run itself unclean.
+        let unreachable = Case {
+            stats: vec![HostStats {
+                unreachable: 1,
+                ..stats("s1", 1, 1)
+            }],
+            ..Case::default()
+        };
+        assert_eq!(unreachable.one(O::Done).0, O::Unverified);
     }
 
     #[test]
     fn exit_code_0_alone_proves_nothing() {
-        let done = [instance(InstanceOutcome::Done)];
-        for (instances, stats, saw_no_hosts, part) in [
-            (&done, vec![], false, "no host matched"),
+        let failed = HostStats {
+            failed: 1,
+            ..stats("localhost", 1, 0)
+        };
+        for (outcome, stats, saw_no_hosts, part) in [
+            (O::Done, vec![], false, "no host matched"),
             (
-                &[instance(InstanceOutcome::Pending)],
-                vec![stats(0)],
+                O::Pending,
+                vec![stats("localhost", 1, 0)],
                 true,
                 "no host matched",
             ),
-            (&done, vec![stats(1)], false, "on localhost: 1 tasks failed"),
+            (O::Done, vec![failed], false, "on localhost: 1 tasks failed"),
             (
-                &[instance(InstanceOutcome::Pending)],
-                vec![stats(0)],
+                O::Pending,
+                vec![stats("localhost", 1, 0)],
                 false,
-                "s1::a_1",
+                "a_1 on s1.example",
             ),
         ] {
-            let verdict = judge(
-                &prepared(true),
-                instances,
-                Some(0),
-                &stats,
+            let case = Case {
+                stats,
                 saw_no_hosts,
-                &[],
-            );
+                ..Case::default()
+            };
+            let verdict = case.judge(&[instance(outcome)]);
             assert_eq!(verdict.status, RunStatus::Failed);
             assert!(
                 verdict
@@ -277,70 +730,232 @@ mod tests {
     }
 
     #[test]
+    fn what_the_play_did_not_report_is_unknown_unless_others_show_it() {
+        let failed = |haproxy, agent| Case {
+            exit_code: Some(2),
+            haproxy,
+            agent,
+            ..Case::default()
+        };
+        let ended = |haproxy, agent| Case {
+            haproxy,
+            agent,
+            ..Case::default()
+        };
+        for (case, expected, part) in [
+            (
+                ended(HaproxySight::NotBehind, AgentSight::Silent),
+                O::Unknown,
+                "reported nothing",
+            ),
+            (
+                ended(in_use(), same()),
+                O::Unknown,
+                "still shows version 1.0.0; HAProxy shows `UP`",
+            ),
+            (ended(in_use(), changed()), O::Done, "shows version 1.1.0"),
+            (
+                ended(HaproxySight::NotBehind, changed()),
+                O::Done,
+                "shows version 1.1.0",
+            ),
+            (
+                ended(out_of_use(), changed()),
+                O::LeftDrained,
+                "`drover haproxy ready 7` returns it",
+            ),
+            (
+                ended(HaproxySight::Unknown, changed()),
+                O::Unknown,
+                "could not be asked",
+            ),
+            (failed(in_use(), same()), O::Unknown, "HAProxy shows `UP`"),
+            (
+                failed(in_use(), changed()),
+                O::Unknown,
+                "shows version 1.1.0",
+            ),
+            (
+                failed(out_of_use(), AgentSight::Silent),
+                O::LeftDrained,
+                "HAProxy shows `DRAIN`",
+            ),
+        ] {
+            let (outcome, detail) = case.one(O::Pending);
+            assert_eq!(outcome, expected, "{detail}");
+            assert!(detail.contains(part), "{detail}");
+        }
+    }
+
+    #[test]
+    fn what_the_play_cannot_have_reached_is_skipped() {
+        let nothing = Case {
+            has_acted: false,
+            exit_code: Some(4),
+            stats: Vec::new(),
+            ..Case::default()
+        };
+        assert_eq!(nothing.one(O::Pending).0, O::Skipped);
+        // A play that reports its instances reports each one before it touches it.
+        let reporting = Case {
+            exit_code: Some(99),
+            ..Case::default()
+        };
+        let other = TaskInstance {
+            application: Key::new(2),
+            ..instance(O::Done)
+        };
+        let verdict = reporting.judge(&[instance(O::Pending), other]);
+        assert_eq!(verdict.instances[0].outcome, O::Skipped);
+    }
+
+    #[test]
+    fn what_was_being_worked_on_is_what_haproxy_shows() {
+        let case = |exit_code, haproxy, agent| Case {
+            exit_code,
+            haproxy,
+            agent,
+            ..Case::default()
+        };
+        for (exit_code, was, haproxy, agent, expected) in [
+            (
+                Some(99),
+                O::Updating,
+                out_of_use(),
+                AgentSight::Silent,
+                O::LeftDrained,
+            ),
+            (Some(99), O::Updating, in_use(), same(), O::Failed),
+            (Some(99), O::Draining, in_use(), same(), O::Skipped),
+            (Some(99), O::Drained, in_use(), same(), O::Skipped),
+            (Some(99), O::Returning, in_use(), changed(), O::Done),
+            (Some(99), O::Verifying, in_use(), same(), O::Failed),
+            (
+                Some(99),
+                O::Updating,
+                HaproxySight::NotBehind,
+                AgentSight::Silent,
+                O::Failed,
+            ),
+            (
+                Some(99),
+                O::Updating,
+                HaproxySight::Unknown,
+                AgentSight::Silent,
+                O::Unknown,
+            ),
+            (None, O::Updating, in_use(), same(), O::Unknown),
+            (None, O::Drained, in_use(), same(), O::Unknown),
+            (
+                None,
+                O::Draining,
+                HaproxySight::NotBehind,
+                AgentSight::Silent,
+                O::Unknown,
+            ),
+            (
+                None,
+                O::Drained,
+                out_of_use(),
+                AgentSight::Silent,
+                O::LeftDrained,
+            ),
+            // The play's word about HAProxy is none.
+            (
+                Some(2),
+                O::LeftDrained,
+                in_use(),
+                AgentSight::Silent,
+                O::Failed,
+            ),
+            (
+                Some(2),
+                O::LeftDrained,
+                out_of_use(),
+                AgentSight::Silent,
+                O::LeftDrained,
+            ),
+            (
+                Some(2),
+                O::LeftDrained,
+                HaproxySight::Unknown,
+                AgentSight::Silent,
+                O::Unknown,
+            ),
+        ] {
+            let (outcome, detail) = case(exit_code, haproxy, agent).one(was);
+            assert_eq!(outcome, expected, "{was:?}: {detail}");
+        }
+        let lost = case(None, in_use(), same()).judge(&[instance(O::Updating)]);
+        assert_eq!(lost.status, RunStatus::Unknown);
+    }
+
+    #[test]
     fn ansibles_own_first_reason_is_the_error() {
-        let failures = [
-            "s1: get: checksum mismatch".to_owned(),
-            "localhost: batch failed".to_owned(),
-        ];
-        let verdict = judge(
-            &prepared(true),
-            &[instance(InstanceOutcome::Failed)],
-            Some(2),
-            &[stats(1)],
-            false,
-            &failures,
-        );
+        let case = Case {
+            exit_code: Some(2),
+            failures: vec![
+                "s1: get: checksum mismatch".to_owned(),
+                "localhost: batch failed".to_owned(),
+            ],
+            ..Case::default()
+        };
+        let verdict = case.judge(&[instance(O::Failed)]);
         assert_eq!(verdict.error.as_deref(), Some("s1: get: checksum mismatch"));
     }
 
     #[test]
-    fn what_was_being_worked_on_is_left_drained_and_the_untouched_skipped() {
-        let instances = [
-            InstanceOutcome::Done,
-            InstanceOutcome::Updating,
-            InstanceOutcome::Pending,
-        ]
-        .map(instance);
-        let with = judge(&prepared(true), &instances, Some(99), &[], false, &[]);
-        assert_eq!(
-            outcomes(&with),
-            [
-                InstanceOutcome::Done,
-                InstanceOutcome::LeftDrained,
-                InstanceOutcome::Skipped
-            ]
-        );
-        let without = judge(&prepared(false), &instances, Some(99), &[], false, &[]);
-        assert_eq!(
-            outcomes(&without),
-            [
-                InstanceOutcome::Done,
-                InstanceOutcome::Failed,
-                InstanceOutcome::Skipped
-            ]
-        );
-    }
-
-    #[test]
-    fn a_lost_run_is_unknown() {
-        let verdict = judge(
-            &prepared(true),
-            &[instance(InstanceOutcome::Draining)],
-            None,
-            &[],
-            false,
-            &[],
-        );
-        assert_eq!(verdict.status, RunStatus::Unknown);
-        assert_eq!(outcomes(&verdict), [InstanceOutcome::Unknown]);
-    }
-
-    #[test]
     fn signals_are_named() {
-        let verdict = judge(&prepared(true), &[], Some(-9), &[], false, &[]);
+        let case = Case {
+            exit_code: Some(-9),
+            stats: Vec::new(),
+            ..Case::default()
+        };
         assert_eq!(
-            verdict.error.as_deref(),
+            case.judge(&[]).error.as_deref(),
             Some("the play was ended by signal 9")
         );
+    }
+
+    #[test]
+    fn an_agent_shows_a_change_of_version_or_process() {
+        let compare = AgentSight::compare;
+        let is_changed = |sight: AgentSight| matches!(sight, AgentSight::Changed { .. });
+        let is_same = |sight: AgentSight| matches!(sight, AgentSight::Same { .. });
+        let new = Some("1.1.0");
+        assert!(is_changed(compare((Some("1.0.0"), None), (new, None), new)));
+        assert!(is_changed(compare((None, None), (new, None), new)));
+        // The same version again: only a restart shows it.
+        assert!(is_changed(compare(
+            (new, Some("p 1")),
+            (new, Some("p 2")),
+            new
+        )));
+        assert!(is_same(compare(
+            (new, Some("p 1")),
+            (new, Some("p 1")),
+            new
+        )));
+        assert_eq!(compare((new, None), (new, None), new), AgentSight::Silent);
+        assert!(is_same(compare(
+            (Some("1.0.0"), None),
+            (Some("1.0.0"), None),
+            new
+        )));
+        assert!(is_same(compare(
+            (None, Some("p 1")),
+            (None, Some("p 1")),
+            None
+        )));
+        assert!(is_changed(compare(
+            (None, Some("p 1")),
+            (None, Some("p 2")),
+            None
+        )));
+        assert_eq!(compare((None, None), (None, None), new), AgentSight::Silent);
+        assert!(matches!(
+            compare((new, None), (None, None), new),
+            AgentSight::Unanswered { .. }
+        ));
     }
 }

@@ -16,6 +16,7 @@ mod retry;
 pub mod run;
 mod schedule;
 mod status;
+mod watch;
 
 pub use definition::{
     Action, CONCURRENCY_KEYS_MAX, DEPTH_MAX, Definition, DefinitionError, Dependency,
@@ -33,3 +34,4 @@ pub use policy::{TaskPolicy, TaskPolicyError};
 pub use retry::{RetryPolicy, RetryPolicyError, RetryStrategy};
 pub use schedule::{Cron, CronError, MissedRuns, Schedule, ScheduleName};
 pub use status::{IllegalMove, TaskStatus, WorkflowStatus};
+pub use watch::{ClockLeap, ClockWatch};

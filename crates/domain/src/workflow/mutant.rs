@@ -24,11 +24,17 @@ pub enum Mutant {
     ForgetsUncertainty,
     /// The time of a workflow is never up.
     NeverLate,
+    /// Workflows start workflows below each other without a bound.
+    EndlessDepth,
+    /// Workflows start as many others as their tasks name.
+    EndlessFamily,
+    /// Workflows are started below one that is cancelled.
+    GrowsAfterCancel,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::NoFencing,
         Self::AttemptNotCounted,
         Self::FailureReleases,
@@ -39,6 +45,9 @@ impl Mutant {
         Self::UndoesWhatNeverRan,
         Self::ForgetsUncertainty,
         Self::NeverLate,
+        Self::EndlessDepth,
+        Self::EndlessFamily,
+        Self::GrowsAfterCancel,
     ];
 }
 

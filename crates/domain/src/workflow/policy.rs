@@ -57,6 +57,8 @@ impl TaskPolicy {
     /// The most error codes that may be named.
     pub const CODES_MAX: usize = 20;
     /// How often the worker of one task may go away before the task is given up: something about it
+    /// How often a task may be given back without being done; it fails the next time.
+    pub const RELEASED_MAX: u32 = 1_000;
     /// is then likely to be what kills them.
     pub const LOST_MAX: u32 = 10;
 

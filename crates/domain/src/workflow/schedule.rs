@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
+use croner::parser::CronParser;
 
 use super::{DefinitionName, Json};
 use crate::Timestamp;
@@ -41,15 +43,19 @@ impl fmt::Display for ScheduleName {
     }
 }
 
-/// Moments in a time zone, as a crontab line says them: minute, hour, day of month, month, day of week.
+/// Moments in a time zone, as a crontab line says them: minute, hour, day of month, month, day of week. Where the day of
+/// month or the day of week begins with `*`, both must fit; else one of them is enough, as crontab(5) says.
 ///
-/// In a night in which clocks go forward, what falls into the missing hour happens after it; where
-/// they go back, what has a fixed time happens once.
+/// A line with fixed hours (every line whose hours are not all 24) means times of the local clock, each once a day: where
+/// clocks go forward, all that falls into the missing time happens once, at its end; where they go back, the first of two
+/// equal times counts. A line for every hour means moments: nothing happens for the missing time, and both of two equal
+/// times count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cron {
     pattern: croner::Cron,
     text: Arc<str>,
     zone: Tz,
+    is_hourly: bool,
 }
 
 /// A crontab line or a time zone that cannot be read.
@@ -100,11 +106,18 @@ impl Cron {
         let zone = Tz::from_str(zone).map_err(|_| CronError::Zone {
             text: zone.chars().take(64).collect(),
         })?;
-        let pattern = croner::Cron::from_str(line).map_err(|error| refused(error.to_string()))?;
+        let mut fields = line.split_whitespace();
+        let is_open = |field: Option<&str>| field.is_some_and(|field| field.starts_with('*'));
+        let is_hourly = fields.nth(1).is_some_and(is_every_hour);
+        let both_days = is_open(fields.next()) | is_open(fields.nth(1));
+        let parser = CronParser::builder().dom_and_dow(both_days).build();
+        let pattern = parser.parse(line);
+        let pattern = pattern.map_err(|error| refused(error.to_string()))?;
         let cron = Self {
             pattern,
             text: Arc::from(line),
             zone,
+            is_hourly,
         };
         // February the 30th.
         if cron.next(Timestamp::EPOCH).is_none() {
@@ -128,10 +141,59 @@ impl Cron {
     /// The first moment after `after`; `None` if there is none before the end of the calendar.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let local = after.to_datetime().with_timezone(&self.zone);
-        let next = self.pattern.find_next_occurrence(&local, false).ok()?;
-        Some(Timestamp::from_datetime(next.to_utc()))
+        let after = after.to_datetime();
+        let local = after.with_timezone(&self.zone).naive_local();
+        // A time of the local clock before this one may still come, where clocks go back.
+        let mut time = local.checked_sub_signed(BACK_MAX)?;
+        let mut first: Option<DateTime<Utc>> = None;
+        loop {
+            // The line is read on a clock that never changes.
+            let next = self.pattern.find_next_occurrence(&time.and_utc(), false);
+            let Some(next) = next.ok().map(|next| next.naive_utc()) else {
+                break;
+            };
+            if first.is_some_and(|first| {
+                first.with_timezone(&self.zone).naive_local() + BACK_MAX < next
+            }) {
+                break;
+            }
+            let moments = self.moments(next).into_iter().flatten();
+            first = moments.filter(|moment| *moment > after).chain(first).min();
+            time = next;
+        }
+        first.map(Timestamp::from_datetime)
     }
+
+    /// When a time of the local clock happens.
+    fn moments(&self, time: NaiveDateTime) -> [Option<DateTime<Utc>>; 2] {
+        match self.zone.from_local_datetime(&time) {
+            LocalResult::Single(moment) => [Some(moment.to_utc()), None],
+            LocalResult::Ambiguous(first, second) => {
+                let second = Some(second.to_utc()).filter(|_| self.is_hourly);
+                [Some(first.to_utc()), second]
+            }
+            LocalResult::None if self.is_hourly => [None, None],
+            LocalResult::None => [self.end_of_gap(time), None],
+        }
+    }
+
+    /// The first moment after a time that the local clock passes over.
+    fn end_of_gap(&self, time: NaiveDateTime) -> Option<DateTime<Utc>> {
+        let minutes = (1..=GAP_MAX.num_minutes()).map(|minutes| time + TimeDelta::minutes(minutes));
+        let mut moments =
+            minutes.filter_map(|time| self.zone.from_local_datetime(&time).earliest());
+        moments.next().map(|moment| moment.to_utc())
+    }
+}
+
+/// The longest time by which local clocks go back.
+const BACK_MAX: TimeDelta = TimeDelta::hours(3);
+/// The longest time over which local clocks pass: a day, where the date line moves.
+const GAP_MAX: TimeDelta = TimeDelta::hours(25);
+
+/// Whether an hour field names all hours.
+fn is_every_hour(field: &str) -> bool {
+    matches!(field, "*" | "?" | "*/1" | "0-23" | "0-23/1")
 }
 
 /// What happens to moments that passed while nobody was there to start them.
@@ -188,6 +250,9 @@ pub struct Schedule {
 const LATE: std::time::Duration = std::time::Duration::from_mins(1);
 
 impl Schedule {
+    /// The most schedules.
+    pub const COUNT_MAX: u32 = 1_000;
+
     /// Whether the due moment is to be started now, and which moment comes after `now`. Of several
     /// missed moments at most one is ever started.
     #[must_use]
@@ -203,8 +268,6 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
-
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -248,6 +311,302 @@ mod tests {
         assert_eq!(
             next(&cron, "2026-10-25T00:30:00Z"),
             "2026-10-26T01:30:00.000Z"
+        );
+    }
+
+    /// Line, zone, from when, and the moments that follow, as the tz database and a count of all minutes say.
+    const NIGHTS: [(&str, &str, &str, &str); 40] = [
+        (
+            "0,30 2 * * *",
+            "Europe/Berlin",
+            "2027-03-27T11:00:00Z",
+            "03-28T01:00 03-29T00:00 03-29T00:30 03-30T00:00 03-30T00:30",
+        ),
+        (
+            "0,30 2 * * *",
+            "Europe/Berlin",
+            "2027-10-30T10:00:00Z",
+            "10-31T00:00 10-31T00:30 11-01T01:00 11-01T01:30 11-02T01:00",
+        ),
+        (
+            "30 2,14 * * *",
+            "Europe/Berlin",
+            "2027-03-27T11:00:00Z",
+            "03-27T13:30 03-28T01:00 03-28T12:30 03-29T00:30 03-29T12:30",
+        ),
+        (
+            "30 2,14 * * *",
+            "Europe/Berlin",
+            "2027-10-30T10:00:00Z",
+            "10-30T12:30 10-31T00:30 10-31T13:30 11-01T01:30 11-01T13:30",
+        ),
+        (
+            "*/15 2 * * *",
+            "Europe/Berlin",
+            "2027-03-27T11:00:00Z",
+            "03-28T01:00 03-29T00:00 03-29T00:15 03-29T00:30 03-29T00:45",
+        ),
+        (
+            "*/15 2 * * *",
+            "Europe/Berlin",
+            "2027-10-30T10:00:00Z",
+            "10-31T00:00 10-31T00:15 10-31T00:30 10-31T00:45 11-01T01:00",
+        ),
+        (
+            "0 1,2 * * *",
+            "Europe/Berlin",
+            "2027-03-27T11:00:00Z",
+            "03-28T00:00 03-28T01:00 03-28T23:00 03-29T00:00 03-29T23:00",
+        ),
+        (
+            "0 1,2 * * *",
+            "Europe/Berlin",
+            "2027-10-30T10:00:00Z",
+            "10-30T23:00 10-31T00:00 11-01T00:00 11-01T01:00 11-02T00:00",
+        ),
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2027-03-27T11:00:00Z",
+            "03-28T01:00 03-29T00:30 03-30T00:30 03-31T00:30 04-01T00:30",
+        ),
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2027-10-30T10:00:00Z",
+            "10-31T00:30 11-01T01:30 11-02T01:30 11-03T01:30 11-04T01:30",
+        ),
+        (
+            "0-10/5 2-3 * * *",
+            "Europe/Berlin",
+            "2027-03-27T11:00:00Z",
+            "03-28T01:00 03-28T01:05 03-28T01:10 03-29T00:00 03-29T00:05",
+        ),
+        (
+            "0-10/5 2-3 * * *",
+            "Europe/Berlin",
+            "2027-10-30T21:00:00Z",
+            "10-31T00:00 10-31T00:05 10-31T00:10 10-31T02:00 10-31T02:05 10-31T02:10 11-01T01:00 11-01T01:05 11-01T01:10",
+        ),
+        (
+            "30 * * * *",
+            "Europe/Berlin",
+            "2027-03-27T22:00:00Z",
+            "03-27T22:30 03-27T23:30 03-28T00:30 03-28T01:30 03-28T02:30 03-28T03:30 03-28T04:30 03-28T05:30 03-28T06:30",
+        ),
+        (
+            "30 * * * *",
+            "Europe/Berlin",
+            "2027-10-30T21:00:00Z",
+            "10-30T21:30 10-30T22:30 10-30T23:30 10-31T00:30 10-31T01:30 10-31T02:30 10-31T03:30 10-31T04:30 10-31T05:30",
+        ),
+        (
+            "0,30 2 * * *",
+            "America/New_York",
+            "2027-03-13T17:00:00Z",
+            "03-14T07:00 03-15T06:00 03-15T06:30 03-16T06:00 03-16T06:30",
+        ),
+        (
+            "0,30 2 * * *",
+            "America/New_York",
+            "2027-11-06T16:00:00Z",
+            "11-07T07:00 11-07T07:30 11-08T07:00 11-08T07:30 11-09T07:00",
+        ),
+        (
+            "30 1 * * *",
+            "America/New_York",
+            "2027-03-13T17:00:00Z",
+            "03-14T06:30 03-15T05:30 03-16T05:30 03-17T05:30 03-18T05:30",
+        ),
+        (
+            "30 1 * * *",
+            "America/New_York",
+            "2027-11-06T16:00:00Z",
+            "11-07T05:30 11-08T06:30 11-09T06:30 11-10T06:30 11-11T06:30",
+        ),
+        (
+            "*/20 1 * * *",
+            "America/New_York",
+            "2027-03-13T17:00:00Z",
+            "03-14T06:00 03-14T06:20 03-14T06:40 03-15T05:00 03-15T05:20",
+        ),
+        (
+            "*/20 1 * * *",
+            "America/New_York",
+            "2027-11-06T16:00:00Z",
+            "11-07T05:00 11-07T05:20 11-07T05:40 11-08T06:00 11-08T06:20",
+        ),
+        (
+            "0 1,2,3 * * *",
+            "America/New_York",
+            "2027-03-13T17:00:00Z",
+            "03-14T06:00 03-14T07:00 03-15T05:00 03-15T06:00 03-15T07:00",
+        ),
+        (
+            "0 1,2,3 * * *",
+            "America/New_York",
+            "2027-11-06T16:00:00Z",
+            "11-07T05:00 11-07T07:00 11-07T08:00 11-08T06:00 11-08T07:00",
+        ),
+        (
+            "15 0-3 * * *",
+            "America/New_York",
+            "2027-03-13T17:00:00Z",
+            "03-14T05:15 03-14T06:15 03-14T07:00 03-14T07:15 03-15T04:15",
+        ),
+        (
+            "15 0-3 * * *",
+            "America/New_York",
+            "2027-11-06T16:00:00Z",
+            "11-07T04:15 11-07T05:15 11-07T07:15 11-07T08:15 11-08T05:15",
+        ),
+        (
+            "30 */2 * * *",
+            "America/New_York",
+            "2027-03-14T04:00:00Z",
+            "03-14T05:30 03-14T07:00 03-14T08:30 03-14T10:30 03-14T12:30 03-14T14:30 03-14T16:30 03-14T18:30 03-14T20:30",
+        ),
+        (
+            "30 */2 * * *",
+            "America/New_York",
+            "2027-11-07T03:00:00Z",
+            "11-07T04:30 11-07T07:30 11-07T09:30 11-07T11:30 11-07T13:30 11-07T15:30 11-07T17:30 11-07T19:30 11-07T21:30",
+        ),
+        (
+            "*/30 * * * *",
+            "America/New_York",
+            "2027-03-14T04:00:00Z",
+            "03-14T04:30 03-14T05:00 03-14T05:30 03-14T06:00 03-14T06:30 03-14T07:00 03-14T07:30 03-14T08:00 03-14T08:30",
+        ),
+        (
+            "*/30 * * * *",
+            "America/New_York",
+            "2027-11-07T03:00:00Z",
+            "11-07T03:30 11-07T04:00 11-07T04:30 11-07T05:00 11-07T05:30 11-07T06:00 11-07T06:30 11-07T07:00 11-07T07:30",
+        ),
+        (
+            "0,15 2 * * *",
+            "Australia/Lord_Howe",
+            "2027-10-02T01:30:00Z",
+            "10-02T15:30 10-03T15:00 10-03T15:15 10-04T15:00 10-04T15:15",
+        ),
+        (
+            "0,15 2 * * *",
+            "Australia/Lord_Howe",
+            "2027-04-03T01:00:00Z",
+            "04-03T15:30 04-03T15:45 04-04T15:30 04-04T15:45 04-05T15:30",
+        ),
+        (
+            "45 1 * * *",
+            "Australia/Lord_Howe",
+            "2027-10-02T01:30:00Z",
+            "10-02T15:15 10-03T14:45 10-04T14:45 10-05T14:45 10-06T14:45",
+        ),
+        (
+            "45 1 * * *",
+            "Australia/Lord_Howe",
+            "2027-04-03T01:00:00Z",
+            "04-03T14:45 04-04T15:15 04-05T15:15 04-06T15:15 04-07T15:15",
+        ),
+        (
+            "*/10 1-2 * * *",
+            "Australia/Lord_Howe",
+            "2027-10-02T14:00:00Z",
+            "10-02T14:30 10-02T14:40 10-02T14:50 10-02T15:00 10-02T15:10 10-02T15:20 10-02T15:30 10-02T15:40 10-02T15:50",
+        ),
+        (
+            "*/10 1-2 * * *",
+            "Australia/Lord_Howe",
+            "2027-04-03T13:30:00Z",
+            "04-03T14:00 04-03T14:10 04-03T14:20 04-03T14:30 04-03T14:40 04-03T14:50 04-03T15:30 04-03T15:40 04-03T15:50",
+        ),
+        (
+            "15 2 * * 0",
+            "Australia/Lord_Howe",
+            "2027-10-02T01:30:00Z",
+            "10-02T15:30 10-09T15:15",
+        ),
+        (
+            "15 2 * * 0",
+            "Australia/Lord_Howe",
+            "2027-04-03T01:00:00Z",
+            "04-03T15:45 04-10T15:45",
+        ),
+        (
+            "0 2 * * *",
+            "Australia/Lord_Howe",
+            "2027-10-02T01:30:00Z",
+            "10-02T15:30 10-03T15:00 10-04T15:00 10-05T15:00 10-06T15:00",
+        ),
+        (
+            "0 2 * * *",
+            "Australia/Lord_Howe",
+            "2027-04-03T01:00:00Z",
+            "04-03T15:30 04-04T15:30 04-05T15:30 04-06T15:30 04-07T15:30",
+        ),
+        (
+            "45 * * * *",
+            "Australia/Lord_Howe",
+            "2027-10-02T14:00:00Z",
+            "10-02T14:15 10-02T15:15 10-02T15:45 10-02T16:45 10-02T17:45 10-02T18:45 10-02T19:45 10-02T20:45 10-02T21:45",
+        ),
+        (
+            "45 * * * *",
+            "Australia/Lord_Howe",
+            "2027-04-03T13:30:00Z",
+            "04-03T13:45 04-03T14:45 04-03T15:15 04-03T16:15 04-03T17:15 04-03T18:15 04-03T19:15 04-03T20:15 04-03T21:15",
+        ),
+    ];
+
+    #[test]
+    fn clocks_that_change_lose_and_double_nothing() {
+        for (line, zone, from, expected) in NIGHTS {
+            let cron = Cron::parse(line, zone).unwrap();
+            let all: Vec<&str> = expected.split(' ').collect();
+            let moments = std::iter::successors(Some(at(from)), |moment| cron.next(*moment));
+            let found: Vec<String> = moments
+                .skip(1)
+                .take(all.len())
+                .map(|moment| moment.to_string()[5..16].to_owned())
+                .collect();
+            assert_eq!(found, all, "{line} in {zone} from {from}");
+        }
+    }
+
+    #[test]
+    fn days_fit_together_as_in_crontab() {
+        for (line, expected) in [
+            // The first Sunday of a month: the day of the week begins with `*`, so both must fit.
+            ("0 3 1-7 * */7", ["2027-01-03", "2027-02-07", "2027-03-07"]),
+            ("0 3 */10 * 1", ["2027-01-11", "2027-02-01", "2027-03-01"]),
+            // Both are restricted: one is enough.
+            ("0 3 1 * 1", ["2027-01-01", "2027-01-04", "2027-01-11"]),
+            ("0 3 13 * *", ["2027-01-13", "2027-02-13", "2027-03-13"]),
+            ("0 3 * * 7", ["2027-01-03", "2027-01-10", "2027-01-17"]),
+        ] {
+            let cron = Cron::parse(line, "UTC").unwrap();
+            let from = at("2026-12-31T12:00:00Z");
+            let moments = std::iter::successors(Some(from), |moment| cron.next(*moment));
+            let days: Vec<String> = moments
+                .skip(1)
+                .take(3)
+                .map(|moment| moment.to_string()[..10].to_owned())
+                .collect();
+            assert_eq!(days, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_left_out_happens_once_after_it() {
+        // Samoa had no 30 December 2011.
+        let cron = Cron::parse("0 9,15 30 12 *", "Pacific/Apia").unwrap();
+        assert_eq!(
+            next(&cron, "2011-12-01T00:00:00Z"),
+            "2011-12-30T10:00:00.000Z"
+        );
+        assert_eq!(
+            next(&cron, "2011-12-30T10:00:00Z"),
+            "2012-12-29T19:00:00.000Z"
         );
     }
 

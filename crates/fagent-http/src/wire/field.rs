@@ -17,6 +17,15 @@ pub(crate) enum Field {
 }
 
 impl Field {
+    /// The text as it is; nothing when it is only blanks.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.word()?;
+        match self {
+            Self::Word(word) => Some(word),
+            Self::Absent | Self::Strange => None,
+        }
+    }
+
     /// The text, without blanks around it; nothing when that leaves nothing.
     pub(crate) fn word(&self) -> Option<&str> {
         match self {

@@ -1,5 +1,6 @@
 //! The three shapes of an agent's no.
 
+use drover_domain::text::lenient_json;
 use serde::Deserialize;
 
 use super::entry::Entry;
@@ -38,19 +39,17 @@ impl Refusal {
     }
 }
 
-fn read(body: &[u8]) -> Option<Refusal> {
-    serde_json::from_slice::<Entry<Refusal>>(body)
-        .ok()?
-        .object()
+fn read(body: &str) -> Option<Refusal> {
+    serde_json::from_str::<Entry<Refusal>>(body).ok()?.object()
 }
 
 /// An agent's own words about why not, if `body` has any.
 pub(crate) fn words(body: &[u8]) -> Option<String> {
-    read(body)?.words()
+    read(&lenient_json(body))?.words()
 }
 
 /// The status and the words of a no that came with the HTTP status 200.
-pub(crate) fn disguised(body: &[u8]) -> Option<(u16, String)> {
+pub(crate) fn disguised(body: &str) -> Option<(u16, String)> {
     let refusal = read(body)?;
     let is_refusal = match refusal.success.word() {
         Some("false" | "False" | "0") => true,
@@ -113,7 +112,7 @@ mod tests {
             (r#"{"server":{},"error":"stale"}"#, None),
             (r#"{"data":{"error":"x"}}"#, None),
         ] {
-            let found = disguised(body.as_bytes());
+            let found = disguised(body);
             assert_eq!(
                 found
                     .as_ref()

@@ -100,6 +100,101 @@ async fn depth_is_no_danger_where_nobody_looks() {
     );
 }
 
+/// Answers every question with these bytes.
+async fn agent_that_says(stubs: &Stubs, body: &'static [u8]) -> drover_ports::AgentAddress {
+    let mut answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    answer.extend(body);
+    stubs.start(move |_| Answer::Bytes(answer.clone())).await
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_cost_one_character() {
+    let stubs = Stubs::default();
+    for body in [
+        &b"{\"server\":{\"site-app\":{\"applications\":[{\"name\":\"a\",\"path\":\"/srv/caf\\udce9\"},{\"name\":\"b\"}]}}}"[..],
+        b"{\"server\":{\"site-app\":{\"applications\":[{\"name\":\"a\",\"path\":\"/srv/caf\xe9\"},{\"name\":\"b\"}]}}}",
+    ] {
+        let agent = agent_that_says(&stubs, body).await;
+        let report = gateway().inventory(&agent).await.unwrap();
+        assert_eq!(report.complaints, Vec::<String>::new());
+        assert_eq!(report.applications.len(), 2);
+        assert_eq!(report.applications[0].path.as_deref(), Some("/srv/caf\u{fffd}"));
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_do_not_hide_what_haproxy_shows() {
+    let stubs = Stubs::default();
+    let instances = b"{\"success\":true,\"x\":\"\\ud800\",\"data\":{\"instances\":[{\"name\":\"default\"},{\"name\":\"\xff\"}]}}";
+    let agent = agent_that_says(&stubs, instances).await;
+    assert_eq!(
+        gateway().balancer_instances(&agent).await.unwrap().names,
+        ["default"]
+    );
+    let backends = b"{\"success\":true,\"data\":{\"backends\":[\"be\",\"caf\\udce9\"]}}";
+    let agent = agent_that_says(&stubs, backends).await;
+    assert_eq!(
+        gateway().backends(&agent, "default").await.unwrap().names,
+        ["be"]
+    );
+    let servers = b"{\"success\":true,\"data\":{\"servers\":[{\"name\":\"s1\",\"status\":\"UP\",\"check_status\":\"caf\xe9\"}]}}";
+    let agent = agent_that_says(&stubs, servers).await;
+    let answer = gateway()
+        .backend_servers(&agent, "default", "be")
+        .await
+        .unwrap();
+    assert_eq!(answer.servers.len(), 1);
+    assert_eq!(
+        answer.servers[0].check_status.as_deref(),
+        Some("caf\u{fffd}")
+    );
+}
+
+#[tokio::test]
+async fn the_words_of_a_no_are_readable_whatever_their_bytes() {
+    let stubs = Stubs::default();
+    let body = b"{\"success\":false,\"error\":\"gar\xe7on \\udce9\"}";
+    let mut answer =
+        format!("HTTP/1.1 500 No\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    answer.extend(body);
+    let agent = stubs.start(move |_| Answer::Bytes(answer.clone())).await;
+    let error = gateway().inventory(&agent).await.unwrap_err();
+    assert!(
+        error.to_string().contains("gar\u{fffd}on \u{fffd}"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_inventory_comes_with_the_address_that_answered() {
+    let stubs = Stubs::default();
+    let agent = stubs.start(|_| Answer::json(200, &sites(1))).await;
+    let report = gateway().inventory(&agent).await.unwrap();
+    assert_eq!(report.agent_ip, agent.host.parse().ok());
+}
+
+#[tokio::test]
+async fn an_address_without_an_agent_is_not_asked() {
+    for host in [
+        "169.254.169.254",
+        "0.0.0.0",
+        "2130706433",
+        "127.1",
+        "224.0.0.1",
+    ] {
+        let agent = drover_ports::AgentAddress {
+            host: host.to_owned(),
+            port: 80,
+        };
+        let error = gateway().ping(&agent).await.unwrap_err();
+        assert!(
+            matches!(error, AgentError::Unreachable { .. }),
+            "{host}: {error:?}"
+        );
+    }
+}
+
 /// An inventory of this many sites.
 fn sites(count: usize) -> String {
     let sites: Vec<String> = (0..count)

@@ -109,6 +109,38 @@ async fn the_token_is_sent_with_every_question_and_shown_nowhere() {
 }
 
 #[tokio::test]
+async fn an_agent_without_the_new_token_is_asked_with_the_former_one() {
+    let stubs = Stubs::default();
+    // It knows the former token only: that comes with the third question.
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let agent = stubs
+        .start(move |_| {
+            if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2 {
+                Answer::json(200, EMPTY)
+            } else {
+                Answer::json(401, r#"{"error": "the token is wrong"}"#)
+            }
+        })
+        .await;
+    let only_new = gateway().with_token("the-new-one").unwrap();
+    let refusal = only_new.inventory(&agent).await.unwrap_err();
+    assert!(
+        matches!(refusal, AgentError::Refused { status: 401, .. }),
+        "{refusal:?}"
+    );
+    let both = only_new.with_former_token("the-old-one").unwrap();
+    both.inventory(&agent).await.unwrap();
+    assert_eq!(
+        stubs.seen(),
+        [
+            "GET /api/v1/apps HTTP/1.1 Bearer the-new-one",
+            "GET /api/v1/apps HTTP/1.1 Bearer the-new-one",
+            "GET /api/v1/apps HTTP/1.1 Bearer the-old-one",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_address_that_is_none_is_never_called() {
     for host in ["user@127.0.0.1", "127.0.0.1/x", "127.0.0.1:80", "", "a b"] {
         let agent = AgentAddress {

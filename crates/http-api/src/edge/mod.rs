@@ -21,11 +21,12 @@ use drover_usecases::Stop;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::code::Code;
 use crate::problem::ApiError;
+use crate::throttle::Throttle;
 use connections::{Connections, Place};
 use served::Served;
 use stream::Bounded;
@@ -44,9 +45,6 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// The most bytes that are buffered of one connection in each direction.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// How often the log says that connections cannot be accepted.
-const COMPLAINT_PERIOD: Duration = Duration::from_mins(1);
 
 /// How long accepting rests when the system has no descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -104,7 +102,7 @@ pub async fn serve_connections(
         .header_read_timeout(limits.header_timeout)
         .max_header_size(HEADER_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);
-    let mut complaint = Complaint::default();
+    let (mut accepting, mut places) = (Throttle::new(), Throttle::new());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -115,7 +113,7 @@ pub async fn serve_connections(
             // The peer gave up while it waited in the kernel's queue.
             Err(error) if is_of_the_peer(&error) => continue,
             Err(error) => {
-                complaint.cannot_accept(&error);
+                cannot_accept(&mut accepting, &error);
                 // A descriptor of a silent peer becomes free, and the next round takes it.
                 connections.evict_oldest();
                 sleep(ACCEPT_PAUSE).await;
@@ -123,7 +121,7 @@ pub async fn serve_connections(
             }
         };
         let Some(place) = connections.place(peer.ip()).await else {
-            complaint.full(limits.connections);
+            full(&mut places, limits.connections);
             refuse(&stream);
             continue;
         };
@@ -214,42 +212,21 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// A line of the log for a fault that may repeat a thousand times a second.
-#[derive(Debug, Default)]
-struct Complaint {
-    last: Option<Instant>,
-    since: u64,
+fn cannot_accept(complaint: &mut Throttle, error: &io::Error) {
+    if let Some(times) = complaint.due() {
+        tracing::error!(
+            times,
+            "no connection can be accepted ({error}), {times} times since the last such line; raise the limit of open \
+             files of the service (LimitNOFILE of its unit)"
+        );
+    }
 }
 
-impl Complaint {
-    fn is_due(&mut self) -> Option<u64> {
-        self.since += 1;
-        let now = Instant::now();
-        let is_due = self
-            .last
-            .is_none_or(|last| now.duration_since(last) >= COMPLAINT_PERIOD);
-        is_due.then(|| {
-            self.last = Some(now);
-            std::mem::take(&mut self.since)
-        })
-    }
-
-    fn cannot_accept(&mut self, error: &io::Error) {
-        if let Some(times) = self.is_due() {
-            tracing::error!(
-                times,
-                "no connection can be accepted ({error}), {times} times since the last such line; raise the limit of \
-                 open files of the service (LimitNOFILE of its unit)"
-            );
-        }
-    }
-
-    fn full(&mut self, most: usize) {
-        if let Some(times) = self.is_due() {
-            tracing::warn!(
-                times,
-                "all {most} connections, or those of one address, are in use: {times} were refused since the last such line"
-            );
-        }
+fn full(complaint: &mut Throttle, most: usize) {
+    if let Some(times) = complaint.due() {
+        tracing::warn!(
+            times,
+            "all {most} connections, or those of one address, are in use: {times} were refused since the last such line"
+        );
     }
 }

@@ -11,7 +11,7 @@ use drover_usecases::{
 
 use crate::body::Body;
 use crate::etag::{
-    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
 use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
@@ -107,24 +107,27 @@ pub(crate) async fn set(
     Caller(origin): Caller,
     Body(NewApplicationSettings(body)): Body<NewApplicationSettings>,
 ) -> Result<Tagged<ApplicationSettings>, ApiError> {
-    let known = find(&api, id).await?.application;
-    wanted.check(&application_tag(&known))?;
     let settings = &api.service.settings;
-    let changed = match settings.change_application(&known, &body, &origin).await? {
-        Settled::Done(changed) => changed,
-        Settled::Changed => return Err(changed_meanwhile()),
-        Settled::NoOwner => {
-            let group = visible(&body.group.unwrap_or_default(), 64);
-            let detail = format!("there is no application group `{group}`");
-            return Err(ApiError::refused("/group", detail));
+    for _ in 0..TRIES {
+        let known = find(&api, id).await?.application;
+        wanted.check(&application_tag(&known))?;
+        match settings.change_application(&known, &body, &origin).await? {
+            Settled::Done(changed) => {
+                return Ok(Tagged {
+                    tag: application_tag(&changed),
+                    body: api.service.fleet.in_detail(changed).await?.into(),
+                    known: IfNoneMatch::default(),
+                });
+            }
+            Settled::Changed => {}
+            Settled::NoOwner => {
+                let group = visible(&body.group.unwrap_or_default(), 64);
+                let detail = format!("there is no application group `{group}`");
+                return Err(ApiError::refused("/group", detail));
+            }
         }
-    };
-    let tag = application_tag(&changed);
-    Ok(Tagged {
-        tag,
-        body: api.service.fleet.in_detail(changed).await?.into(),
-        known: IfNoneMatch::default(),
-    })
+    }
+    Err(contended())
 }
 
 /// What happened to an application, newest first.
@@ -205,6 +208,7 @@ pub(crate) async fn batch_update(
         mode: body.mode,
         orchestrator: body.orchestrator_playbook,
         drain_wait: body.drain_wait_time,
+        allow_undrained: body.allow_undrained,
         origin,
         idempotency,
     };

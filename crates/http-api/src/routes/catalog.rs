@@ -9,7 +9,7 @@ use drover_usecases::CatalogFilter;
 use super::groups::released;
 use crate::body::Body;
 use crate::etag::{
-    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
 use crate::extract::{Caller, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
@@ -119,12 +119,15 @@ pub(crate) async fn put(
     Caller(origin): Caller,
     Body(ChangeCatalogEntry(body)): Body<ChangeCatalogEntry>,
 ) -> Result<Tagged<CatalogEntry>, ApiError> {
-    let known = find(&api, id).await?;
-    wanted.check(&entry_tag(&known))?;
     let settings = &api.service.settings;
-    let changed = settings.change_entry(&known, &body, &origin).await?;
-    let entry = changed.ok_or_else(changed_meanwhile)?;
-    Ok(tagged(entry, IfNoneMatch::default()))
+    for _ in 0..TRIES {
+        let known = find(&api, id).await?;
+        wanted.check(&entry_tag(&known))?;
+        if let Some(entry) = settings.change_entry(&known, &body, &origin).await? {
+            return Ok(tagged(entry, IfNoneMatch::default()));
+        }
+    }
+    Err(contended())
 }
 
 /// Removes a catalog entry that nothing belongs to.
@@ -144,11 +147,16 @@ pub(crate) async fn delete(
     wanted: IfMatch,
     Caller(origin): Caller,
 ) -> Result<StatusCode, ApiError> {
-    let known = find(&api, id).await?;
-    wanted.check(&entry_tag(&known))?;
-    let release = api.service.settings.remove_entry(&known, &origin).await?;
-    let what = format!("catalog entry {}", known.name);
     let advice =
         "groups can be given another entry; applications keep theirs, which goes by their names";
-    released(release, &what, advice)
+    for _ in 0..TRIES {
+        let known = find(&api, id).await?;
+        wanted.check(&entry_tag(&known))?;
+        let release = api.service.settings.remove_entry(&known, &origin).await?;
+        let what = format!("catalog entry {}", known.name);
+        if let Some(answer) = released(release, &what, advice) {
+            return answer;
+        }
+    }
+    Err(contended())
 }

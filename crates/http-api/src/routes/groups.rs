@@ -9,7 +9,7 @@ use drover_usecases::{GroupFilter, NamedGroup, Release, Settled};
 use crate::body::Body;
 use crate::code::Code;
 use crate::etag::{
-    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
 use crate::extract::{Caller, NoQuery, PathId, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
@@ -131,14 +131,17 @@ pub(crate) async fn put(
     Caller(origin): Caller,
     Body(NewApplicationGroup(body)): Body<NewApplicationGroup>,
 ) -> Result<Tagged<ApplicationGroup>, ApiError> {
-    let (known, _) = find(&api, id).await?;
-    wanted.check(&group_tag(&known))?;
     let settings = &api.service.settings;
-    match settings.change_group(&known, &body, &origin).await? {
-        Settled::Done(group) => Ok(tagged(group, IfNoneMatch::default())),
-        Settled::Changed => Err(changed_meanwhile()),
-        Settled::NoOwner => Err(no_such_entry()),
+    for _ in 0..TRIES {
+        let (known, _) = find(&api, id).await?;
+        wanted.check(&group_tag(&known))?;
+        match settings.change_group(&known, &body, &origin).await? {
+            Settled::Done(group) => return Ok(tagged(group, IfNoneMatch::default())),
+            Settled::Changed => {}
+            Settled::NoOwner => return Err(no_such_entry()),
+        }
     }
+    Err(contended())
 }
 
 /// Removes a group that has no applications.
@@ -158,18 +161,28 @@ pub(crate) async fn delete(
     wanted: IfMatch,
     Caller(origin): Caller,
 ) -> Result<StatusCode, ApiError> {
-    let (known, _) = find(&api, id).await?;
-    wanted.check(&group_tag(&known))?;
-    let release = api.service.settings.remove_group(&known, &origin).await?;
-    let what = format!("application group {}", known.name);
-    released(release, &what, "put them into another group first")
+    for _ in 0..TRIES {
+        let (known, _) = find(&api, id).await?;
+        wanted.check(&group_tag(&known))?;
+        let release = api.service.settings.remove_group(&known, &origin).await?;
+        let what = format!("application group {}", known.name);
+        if let Some(answer) = released(release, &what, "put them into another group first") {
+            return answer;
+        }
+    }
+    Err(contended())
 }
 
-/// The answer to the wish to remove `what`; `advice` says what to do when it is in use.
-pub(super) fn released(release: Release, what: &str, advice: &str) -> Result<StatusCode, ApiError> {
+/// The answer to a request to remove `what`, `None` when others changed it in between; `advice` says what to do when it is
+/// in use.
+pub(super) fn released(
+    release: Release,
+    what: &str,
+    advice: &str,
+) -> Option<Result<StatusCode, ApiError>> {
     match release {
-        Release::Done => Ok(StatusCode::NO_CONTENT),
-        Release::Changed => Err(changed_meanwhile()),
+        Release::Done => Some(Ok(StatusCode::NO_CONTENT)),
+        Release::Changed => None,
         Release::InUse {
             applications,
             groups,
@@ -179,7 +192,7 @@ pub(super) fn released(release: Release, what: &str, advice: &str) -> Result<Sta
                 _ => format!("applications {applications}, groups {groups}"),
             };
             let detail = format!("{what} is in use: {counts}; {advice}");
-            Err(ApiError::new(Code::Conflict, detail))
+            Some(Err(ApiError::new(Code::Conflict, detail)))
         }
     }
 }

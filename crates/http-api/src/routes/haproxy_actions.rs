@@ -13,9 +13,9 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    HaproxyAction, HaproxyActionParams, HaproxyActionResults, HaproxyStatusChange,
-    NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions, NewHaproxyActionsShape,
-    TransactionParams,
+    BatchTransactionParams, HaproxyAction, HaproxyActionParams, HaproxyActionResults,
+    HaproxyStatusChange, NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions,
+    NewHaproxyActionsShape, TransactionParams,
 };
 
 /// Sets a server to a state.
@@ -60,23 +60,21 @@ pub(crate) async fn act(
 /// Sets several servers to a state, each with an answer of its own.
 ///
 /// What is refused for one server changes nothing for the others. With a `transaction_id`, each server's action has
-/// that one followed by `:` and the server's id.
+/// that one followed by `:` and the server's id. An `Idempotency-Key` counts as the `transaction_id` where there is none.
 #[utoipa::path(
     post, path = "/haproxy/batch/action", tag = TAG, operation_id = "act_on_haproxy_servers",
-    request_body = NewHaproxyActionsShape,
+    request_body = NewHaproxyActionsShape, params(BatchTransactionParams),
     responses((status = 200, description = "What became of each, in the order given", body = HaproxyActionResults))
 )]
 pub(crate) async fn act_many(
     State(api): State<Api>,
     _: NoQuery,
     Caller(origin): Caller,
+    IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewHaproxyActions>,
 ) -> Result<Json<HaproxyActionResults>, ApiError> {
-    let outcomes = api
-        .service
-        .actions
-        .request_many(body.orders(&origin))
-        .await?;
+    let orders = body.orders(key, &origin)?;
+    let outcomes = api.service.actions.request_many(orders).await?;
     Ok(Json(HaproxyActionResults::new(&body.servers, outcomes)))
 }
 

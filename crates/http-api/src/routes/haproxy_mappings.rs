@@ -16,7 +16,7 @@ use crate::wire::{
     NewHaproxyMapping, UnmappedHaproxyServer, UnmappedParams,
 };
 
-/// The servers of all instances that have no mapping, by id.
+/// The servers of all instances that have no mapping, by id, each with the reason.
 #[utoipa::path(
     get, path = "/haproxy/servers/unmapped", tag = TAG, operation_id = "list_unmapped_haproxy_servers",
     params(PageParams, UnmappedParams),
@@ -26,8 +26,8 @@ pub(crate) async fn unmapped(
     State(api): State<Api>,
     list: List<UnmappedFilter>,
 ) -> Result<Listed<UnmappedHaproxyServer>, ApiError> {
-    let view = &api.service.views.mappings;
-    let page = view.unmapped(&list.filter, list.page).await?;
+    let mappings = &api.service.mappings;
+    let page = mappings.unmapped(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 

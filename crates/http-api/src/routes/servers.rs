@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::fleet::{self, ServerKey, ServerPlace};
 use drover_domain::rollout::task::Origin;
 use drover_usecases::{Removal, ServerFilter};
@@ -10,9 +10,11 @@ use drover_usecases::{Removal, ServerFilter};
 use crate::body::Body;
 use crate::code::Code;
 use crate::etag::{
-    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, Tagged, changed as changed_meanwhile,
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
-use crate::extract::{Caller, NoQuery, PathId, Prefix};
+use crate::extract::{
+    Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix, mark_replayed,
+};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
@@ -38,8 +40,12 @@ pub(crate) async fn list(
 }
 
 /// Adds a server; polling begins within one interval.
+///
+/// A name is there once. With an `Idempotency-Key`, a server that is there exactly as the request says is the answer to
+/// the same request made again, and no conflict.
 #[utoipa::path(
     post, path = "/servers", tag = TAG, operation_id = "add_server", request_body = NewServer,
+    params(IdempotencyParams),
     responses(
         (status = 201, description = "The server as it was added", body = Server,
          headers(("Location" = String, description = "Its address"))),
@@ -51,18 +57,23 @@ pub(crate) async fn add(
     _: NoQuery,
     Prefix(prefix): Prefix,
     Caller(origin): Caller,
+    IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewServer>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Server>), ApiError> {
+) -> Result<(StatusCode, HeaderMap, Json<Server>), ApiError> {
     let server = body
         .to_domain()
         .map_err(|_| ApiError::defect("a server was read but cannot be made"))?;
-    let server = api.service.servers.add(server, &origin).await?;
-    let location = format!("{prefix}/servers/{}", server.key);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        Json(server.into()),
-    ))
+    let servers = &api.service.servers;
+    let (server, is_replayed) = match key {
+        Some(_) => servers.add_once(server, &origin).await?,
+        None => (servers.add(server, &origin).await?, false),
+    };
+    let mut headers = HeaderMap::new();
+    if let Ok(location) = HeaderValue::from_str(&format!("{prefix}/servers/{}", server.key)) {
+        headers.insert(header::LOCATION, location);
+    }
+    mark_replayed(&mut headers, is_replayed);
+    Ok((StatusCode::CREATED, headers, Json(server.into())))
 }
 
 /// One server.
@@ -122,23 +133,30 @@ pub(crate) async fn put(
     Caller(origin): Caller,
     Body(body): Body<ChangeServer>,
 ) -> Result<Tagged<Server>, ApiError> {
-    let known = unchanged(&api, id, &wanted).await?;
-    change(&api, &known, &body.place(), &origin).await
+    change(&api, id, &wanted, &origin, |_| body.clone().place()).await
 }
 
+/// Changes the server to what `place` makes of it. Where others change it in between, it is read and checked again.
 async fn change(
     api: &Api,
-    known: &fleet::Server,
-    place: &ServerPlace,
+    id: i64,
+    wanted: &IfMatch,
     origin: &Origin,
+    place: impl Fn(ServerPlace) -> ServerPlace + Send + Sync,
 ) -> Result<Tagged<Server>, ApiError> {
-    let changed = api.service.servers.change(known, place, origin).await?;
-    let server = changed.ok_or_else(changed_meanwhile)?;
-    Ok(Tagged {
-        tag: server_tag(&server),
-        body: server.into(),
-        known: IfNoneMatch::default(),
-    })
+    let servers = &api.service.servers;
+    for _ in 0..TRIES {
+        let known = unchanged(api, id, wanted).await?;
+        let place = place(known.place());
+        if let Some(server) = servers.change(&known, &place, origin).await? {
+            return Ok(Tagged {
+                tag: server_tag(&server),
+                body: server.into(),
+                known: IfNoneMatch::default(),
+            });
+        }
+    }
+    Err(contended())
 }
 
 /// Changes some of what is said about a server; what is left out stays.
@@ -162,9 +180,10 @@ pub(crate) async fn patch(
     Caller(origin): Caller,
     Body(body): Body<PatchServer>,
 ) -> Result<Tagged<Server>, ApiError> {
-    let known = unchanged(&api, id, &wanted).await?;
-    let place = body.place(known.place());
-    change(&api, &known, &place, &origin).await
+    change(&api, id, &wanted, &origin, |known| {
+        body.clone().place(known)
+    })
+    .await
 }
 
 /// Removes a server with its HAProxy instances.
@@ -187,19 +206,22 @@ pub(crate) async fn delete(
     wanted: IfMatch,
     Caller(origin): Caller,
 ) -> Result<StatusCode, ApiError> {
-    let known = unchanged(&api, id, &wanted).await?;
-    match api.service.servers.remove(&known, &origin).await? {
-        Removal::Done => Ok(StatusCode::NO_CONTENT),
-        Removal::Changed => Err(changed_meanwhile()),
-        Removal::UnderWay { updates, actions } => {
-            let detail = format!(
-                "under way on server {}: updates {updates}, actions in HAProxy {actions}; wait for their end or cancel \
-                 them, and then remove it",
-                known.name
-            );
-            Err(ApiError::new(Code::Conflict, detail))
+    for _ in 0..TRIES {
+        let known = unchanged(&api, id, &wanted).await?;
+        match api.service.servers.remove(&known, &origin).await? {
+            Removal::Done => return Ok(StatusCode::NO_CONTENT),
+            Removal::Changed => {}
+            Removal::UnderWay { updates, actions } => {
+                let detail = format!(
+                    "under way on server {}: updates {updates}, actions in HAProxy {actions}; wait for their end or \
+                     cancel them, and then remove it",
+                    known.name
+                );
+                return Err(ApiError::new(Code::Conflict, detail));
+            }
         }
     }
+    Err(contended())
 }
 
 /// Polls a server now, and syncs its HAProxy if it is a node.

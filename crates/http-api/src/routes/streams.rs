@@ -9,7 +9,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use drover_domain::workflow::{EventPosition, WorkflowId};
+use drover_domain::workflow::{self, EventPosition, TaskKey, WorkflowId};
 use drover_usecases::EventFilter;
 use futures::stream::{self, Stream, StreamExt as _};
 
@@ -18,6 +18,7 @@ use crate::code::Code;
 use crate::extract::{PathWorkflow, Query};
 use crate::follow::{Follower, Heard};
 use crate::guard::Place;
+use crate::mask::Sight;
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::{Parameters, wrong};
@@ -81,6 +82,7 @@ impl Filter for After {
 pub(crate) async fn events(
     State(api): State<Api>,
     place: Place,
+    sight: Sight,
     Query(begin): Query<Begin>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -93,7 +95,7 @@ pub(crate) async fn events(
     };
     let follower = Follower::begin(&api, place, filter, after).await?;
     let no_buffering = [(HeaderName::from_static("x-accel-buffering"), "no")];
-    Ok((no_buffering, Sse::new(told(follower))).into_response())
+    Ok((no_buffering, Sse::new(told(follower, sight))).into_response())
 }
 
 fn last_seen(headers: &HeaderMap) -> Result<Option<EventPosition>, ApiError> {
@@ -108,12 +110,18 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<EventPosition>, ApiError> {
     })
 }
 
-fn told(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
+/// An event as its reader may see it.
+fn shown(event: (workflow::WorkflowEvent, Option<TaskKey>), sight: Sight) -> String {
+    let text = serde_json::to_string(&WorkflowEvent::from(event)).unwrap_or_default();
+    sight.of(&text).unwrap_or_default()
+}
+
+fn told(follower: Follower, sight: Sight) -> impl Stream<Item = Result<Event, Infallible>> {
     // Before the first event: who is cut off until then comes back to where it began.
     let start = Event::default()
         .id(follower.position().to_string())
         .retry(RETRY);
-    let rest = stream::unfold(follower, |mut follower| async move {
+    let rest = stream::unfold(follower, move |mut follower| async move {
         let events = match follower.next().await {
             Heard::Events { gap, events } => {
                 let gap = gap.map(|after| {
@@ -122,8 +130,7 @@ fn told(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
                 });
                 let events = events.into_iter().map(|event| {
                     let id = event.0.position.to_string();
-                    let data = serde_json::to_string(&WorkflowEvent::from(event));
-                    Event::default().id(id).data(data.unwrap_or_default())
+                    Event::default().id(id).data(shown(event, sight))
                 });
                 gap.into_iter().chain(events).collect::<Vec<_>>()
             }
@@ -148,6 +155,7 @@ fn told(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
 pub(crate) async fn workflow(
     State(api): State<Api>,
     place: Place,
+    sight: Sight,
     PathWorkflow(id): PathWorkflow,
     Query(After(after)): Query<After>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -156,7 +164,7 @@ pub(crate) async fn workflow(
     let upgrade = upgrade.map_err(|_| no_upgrade())?;
     let workflow = Some(id);
     let follower = Follower::begin(&api, place, EventFilter { workflow }, after).await?;
-    Ok(open(upgrade, follower))
+    Ok(open(upgrade, follower, sight))
 }
 
 /// Events of the tasks of all workflows over a WebSocket, as JSON texts, with pings.
@@ -167,12 +175,13 @@ pub(crate) async fn workflow(
 pub(crate) async fn tasks(
     State(api): State<Api>,
     place: Place,
+    sight: Sight,
     Query(After(after)): Query<After>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| no_upgrade())?;
     let follower = Follower::begin(&api, place, EventFilter::default(), after).await?;
-    Ok(open(upgrade, follower.of_tasks()))
+    Ok(open(upgrade, follower.of_tasks(), sight))
 }
 
 async fn exists(api: &Api, id: WorkflowId) -> Result<(), ApiError> {
@@ -185,14 +194,14 @@ fn no_upgrade() -> ApiError {
     ApiError::new(Code::InvalidHeader, detail)
 }
 
-fn open(upgrade: WebSocketUpgrade, follower: Follower) -> Response {
+fn open(upgrade: WebSocketUpgrade, follower: Follower, sight: Sight) -> Response {
     upgrade
         .max_message_size(MESSAGE_MAX)
         .max_frame_size(MESSAGE_MAX)
-        .on_upgrade(|socket| converse(socket, follower))
+        .on_upgrade(move |socket| converse(socket, follower, sight))
 }
 
-async fn converse(mut socket: WebSocket, mut follower: Follower) {
+async fn converse(mut socket: WebSocket, mut follower: Follower, sight: Sight) {
     loop {
         let heard = tokio::select! {
             said = socket.recv() => match said {
@@ -205,12 +214,11 @@ async fn converse(mut socket: WebSocket, mut follower: Follower) {
         let messages: Vec<Message> = match heard {
             Heard::Events { gap, events } => {
                 let gap = gap.map(|after| serde_json::to_string(&EventGap::new(after)));
-                let events = events
-                    .into_iter()
-                    .map(|event| serde_json::to_string(&WorkflowEvent::from(event)));
+                let gap = gap.map(Result::unwrap_or_default);
+                let events = events.into_iter().map(|event| shown(event, sight));
                 gap.into_iter()
                     .chain(events)
-                    .map(|text| Message::Text(text.unwrap_or_default().into()))
+                    .map(|text| Message::Text(text.into()))
                     .collect()
             }
             Heard::Nothing => vec![Message::Ping(Vec::new().into())],

@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use drover_domain::workflow::TaskStatus;
+use drover_domain::workflow::run::Control;
 
-use crate::extract::{NoQuery, PathTask};
+use crate::body::MaybeBody;
+use crate::extract::{Caller, NoQuery, PathTask};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
-use crate::wire::{Task, TaskDetail, TaskEvent, TaskParams};
+use crate::wire::{CancelWorkflow, Task, TaskDetail, TaskEvent, TaskParams};
 
 const TAG: &str = "tasks";
 
@@ -40,10 +42,50 @@ pub(crate) async fn get(
     PathTask(id): PathTask,
     _: NoQuery,
 ) -> Result<Json<TaskDetail>, ApiError> {
+    let mut detail = api
+        .service
+        .views
+        .tasks
+        .find(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("task", id))?;
+    if detail.task.current.is_none() {
+        detail.task.current = api.service.updates.waits_for(&detail.task).await?;
+    }
+    Ok(Json(detail.into()))
+}
+
+/// Cancels an update by its own id.
+///
+/// An update that waits ends at once. A play that runs is stopped, and its instances may stay drained; `left_drained`
+/// names them once the task has ended.
+#[utoipa::path(
+    post, path = "/tasks/{id}/cancel", tag = TAG, operation_id = "cancel_task",
+    request_body = Option<CancelWorkflow>,
+    responses(
+        (status = 200, description = "The task as it is now", body = TaskDetail),
+        (status = 409, description = "It has ended"),
+    )
+)]
+pub(crate) async fn cancel(
+    State(api): State<Api>,
+    PathTask(id): PathTask,
+    _: NoQuery,
+    Caller(origin): Caller,
+    MaybeBody(body): MaybeBody<CancelWorkflow>,
+) -> Result<Json<TaskDetail>, ApiError> {
+    let absent = || ApiError::not_found("task", id);
+    let known = api.service.views.tasks.find(id).await?;
+    known.ok_or_else(absent)?;
+    let reason = body.by(&origin);
+    let control = Control::Cancel { reason };
+    let workflows = &api.service.workflows;
+    workflows
+        .control(id.workflow(), &control, &origin)
+        .await?
+        .ok_or_else(absent)?;
     let detail = api.service.views.tasks.find(id).await?;
-    detail
-        .map(|detail| Json(detail.into()))
-        .ok_or_else(|| ApiError::not_found("task", id))
+    detail.map(|detail| Json(detail.into())).ok_or_else(absent)
 }
 
 /// What the plays of a task said, oldest first.

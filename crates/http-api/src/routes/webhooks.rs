@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::webhook::WebhookKey;
-use drover_usecases::DeliveryFilter;
+use drover_usecases::{DeliveryFilter, StartedDelivery};
 
 use crate::body::{Body, MaybeBody};
-use crate::extract::{Caller, NoQuery, PathId, PathTask, Prefix};
+use crate::extract::{
+    Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, PathTask, Prefix, mark_replayed,
+};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
@@ -36,9 +38,10 @@ pub(crate) async fn list(
 /// Adds a webhook: from now on it is told what happens.
 ///
 /// Messages are signed as Standard Webhooks 1.0.0 says, and repeated for three days until they are taken with a 2xx.
-/// The secret is made up when none is given, and shown this once.
+/// The secret is made up when none is given, and shown this once. With an `Idempotency-Key`, the same request made
+/// again gets the same webhook, with its secret.
 #[utoipa::path(
-    post, path = "/webhooks", tag = TAG, operation_id = "add_webhook", request_body = NewWebhookShape,
+    post, path = "/webhooks", tag = TAG, operation_id = "add_webhook", params(IdempotencyParams), request_body = NewWebhookShape,
     responses(
         (status = 201, description = "The webhook with its secret", body = WebhookWithSecret,
          headers(("Location" = String, description = "Its address"))),
@@ -50,23 +53,21 @@ pub(crate) async fn add(
     _: NoQuery,
     Prefix(prefix): Prefix,
     Caller(origin): Caller,
+    key: IdempotencyKey,
     Body(body): Body<NewWebhook>,
-) -> Result<
-    (
-        StatusCode,
-        [(HeaderName, String); 1],
-        Json<WebhookWithSecret>,
-    ),
-    ApiError,
-> {
+) -> Result<(StatusCode, HeaderMap, Json<WebhookWithSecret>), ApiError> {
     let webhooks = &api.service.webhooks;
-    let (webhook, secret) = webhooks.add(body.wish, body.secret, &origin).await?;
-    let location = format!("{prefix}/webhooks/{}", webhook.key);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, location)],
-        Json(WebhookWithSecret::new(webhook, &secret)),
-    ))
+    let once = key.of("add_webhook", &origin, body.digest);
+    let added = webhooks.add(body.wish, body.secret, &origin, once.as_ref());
+    let added = added.await?;
+    let mut headers = HeaderMap::new();
+    let address = format!("{prefix}/webhooks/{}", added.webhook.key);
+    if let Ok(location) = HeaderValue::from_str(&address) {
+        headers.insert(header::LOCATION, location);
+    }
+    mark_replayed(&mut headers, added.is_replayed);
+    let body = WebhookWithSecret::new(added.webhook, &added.secret);
+    Ok((StatusCode::CREATED, headers, Json(body)))
 }
 
 /// One webhook.
@@ -119,8 +120,11 @@ pub(crate) async fn delete(
 }
 
 /// Gives a webhook another secret; the one before signs along for a day.
+///
+/// With an `Idempotency-Key`, the same request made again changes nothing and gets the secret that is in force. The
+/// secret that the webhook has already is no change.
 #[utoipa::path(
-    post, path = "/webhooks/{id}/rotate-secret", tag = TAG, operation_id = "rotate_webhook_secret",
+    post, path = "/webhooks/{id}/rotate-secret", tag = TAG, operation_id = "rotate_webhook_secret", params(IdempotencyParams),
     request_body = Option<RotateSecretShape>,
     responses((status = 200, description = "The secret, shown this once", body = NewSecret))
 )]
@@ -129,19 +133,24 @@ pub(crate) async fn rotate(
     PathId(id): PathId,
     _: NoQuery,
     Caller(origin): Caller,
-    MaybeBody(RotateSecret(secret)): MaybeBody<RotateSecret>,
-) -> Result<Json<NewSecret>, ApiError> {
+    key: IdempotencyKey,
+    MaybeBody(body): MaybeBody<RotateSecret>,
+) -> Result<(HeaderMap, Json<NewSecret>), ApiError> {
     let webhooks = &api.service.webhooks;
-    let secret = webhooks
-        .rotate(WebhookKey::new(id), secret, &origin)
-        .await?;
-    let secret = secret.expose().to_owned();
-    Ok(Json(NewSecret { secret }))
+    let once = key.of(&format!("rotate_secret {id}"), &origin, body.digest);
+    let rotated = webhooks.rotate(WebhookKey::new(id), body.secret, &origin, once.as_ref());
+    let rotated = rotated.await?;
+    let mut headers = HeaderMap::new();
+    mark_replayed(&mut headers, rotated.is_replayed);
+    let secret = rotated.secret.expose().to_owned();
+    Ok((headers, Json(NewSecret { secret })))
 }
 
 /// Sends a message that says nothing, whatever the webhook wants to be told.
+///
+/// With an `Idempotency-Key`, the same request made again gets the same delivery.
 #[utoipa::path(
-    post, path = "/webhooks/{id}/test", tag = TAG, operation_id = "test_webhook",
+    post, path = "/webhooks/{id}/test", tag = TAG, operation_id = "test_webhook", params(IdempotencyParams),
     responses((status = 202, description = "The delivery is started", body = DeliveryStarted))
 )]
 pub(crate) async fn test(
@@ -149,11 +158,19 @@ pub(crate) async fn test(
     PathId(id): PathId,
     _: NoQuery,
     Caller(origin): Caller,
-) -> Result<(StatusCode, Json<DeliveryStarted>), ApiError> {
+    key: IdempotencyKey,
+) -> Result<(StatusCode, HeaderMap, Json<DeliveryStarted>), ApiError> {
     let webhooks = &api.service.webhooks;
-    let id = webhooks.test(WebhookKey::new(id), &origin).await?;
-    let id = id.as_uuid();
-    Ok((StatusCode::ACCEPTED, Json(DeliveryStarted { id })))
+    let once = key.of(&format!("test_webhook {id}"), &origin, Vec::new());
+    let started = webhooks.test(WebhookKey::new(id), &origin, once).await?;
+    Ok(accepted(started))
+}
+
+fn accepted(started: StartedDelivery) -> (StatusCode, HeaderMap, Json<DeliveryStarted>) {
+    let mut headers = HeaderMap::new();
+    mark_replayed(&mut headers, started.is_replayed);
+    let id = started.id.as_uuid();
+    (StatusCode::ACCEPTED, headers, Json(DeliveryStarted { id }))
 }
 
 /// What was told to webhooks, newest first.
@@ -186,8 +203,10 @@ pub(crate) async fn delivery(
 }
 
 /// Sends a message again: the same one, under the same identifier.
+///
+/// With an `Idempotency-Key`, the same request made again gets the same delivery.
 #[utoipa::path(
-    post, path = "/webhook-deliveries/{id}/redeliver", tag = TAG, operation_id = "redeliver_webhook_delivery",
+    post, path = "/webhook-deliveries/{id}/redeliver", tag = TAG, operation_id = "redeliver_webhook_delivery", params(IdempotencyParams),
     responses(
         (status = 202, description = "Another delivery is started", body = DeliveryStarted),
         (status = 409, description = "The webhook is switched off"),
@@ -198,7 +217,9 @@ pub(crate) async fn redeliver(
     PathTask(id): PathTask,
     _: NoQuery,
     Caller(origin): Caller,
-) -> Result<(StatusCode, Json<DeliveryStarted>), ApiError> {
-    let id = api.service.webhooks.redeliver(id, &origin).await?.as_uuid();
-    Ok((StatusCode::ACCEPTED, Json(DeliveryStarted { id })))
+    key: IdempotencyKey,
+) -> Result<(StatusCode, HeaderMap, Json<DeliveryStarted>), ApiError> {
+    let webhooks = &api.service.webhooks;
+    let once = key.of(&format!("redeliver {id}"), &origin, Vec::new());
+    Ok(accepted(webhooks.redeliver(id, &origin, once).await?))
 }

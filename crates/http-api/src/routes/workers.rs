@@ -3,10 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use drover_usecases::ReportVerdict;
+use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::code::Code;
 use crate::extract::NoQuery;
+use crate::follow::revoked;
+use crate::guard::Place;
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
@@ -19,7 +22,8 @@ const TAG: &str = "workers";
 /// Takes tasks of the kind `remote`; waits for the first one as long as `wait_s` says.
 ///
 /// The tasks are held under a lease that lasts `lease_s` from the answer on; `POST /workers/heartbeat`
-/// renews it. When it runs out, other workers get the tasks.
+/// renews it. When it runs out, other workers get the tasks. A worker that names its lease also says in `holding` what it
+/// holds under it: tasks of an answer that was lost are then queued again at once.
 #[utoipa::path(
     post, path = "/workers/claim", tag = TAG, operation_id = "claim_tasks", request_body = ClaimTasksShape,
     responses(
@@ -29,12 +33,20 @@ const TAG: &str = "workers";
 )]
 pub(crate) async fn claim(
     State(api): State<Api>,
+    place: Place,
     _: NoQuery,
     Body(ClaimTasks(order)): Body<ClaimTasks>,
 ) -> Result<Json<ClaimedTasks>, ApiError> {
     let term = order.term;
     let workers = &api.service.remote_workers;
-    let claimed = workers.claim(order, api.told_to_end()).await?;
+    let enough = async {
+        let mut checked_at = Instant::now();
+        tokio::select! {
+            () = api.told_to_end() => {}
+            () = revoked(&api, &place, &mut checked_at) => {}
+        }
+    };
+    let claimed = workers.claim(order, enough).await?;
     Ok(Json(ClaimedTasks::new(claimed, term)))
 }
 
@@ -52,7 +64,8 @@ pub(crate) async fn heartbeat(
     Body(body): Body<Heartbeat>,
 ) -> Result<Json<HeartbeatAnswer>, ApiError> {
     let workers = &api.service.remote_workers;
-    let beat = workers.heartbeat(body.lease, body.term).await?;
+    let holding = body.holding.as_deref();
+    let beat = workers.heartbeat(body.lease, body.term, holding).await?;
     Ok(Json(HeartbeatAnswer::new(beat, body.term)))
 }
 

@@ -8,7 +8,9 @@ use drover_usecases::{DeadLetterFilter, Redriven};
 
 use crate::body::{Body, MaybeBody};
 use crate::code::Code;
-use crate::extract::{Caller, NoQuery, PathWorkflowTask};
+use crate::extract::{
+    Caller, CallerRole, IdempotencyKey, IdempotencyParams, NoQuery, PathWorkflowTask,
+};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
@@ -49,8 +51,9 @@ pub(crate) async fn retry(
     PathWorkflowTask(task): PathWorkflowTask,
     _: NoQuery,
     caller: Caller,
+    role: CallerRole,
 ) -> Result<Json<WorkflowState>, ApiError> {
-    decide(&api, task, &Decision::Retry, caller).await
+    decide(&api, task, &Decision::Retry, caller, role).await
 }
 
 /// Does without a task.
@@ -66,11 +69,14 @@ pub(crate) async fn skip(
     PathWorkflowTask(task): PathWorkflowTask,
     _: NoQuery,
     caller: Caller,
+    role: CallerRole,
 ) -> Result<Json<WorkflowState>, ApiError> {
-    decide(&api, task, &Decision::Skip, caller).await
+    decide(&api, task, &Decision::Skip, caller, role).await
 }
 
 /// Says how a task ended of which nobody knew.
+///
+/// A task of Drover's own (an update, an action in HAProxy, a delivery) is only resolved as `failed`, by an admin.
 #[utoipa::path(
     post, path = "/workflows/{id}/tasks/{task_id}/resolve", tag = TAG, operation_id = "resolve_task",
     request_body = ResolveTaskShape,
@@ -84,9 +90,10 @@ pub(crate) async fn resolve(
     PathWorkflowTask(task): PathWorkflowTask,
     _: NoQuery,
     caller: Caller,
+    role: CallerRole,
     Body(ResolveTask(decision)): Body<ResolveTask>,
 ) -> Result<Json<WorkflowState>, ApiError> {
-    decide(&api, task, &decision, caller).await
+    decide(&api, task, &decision, caller, role).await
 }
 
 /// Tasks that failed, timed out or are unknown, newest first.
@@ -106,10 +113,12 @@ pub(crate) async fn dead_letters(
 
 /// Does dead letters again: one, or all that fit every condition, oldest first.
 ///
-/// Those whose workflows do not allow it any more are left alone. Without a condition all are meant.
+/// Those whose workflows no longer allow it are left alone, and so are updates, actions in HAProxy and deliveries,
+/// which have verbs of their own: a request that means only these is refused. Without a condition all are meant. With an
+/// `Idempotency-Key`, the same request made again does nothing and gets the tasks of the first one.
 #[utoipa::path(
     post, path = "/dead-letters/redrive", tag = DEAD, operation_id = "redrive_dead_letters",
-    request_body = Option<RedriveShape>,
+    request_body = Option<RedriveShape>, params(IdempotencyParams),
     responses(
         (status = 200, description = "The tasks that are queued again", body = RedrivenTasks),
         (status = 404, description = "The task that was named does not exist"),
@@ -120,11 +129,14 @@ pub(crate) async fn redrive(
     State(api): State<Api>,
     _: NoQuery,
     Caller(origin): Caller,
+    key: IdempotencyKey,
     MaybeBody(body): MaybeBody<Redrive>,
 ) -> Result<Json<RedrivenTasks>, ApiError> {
     let workflows = &api.service.workflows;
     let named = body.filter.task;
-    match workflows.redrive(&body.filter, body.limit, &origin).await? {
+    let once = key.of("redrive", &origin, body.digest);
+    let redriven = workflows.redrive(&body.filter, body.limit, once.as_ref(), &origin);
+    match redriven.await? {
         Redriven::Tasks(tasks) => Ok(Json(tasks.into())),
         Redriven::NoSuchTask => Err(ApiError::not_found(
             "task",
@@ -142,10 +154,11 @@ async fn decide(
     task: TaskId,
     decision: &Decision,
     Caller(origin): Caller,
+    CallerRole(role): CallerRole,
 ) -> Result<Json<WorkflowState>, ApiError> {
     let workflows = &api.service.workflows;
     workflows
-        .decide(task, decision, &origin)
+        .decide(task, decision, &origin, role)
         .await?
         .map(|status| Json(WorkflowState::new(task.workflow(), status)))
         .ok_or_else(|| absent(task))

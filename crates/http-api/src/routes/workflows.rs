@@ -58,9 +58,9 @@ pub(crate) async fn start(
     let started = api.service.workflows.start(order).await;
     let started = started.map_err(|error| match &error {
         StartError::Order(refusal) => refused(refusal),
-        StartError::UnknownDefinition { .. } | StartError::KindGone { .. } => {
-            ApiError::refused("/definition", error.to_string())
-        }
+        StartError::UnknownDefinition { .. }
+        | StartError::KindGone { .. }
+        | StartError::ReservedQueue { .. } => ApiError::refused("/definition", error.to_string()),
         StartError::Store(_) => error.into(),
     })?;
     let (id, is_replayed) = match started {
@@ -176,10 +176,7 @@ pub(crate) async fn cancel(
     Caller(origin): Caller,
     MaybeBody(body): MaybeBody<CancelWorkflow>,
 ) -> Result<Json<WorkflowState>, ApiError> {
-    let reason = match body.reason {
-        Some(reason) => format!("{} called it off: {reason}", origin.actor),
-        None => format!("{} called it off", origin.actor),
-    };
+    let reason = body.by(&origin);
     control(&api, id, &Control::Cancel { reason }, Caller(origin)).await
 }
 

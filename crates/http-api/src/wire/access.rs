@@ -2,7 +2,7 @@
 
 use drover_domain::Timestamp;
 use drover_domain::access::{ApiKey, KEY_NAME_MAX, KEYS_MAX, Role};
-use drover_domain::text::check_line;
+use drover_domain::text::check_title;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,7 +22,7 @@ impl ReadBody for NewAccessKey {
         let name = fields.required(
             "name",
             text(|given| {
-                check_line("the name", given, KEY_NAME_MAX).map_err(Flaw::invalid)?;
+                check_title("the name", given, KEY_NAME_MAX).map_err(Flaw::invalid)?;
                 Ok(given.to_owned())
             }),
         );

@@ -34,6 +34,8 @@ pub(crate) struct Application {
     app_type: ApplicationType,
     /// The group it is updated with.
     group: Option<String>,
+    /// The group it is proposed to while it has none; it joins when a person assigns the group.
+    proposed_group: Option<String>,
     /// Its number in the group.
     instance_number: u32,
     status: ApplicationStatus,
@@ -80,6 +82,7 @@ impl From<ApplicationDetail> for Application {
             name: observed.name,
             app_type: observed.kind.into(),
             group: application.group.map(|(_, name)| name),
+            proposed_group: application.proposed.map(|(_, name)| name),
             instance_number: application.number,
             status: observed.status.into(),
             version: observed.version.version,

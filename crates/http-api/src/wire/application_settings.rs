@@ -3,10 +3,9 @@
 use drover_domain::fleet::{self, SettingsLayer};
 use drover_domain::rollout::playbook_path::PlaybookPath;
 use drover_domain::rollout::task::ArtifactUrl;
-use drover_domain::text::{TextError, check_line};
+use drover_domain::text::{TextError, check_line, check_title};
 use drover_usecases::{ApplicationDetail, FleetEventFilter};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::application::NAME_MAX;
@@ -14,6 +13,7 @@ use super::schema::{self, Instant};
 use super::word::{EventStatus, EventType};
 use crate::body::{Fields, Flaw, ReadBody, text};
 use crate::etag::tag;
+use crate::json::Value;
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;
@@ -30,7 +30,7 @@ fn kept<E: std::error::Error>(
 
 /// The name of a group or a catalog entry.
 pub(super) fn name(what: &'static str) -> impl FnOnce(Value) -> Result<String, Vec<Flaw>> {
-    kept(move |text: &str| check_line(what, text, NAME_MAX))
+    kept(move |text: &str| check_title(what, text, NAME_MAX))
 }
 
 fn playbook(value: Value) -> Result<String, Vec<Flaw>> {

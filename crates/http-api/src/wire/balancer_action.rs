@@ -90,12 +90,7 @@ impl NewHaproxyAction {
         key: Option<String>,
         origin: Origin,
     ) -> Result<ActionOrder, ApiError> {
-        let (most, given) = (schema::TRANSACTION_ID_MAX, key.as_deref());
-        if given.is_some_and(|key| key.len() > most) {
-            let detail =
-                format!("the header Idempotency-Key may have at most {most} characters here");
-            return Err(ApiError::new(Code::InvalidHeader, detail));
-        }
+        let key = bounded(key, schema::TRANSACTION_ID_MAX)?;
         Ok(ActionOrder {
             request: self.request(server),
             transaction_id: self.transaction_id.or(key),
@@ -114,6 +109,15 @@ impl NewHaproxyAction {
             restores: false,
         }
     }
+}
+
+/// The key of a request as a transaction.
+fn bounded(key: Option<String>, most: usize) -> Result<Option<String>, ApiError> {
+    if key.as_ref().is_some_and(|key| key.len() > most) {
+        let detail = format!("the header Idempotency-Key may have at most {most} characters here");
+        return Err(ApiError::new(Code::InvalidHeader, detail));
+    }
+    Ok(key)
 }
 
 fn hold(seconds: f64) -> Result<Duration, Flaw> {
@@ -136,7 +140,7 @@ fn wait(seconds: f64) -> Result<Duration, Flaw> {
 pub(super) fn line(
     what: &'static str,
     most: usize,
-) -> impl FnOnce(serde_json::Value) -> Result<String, Vec<Flaw>> {
+) -> impl FnOnce(crate::json::Value) -> Result<String, Vec<Flaw>> {
     text(move |given| {
         check_line(what, given, most).map_err(Flaw::invalid)?;
         Ok(given.to_owned())
@@ -162,15 +166,20 @@ impl ReadBody for NewHaproxyActions {
 }
 
 impl NewHaproxyActions {
-    /// One order for each server, in the order given.
-    pub(crate) fn orders(&self, origin: &Origin) -> Vec<ActionOrder> {
-        let transaction = self.action.transaction_id.as_deref();
+    /// One order for each server, in the order given; `key` is the transaction where the body names none.
+    pub(crate) fn orders(
+        &self,
+        key: Option<String>,
+        origin: &Origin,
+    ) -> Result<Vec<ActionOrder>, ApiError> {
+        let key = bounded(key, schema::BATCH_TRANSACTION_ID_MAX)?;
+        let transaction = self.action.transaction_id.as_deref().or(key.as_deref());
         let order = |server: &BalancerServerKey| ActionOrder {
             request: self.action.request(*server),
             transaction_id: transaction.map(|transaction| format!("{transaction}:{server}")),
             origin: origin.clone(),
         };
-        self.servers.iter().map(order).collect()
+        Ok(self.servers.iter().map(order).collect())
     }
 }
 
@@ -205,6 +214,21 @@ pub(crate) struct TransactionParams {
         rename = "Idempotency-Key",
         min_length = 1,
         max_length = 128,
+        pattern = "^[!-~](?:[ -~]*[!-~])?$"
+    )]
+    idempotency_key: Option<String>,
+}
+
+/// How a repetition is recognized where the body does not say.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes the header that `IdempotencyKey` reads")]
+pub(crate) struct BatchTransactionParams {
+    /// The same as `transaction_id`: 1 to 111 printable ASCII characters.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 111,
         pattern = "^[!-~](?:[ -~]*[!-~])?$"
     )]
     idempotency_key: Option<String>,
@@ -394,6 +418,8 @@ pub(crate) struct HaproxyLook {
     old_sessions: Option<u64>,
     /// Requests waiting for it.
     queue: Option<u64>,
+    /// Whether an agent-check of HAProxy is enabled, which may change its state at any time.
+    agent_check: bool,
 }
 
 impl From<action::Look> for HaproxyLook {
@@ -404,6 +430,7 @@ impl From<action::Look> for HaproxyLook {
             sessions: look.sessions,
             old_sessions: look.old_sessions,
             queue: look.queue,
+            agent_check: look.has_agent_check,
         }
     }
 }

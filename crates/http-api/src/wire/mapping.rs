@@ -192,10 +192,12 @@ pub(crate) struct UnmappedHaproxyServer {
     server_name: String,
     /// Who keeps Drover from mapping it by rule; null when nothing fits it, or more than one thing does.
     hold: Option<HaproxyMappingHold>,
+    /// Why the rule finds no application; null where a person holds the server unmapped, or the next sync maps it.
+    reason: Option<String>,
 }
 
-impl From<UnmappedServer> for UnmappedHaproxyServer {
-    fn from(found: UnmappedServer) -> Self {
+impl From<(UnmappedServer, Option<String>)> for UnmappedHaproxyServer {
+    fn from((found, reason): (UnmappedServer, Option<String>)) -> Self {
         let UnmappedServer {
             server,
             backend_name,
@@ -211,6 +213,7 @@ impl From<UnmappedServer> for UnmappedHaproxyServer {
             instance_name,
             server_name: node_name,
             hold: hold.map(Into::into),
+            reason,
         }
     }
 }

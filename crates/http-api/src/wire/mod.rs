@@ -41,9 +41,9 @@ pub(crate) use balancer::{
     HaproxyServerParams, UnmappedParams,
 };
 pub(crate) use balancer_action::{
-    HaproxyAction, HaproxyActionParams, HaproxyActionResults, HaproxyStatusChange,
-    NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions, NewHaproxyActionsShape,
-    TransactionParams,
+    BatchTransactionParams, HaproxyAction, HaproxyActionParams, HaproxyActionResults,
+    HaproxyStatusChange, NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions,
+    NewHaproxyActionsShape, TransactionParams,
 };
 pub(crate) use balancer_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode};
 pub(crate) use definition::{

@@ -71,7 +71,9 @@ pub(crate) struct NewScheduleShape {
     /// The input of each run; at most 256 KiB as JSON.
     #[schema(value_type = Document, required = false)]
     input: Option<Document>,
-    /// When, as in a crontab: minute, hour, day of month, month, day of week.
+    /// Crontab line with five fields, evaluated in `time_zone`: minute, hour, day of month, month, day of week. When clocks go
+    /// forward, times that do not exist are made up for once after the gap; when they go back, a time counts once, and
+    /// lines for every hour count both.
     #[schema(min_length = 9, max_length = 256, example = "30 4 * * 1-5")]
     cron: String,
     /// A time zone of the IANA database.

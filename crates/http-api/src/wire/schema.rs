@@ -3,7 +3,7 @@
 use drover_domain::Timestamp;
 use drover_domain::balancer::HOLD_MAX;
 use drover_domain::balancer::action::WAIT_MAX;
-use drover_domain::fleet::{NewServer, SettingsLayer};
+use drover_domain::fleet::{Network, NewServer, SettingsLayer};
 use drover_domain::page::{Sort, SortColumn};
 use drover_domain::rollout::grouping::GroupingStrategy;
 use drover_domain::rollout::playbook_path::PlaybookPath;
@@ -20,8 +20,8 @@ use utoipa::{PartialSchema, ToSchema, openapi::RefOr};
 use super::ID_MAX;
 
 // What `drover_domain::text::is_hidden` refuses, for the inside of a character class.
-const HIDDEN: &str = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff";
-const BLANK: &str = r"[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
+const HIDDEN: &str = r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb";
+const BLANK: &str = r"[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]";
 
 fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
@@ -420,10 +420,25 @@ pub(super) fn server_name() -> Object {
     string()
         .min_length(Some(1))
         .max_length(Some(NewServer::NAME_MAX))
-        .pattern(Some("^[A-Za-z0-9_:][A-Za-z0-9_.:-]*$"))
-        .description(Some("The server's full name; unique."))
+        .pattern(Some("^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))
+        .description(Some(
+            "The server's full name. Its part before the first dot, by which plays know it, is unique in the fleet; it is \
+             neither a number nor a name that Ansible takes for something else, such as `localhost` or `all`.",
+        ))
         .examples([serde_json::json!("web01.example")])
         .build()
+}
+
+/// What [`Network::parse_all`] accepts.
+pub(super) fn networks() -> Schema {
+    ArrayBuilder::new()
+        .items(string().max_length(Some(49)).examples([serde_json::json!("10.1.0.0/24")]))
+        .max_items(Some(Network::PER_SERVER_MAX))
+        .description(Some(
+            "Networks whose addresses are the server's own, in CIDR notation: where its agent reports such an address for an \
+             application, servers in HAProxy are mapped by it.",
+        ))
+        .into()
 }
 
 /// What [`NewServer::new`] accepts as an address.
@@ -436,7 +451,8 @@ pub(super) fn server_address() -> Schema {
         .item(host.pattern(Some("^[A-Za-z0-9][A-Za-z0-9.-]*$")))
         .item(ipv6.pattern(Some("^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$")))
         .description(Some(
-            "Where the agent listens: an IP address or a host name, without a port.",
+            "Where the agent listens: an IP address or a host name, without a port. Link-local, multicast and reserved \
+             addresses and addresses written as one number are refused.",
         ))
         .into()
 }

@@ -1,14 +1,15 @@
 //! Servers.
 
-use drover_domain::fleet::{self, NewServerError};
+use drover_domain::fleet::{self, Network, NewServerError};
 use drover_usecases::{Refreshed, ServerColumn, ServerFilter};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::schema::{self, Instant};
 use super::word::{PollOutcome, ServerStatus};
-use crate::body::{Fields, Flaw, ReadBody, boolean, text, whole};
+use crate::body::{Fields, Flaw, ReadBody, boolean, list, text, whole};
 use crate::etag::tag;
+use crate::json::Value;
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;
@@ -35,6 +36,12 @@ pub(crate) struct Server {
     last_check: Option<Instant>,
     /// Why the last poll failed or was held.
     last_error: Option<String>,
+    /// When its inventory was last believed.
+    inventory_at: Option<Instant>,
+    /// How many polls in a row brought no inventory although the agent answered.
+    inventory_failures: u32,
+    #[schema(schema_with = schema::networks)]
+    networks: Vec<String>,
     /// When it was added.
     created_at: Instant,
 }
@@ -43,12 +50,24 @@ pub(crate) struct Server {
 pub(crate) fn server_tag(server: &fleet::Server) -> String {
     let port = server.port.to_string();
     let node = if server.is_haproxy_node { "node" } else { "" };
+    let networks = shown(&server.networks).join(" ");
     tag([
         server.name.as_str(),
         server.address.as_str(),
         port.as_str(),
         node,
+        networks.as_str(),
     ])
+}
+
+fn shown(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
+}
+
+// Each network with its own place in the list.
+fn networks(value: Value) -> Result<Vec<Network>, Vec<Flaw>> {
+    let read = |value| text(|text| Network::parse(text).map_err(Flaw::invalid))(value);
+    list(Network::PER_SERVER_MAX, read)(value)
 }
 
 impl From<fleet::Server> for Server {
@@ -62,6 +81,9 @@ impl From<fleet::Server> for Server {
             is_haproxy_node: server.is_haproxy_node,
             last_check: server.last_check.map(Into::into),
             last_error: server.last_error,
+            inventory_at: server.inventory_at.map(Into::into),
+            inventory_failures: server.inventory_failures,
+            networks: shown(&server.networks),
             created_at: server.created_at.into(),
         }
     }
@@ -124,6 +146,8 @@ pub(crate) struct NewServer {
     /// Whether an HAProxy is managed through its agent.
     #[schema(default = false)]
     is_haproxy_node: Option<bool>,
+    #[schema(schema_with = schema::networks, required = false)]
+    networks: Vec<Network>,
 }
 
 impl ReadBody for NewServer {
@@ -142,11 +166,13 @@ impl NewServer {
         let name = fields.required("name", text(|text| Ok(text.to_owned())));
         let address = fields.required("address", text(|text| Ok(text.to_owned())));
         let port = fields.required("port", whole(1, i64::from(u16::MAX)));
+        let networks = fields.optional("networks", networks);
         let read = Self {
             name: name?,
             address: address?,
             port: u16::try_from(port?).ok()?,
             is_haproxy_node,
+            networks: networks?.unwrap_or_default(),
         };
         match read.to_domain() {
             Ok(_) => Some(read),
@@ -163,6 +189,7 @@ fn complain(fields: &mut Fields, error: NewServerError) {
         NewServerError::Name(_) => "name",
         NewServerError::Address(_) => "address",
         NewServerError::Port => "port",
+        NewServerError::Networks(_) => "networks",
     };
     fields.complain(pointer, Flaw::invalid(error));
 }
@@ -180,11 +207,12 @@ impl NewServer {
             self.port,
             self.is_haproxy_node.unwrap_or(false),
         )
+        .map(|server| server.with_networks(self.networks.clone()))
     }
 }
 
 /// A server as it shall be.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Clone, ToSchema)]
 pub(crate) struct ChangeServer {
     #[schema(schema_with = schema::server_name)]
     name: String,
@@ -193,6 +221,8 @@ pub(crate) struct ChangeServer {
     /// The agent's port.
     #[schema(minimum = 1, maximum = 65535)]
     port: u16,
+    #[schema(schema_with = schema::networks, required = false)]
+    networks: Vec<Network>,
 }
 
 impl ReadBody for ChangeServer {
@@ -201,12 +231,14 @@ impl ReadBody for ChangeServer {
             name,
             address,
             port,
+            networks,
             is_haproxy_node: _,
         } = NewServer::read_with(fields, None)?;
         Some(Self {
             name,
             address,
             port,
+            networks,
         })
     }
 }
@@ -218,12 +250,13 @@ impl ChangeServer {
             name: self.name,
             address: self.address,
             port: self.port,
+            networks: self.networks,
         }
     }
 }
 
 /// What shall be different about a server; what is left out stays.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Clone, ToSchema)]
 pub(crate) struct PatchServer {
     #[schema(schema_with = schema::server_name, required = false)]
     name: Option<String>,
@@ -232,6 +265,8 @@ pub(crate) struct PatchServer {
     /// The agent's port.
     #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
+    #[schema(schema_with = schema::networks, required = false)]
+    networks: Option<Vec<Network>>,
 }
 
 impl ReadBody for PatchServer {
@@ -240,10 +275,12 @@ impl ReadBody for PatchServer {
         let name = fields.optional("name", text(place));
         let address = fields.optional("address", text(place));
         let port = fields.optional("port", whole(1, i64::from(u16::MAX)));
+        let networks = fields.optional("networks", networks);
         let read = Self {
             name: name?,
             address: address?,
             port: port?.and_then(|port| u16::try_from(port).ok()),
+            networks: networks?,
         };
         // Each is judged without the others; what stays was judged before.
         let name = read.name.as_deref().unwrap_or("name");
@@ -265,6 +302,7 @@ impl PatchServer {
             name: self.name.unwrap_or(known.name),
             address: self.address.unwrap_or(known.address),
             port: self.port.unwrap_or(known.port),
+            networks: self.networks.unwrap_or(known.networks),
         }
     }
 }

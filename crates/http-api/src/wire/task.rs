@@ -56,7 +56,7 @@ pub(crate) struct Task {
     /// How far it is, percent.
     #[schema(minimum = 0, maximum = 100)]
     progress: u8,
-    /// What it does at the moment.
+    /// What it does at the moment, or what it waits for.
     current_task: Option<String>,
     /// How it ended, a sentence.
     result: Option<String>,
@@ -81,7 +81,7 @@ impl From<UpdateTask> for Task {
                     .iter()
                     .map(|key| key.get())
                     .collect(),
-                distr_url: task.request.artifact.to_string(),
+                distr_url: task.request.artifact.as_str().to_owned(),
                 mode: task.request.mode.into(),
                 playbook_path: task.playbook_path,
                 orchestrator_playbook: task.request.orchestrator,
@@ -281,7 +281,9 @@ pub(crate) struct TaskEvent {
     task: Option<String>,
     /// The host.
     host: Option<String>,
-    /// What it tells of an instance.
+    /// The instance that is reported, by the name that the playbook knows it by.
+    instance: Option<String>,
+    /// The state of that instance.
     status: Option<Outcome>,
     /// A sentence.
     message: Option<String>,
@@ -297,7 +299,8 @@ impl From<task::TaskEvent> for TaskEvent {
     ) -> Self {
         let (status, detail) = event
             .report
-            .map(|report| (report.outcome.into(), report.detail))
+            .as_ref()
+            .map(|report| (report.outcome.into(), report.detail.clone()))
             .unzip();
         Self {
             sequence: position,
@@ -306,6 +309,7 @@ impl From<task::TaskEvent> for TaskEvent {
             play: event.play,
             task: event.task,
             host: event.host,
+            instance: event.report.map(|report| report.composite),
             status,
             message: event.message.or(detail.flatten()),
         }

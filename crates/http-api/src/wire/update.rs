@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::schema;
-use crate::body::{Fields, Flaw, ReadBody, ids, number, text};
+use crate::body::{Fields, Flaw, ReadBody, boolean, ids, number, text};
 
 /// Applications to update together.
 #[derive(Debug, ToSchema)]
@@ -28,6 +28,10 @@ pub(crate) struct BatchUpdate {
     pub(crate) orchestrator_playbook: Option<String>,
     #[schema(schema_with = schema::drain_wait_time, required = false)]
     pub(crate) drain_wait_time: DrainWait,
+    /// Whether to update applications without a drain that have no server in HAProxy although they, or others of their
+    /// group or catalog entry, stand or stood behind one. Without it such an update is refused, naming them.
+    #[schema(value_type = Option<bool>, default = false)]
+    pub(crate) allow_undrained: bool,
 }
 
 /// The words a request may use.
@@ -70,12 +74,14 @@ impl ReadBody for BatchUpdate {
             "drain_wait_time",
             number(|minutes| DrainWait::parse(Some(minutes)).map_err(Flaw::invalid)),
         );
+        let allow_undrained = fields.optional("allow_undrained", boolean);
         Some(Self {
             app_ids: app_ids?.into_iter().map(Key::new).collect(),
             distr_url: distr_url?,
             mode: mode?.unwrap_or(UpdateMode::Update),
             orchestrator_playbook: orchestrator_playbook?,
             drain_wait_time: drain_wait_time?.unwrap_or(DrainWait::DEFAULT),
+            allow_undrained: allow_undrained?.unwrap_or(false),
         })
     }
 }
@@ -108,6 +114,10 @@ impl BatchUpdate {
                 .to_bits()
                 .to_be_bytes(),
         );
+        // Without the flag the digest is that of a request from before there was one.
+        if self.allow_undrained {
+            digest.update([1]);
+        }
         digest.finalize().to_vec()
     }
 }
@@ -123,6 +133,9 @@ pub(crate) struct UpdateAccepted {
     task_ids: Vec<Uuid>,
     /// How many groups the applications fell into: one task each.
     groups_count: usize,
+    /// What a person should know about the applications: those that are updated without a drain because no server in
+    /// HAProxy is mapped to them, and those that joined their group since its last update.
+    warnings: Vec<String>,
 }
 
 impl UpdateAccepted {
@@ -138,6 +151,7 @@ impl UpdateAccepted {
             message: format!("the update of {applications} applications is queued as {tasks}"),
             task_ids: accepted.tasks.iter().map(|task| task.as_uuid()).collect(),
             groups_count,
+            warnings: accepted.warnings.clone(),
         }
     }
 }
@@ -153,6 +167,7 @@ mod tests {
             mode: UpdateMode::Update,
             orchestrator_playbook: orchestrator.map(str::to_owned),
             drain_wait_time: DrainWait::DEFAULT,
+            allow_undrained: false,
         }
     }
 
@@ -165,6 +180,10 @@ mod tests {
             update(&[1], None),
             update(&[1, 2], Some("")),
             update(&[1, 2], Some("x")),
+            BatchUpdate {
+                allow_undrained: true,
+                ..update(&[1, 2], None)
+            },
         ] {
             assert_ne!(other.digest(), base, "{other:?}");
         }

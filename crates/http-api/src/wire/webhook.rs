@@ -49,7 +49,7 @@ fn event(word: &str) -> Result<webhook::EventType, Flaw> {
 }
 
 /// A secret in a body.
-fn secret(value: serde_json::Value) -> Result<WebhookSecret, Vec<Flaw>> {
+fn secret(value: crate::json::Value) -> Result<WebhookSecret, Vec<Flaw>> {
     line("the secret", SECRET_MAX)(value).map(WebhookSecret::new)
 }
 
@@ -74,14 +74,18 @@ fn wish(fields: &mut Fields) -> Option<WebhookWish> {
 pub(crate) struct NewWebhook {
     pub(crate) wish: WebhookWish,
     pub(crate) secret: Option<WebhookSecret>,
+    /// The same for the same request.
+    pub(crate) digest: Vec<u8>,
 }
 
 impl ReadBody for NewWebhook {
     fn read(fields: &mut Fields) -> Option<Self> {
+        let digest = fields.digest();
         let (wish, secret) = (wish(fields), fields.optional("secret", secret));
         Some(Self {
             wish: wish?,
             secret: secret?,
+            digest,
         })
     }
 }
@@ -132,11 +136,17 @@ pub(crate) struct ChangeWebhookShape {
 
 /// Another secret.
 #[derive(Debug)]
-pub(crate) struct RotateSecret(pub(crate) Option<WebhookSecret>);
+pub(crate) struct RotateSecret {
+    pub(crate) secret: Option<WebhookSecret>,
+    /// The same for the same request.
+    pub(crate) digest: Vec<u8>,
+}
 
 impl ReadBody for RotateSecret {
     fn read(fields: &mut Fields) -> Option<Self> {
-        fields.optional("secret", secret).map(Self)
+        let digest = fields.digest();
+        let secret = fields.optional("secret", secret)?;
+        Some(Self { secret, digest })
     }
 }
 

@@ -50,8 +50,8 @@ words! {
     EventStatus for fleet::EventStatus { Pending, Success, Failed }
 }
 words! {
-    /// How the last attempt to read something went.
-    FetchStatus for balancer::FetchStatus { Unknown, Success, Failed }
+    /// How the last attempt to read something went; `partial`: not all of it could be read.
+    FetchStatus for balancer::FetchStatus { Unknown, Success, Partial, Failed }
 }
 words! {
     /// What HAProxy's status word tells of a server's health.
@@ -85,7 +85,8 @@ words! {
 words! {
     /// What became of an instance.
     Outcome for task::InstanceOutcome {
-        Pending, Draining, Drained, Updating, Verifying, Returning, Done, Failed, Skipped, RolledBack, LeftDrained,
+        Pending, Draining, Drained, Updating, Verifying, Returning, Done, Unverified, Failed, Skipped, RolledBack,
+        LeftDrained,
         Unknown,
     }
 }

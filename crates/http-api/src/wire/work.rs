@@ -10,12 +10,12 @@ use drover_domain::workflow::{
     TaskPolicy, TaskPolicyError,
 };
 use drover_usecases::{Kinds, OrderError, OrderPlace, TaskOrder, WorkOrder};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::document::Document;
 use super::schema;
 use crate::body::{Fields, Flaw, ReadBody, document, list, number, object, seconds, text, whole};
+use crate::json::Value;
 use crate::problem::{ApiError, FieldError};
 
 /// The most dependencies of one task: all the others.
@@ -104,7 +104,7 @@ impl ReadBody for NewWork {
 
 fn dependency(value: Value) -> Result<Dependency, Vec<Flaw>> {
     let key = |text: &str| TaskKey::parse(text).map_err(Flaw::invalid);
-    if value.is_object() {
+    if matches!(value, Value::Object(_)) {
         return object::<NewDependency>(value).map(|read| read.dependency);
     }
     text(key)(value).map(|on| Dependency {
@@ -362,6 +362,7 @@ fn place_of(error: &OrderError) -> (String, &'static str) {
     match error {
         OrderError::UnknownKind { place, .. } => (work(place, "/kind"), "unknown_kind"),
         OrderError::Action { place, .. } => (work(place, "/kind"), "invalid"),
+        OrderError::ReservedQueue { place, .. } => (work(place, "/queue"), "reserved"),
         OrderError::Payload { place, pointer, .. } => (
             format!("{}{pointer}", work(place, "/payload")),
             "invalid_payload",

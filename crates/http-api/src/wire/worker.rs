@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drover_domain::Id;
-use drover_domain::text::check_line;
+use drover_domain::text::check_title;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Json, LeaseId, QueueName, TaskId};
-use drover_usecases::{Assignment, Beat, ClaimOrder, Claimed, RemoteWorkers};
+use drover_usecases::{Assignment, Beat, ClaimOrder, Claimed, HeldAttempt, RemoteWorkers};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -18,11 +17,14 @@ use super::schema::Instant;
 use super::word::GuaranteeClass;
 use super::workflow_task::{GivenError, GivenErrorShape};
 use crate::body::{Fields, Flaw, ReadBody, boolean, document, list, object, seconds, text, whole};
+use crate::json::Value;
 
 /// The most queues of one claim.
 const QUEUES_MAX: usize = 100;
 /// The most characters of a worker's name.
 const WORKER_MAX: usize = 255;
+/// The most tasks that a worker names as held.
+const HOLDING_MAX: usize = 1_000;
 
 /// Reads a UUID.
 pub(super) fn uuid(value: Value) -> Result<Uuid, Vec<Flaw>> {
@@ -59,7 +61,7 @@ impl ReadBody for ClaimTasks {
         let worker = fields.required(
             "worker",
             text(|name| {
-                check_line("the worker's name", name, WORKER_MAX).map_err(Flaw::invalid)?;
+                check_title("the worker's name", name, WORKER_MAX).map_err(Flaw::invalid)?;
                 Ok(name.to_owned())
             }),
         );
@@ -76,6 +78,7 @@ impl ReadBody for ClaimTasks {
             }
         });
         let lease = fields.optional("lease_id", uuid);
+        let holding = fields.optional("holding", holding);
         let term = fields.optional("lease_s", term);
         Some(Self(ClaimOrder {
             worker: worker?,
@@ -83,6 +86,7 @@ impl ReadBody for ClaimTasks {
             limit: u32::try_from(limit?.unwrap_or(1)).ok()?,
             wait: wait?.unwrap_or_default(),
             lease: lease?.map(LeaseId::from_uuid),
+            holding: holding?,
             term: term?.unwrap_or(RemoteWorkers::TERM_DEFAULT),
         }))
     }
@@ -122,16 +126,53 @@ pub(crate) struct ClaimTasksShape {
     wait_s: Option<f64>,
     /// The lease to claim under; a new one when it is not given.
     lease_id: Option<Uuid>,
+    /// What the worker holds under that lease: every task whose claim was answered and whose end is not reported. All
+    /// other tasks under the lease are queued again at once. Without it, a lease that holds tasks is not renewed and the
+    /// answer names a new one. It has no effect without `lease_id`.
+    #[schema(max_items = 1000)]
+    holding: Option<Vec<HeldTaskShape>>,
     /// How long the lease lasts without a heartbeat, seconds.
     #[schema(minimum = 5, maximum = 600, default = 30)]
     lease_s: Option<f64>,
 }
 
+/// An attempt that a worker holds.
+#[derive(Debug)]
+struct HeldTask(HeldAttempt);
+
+impl ReadBody for HeldTask {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let task = fields.required("task_id", uuid);
+        let attempt = fields.required("attempt", attempt);
+        Some(Self(HeldAttempt {
+            task: TaskId::from_uuid(task?),
+            attempt: attempt?,
+        }))
+    }
+}
+
+fn holding(value: Value) -> Result<Vec<HeldAttempt>, Vec<Flaw>> {
+    let held = list(HOLDING_MAX, object::<HeldTask>)(value)?;
+    Ok(held.into_iter().map(|held| held.0).collect())
+}
+
+/// An attempt that a worker holds.
+#[derive(ToSchema)]
+#[schema(as = HeldTask)]
+#[expect(dead_code, reason = "describes what `HeldTask` reads")]
+pub(crate) struct HeldTaskShape {
+    /// The task.
+    task_id: Uuid,
+    /// The attempt, as it was claimed.
+    #[schema(minimum = 1)]
+    attempt: u32,
+}
+
 /// What a worker got.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClaimedTasks {
-    /// The lease the tasks are held under, to be renewed by heartbeats; null when there was nothing
-    /// to do and the worker came without one.
+    /// The lease of these tasks, to be named in heartbeats and reports about them; it can be another one than the
+    /// request named. Null when there was nothing to do and the request named none.
     lease_id: Option<Uuid>,
     /// How long it lasts from now on, seconds.
     lease_s: f64,
@@ -202,15 +243,18 @@ impl From<Assignment> for AssignedTask {
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     pub(crate) lease: LeaseId,
+    pub(crate) holding: Option<Vec<HeldAttempt>>,
     pub(crate) term: Duration,
 }
 
 impl ReadBody for Heartbeat {
     fn read(fields: &mut Fields) -> Option<Self> {
         let lease = fields.required("lease_id", uuid);
+        let holding = fields.optional("holding", holding);
         let term = fields.optional("lease_s", term);
         Some(Self {
             lease: LeaseId::from_uuid(lease?),
+            holding: holding?,
             term: term?.unwrap_or(RemoteWorkers::TERM_DEFAULT),
         })
     }
@@ -223,6 +267,11 @@ impl ReadBody for Heartbeat {
 pub(crate) struct HeartbeatShape {
     /// The lease to renew, with everything held under it.
     lease_id: Uuid,
+    /// What the worker holds under that lease: every task whose claim was answered and whose end is not reported. Tasks
+    /// that the lease has held for longer than 5 seconds and that are not named are queued again; tasks that are named
+    /// and no longer held come back in `stop_task_ids`.
+    #[schema(max_items = 1000)]
+    holding: Option<Vec<HeldTaskShape>>,
     /// How long it lasts from now on, seconds.
     #[schema(minimum = 5, maximum = 600, default = 30)]
     lease_s: Option<f64>,
@@ -233,8 +282,8 @@ pub(crate) struct HeartbeatShape {
 pub(crate) struct HeartbeatAnswer {
     /// How long the lease lasts from now on, seconds.
     lease_s: f64,
-    /// Tasks that shall be stopped, because their workflows are called off; report them as failed with
-    /// the outcome `cancelled`.
+    /// Tasks to stop: their workflows are cancelled, or the lease no longer holds them. Report them as failed with
+    /// the outcome `cancelled`; where that is answered with 409, nothing has to be reported.
     stop_task_ids: Vec<Uuid>,
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use drover_domain::text::{check_line, check_name};
+use drover_domain::rollout::task::Origin;
+use drover_domain::text::{check_line, check_name, check_title};
 use drover_domain::workflow::run::Head;
 use drover_domain::workflow::{self, Json, TaskId, WorkflowId};
 use drover_usecases::{DefinitionRef, StartWhen, WorkflowFilter, WorkflowRecord, WorkflowSource};
@@ -47,7 +48,7 @@ impl ReadBody for NewWorkflow {
         let name = fields.optional(
             "name",
             text(|name| {
-                check_line("the name", name, LINE_MAX).map_err(Flaw::invalid)?;
+                check_title("the name", name, LINE_MAX).map_err(Flaw::invalid)?;
                 Ok(name.to_owned())
             }),
         );
@@ -320,6 +321,16 @@ impl From<drover_usecases::WorkflowDetail> for WorkflowDetail {
 pub(crate) struct CancelWorkflow {
     #[schema(schema_with = schema::reason, required = false)]
     pub(crate) reason: Option<String>,
+}
+
+impl CancelWorkflow {
+    /// The sentence that the history keeps.
+    pub(crate) fn by(&self, origin: &Origin) -> String {
+        match &self.reason {
+            Some(reason) => format!("{} called it off: {reason}", origin.actor),
+            None => format!("{} called it off", origin.actor),
+        }
+    }
 }
 
 impl ReadBody for CancelWorkflow {

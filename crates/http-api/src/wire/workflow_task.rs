@@ -286,6 +286,7 @@ impl Filter for DeadLetterFilter {
             queue: queue.map_err(|error| wrong("queue", &format!("is wrong: {error}")))?,
             kind: kind.map_err(|error| wrong("kind", &format!("is wrong: {error}")))?,
             code: parameters.line("code", run::TaskError::CODE_MAX)?,
+            without: Vec::new(),
         })
     }
 }
@@ -295,6 +296,8 @@ impl Filter for DeadLetterFilter {
 pub(crate) struct Redrive {
     pub(crate) filter: DeadLetterFilter,
     pub(crate) limit: u32,
+    /// The same for the same request.
+    pub(crate) digest: Vec<u8>,
 }
 
 impl Redrive {
@@ -303,6 +306,7 @@ impl Redrive {
 
 impl ReadBody for Redrive {
     fn read(fields: &mut Fields) -> Option<Self> {
+        let digest = fields.digest();
         let task = fields.optional("task_id", super::worker::uuid);
         let workflow = fields.optional("workflow_id", super::worker::uuid);
         let queue = fields.optional(
@@ -328,8 +332,10 @@ impl ReadBody for Redrive {
                 queue: queue?,
                 kind: kind?,
                 code: code?,
+                without: Vec::new(),
             },
             limit: u32::try_from(limit?.unwrap_or(Self::LIMIT)).ok()?,
+            digest,
         })
     }
 }

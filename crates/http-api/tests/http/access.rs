@@ -136,7 +136,7 @@ async fn wrong_keys_are_refused_before_they_are_issued() {
         ),
         (
             json!({ "name": "a", "role": "viewer", "secret": "x" }),
-            "/secret unknown",
+            "/secret unknown_field",
         ),
     ] {
         let places = world.post(KEYS, body.clone()).await.pointers();
@@ -186,6 +186,38 @@ async fn the_last_administrator_is_not_revoked() {
     issued(&world, "another", "admin").await;
     world.ask(Method::DELETE, &own, Value::Null).await.ok(204);
     world.get(KEYS).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_a_revoked_key_waits_five_seconds_at_most() {
+    let world = World::new().await;
+    let key = issued(&world, "worker", "operator").await;
+    let claim = || {
+        let body = json!({ "worker": "w1", "queues": ["default"], "wait_s": 30 });
+        Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/workers/claim")
+            .header("x-api-key", key["key"].as_str().unwrap())
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap()
+    };
+    let begun = tokio::time::Instant::now();
+    let revoke = async {
+        let path = format!("{KEYS}/{}", key["id"].as_str().unwrap());
+        tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+        world.ask(Method::DELETE, &path, Value::Null).await.ok(204);
+    };
+    let (answer, ()) = tokio::join!(world.send(claim()), revoke);
+    assert_eq!(answer.ok(200).json()["tasks"], json!([]));
+    assert!(
+        begun.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begun.elapsed()
+    );
+    world.send(claim()).await.problem(401, "unauthenticated");
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,6 +71,7 @@ const EXPECTED: &[(&str, &str, Role)] = &[
     ("POST", "/servers/{id}/refresh", Role::Operator),
     ("GET", "/tasks", Role::Viewer),
     ("GET", "/tasks/{id}", Role::Viewer),
+    ("POST", "/tasks/{id}/cancel", Role::Operator),
     ("GET", "/tasks/{id}/events", Role::Viewer),
     ("GET", "/webhook-deliveries", Role::Operator),
     ("GET", "/webhook-deliveries/{id}", Role::Operator),

@@ -26,7 +26,8 @@ async fn a_server_is_added_and_found_where_it_says() {
         assert_eq!(answer.header("location"), format!("{prefix}/servers/{id}"));
         let expected = json!({
             "id": id, "name": name, "address": "192.0.2.9", "port": 11_011, "status": "unknown", "is_haproxy_node": false,
-            "last_check": null, "last_error": null, "created_at": "2023-11-14T22:13:20.000Z",
+            "last_check": null, "last_error": null, "inventory_at": null, "inventory_failures": 0, "networks": [],
+            "created_at": "2023-11-14T22:13:20.000Z",
         });
         assert_eq!(answer.json(), expected);
         assert_eq!(
@@ -58,6 +59,59 @@ async fn a_taken_name_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_taken_short_name_is_a_conflict_that_names_the_other() {
+    let world = World::new().await;
+    world.post("/api/servers", server("web1.msk")).await.ok(201);
+    let other = world
+        .post("/api/servers", server("web01.spb"))
+        .await
+        .ok(201)
+        .json();
+    for name in ["web1.spb", "WEB1"] {
+        let problem = world
+            .post("/api/servers", server(name))
+            .await
+            .problem(409, "already_exists");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("`web1.msk`"),
+            "{problem}"
+        );
+    }
+    let path = format!("/api/servers/{}", other["id"]);
+    world
+        .ask(Method::PATCH, &path, json!({ "name": "web1.spb" }))
+        .await
+        .problem(409, "already_exists");
+}
+
+fn path_of(server: &Value) -> String {
+    format!("/api/servers/{}", server["id"])
+}
+
+#[tokio::test]
+async fn networks_are_kept_until_they_are_changed() {
+    let world = World::new().await;
+    let mut body = server("web1");
+    body["networks"] = json!(["10.1.0.0/24", "10.2.0.7"]);
+    let added = world.post("/api/servers", body).await.ok(201).json();
+    let patch = async |body| world.ask(Method::PATCH, &path_of(&added), body).await;
+    assert_eq!(added["networks"], json!(["10.1.0.0/24", "10.2.0.7/32"]));
+    let renamed = patch(json!({ "name": "web2" })).await.ok(200).json();
+    assert_eq!(renamed["networks"], added["networks"]);
+    let changed = patch(json!({ "networks": [] })).await.ok(200).json();
+    assert_eq!(changed["networks"], json!([]));
+    for (networks, expected) in [
+        (json!(["10.1.0.0/24", "10.1.0.1/24"]), "/networks/1 invalid"),
+        (json!(["0.0.0.0/0"]), "/networks/0 invalid"),
+        (json!(["web1"]), "/networks/0 invalid"),
+        (json!("10.1.0.0/24"), "/networks wrong_type"),
+    ] {
+        let refused = patch(json!({ "networks": networks })).await;
+        assert_eq!(refused.pointers(), [expected], "{networks}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_server_is_refused_with_its_place() {
     let world = World::new().await;
     for (body, expected) in [
@@ -75,6 +129,18 @@ async fn what_cannot_be_a_server_is_refused_with_its_place() {
         ),
         (
             json!({ "name": "x".repeat(65), "address": "192.0.2.9", "port": 1 }),
+            vec!["/name invalid"],
+        ),
+        (
+            json!({ "name": "localhost", "address": "169.254.169.254", "port": 1 }),
+            vec!["/name invalid"],
+        ),
+        (
+            json!({ "name": "web01", "address": "169.254.169.254", "port": 1 }),
+            vec!["/address invalid"],
+        ),
+        (
+            json!({ "name": "web:1", "address": "192.0.2.9", "port": 1 }),
             vec!["/name invalid"],
         ),
         (

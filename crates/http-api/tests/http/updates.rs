@@ -53,7 +53,7 @@ async fn an_update_is_queued_and_found_where_it_says() {
             accepted,
             json!({
                 "success": true, "message": "the update of 6 applications is queued as 1 task", "task_ids": [id],
-                "groups_count": 1,
+                "groups_count": 1, "warnings": [],
             })
         );
         assert_eq!(answer.header("location"), format!("{prefix}/tasks/{id}"));
@@ -206,8 +206,8 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
         );
     }
 
-    // Two servers of one short name.
-    let other = json!({ "name": "web01.elsewhere", "address": "192.0.2.1", "port": 11_011 });
+    // A sibling of what stands behind HAProxy, to which no server in HAProxy is mapped.
+    let other = json!({ "name": "web09.elsewhere", "address": "192.0.2.1", "port": 11_011 });
     let id = world.post("/api/servers", other).await.ok(201).json()["id"].clone();
     world
         .post(&format!("/api/servers/{id}/refresh"), Value::Null)
@@ -222,6 +222,11 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
         .collect();
     let problem = world.post(PATH, update(&ids)).await.problem(422, "refused");
     assert_eq!(problem["errors"][0]["pointer"], "/app_ids");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`jurws_1` on web09.elsewhere,") && detail.contains("allow_undrained"),
+        "{detail}"
+    );
     assert_eq!(tasks(&world).await, 0);
 
     world.runner.go_away(1);
@@ -230,6 +235,26 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
         .await
         .problem(503, "unavailable");
     assert_eq!(tasks(&world).await, 0);
+}
+
+#[tokio::test]
+async fn an_update_is_cancelled_by_its_own_id() {
+    let world = World::with_fleet().await;
+    let answer = world.post(PATH, update(&world.apps[..1])).await.ok(202);
+    let task = answer.header("location").to_owned();
+    let cancel = format!("{task}/cancel");
+    let cancelled = world
+        .post(&cancel, json!({"reason": "wrong version"}))
+        .await;
+    assert_eq!(cancelled.ok(200).json()["id"], answer.json()["task_ids"][0]);
+    let now = world.get(&task).await.ok(200).json();
+    assert_eq!(now["status"], "cancelled", "{now}");
+    world
+        .post(&cancel, json!({}))
+        .await
+        .problem(409, "conflict");
+    let other = "/api/tasks/0190b3a4-7c00-7000-8000-000000000001/cancel";
+    world.post(other, json!({})).await.problem(404, "not_found");
 }
 
 #[tokio::test]

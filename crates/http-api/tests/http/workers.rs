@@ -339,18 +339,22 @@ async fn a_lease_can_be_kept_for_more_than_one_claim() {
     let world = World::new().await;
     started(&world, json!([remote("a", &[]), remote("b", &[])])).await;
     let first = claim(&world, json!({})).await;
-    let lease = json!({ "lease_id": first["lease_id"] });
-    let second = claim(&world, lease.clone()).await;
+    let one = |claimed: &Value| {
+        let task = &claimed["tasks"][0];
+        json!({ "task_id": task["task_id"], "attempt": task["attempt"] })
+    };
+    let lease = |holding: Value| json!({ "lease_id": first["lease_id"], "holding": holding });
+    let second = claim(&world, lease(json!([one(&first)]))).await;
     assert_eq!(second["lease_id"], first["lease_id"]);
     assert_eq!(second["tasks"].as_array().unwrap().len(), 1);
     // It is the worker's own: an empty answer leaves it open.
-    let third = claim(&world, lease).await;
+    let third = claim(&world, lease(json!([one(&first), one(&second)]))).await;
     assert_eq!(
         (&third["lease_id"], &third["tasks"]),
         (&first["lease_id"], &json!([]))
     );
-    for claimed in [first, second] {
-        say(&world, "complete", held(&claimed)).await.ok(200);
+    for claimed in [&first, &second] {
+        say(&world, "complete", held(claimed)).await.ok(200);
     }
 }
 
@@ -415,5 +419,57 @@ async fn what_no_worker_would_say_is_refused_with_its_place() {
     ] {
         let answer = say(&world, verb, body.clone()).await;
         assert_eq!(answer.pointers().join(", "), places, "{verb} {body:.200}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_says_what_it_holds() {
+    let world = World::new().await;
+    let tasks = json!([remote("a", &[]), remote("b", &[])]);
+    started(&world, tasks).await;
+    let first = claim(&world, json!({ "lease_id": null, "holding": [] })).await;
+    let one = |claimed: &Value| {
+        let task = &claimed["tasks"][0];
+        json!({ "task_id": task["task_id"], "attempt": task["attempt"] })
+    };
+    let mine = json!([one(&first)]);
+    let under = json!({ "lease_id": first["lease_id"], "holding": mine });
+    let lost = claim(&world, under.clone()).await;
+    let again = claim(&world, under).await;
+    assert_eq!(again["lease_id"], first["lease_id"]);
+    assert_eq!(again["tasks"][0]["task_id"], lost["tasks"][0]["task_id"]);
+    assert_eq!(again["tasks"][0]["attempt"], 2);
+
+    // Without saying it, the worker gets the next tasks under another lease.
+    let silent = json!({ "lease_id": first["lease_id"] });
+    started(&world, json!([remote("c", &[])])).await;
+    let other = claim(&world, silent).await;
+    assert_ne!(other["lease_id"], first["lease_id"]);
+
+    // A heartbeat names what the lease no longer holds.
+    let gone = json!([one(&first), one(&lost)]);
+    let beat = json!({ "lease_id": first["lease_id"], "holding": gone });
+    let beat = say(&world, "heartbeat", beat).await.ok(200).json();
+    assert_eq!(beat["stop_task_ids"], json!([lost["tasks"][0]["task_id"]]));
+
+    for (holding, pointer) in [
+        (json!({}), "/holding"),
+        (
+            json!([{ "task_id": "x", "attempt": 1 }]),
+            "/holding/0/task_id",
+        ),
+        (
+            json!([{ "task_id": first["lease_id"] }]),
+            "/holding/0/attempt",
+        ),
+        (
+            json!([{ "task_id": first["lease_id"], "attempt": 0 }]),
+            "/holding/0/attempt",
+        ),
+    ] {
+        let beat = json!({ "lease_id": first["lease_id"], "holding": holding });
+        let refused = say(&world, "heartbeat", beat).await;
+        let problem = refused.problem(422, "invalid_body");
+        assert_eq!(problem["errors"][0]["pointer"], pointer);
     }
 }

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::faulty::{Moody, MoodyKeys};
+use crate::meddler::Meddler;
 
 pub(crate) const ORCHESTRATOR: &str = "orchestrator-even-odd.yml";
 pub(crate) const HEADER: &str = "# name: Even, then odd\n# Required parameters:\n#   app_instances - the instances\n#   distr_url - the artifact\n#   drain_delay - seconds\n\n---\n";
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) agents: Arc<ScriptedAgents>,
     pub(crate) runner: Arc<ScriptedRunner>,
+    pub(crate) meddler: Meddler,
     pub(crate) keys_mood: Moody,
     pub(crate) health_mood: Moody,
     /// The applications of the fleet: `jurws_1` and `jurws_2` of the first server, and so on.
@@ -139,7 +141,12 @@ impl World {
         runner.script("update-app.yml", Script::new());
         let (keys_mood, health_mood) = (Moody::default(), Moody::default());
         let ids = Arc::new(SpacedIds::default());
+        let meddler = Meddler::new(store.clone());
         let ports = Ports {
+            servers: Arc::new(meddler.clone()),
+            applications: Arc::new(meddler.clone()),
+            groups: Arc::new(meddler.clone()),
+            catalog: Arc::new(meddler.clone()),
             keys: Arc::new(MoodyKeys {
                 mood: keys_mood.clone(),
                 keys: store.clone(),
@@ -179,6 +186,7 @@ impl World {
             store,
             agents,
             runner,
+            meddler,
             keys_mood,
             health_mood,
             apps: Vec::new(),
@@ -331,6 +339,7 @@ fn backend() -> BTreeMap<String, Vec<ObservedServer>> {
             old_sessions: None,
             queue: Some(0),
             weight: 100,
+            role: drover_domain::balancer::ServerRole::default(),
             check_status: Some("L7OK".to_owned()),
             address: Some(format!("192.0.2.{server}")),
             port: Some(8_000 + number),

@@ -142,14 +142,14 @@ pub trait TaskQueue: Send + Sync {
         request: &ClaimRequest,
     ) -> Result<Vec<Assignment>, StoreError>;
 
-    /// Everything that is held under a lease, in no order: what it claimed and was not reported. A claim
-    /// that is still under way is waited for.
+    /// What has been held under a lease for at least `least`, in no order: what it claimed and was not reported. Zero
+    /// is everything. A claim that is still under way is waited for.
     ///
     /// # Errors
     ///
     /// [`StoreError::Stale`] when the lease ran out; [`StoreError::Unavailable`];
     /// [`StoreError::Corrupt`].
-    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError>;
+    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError>;
 
     /// Writes down how attempts ended, with everything that follows, in one transaction. The answer has
     /// the order of the reports; a refused one does not hinder the others.

@@ -24,15 +24,23 @@ pub struct DefinitionRecord {
     pub created_at: Timestamp,
 }
 
+impl DefinitionRecord {
+    /// The most names of definitions.
+    pub const NAMES_MAX: u32 = 1_000;
+    /// How many versions of a definition are kept; older ones are removed.
+    pub const VERSIONS_MAX: u32 = 1_000;
+}
+
 /// Definitions: a name has versions, and a version never changes.
 #[async_trait]
 pub trait DefinitionStore: Send + Sync {
     /// Stores the next version of a definition, or finds the newest one when it is the same. Its version,
-    /// from 1.
+    /// from 1. Of a name, the newest [`DefinitionRecord::VERSIONS_MAX`] versions are kept.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    /// [`StoreError::Refused`] for one more name than [`DefinitionRecord::NAMES_MAX`]; [`StoreError::Unavailable`],
+    /// [`StoreError::Corrupt`].
     async fn put(
         &self,
         name: &DefinitionName,
@@ -107,7 +115,7 @@ pub trait ScheduleStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Refused`] for one more than [`Schedule::COUNT_MAX`]; [`StoreError::Unavailable`].
     async fn put(&self, schedule: &Schedule) -> Result<(), StoreError>;
 
     /// Removes a schedule; whether it was there.

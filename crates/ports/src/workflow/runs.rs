@@ -72,6 +72,8 @@ pub struct DeadLetterFilter {
     pub kind: Option<Kind>,
     /// Tasks whose last error has this code.
     pub code: Option<String>,
+    /// No tasks of these kinds.
+    pub without: Vec<Kind>,
 }
 
 /// The durable record of workflows, as those need it who start and steer them.
@@ -135,14 +137,16 @@ pub trait WorkflowStore: Send + Sync {
     ) -> Result<Option<WorkflowStatus>, StoreError>;
 
     /// Does dead letters again, oldest first, at most `limit`: each as by [`Decision::Retry`]. Those
-    /// whose workflows do not allow it any more are left alone. The tasks that are queued again.
+    /// whose workflows do not allow it any more are left alone. The tasks that are queued again. A request whose
+    /// idempotency key was used before changes nothing and finds the tasks of the first.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    /// [`StoreError::KeyReused`], [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn redrive(
         &self,
         filter: &DeadLetterFilter,
         limit: u32,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Vec<TaskId>, StoreError>;
 }

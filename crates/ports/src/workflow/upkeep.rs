@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use drover_domain::workflow::{ClockLeap, ClockWatch};
 
 use crate::StoreError;
 
@@ -49,6 +50,15 @@ impl From<Duration> for RetentionAges {
     }
 }
 
+/// What a look at the database's clock came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchedClock {
+    /// What it shows, and from when on it is believed.
+    pub watch: ClockWatch,
+    /// How it is not where it was expected.
+    pub leap: Option<ClockLeap>,
+}
+
 /// Sees to what is due. Any number of nodes may call it at once; each thing is seen to once.
 #[async_trait]
 pub trait WorkflowUpkeep: Send + Sync {
@@ -61,7 +71,8 @@ pub trait WorkflowUpkeep: Send + Sync {
     async fn wake_due(&self, limit: u32) -> Result<Upkeep, StoreError>;
 
     /// Takes tasks away from leases that ran out, and attempts that have taken longer than their
-    /// timeout plus `grace` from their workers. At most `limit` tasks.
+    /// timeout from their workers: at once from remote ones, after `grace` more from engines, which end attempts by
+    /// themselves. At most `limit` tasks.
     ///
     /// # Errors
     ///
@@ -75,4 +86,19 @@ pub trait WorkflowUpkeep: Send + Sync {
     ///
     /// [`StoreError::Unavailable`].
     async fn prune(&self, ages: &RetentionAges, limit: u32) -> Result<u32, StoreError>;
+
+    /// Removes idempotency keys that are older than `age` and belong to no workflow, oldest first, at most `limit`. How
+    /// many were removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError>;
+
+    /// Looks at the database's clock and remembers what it showed: one memory for all nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn watch_clock(&self) -> Result<WatchedClock, StoreError>;
 }

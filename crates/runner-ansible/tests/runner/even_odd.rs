@@ -34,15 +34,18 @@ fn fleet() -> ControlHost {
         )
         .unwrap();
         std::fs::set_permissions(&by_hand, Permissions::from_mode(0o755)).unwrap();
-        options.ansible_playbook = by_hand.to_str().unwrap().to_owned();
+        by_hand
+            .to_str()
+            .unwrap()
+            .clone_into(&mut options.ansible_playbook);
     })
 }
 
 fn fleet_with(change: impl FnOnce(&mut Options)) -> ControlHost {
     let host = ControlHost::local(|options| {
-        change(options);
         options.playbooks =
             PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/ansible"));
+        change(options);
         let root = options.spool.parent().unwrap().to_owned();
         options.inventory = Some(root.join("inventory.json"));
     });
@@ -139,6 +142,30 @@ impl Told {
     fn ended_badly(&self) -> bool {
         matches!(self.status, JobStatus::Ended { exit_code } if exit_code != 0)
     }
+}
+
+/// A fleet whose playbook folder has these update playbooks besides the shipped ones.
+fn fleet_with_playbooks(playbooks: &[(&str, &str)]) -> ControlHost {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    fleet_with(|options| {
+        let folder = options.spool.parent().unwrap().join("ansible");
+        copy(&options.playbooks, &folder);
+        for (name, text) in playbooks {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        options.playbooks = folder;
+    })
 }
 
 async fn run(host: &ControlHost, asked: &PlaybookJob) -> Told {
@@ -806,4 +833,112 @@ async fn an_update_playbook_for_a_host_nobody_knows_is_a_failure() {
     );
     assert_eq!(told.outcomes()["web1_a_1"].0, InstanceOutcome::Failed);
     assert_eq!(agent.admin("web1_a_1"), "ready");
+}
+
+/// Update playbooks that end with exit code 0 and do no work on the server, with what is said of them.
+const IDLE: [(&str, &str, &str); 8] = [
+    (
+        "ignored.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'false', ignore_errors: true}]\n",
+        "every task on `web1` failed, which the update playbook ignores",
+    ),
+    (
+        "unreachable.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  ignore_unreachable: true\n  vars: {ansible_connection: ssh, ansible_port: 1, ansible_host: 127.0.0.1}\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        "`web1` was unreachable, which the update playbook ignores",
+    ),
+    (
+        "excluded.yml",
+        "- hosts: '{{ server }}:!web1'\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n- hosts: localhost\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "other-host.yml",
+        "- hosts: web2\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "end-host.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.meta: end_host}, {ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "end-play.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.meta: end_play}, {ansible.builtin.command: 'true'}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "empty.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: []\n",
+        "the update playbook did no task on `web1`",
+    ),
+    (
+        "skipped.yml",
+        "- hosts: '{{ server }}'\n  gather_facts: false\n  tasks: [{ansible.builtin.command: 'true', when: false}]\n",
+        "the update playbook did no task on `web1`",
+    ),
+];
+
+#[tokio::test]
+async fn an_update_playbook_that_does_no_work_on_its_server_is_a_failure() {
+    let playbooks = IDLE.map(|(name, text, _)| (name, text));
+    let host = fleet_with_playbooks(&playbooks);
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    for (number, (name, _, expected)) in (1..).zip(IDLE) {
+        let mut asked = update(&agent);
+        asked.id = job(number, "").id;
+        asked
+            .variables
+            .retain(|name, _| !name.starts_with("haproxy_"));
+        for (variable, value) in [
+            ("app_instances", "web1::a_1,web2::a_1"),
+            ("update_playbook", name),
+        ] {
+            let value = Variable::Text(value.to_owned());
+            asked.variables.insert(variable.to_owned(), value);
+        }
+        let told = run(&host, &asked).await;
+        assert!(told.ended_badly(), "{name}");
+        let outcomes = told.outcomes();
+        assert_eq!(
+            outcomes["web1::a_1"].0,
+            InstanceOutcome::Failed,
+            "{name}: {outcomes:?}"
+        );
+        assert!(
+            outcomes["web1::a_1"].1.contains(expected),
+            "{name}: {outcomes:?}"
+        );
+        // The next half is not touched.
+        assert_eq!(outcomes["web2::a_1"].0, InstanceOutcome::Skipped, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_playbook_that_works_from_another_host_and_reports_is_asked_for_each_instance() {
+    let text = "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug:\n        msg: {drover_report: [{composite: '{{ app_instances }}', outcome: verifying, detail: over the api, ok: true}]}\n";
+    let host = fleet_with_playbooks(&[("remote.yml", text)]);
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let mut asked = update(&agent);
+    asked
+        .variables
+        .retain(|name, _| !name.starts_with("haproxy_"));
+    for (variable, value) in [
+        ("app_instances", "web1::a_1"),
+        ("update_playbook", "remote.yml"),
+    ] {
+        let value = Variable::Text(value.to_owned());
+        asked.variables.insert(variable.to_owned(), value);
+    }
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    assert_eq!(
+        told.outcomes()["web1::a_1"],
+        (InstanceOutcome::Done, "over the api")
+    );
 }

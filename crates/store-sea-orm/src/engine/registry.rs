@@ -47,6 +47,15 @@ impl DefinitionRow {
     }
 }
 
+#[derive(Debug, FromQueryResult)]
+pub(super) struct CountRow {
+    pub(super) count: i64,
+}
+
+impl Row for CountRow {
+    const WHAT: &'static str = "count";
+}
+
 #[async_trait]
 impl DefinitionStore for SeaOrmStore {
     #[tracing::instrument(name = "db.engine.put_definition", level = "debug", skip_all)]
@@ -66,6 +75,19 @@ impl DefinitionStore for SeaOrmStore {
         {
             return Ok(newest.reference.version);
         }
+        if newest.is_none() {
+            let text = "SELECT count(DISTINCT name) AS count FROM workflow_definitions";
+            let names = session.row::<CountRow>(Sql::new(text)).await?;
+            if names.is_some_and(|row| row.count >= i64::from(DefinitionRecord::NAMES_MAX)) {
+                session.undo().await?;
+                return Err(StoreError::Refused {
+                    reason: format!(
+                        "there are {} definitions, and no more are stored; use the name of one of them",
+                        DefinitionRecord::NAMES_MAX
+                    ),
+                });
+            }
+        }
         let version = newest.map_or(0, |newest| newest.reference.version) + 1;
         let sql = Sql::new(
             "INSERT INTO workflow_definitions (name, version, definition, created_at) VALUES ($1, $2, $3, $4)",
@@ -76,6 +98,14 @@ impl DefinitionStore for SeaOrmStore {
             .bind(to_json(&DefinitionShape::write(definition)))
             .bind(at.as_micros());
         session.execute(sql).await?;
+        if let Some(old) = version.checked_sub(DefinitionRecord::VERSIONS_MAX)
+            && old > 0
+        {
+            let sql =
+                Sql::new("DELETE FROM workflow_definitions WHERE name = $1 AND version <= $2");
+            let sql = sql.text(name.as_str()).bind(i64::from(old));
+            session.execute(sql).await?;
+        }
         session.commit().await?;
         Ok(version)
     }

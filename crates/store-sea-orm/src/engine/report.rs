@@ -107,7 +107,7 @@ impl TaskQueue for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.engine.held", level = "debug", skip_all)]
-    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
         let session = self.write("look what a lease holds").await?;
         // A claim keeps the lease until it ends. The second statement sees what the first one waited for.
         if let Err(error) = own_lease(&session, lease).await {
@@ -115,11 +115,13 @@ impl TaskQueue for SeaOrmStore {
             return Err(error);
         }
         let text = format!(
-            "SELECT workflow_id, task_no, attempt FROM workflow_queue WHERE lease_id = {}",
+            "SELECT workflow_id, task_no, attempt FROM workflow_queue WHERE lease_id = {} AND claimed_at <= {} - $2",
             session.dialect.uuid(1),
+            session.dialect.now(),
         );
+        let sql = Sql::new(text).id(lease).bind(micros(least));
         let mut held = Vec::new();
-        for row in session.rows::<HeldRow>(Sql::new(text).id(lease)).await? {
+        for row in session.rows::<HeldRow>(sql).await? {
             let workflow: WorkflowId = row.workflow_id.id();
             let stored = Stored::new("task", workflow);
             held.push(HeldAttempt {

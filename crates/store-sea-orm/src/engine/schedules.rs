@@ -7,6 +7,7 @@ use drover_domain::workflow::{Cron, DefinitionName, MissedRuns, Schedule, Schedu
 use drover_ports::{NewWorkflow, ScheduleStore, StoreError};
 use sea_orm::FromQueryResult;
 
+use super::registry::CountRow;
 use super::shape::json;
 use super::start::start_all;
 use super::write::Told;
@@ -60,6 +61,17 @@ impl ScheduleStore for SeaOrmStore {
     #[tracing::instrument(name = "db.engine.put_schedule", level = "debug", skip_all)]
     async fn put(&self, schedule: &Schedule) -> Result<(), StoreError> {
         let session = self.write_once("store a schedule").await?;
+        let text = "SELECT count(*) AS count FROM workflow_schedules WHERE name <> $1";
+        let others = Sql::new(text).text(schedule.name.as_str());
+        let others = session.row::<CountRow>(others).await?;
+        if others.is_some_and(|row| row.count >= i64::from(Schedule::COUNT_MAX)) {
+            return Err(StoreError::Refused {
+                reason: format!(
+                    "there are {} schedules, and no more are stored; remove one first",
+                    Schedule::COUNT_MAX
+                ),
+            });
+        }
         let sql = Sql::new(
             "INSERT INTO workflow_schedules (
                  name, definition_name, definition_version, input, cron, time_zone, missed_runs, is_paused, next_at)

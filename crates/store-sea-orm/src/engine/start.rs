@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use drover_domain::Timestamp;
-use drover_domain::workflow::run::{Changes, NewRun, Run, Task};
-use drover_domain::workflow::{Definition, TaskNo, TaskSpec, Work, WorkflowId};
+use drover_domain::workflow::run::{Changes, Family, NewRun, Run, Task};
+use drover_domain::workflow::{Definition, TaskNo, TaskSpec, Work, WorkflowId, WorkflowStatus};
 use drover_ports::{Idempotency, NewWorkflow, StartedWorkflow, StoreError};
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::read::by_place;
+use super::load::WantedWorkflow;
+use super::read::{StoredUuid, by_place};
 use super::shape::{ActionShape, PolicyShape, micros};
 use super::write::{Told, Writes, column};
 use crate::batch::batch;
@@ -33,6 +34,7 @@ batch! {
         idempotency_scope: Option<&'a str> => OptionalText,
         idempotency_key: Option<&'a str> => OptionalText,
         parent_task: Option<Uuid> => OptionalUuid,
+        ancestors: String => Text,
         status: &'static str => Text,
         total: i64 => Integer,
         open: i64 => Integer,
@@ -79,6 +81,36 @@ batch! {
     WantedKey<'a> {
         scope: &'a str => Text,
         request_key: &'a str => Text,
+    }
+}
+
+batch! {
+    /// How many workflows a topmost one is about to have more.
+    GrowthRow {
+        topmost: Uuid => Uuid,
+        born: i64 => Integer,
+    }
+}
+
+by_place! {
+    /// A workflow with those above it, the topmost first.
+    AboveRow("workflow") {
+        id: StoredUuid,
+        ancestors: String,
+    }
+}
+
+by_place! {
+    StatusRow("workflow") {
+        id: StoredUuid,
+        status: String,
+    }
+}
+
+by_place! {
+    GrownRow("workflow") {
+        id: StoredUuid,
+        descendants: i64,
     }
 }
 
@@ -141,11 +173,12 @@ pub(crate) async fn start_all(
     if created.is_empty() {
         return Ok((answers, Told::default()));
     }
+    let families = families(session, &created).await?;
     let mut runs = Vec::with_capacity(created.len());
-    for new in &created {
-        runs.push(create(new, now)?);
+    for (new, (family, _)) in created.iter().zip(&families) {
+        runs.push(create(new, *family, now)?);
     }
-    insert_workflows(session, &created, &runs).await?;
+    insert_workflows(session, &created, &families, &runs).await?;
     insert_tasks(session, &created, &runs).await?;
     let mut writes = Writes::default();
     for (run, changes) in &runs {
@@ -155,28 +188,148 @@ pub(crate) async fn start_all(
     Ok((answers, told))
 }
 
-fn create(new: &NewWorkflow, now: Timestamp) -> Result<(Run, Changes), StoreError> {
+fn create(new: &NewWorkflow, family: Family, now: Timestamp) -> Result<(Run, Changes), StoreError> {
     let run = NewRun {
         id: new.id,
         definition: &new.definition,
         parent: new.parent,
+        family,
         start_after: new.start_after,
         deadline: new.deadline,
     };
-    Run::create(&run, now)
-        .map_err(|refusal| Stored::new("workflow", new.id).corrupt(refusal.to_string()))
+    Run::create(&run, now).map_err(|refusal| {
+        let reason = refusal.to_string();
+        if refusal.is_defect() {
+            Stored::new("workflow", new.id).corrupt(reason)
+        } else {
+            StoreError::Refused { reason }
+        }
+    })
+}
+
+/// What is above a new workflow, and who, the topmost first.
+type Above = (Family, Vec<Uuid>);
+
+// Counts the new ones at their topmost workflows, which lets starts below one take turns.
+async fn families(session: &Session, created: &[&NewWorkflow]) -> Result<Vec<Above>, StoreError> {
+    let parents: Vec<Option<Uuid>> = created
+        .iter()
+        .map(|new| new.parent.map(|task| task.workflow().as_uuid()))
+        .collect();
+    if parents.iter().all(Option::is_none) {
+        return Ok(vec![Above::default(); created.len()]);
+    }
+    let ancestors = ancestors(session, parents.iter().flatten()).await?;
+    let above: Vec<Vec<Uuid>> = parents
+        .iter()
+        .map(|parent| {
+            let Some(parent) = parent else {
+                return Vec::new();
+            };
+            let mut above = ancestors.get(parent).cloned().unwrap_or_default();
+            above.push(*parent);
+            above
+        })
+        .collect();
+    let statuses = statuses(session, above.iter().flatten()).await?;
+    let mut sizes = grow(session, &above).await?;
+    let families = above.into_iter().map(|above| {
+        let size = above.first().and_then(|topmost| sizes.get_mut(topmost));
+        let size = size.map_or(0, |size| {
+            *size += 1;
+            *size - 1
+        });
+        let found = above.iter().filter_map(|id| statuses.get(id).copied());
+        (Family::below(found, size), above)
+    });
+    Ok(families.collect())
+}
+
+fn rows_of<'a>(ids: impl Iterator<Item = &'a Uuid>) -> Vec<WantedWorkflow> {
+    let ids: BTreeSet<Uuid> = ids.copied().collect();
+    ids.into_iter()
+        .map(|workflow_id| WantedWorkflow { workflow_id })
+        .collect()
+}
+
+async fn ancestors(
+    session: &Session,
+    workflows: impl Iterator<Item = &Uuid>,
+) -> Result<BTreeMap<Uuid, Vec<Uuid>>, StoreError> {
+    let text = format!(
+        "SELECT w.id, w.ancestors FROM {} JOIN workflows w ON w.id = r.workflow_id",
+        session.dialect.batch::<WantedWorkflow>(1, "r"),
+    );
+    let sql = Sql::new(text).batch(session.dialect, &rows_of(workflows));
+    let rows = session.rows::<AboveRow>(sql).await?;
+    rows.into_iter()
+        .map(|row| {
+            let stored = Stored::new("workflow", row.id.0);
+            let above = stored.shape("list of identifiers", &row.ancestors)?;
+            Ok((row.id.0, above))
+        })
+        .collect()
+}
+
+async fn statuses(
+    session: &Session,
+    workflows: impl Iterator<Item = &Uuid>,
+) -> Result<BTreeMap<Uuid, WorkflowStatus>, StoreError> {
+    let text = format!(
+        "SELECT w.id, w.status FROM {} JOIN workflows w ON w.id = r.workflow_id",
+        session.dialect.batch::<WantedWorkflow>(1, "r"),
+    );
+    let sql = Sql::new(text).batch(session.dialect, &rows_of(workflows));
+    let rows = session.rows::<StatusRow>(sql).await?;
+    rows.into_iter()
+        .map(|row| {
+            let stored = Stored::new("workflow", row.id.0);
+            let status = stored.word("status", &row.status, WorkflowStatus::parse)?;
+            Ok((row.id.0, status))
+        })
+        .collect()
+}
+
+/// How many workflows were below the topmost ones.
+async fn grow(session: &Session, above: &[Vec<Uuid>]) -> Result<BTreeMap<Uuid, u32>, StoreError> {
+    let mut born: BTreeMap<Uuid, i64> = BTreeMap::new();
+    for topmost in above.iter().filter_map(|above| above.first()) {
+        *born.entry(*topmost).or_default() += 1;
+    }
+    let rows: Vec<GrowthRow> = born
+        .iter()
+        .map(|(topmost, born)| GrowthRow {
+            topmost: *topmost,
+            born: *born,
+        })
+        .collect();
+    let text = format!(
+        "UPDATE workflows SET descendants = descendants + r.born FROM {} WHERE id = r.topmost RETURNING id, descendants",
+        session.dialect.batch::<GrowthRow>(1, "r"),
+    );
+    let sql = Sql::new(text).batch(session.dialect, &rows);
+    let rows = session.rows::<GrownRow>(sql).await?;
+    rows.into_iter()
+        .map(|row| {
+            let stored = Stored::new("workflow", row.id.0);
+            let before = row.descendants - born.get(&row.id.0).copied().unwrap_or_default();
+            Ok((row.id.0, stored.number("count of descendants", before)?))
+        })
+        .collect()
 }
 
 async fn insert_workflows(
     session: &Session,
     created: &[&NewWorkflow],
+    families: &[Above],
     runs: &[(Run, Changes)],
 ) -> Result<(), StoreError> {
     let rows: Vec<NewWorkflowRow<'_>> = created
         .iter()
         .zip(runs)
+        .zip(families)
         .zip(0_i64..)
-        .map(|((new, (run, _)), ordinal)| NewWorkflowRow {
+        .map(|(((new, (run, _)), (_, above)), ordinal)| NewWorkflowRow {
             ordinal,
             id: new.id.as_uuid(),
             name: &new.name,
@@ -190,13 +343,14 @@ async fn insert_workflows(
             idempotency_scope: new.idempotency.as_ref().map(|key| key.scope.as_str()),
             idempotency_key: new.idempotency.as_ref().map(|key| key.key.as_str()),
             parent_task: new.parent.map(drover_domain::Id::as_uuid),
+            ancestors: to_json(above),
             status: run.head.status.as_str(),
             total: i64::from(run.head.total),
             open: i64::from(run.head.open),
             ended: i64::from(run.head.ended),
             has_signals: run.head.has_signals,
             deadline: run.head.deadline.map(micros),
-            is_started: run.head.status != drover_domain::workflow::WorkflowStatus::Pending,
+            is_started: run.head.status != WorkflowStatus::Pending,
         })
         .collect();
     let dialect = session.dialect;
@@ -204,10 +358,10 @@ async fn insert_workflows(
     let text = format!(
         "INSERT INTO workflows (
              id, name, mode, definition_name, definition_version, labels, input, actor, request_id,
-             idempotency_scope, idempotency_key, parent_task, status, total, open, failed, undoable, ended, has_signals, deadline,
+             idempotency_scope, idempotency_key, parent_task, ancestors, status, total, open, failed, undoable, ended, has_signals, deadline,
              created_at, started_at)
          SELECT r.id, r.name, r.mode, r.definition_name, r.definition_version, {}, r.input, r.actor, r.request_id,
-                r.idempotency_scope, r.idempotency_key, r.parent_task, r.status, r.total, r.open, 0, 0, r.ended, r.has_signals, r.deadline,
+                r.idempotency_scope, r.idempotency_key, r.parent_task, r.ancestors, r.status, r.total, r.open, 0, 0, r.ended, r.has_signals, r.deadline,
                 {now}, CASE WHEN r.is_started THEN {now} END
          FROM {} ORDER BY r.ordinal",
         dialect.json_of("r.labels"),
@@ -422,19 +576,4 @@ async fn use_keys(
             Ok(((row.scope, row.request_key), (row.digest, id)))
         })
         .collect()
-}
-
-/// Whether a key is used for the first time; for what has no identifier of its own.
-pub(super) async fn use_key(
-    session: &Session,
-    key: &Idempotency,
-    workflow: WorkflowId,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let keys = BTreeMap::from([((key.scope.as_str(), key.key.as_str()), (key, workflow))]);
-    match use_keys(session, &keys, now).await?.into_values().next() {
-        None => Ok(true),
-        Some((digest, _)) if digest == key.digest => Ok(false),
-        Some(_) => Err(reused(key)),
-    }
 }

@@ -9,8 +9,9 @@ use drover_ports::{
 
 use super::load::lock;
 use super::report::AllChanges;
-use super::start::{start_all, use_key};
+use super::start::{now, start_all};
 use super::view::dead_letter_keys;
+use crate::once::{remember, repeated};
 use crate::row::Stored;
 use crate::session::Session;
 use crate::store::SeaOrmStore;
@@ -71,7 +72,7 @@ impl WorkflowStore for SeaOrmStore {
                 session.undo().await?;
                 return Ok(None);
             };
-            if !use_key(&session, key, workflow, locked.now).await? {
+            if repeated(&session, key, locked.now).await?.is_some() {
                 session.undo().await?;
                 return Ok(Some(found.run.head.status));
             }
@@ -88,8 +89,18 @@ impl WorkflowStore for SeaOrmStore {
         &self,
         filter: &DeadLetterFilter,
         limit: u32,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Vec<TaskId>, StoreError> {
         let session = self.write("do dead letters again").await?;
+        if let Some(key) = idempotency {
+            let now = now(&session).await?;
+            if let Some(first) = repeated(&session, key, now).await? {
+                session.undo().await?;
+                let stored = Stored::new("idempotency key", &key.key);
+                let ids = first.iter().map(|id| stored.id("task identifier", id));
+                return ids.collect();
+            }
+        }
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let tasks = dead_letter_keys(&session, filter, limit.saturating_add(BLOCKED_MAX)).await?;
         let mut locked = lock(&session, tasks.iter().map(|task| task.workflow())).await?;
@@ -131,6 +142,10 @@ impl WorkflowStore for SeaOrmStore {
                 }
                 Err(_) => {}
             }
+        }
+        if let Some(key) = idempotency {
+            let ids: Vec<String> = queued.iter().map(ToString::to_string).collect();
+            remember(&session, key, &ids).await?;
         }
         self.write_all(session, &locked, &all).await?;
         Ok(queued)
@@ -177,6 +192,9 @@ fn refused(workflow: WorkflowId, refusal: &Refusal) -> StoreError {
         | Refusal::WorkflowState { .. }
         | Refusal::TaskState { .. }
         | Refusal::TooManySignals
+        | Refusal::TooDeep
+        | Refusal::FamilyTooLarge
+        | Refusal::FamilyClosed { .. }
         | Refusal::Stale { .. } => StoreError::Refused {
             reason: refusal.to_string(),
         },

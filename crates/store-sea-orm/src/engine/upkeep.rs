@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Control, Input, WakeKind};
-use drover_domain::workflow::{LeaseId, TaskId, TaskNo, WorkflowId, WorkflowStatus};
-use drover_ports::{RetentionAges, StoreError, Upkeep, WorkflowUpkeep};
+use drover_domain::workflow::{ClockWatch, LeaseId, TaskId, TaskNo, WorkflowId, WorkflowStatus};
+use drover_ports::{RetentionAges, StoreError, Upkeep, WatchedClock, WorkflowUpkeep};
 use uuid::Uuid;
 
 use super::load::{Locked, WantedWorkflow, lock};
 use super::read::{StoredUuid, by_place, optional_task_no, task_no};
 use super::report::AllChanges;
 use super::shape::micros;
+use super::start::now;
 use crate::batch::batch;
 use crate::row::Stored;
 use crate::session::Session;
@@ -61,6 +63,13 @@ by_place! {
 by_place! {
     NextRow("wake") {
         wait: Option<i64>,
+    }
+}
+
+by_place! {
+    ClockRow("clock") {
+        seen_at: i64,
+        trusted_from: i64,
     }
 }
 
@@ -259,6 +268,41 @@ impl WorkflowUpkeep for SeaOrmStore {
         session.commit().await?;
         Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
     }
+
+    #[tracing::instrument(name = "db.engine.forget_keys", level = "debug", skip_all)]
+    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        let session = self.write_once("remove old idempotency keys").await?;
+        let text = format!(
+            "DELETE FROM idempotency_keys WHERE (scope, request_key) IN (
+                 SELECT k.scope, k.request_key FROM idempotency_keys k
+                 WHERE k.ends_by_age AND k.created_at < {} - $1 ORDER BY k.created_at LIMIT $2)",
+            session.dialect.now(),
+        );
+        let sql = Sql::new(text).bind(micros(age)).bind(i64::from(limit));
+        let removed = session.execute(sql).await?;
+        Ok(u32::try_from(removed).unwrap_or(u32::MAX))
+    }
+
+    #[tracing::instrument(name = "db.engine.watch_clock", level = "debug", skip_all)]
+    async fn watch_clock(&self) -> Result<WatchedClock, StoreError> {
+        let session = self.write("look at the clock").await?;
+        let now = now(&session).await?;
+        let text = "SELECT seen_at, trusted_from FROM engine_clock WHERE id = 1";
+        let known = session.row::<ClockRow>(Sql::new(text)).await?;
+        let known = known.map(|row| ClockWatch {
+            seen_at: Timestamp::from_micros(row.seen_at),
+            trusted_from: Timestamp::from_micros(row.trusted_from),
+        });
+        let (watch, leap) = ClockWatch::look(known, now);
+        let text = "INSERT INTO engine_clock (id, seen_at, trusted_from) VALUES (1, $1, $2)
+                    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, trusted_from = excluded.trusted_from";
+        let sql = Sql::new(text)
+            .bind(watch.seen_at.as_micros())
+            .bind(watch.trusted_from.as_micros());
+        session.execute(sql).await?;
+        session.commit().await?;
+        Ok(WatchedClock { watch, leap })
+    }
 }
 
 // What is past is now.
@@ -398,7 +442,7 @@ impl SeaOrmStore {
         let text = format!(
             "SELECT q.workflow_id, q.task_no, q.attempt
              FROM workflow_leases l JOIN workflow_queue q ON q.lease_id = l.id
-             WHERE q.overdue_at < {} - $1 LIMIT $2",
+             WHERE q.overdue_at < {} - CASE WHEN q.executor = 'remote' THEN 0 ELSE $1 END LIMIT $2",
             session.dialect.now(),
         );
         let sql = Sql::new(text).bind(micros(grace)).bind(i64::from(limit));

@@ -459,6 +459,10 @@ fn dead_letter_conditions(
         sql = sql.text(code);
         conditions.push(format!("t.error_code = ${}", sql.last()));
     }
+    for kind in &filter.without {
+        sql = sql.text(kind.as_str());
+        conditions.push(format!("t.kind <> ${}", sql.last()));
+    }
     (sql, conditions.join(" AND "))
 }
 

@@ -16,12 +16,20 @@ use crate::session::Row;
 pub(crate) const SELECT: &str = "
 SELECT a.id, a.server_id, s.name AS server_name, a.kind, a.name, a.status, a.version, a.tag, a.image, a.distr_path,
        a.address, a.port, a.pid, a.path, a.log_path, a.container_id, a.start_time, a.catalog_id, a.group_id,
-       g.name AS group_name, a.instance_number, a.custom_playbook_path, a.custom_artifact_url,
+       g.name AS group_name, a.proposed_group_id, p.name AS proposed_group_name, a.instance_number, a.custom_playbook_path, a.custom_artifact_url,
        a.custom_artifact_extension, COALESCE(a.last_seen, s.inventory_at) AS last_seen
 FROM application_instances a
 LEFT JOIN servers s ON s.id = a.server_id
 LEFT JOIN application_groups g ON g.id = a.group_id
+LEFT JOIN application_groups p ON p.id = a.proposed_group_id
 ";
+
+/// Whether an application `a` of a server `s` is in the last believed inventory of its server.
+pub(crate) const IS_PRESENT: &str = "(a.last_seen IS NULL OR a.last_seen = s.inventory_at)";
+
+/// Whether it is gone.
+pub(crate) const IS_GONE: &str =
+    "(a.last_seen IS NOT NULL AND (s.inventory_at IS NULL OR a.last_seen <> s.inventory_at))";
 
 /// Where [`SELECT`] looks for what a list of applications goes by.
 pub(crate) const FROM: &str = "application_instances a LEFT JOIN servers s ON s.id = a.server_id";
@@ -49,6 +57,8 @@ pub(crate) struct ApplicationRow {
     catalog_id: Option<i64>,
     group_id: Option<i64>,
     group_name: Option<String>,
+    proposed_group_id: Option<i64>,
+    proposed_group_name: Option<String>,
     instance_number: i64,
     custom_playbook_path: Option<String>,
     custom_artifact_url: Option<String>,
@@ -87,6 +97,10 @@ impl ApplicationRow {
             },
             catalog: self.catalog_id.map(Key::new),
             group: self.group_id.map(Key::new).zip(self.group_name),
+            proposed: self
+                .proposed_group_id
+                .map(Key::new)
+                .zip(self.proposed_group_name),
             number: stored.number("instance number", self.instance_number)?,
             settings: SettingsLayer {
                 playbook_path: self.custom_playbook_path,

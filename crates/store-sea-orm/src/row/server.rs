@@ -1,6 +1,6 @@
 //! The shape of a server.
 
-use drover_domain::fleet::{Server, ServerStatus};
+use drover_domain::fleet::{Network, Server, ServerStatus};
 use drover_domain::{Key, Timestamp};
 use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
@@ -9,7 +9,7 @@ use super::{Stored, time};
 use crate::session::Row;
 
 /// What a query for [`ServerRow`] selects.
-pub(crate) const COLUMNS: &str = "id, name, address, port, status, is_haproxy_node, failures, last_check, inventory_at, last_error, suspect, created_at";
+pub(crate) const COLUMNS: &str = "id, name, address, port, status, is_haproxy_node, failures, last_check, inventory_at, last_error, suspect, networks, agent_ip, inventory_failures, created_at";
 
 /// A row of `servers`.
 #[derive(Debug, FromQueryResult)]
@@ -25,6 +25,9 @@ pub(crate) struct ServerRow {
     inventory_at: Option<i64>,
     last_error: Option<String>,
     suspect: Option<i64>,
+    networks: String,
+    agent_ip: Option<String>,
+    inventory_failures: i64,
     created_at: i64,
 }
 
@@ -48,7 +51,27 @@ impl ServerRow {
             inventory_at: time(self.inventory_at),
             last_error: self.last_error,
             suspect: self.suspect,
+            networks: networks(&stored, &self.networks)?,
+            agent_ip: self.agent_ip.and_then(|address| address.parse().ok()),
+            inventory_failures: stored.number(
+                "count of polls without an inventory",
+                self.inventory_failures,
+            )?,
             created_at: Timestamp::from_micros(self.created_at),
         })
     }
+}
+
+/// The networks of a server from how they are stored: one after the other with blanks.
+pub(crate) fn networks(stored: &Stored, text: &str) -> Result<Vec<Network>, StoreError> {
+    let networks = text.split_ascii_whitespace().map(Network::parse);
+    networks
+        .collect::<Result<_, _>>()
+        .map_err(|error| stored.corrupt(error.to_string()))
+}
+
+/// How networks are stored.
+pub(crate) fn stored_networks(networks: &[Network]) -> String {
+    let words: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    words.join(" ")
 }

@@ -25,7 +25,7 @@ pub(crate) const STATUS: &str = "CASE WHEN q.lease_id IS NOT NULL THEN 'running'
 /// task of its workflow, `q` that task's row in the queue.
 const COLUMNS: &str = "
        u.position, CAST(u.id AS text) AS id, CAST(u.application_ids AS text) AS application_ids, u.artifact_url, u.mode,
-       u.orchestrator, u.drain_wait_minutes, u.playbook_path, u.actor, u.request_id, u.created_at, u.began_at, u.ended_at,
+       u.orchestrator, u.drain_wait_minutes, u.allow_undrained, u.playbook_path, u.actor, u.request_id, u.created_at, u.began_at, u.ended_at,
        u.ended_as, u.progress, u.current_step, u.result, u.error, COALESCE(q.attempt, t.attempt) AS attempt, q.claimed_at,
        t.finished_at, t.error_message
 FROM update_tasks u
@@ -49,6 +49,7 @@ pub(crate) struct TaskRow {
     mode: String,
     orchestrator: String,
     drain_wait_minutes: Option<f64>,
+    allow_undrained: bool,
     playbook_path: String,
     actor: String,
     request_id: String,
@@ -93,6 +94,7 @@ impl TaskRow {
             mode: stored.word("mode", &self.mode, UpdateMode::parse)?,
             orchestrator: self.orchestrator,
             drain_wait,
+            allow_undrained: self.allow_undrained,
         };
         let origin = Origin {
             actor: self.actor,
@@ -163,7 +165,7 @@ impl RunRow {
 
 /// What a query for [`InstanceRow`] selects.
 pub(crate) const INSTANCE_COLUMNS: &str = "id, application_id, name, server, composite, run_index, batch, \
-     haproxy_server, outcome, detail, version_before, version_after";
+     haproxy_server, outcome, detail, version_before, process_before, version_after";
 
 /// A row of `update_task_instances`.
 #[derive(Debug, FromQueryResult)]
@@ -179,6 +181,7 @@ pub(crate) struct InstanceRow {
     outcome: String,
     detail: Option<String>,
     version_before: Option<String>,
+    process_before: Option<String>,
     version_after: Option<String>,
 }
 
@@ -201,6 +204,7 @@ impl InstanceRow {
             outcome: stored.word("outcome", &self.outcome, InstanceOutcome::parse)?,
             detail: self.detail,
             version_before: self.version_before,
+            process_before: self.process_before,
             version_after: self.version_after,
         })
     }

@@ -85,7 +85,7 @@ async fn actions_cost_the_same(store: SeaOrmStore) {
         "noting",
         "finishing",
     ];
-    for ((name, most), costs) in names.into_iter().zip([1, 9, 3, 1, 3, 2, 7]).zip(&costs) {
+    for ((name, most), costs) in names.into_iter().zip([2, 9, 3, 1, 3, 2, 7]).zip(&costs) {
         all_equal(name, costs, most);
     }
 }

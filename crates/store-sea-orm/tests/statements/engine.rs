@@ -343,7 +343,7 @@ async fn people_cost_the_same(scene: Scene) {
             .reporting(count, &parallel(1), count, || failure("broken"))
             .await;
         let (filter, limit) = (DeadLetterFilter::default(), 2_000);
-        let (spent, tasks) = cost(&engine.store, engine.store.redrive(&filter, limit)).await;
+        let (spent, tasks) = cost(&engine.store, engine.store.redrive(&filter, limit, None)).await;
         assert_eq!(tasks.unwrap().len(), count);
         redriven.push(spent);
         engine.drain(count).await;

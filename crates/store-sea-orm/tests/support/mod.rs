@@ -157,6 +157,17 @@ impl SideDoor for Scene {
         .await;
     }
 
+    async fn add_server_unchecked(&self, name: &str) {
+        self.execute(
+            "INSERT INTO servers (name, short_name, address, port, created_at) VALUES ($1, $2, '10.0.0.1', 5000, 0)",
+            vec![
+                name.into(),
+                name.split('.').next().unwrap().to_lowercase().into(),
+            ],
+        )
+        .await;
+    }
+
     async fn retire_orchestrator(&self, file_path: &str) {
         let text = "UPDATE orchestrator_playbooks SET is_active = false WHERE file_path = $1";
         self.execute(text, vec![file_path.into()]).await;

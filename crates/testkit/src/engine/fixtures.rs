@@ -473,7 +473,12 @@ impl<'a> Driver<'a> {
 
     /// What the lease holds: tasks in their order, and the attempt of each.
     pub async fn held(&self) -> Vec<(TaskId, u32)> {
-        let held = self.world.tasks().held(self.lease).await.unwrap();
+        let held = self
+            .world
+            .tasks()
+            .held(self.lease, Duration::ZERO)
+            .await
+            .unwrap();
         let mut held: Vec<_> = held.iter().map(|held| (held.task, held.attempt)).collect();
         held.sort_unstable();
         held

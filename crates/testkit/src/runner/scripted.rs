@@ -110,13 +110,13 @@ impl Script {
         self.step(Step::Ask(step))
     }
 
-    /// Then it tells its closing counts: `ok` and `failed` of each host.
+    /// Then it tells its closing counts: `ok` and `failed` of each host; all that is ok changed something.
     #[must_use]
     pub fn stats(self, hosts: &[(&str, u32, u32)]) -> Self {
         let stats = hosts.iter().map(|(host, ok, failed)| HostStats {
             host: (*host).to_owned(),
             ok: *ok,
-            changed: 0,
+            changed: *ok,
             unreachable: 0,
             failed: *failed,
             skipped: 0,
@@ -169,6 +169,7 @@ struct State {
     released: bool,
     holds: u32,
     away: u32,
+    unfit: Option<String>,
 }
 
 #[derive(Debug)]
@@ -230,6 +231,11 @@ impl ScriptedRunner {
     /// The next `calls` calls find nobody: [`RunnerError::Unavailable`], and nothing is done.
     pub fn go_away(&self, calls: u32) {
         self.state().away = calls;
+    }
+
+    /// From now on the host can run nothing, for this reason: [`RunnerError::Unfit`].
+    pub fn break_down(&self, reason: &str) {
+        self.state().unfit = Some(reason.to_owned());
     }
 
     /// How often somebody asked for this job to be launched.
@@ -400,6 +406,9 @@ impl PlaybookRunner for ScriptedRunner {
             });
         }
         let mut state = self.reach("start a job")?;
+        if let Some(reason) = state.unfit.clone() {
+            return Err(RunnerError::Unfit { reason });
+        }
         *state.launches.entry(job.id).or_default() += 1;
         if state.jobs.contains_key(&job.id) {
             return Ok(());
@@ -492,8 +501,10 @@ impl PlaybookRunner for ScriptedRunner {
     }
 
     async fn probe(&self) -> Result<String, RunnerError> {
-        drop(self.reach("look for Ansible")?);
-        Ok("scripted".to_owned())
+        match self.reach("look for Ansible")?.unfit.clone() {
+            Some(reason) => Err(RunnerError::Unfit { reason }),
+            None => Ok("scripted".to_owned()),
+        }
     }
 
     async fn playbooks(&self) -> Result<Vec<PlaybookFile>, RunnerError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use drover_domain::access::{ApiKey, KeyDigest, KeyOrigin, Role};
 use drover_domain::balancer::sync::{self, ObservedBackends};
-use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerWord};
+use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerRole, ServerWord};
 use drover_domain::fleet::inventory::{self, InventoryReport, PollPolicy, Reconciled};
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, EventKind,
@@ -82,16 +82,18 @@ pub async fn poll(
     applications: &[ObservedApplication],
     now: Timestamp,
 ) {
-    let known = world.inventory().load(server).await.unwrap().unwrap();
+    let mut known = world.inventory().load(server).await.unwrap().unwrap();
     let report = InventoryReport {
-        server: None,
         applications: applications.to_vec(),
-        complaints: Vec::new(),
+        ..InventoryReport::default()
     };
     let policy = PollPolicy {
         suspect_percent: 100,
         ..PollPolicy::default()
     };
+    let missing = known.missing(&report);
+    let recalled = world.inventory().recall(server, &missing).await.unwrap();
+    known.applications.extend(recalled);
     match inventory::reconcile(&known, &report, policy, now) {
         Reconciled::Apply(change) => world.inventory().store(&change).await.unwrap(),
         Reconciled::Hold(_, reason) => panic!("held: {reason}"),
@@ -133,6 +135,7 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
         old_sessions: None,
         queue: Some(1),
         weight: 100,
+        role: ServerRole::default(),
         check_status: Some("L7OK".to_owned()),
         address: Some("10.0.0.9".to_owned()),
         port: Some(8080),
@@ -141,6 +144,18 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
 
 /// Stores what a sync finds when HAProxy shows exactly these backends.
 pub async fn sync(
+    world: &World,
+    instance: InstanceKey,
+    backends: &[(&str, &[ObservedServer])],
+    now: Timestamp,
+) {
+    sync_once(world, instance, backends, now).await;
+    // What is not shown is believed to be gone the second time.
+    sync_once(world, instance, backends, now).await;
+}
+
+/// Stores what one sync finds.
+pub async fn sync_once(
     world: &World,
     instance: InstanceKey,
     backends: &[(&str, &[ObservedServer])],
@@ -191,6 +206,7 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
         mode: UpdateMode::Update,
         orchestrator: "orchestrator-50-50.yml".to_owned(),
         drain_wait: DrainWait::parse(Some(0.5)).unwrap(),
+        allow_undrained: false,
     };
     let origin = Origin {
         actor: "tester".to_owned(),
@@ -367,6 +383,7 @@ pub fn instance(application: ApplicationKey, run: u32) -> TaskInstance {
         outcome: InstanceOutcome::Pending,
         detail: None,
         version_before: Some("1.0".to_owned()),
+        process_before: Some("process 7".to_owned()),
         version_after: None,
     }
 }

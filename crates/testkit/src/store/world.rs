@@ -81,6 +81,9 @@ pub trait SideDoor: Send + Sync {
     /// Takes the catalog entry away from a group.
     async fn detach_group(&self, group: GroupKey);
 
+    /// Adds a server with this name although another has its short name, as it was possible once.
+    async fn add_server_unchecked(&self, name: &str);
+
     /// Makes an orchestrator playbook inactive.
     async fn retire_orchestrator(&self, file_path: &str);
 

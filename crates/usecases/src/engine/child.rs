@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::Shared;
 use super::backoff::Backoff;
 use super::stops::{Stops, TaskProgress};
+use crate::workflows::reserved_queue;
 
 /// Who starts workflows that nobody asked for by themselves.
 pub(super) const ACTOR: &str = "engine";
@@ -65,6 +66,10 @@ impl Start<'_> {
                     self.engine
                         .complain("a child workflow cannot be started", &error, before);
                 }
+                // A bound, or a workflow above that is cancelled: another attempt is refused too.
+                Err(error @ StoreError::Refused { .. }) => {
+                    return failed("child_refused", &error.to_string(), false);
+                }
                 Err(error) => return failed("child_not_started", &error.to_string(), true),
             }
             // Called off or not: whether the child exists must be known, or nobody would call it off.
@@ -86,6 +91,13 @@ impl Start<'_> {
             );
             return Ok(failed("unknown_definition", &message, false));
         };
+        if let Some(queue) = reserved_queue(&record.definition) {
+            let message = format!(
+                "the definition `{}` names the queue `{queue}`, which is Drover's own",
+                self.definition
+            );
+            return Ok(failed("reserved_queue", &message, false));
+        }
         match self.start(&record, self.task.idempotency_key()).await? {
             StartedWorkflow::Created(_) => Ok(Outcome::Waiting),
             StartedWorkflow::Replayed(_) => self.go_on(&record, is_repetition).await,

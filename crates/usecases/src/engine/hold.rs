@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Executor, LeaseId};
@@ -229,7 +230,7 @@ impl Hold {
         self.is_recounting = true;
         let (tasks, lease) = (Arc::clone(&self.engine.ports.tasks), self.lease);
         self.calls
-            .spawn(async move { Answer::Recounted(tasks.held(lease).await) });
+            .spawn(async move { Answer::Recounted(tasks.held(lease, Duration::ZERO).await) });
     }
 
     /// Writes what has ended since the last group was begun.

@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 
 pub use handlers::{Handlers, KindTaken};
 pub use options::{EngineOptions, EngineOptionsError, QueueOptions};
+pub(crate) use retention::trusted;
 pub use stats::{EngineStats, LastError};
 
 use self::stats::Counters;

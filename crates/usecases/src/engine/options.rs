@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use drover_domain::text::{TextError, check_line};
+use drover_domain::text::{TextError, check_title};
 use drover_domain::workflow::QueueName;
 use drover_ports::ClaimRequest;
 use drover_ports::RetentionAges;
@@ -133,7 +133,7 @@ impl EngineOptions {
     }
 
     pub(super) fn checked(self) -> Result<Self, EngineOptionsError> {
-        check_line("the worker's name", &self.worker, 255)?;
+        check_title("the worker's name", &self.worker, 255)?;
         let mut seen = HashSet::new();
         for queue in &self.queues {
             if !seen.insert(&queue.name) {

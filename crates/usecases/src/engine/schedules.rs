@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use drover_domain::Timestamp;
 use drover_domain::workflow::{Schedule, WorkflowId};
-use drover_ports::{NewWorkflow, StoreError};
+use drover_ports::{Fault, NewWorkflow, StoreError};
 use tokio::time::Duration;
 
 use super::Shared;
 use super::backoff::Backoff;
 use super::child::by_itself;
 use crate::background::{Stop, pause};
+use crate::workflows::reserved_queue;
 
 /// How many schedules are looked at together.
 const LIMIT: u32 = 100;
@@ -54,7 +55,19 @@ async fn round(engine: &Shared, before: u32) -> Result<Round, StoreError> {
     let due = engine.ports.schedules.due(now, LIMIT).await?;
     let mut has_failed = false;
     for schedule in &due {
-        if let Err(error) = fire(engine, schedule, now).await {
+        let fired = match fire(engine, schedule, now).await {
+            // Tried again it would fail again, at each look and for ever.
+            Err(error) if error.fault() != Fault::Transient => {
+                engine.complain(
+                    "a run of a schedule cannot be started and is left out",
+                    &error,
+                    0,
+                );
+                move_on(engine, schedule, now).await
+            }
+            fired => fired,
+        };
+        if let Err(error) = fired {
             has_failed = true;
             engine.complain("a schedule cannot be seen to", &error, before);
         }
@@ -65,6 +78,12 @@ async fn round(engine: &Shared, before: u32) -> Result<Round, StoreError> {
         (false, true) => Round::Busy,
         (false, false) => Round::Calm,
     })
+}
+
+async fn move_on(engine: &Shared, schedule: &Schedule, now: Timestamp) -> Result<(), StoreError> {
+    let (_, next) = schedule.fire(now);
+    let schedules = &engine.ports.schedules;
+    schedules.fire(schedule, next, None).await.map(|_| ())
 }
 
 async fn fire(engine: &Shared, schedule: &Schedule, now: Timestamp) -> Result<(), StoreError> {
@@ -105,6 +124,14 @@ async fn run_of(
         );
         return Ok(None);
     };
+    if let Some(queue) = reserved_queue(&record.definition) {
+        tracing::warn!(
+            schedule.name = %name,
+            "the schedule `{name}` starts `{definition}`, which names Drover's own queue `{queue}`; its run of {moment} is \
+             left out"
+        );
+        return Ok(None);
+    }
     let id = WorkflowId::rooted(engine.ids.draw());
     let key = format!("{name}@{moment}");
     Ok(Some(by_itself(id, &record, &schedule.input, SCOPE, key)))

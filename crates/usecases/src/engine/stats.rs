@@ -80,6 +80,8 @@ counters! {
     in_hand,
     /// Outcomes that are not written yet.
     unreported,
+    /// Whether nothing is removed because the clock may be wrong: 0 or 1.
+    retention_held,
 }
 
 impl Counters {

@@ -11,20 +11,21 @@ use std::time::Duration;
 
 use drover_domain::balancer::action::{
     ActionFailure, ActionRequest, ActionStatus, ActionTarget, BalancerAction, Evidence, Look, Next,
-    check_capacity, next,
+    next,
 };
-use drover_domain::balancer::{AdminState, BalancerServerKey, Health, ObservedServer};
+use drover_domain::balancer::{AdminState, BalancerServerKey, Health, InstanceKey, ObservedServer};
 use drover_domain::rollout::job::JobId;
 use drover_domain::rollout::request::{
     PlayRequest, Step, StepAnswer, StepKind, TargetAnswer, TargetState,
 };
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{Origin, TaskRun, UpdateTask};
-use drover_ports::{BackendAnswer, Fault};
+use drover_domain::rollout::verdict::HaproxySight;
+use drover_ports::Fault;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::actions::{ActionHandler, ActionOrder, Actions, Course, pause};
+use crate::actions::{ActionHandler, ActionOrder, Actions, Course, Sight, pause};
 use crate::patience::{Interrupted, patiently, warn_and_wait};
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
@@ -37,14 +38,18 @@ const HOLD_LOOK_EVERY: Duration = Duration::from_secs(1);
 const COMMANDS_WAIT: Duration = Duration::from_mins(5);
 /// After a failure a server is not waited for as long: what is broken stays drained.
 const RESTORE_HEALTH_WAIT_MAX: Duration = Duration::from_secs(15);
-/// How long a server may take until it gets requests where nobody says.
+/// How long the checks of a server must have passed before it is returned after the run.
+const RESTORE_SETTLE: Duration = Duration::from_secs(2);
+/// The longest one reading of an HAProxy may take at the beginning and the end of a run.
+const SYNC_WAIT: Duration = Duration::from_secs(10);
+/// How long a server may take until it gets requests after the run.
 const READY_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a step goes no further.
 enum Trouble {
     /// It failed, for this reason.
     Failed(String),
-    /// It is not this worker's any more.
+    /// It belongs to another worker now.
     Interrupted(Interrupted),
 }
 
@@ -62,6 +67,7 @@ pub(super) struct Drains {
     haproxy: ActionHandler,
     job: JobId,
     origin: Origin,
+    instance: Option<InstanceKey>,
     /// By composite name; empty where the run has no HAProxy.
     members: BTreeMap<String, BalancerServerKey>,
     /// What the run has taken out and not put back.
@@ -112,6 +118,7 @@ impl Drains {
             actions: Actions::new(ports.clone(), Arc::clone(policy), polling.clone()),
             haproxy: ActionHandler::new(ports.clone(), Arc::clone(policy)),
             job: run.job,
+            instance: run.prepared.backend.as_ref().map(|it| it.instance),
             origin: Origin {
                 actor: format!("{UPDATE_OWNER}{}", task.id),
                 request_id: task.origin.request_id.clone(),
@@ -176,7 +183,7 @@ impl Drains {
             match self.ports.runner.answer(self.job, &answer).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                // The play waits in vain and says so after its own bound.
+                // The play fails after its own bound.
                 Err(error) => {
                     tracing::error!(
                         error = &error as &(dyn std::error::Error + 'static),
@@ -262,7 +269,7 @@ impl Drains {
         }
         match keys.into_values().next() {
             Some(composite) => Err(Trouble::Failed(format!(
-                "the server of `{composite}` is not in HAProxy any more"
+                "the server of `{composite}` is no longer in HAProxy"
             ))),
             None => Ok(targets),
         }
@@ -279,7 +286,7 @@ impl Drains {
         let mut leaving = Vec::new();
         for (composite, target) in targets {
             let observed = seen(&answer, &target)?;
-            match self.kept(&target, observed) {
+            match Self::kept(&target, observed) {
                 Some(why) => {
                     known.insert(composite, (TargetState::Kept, why));
                 }
@@ -294,13 +301,12 @@ impl Drains {
             .iter()
             .map(|(_, target)| target.observed.name.as_str())
             .collect();
-        let is_leaving = |name: &str| names.contains(name);
-        check_capacity(&first.backend_name, &answer.servers, is_leaving, min_ready).map_err(
-            |short| {
+        answer
+            .check_capacity(first, &names, min_ready)
+            .map_err(|short| {
                 let names: Vec<&str> = names.iter().copied().collect();
                 Trouble::Failed(format!("refused to drain {}: {short}", names.join(", ")))
-            },
-        )?;
+            })?;
         let forced = (min_ready < self.policy.min_ready)
             .then(|| format!("the playbook sets min_ready to {min_ready}"));
         let requests = leaving.iter().map(|(_, target)| ActionRequest {
@@ -340,10 +346,10 @@ impl Drains {
             }
             known.insert(
                 composite.clone(),
-                (TargetState::Drained, "it was told to drain".to_owned()),
+                (TargetState::Drained, "the drain was requested".to_owned()),
             );
             let mut course = Course::after(action.evidence.clone(), is_replayed);
-            course.told_by(answer.process);
+            course.told_by(answer.own.process);
             watched.push(Watched {
                 composite,
                 target,
@@ -362,7 +368,7 @@ impl Drains {
     }
 
     /// Why a server stays as someone else left it, if so.
-    fn kept(&self, target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
+    fn kept(target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
         let state = observed.admin_state()?;
         let hold = target
             .desired
@@ -404,12 +410,12 @@ impl Drains {
             let is_late = passed + begun.elapsed() >= wait;
             let mut forgotten = Vec::new();
             for (one, request) in watched.iter_mut().zip(&requests) {
-                let Some(observed) = one.course.sample(&answer, &one.target.observed.name, now)
-                else {
+                let Some(observed) = one.course.sample(&answer, &one.target, now) else {
                     return Err(Trouble::Failed(gone(&one.target)));
                 };
                 // One command was sent; whether it is forgotten shows the administrative state.
-                match next(request, &observed, one.course.calm, 1, is_late) {
+                let progress = one.course.progress(request.wanted, &observed, 1, is_late);
+                match next(request, &observed, progress) {
                     Next::Done => {
                         one.found = Some(format!(
                             "no session and no queued request in {} samples",
@@ -605,9 +611,8 @@ impl Drains {
         self.put_back(step, &healthy, ready_wait, known).await
     }
 
-    /// After the run: puts back what it left out of use and is healthy. What is known of these servers, by composite name.
-    pub(super) async fn clear_up(&mut self) -> Result<Known, Interrupted> {
-        let mut known = Known::new();
+    /// After the run: puts back what it left out of use and is healthy.
+    pub(super) async fn clear_up(&mut self) -> Result<(), Interrupted> {
         self.held = self.own_holds().await?;
         let left: Vec<String> = self
             .members
@@ -616,16 +621,16 @@ impl Drains {
             .map(|(composite, _)| composite.clone())
             .collect();
         if left.is_empty() {
-            return Ok(known);
+            return Ok(());
         }
         tracing::info!(job.id = %self.job, "the run left {} servers drained; those that are healthy are returned", left.len());
+        let mut known = Known::new();
         let step = async {
             let targets = self.targets(&left).await?;
-            let settle = Duration::from_secs(2);
             self.restore(
                 "end",
                 targets,
-                settle,
+                RESTORE_SETTLE,
                 RESTORE_HEALTH_WAIT_MAX,
                 READY_WAIT,
                 &mut known,
@@ -633,37 +638,67 @@ impl Drains {
             .await
         };
         match step.await {
-            Ok(()) => {}
-            Err(Trouble::Interrupted(interrupted)) => return Err(interrupted),
+            Ok(()) => Ok(()),
+            Err(Trouble::Interrupted(interrupted)) => Err(interrupted),
+            // What is left shows HAProxy itself.
             Err(Trouble::Failed(reason)) => {
-                for composite in left {
-                    let said = (TargetState::LeftDrained, reason.clone());
-                    known.entry(composite).or_insert(said);
-                }
+                tracing::warn!(job.id = %self.job, "servers stay drained after the run: {reason}");
+                Ok(())
             }
         }
-        Ok(known)
     }
 
-    /// What HAProxy shows of the servers of the run now, by composite name; `None` where it cannot be asked.
-    pub(super) async fn sight(
-        &self,
-    ) -> Result<Option<BTreeMap<String, ObservedServer>>, Interrupted> {
+    /// What HAProxy shows of the servers of the run now, by composite name; instances without a server are absent.
+    pub(super) async fn sight(&self) -> Result<BTreeMap<String, HaproxySight>, Interrupted> {
+        if self.members.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let servers: Vec<BalancerServerKey> = self.members.values().copied().collect();
         let found = patiently(|| self.ports.actions.targets(&servers)).await?;
-        let Some(first) = found.first() else {
-            return Ok(None);
+        let answer = match found.first() {
+            Some(first) => self.haproxy.observe(first).await?.ok(),
+            None => None,
         };
-        let Ok(answer) = self.haproxy.observe(first).await? else {
-            return Ok(None);
-        };
-        let named = self.members.iter().filter_map(|(composite, key)| {
+        let shown = |key: &BalancerServerKey| {
             let target = found.iter().find(|target| target.server == *key)?;
-            let mut servers = answer.servers.iter();
-            let observed = servers.find(|server| server.name == target.observed.name)?;
-            Some((composite.clone(), observed.clone()))
-        });
-        Ok(Some(named.collect()))
+            let observed = seen(answer.as_ref()?, target).ok()?;
+            let owner = target.desired.as_ref().map(|hold| hold.owner.as_str());
+            let other = owner.filter(|owner| !owner.starts_with(UPDATE_OWNER));
+            Some(match (observed.admin_state()?, other) {
+                (AdminState::Ready, _) => HaproxySight::InUse {
+                    word: observed.word.to_string(),
+                },
+                (AdminState::Drain | AdminState::Maint, Some(owner)) => HaproxySight::HeldByOther {
+                    owner: owner.to_owned(),
+                },
+                (AdminState::Drain | AdminState::Maint, None) => HaproxySight::OutOfUse {
+                    word: observed.word.to_string(),
+                    remedy: format!("drover haproxy ready {key}"),
+                },
+            })
+        };
+        let members = self.members.iter();
+        Ok(members
+            .map(|(composite, key)| {
+                let sight = shown(key).unwrap_or(HaproxySight::Unknown);
+                (composite.clone(), sight)
+            })
+            .collect())
+    }
+
+    /// Reads the HAProxy of the run as a sync does, so that lists and histories show what the run begins and ends with.
+    pub(super) async fn sync(&self) {
+        let Some(instance) = self.instance else {
+            return;
+        };
+        match timeout(SYNC_WAIT, self.actions.sync(instance)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "HAProxy {instance} was not read"
+            ),
+            Err(_) => tracing::warn!("HAProxy {instance} was not read within its time"),
+        }
     }
 
     /// The servers of this run that this update holds out of use.
@@ -709,7 +744,7 @@ impl Drains {
         }
     }
 
-    /// Drains again what HAProxy has forgotten; those that someone else has returned are not held any more.
+    /// Drains again what HAProxy has forgotten; those that someone else has returned are no longer held.
     async fn apply_again(
         &mut self,
         servers: &[BalancerServerKey],
@@ -836,14 +871,14 @@ impl Drains {
         Ok(commanded)
     }
 
-    async fn look(&self, targets: &[(String, ActionTarget)]) -> Result<BackendAnswer, Trouble> {
+    async fn look(&self, targets: &[(String, ActionTarget)]) -> Result<Sight, Trouble> {
         self.look_at(targets.first().map(|(_, target)| target))
             .await
     }
 
-    async fn look_at(&self, target: Option<&ActionTarget>) -> Result<BackendAnswer, Trouble> {
+    async fn look_at(&self, target: Option<&ActionTarget>) -> Result<Sight, Trouble> {
         let Some(target) = target else {
-            return Ok(BackendAnswer::default());
+            return Ok(Sight::default());
         };
         let answer = self.haproxy.observe(target).await?;
         answer.map_err(Trouble::Failed)
@@ -880,11 +915,8 @@ fn gone(target: &ActionTarget) -> String {
     format!("HAProxy backend `{backend}` has no server `{server}`")
 }
 
-fn seen<'a>(
-    answer: &'a BackendAnswer,
-    target: &ActionTarget,
-) -> Result<&'a ObservedServer, Trouble> {
-    let mut servers = answer.servers.iter();
+fn seen<'a>(sight: &'a Sight, target: &ActionTarget) -> Result<&'a ObservedServer, Trouble> {
+    let mut servers = sight.own.servers.iter();
     servers
         .find(|server| server.name == target.observed.name)
         .ok_or_else(|| Trouble::Failed(gone(target)))
@@ -893,22 +925,26 @@ fn seen<'a>(
 /// What is said of a drain that is not proven; the update goes on when its time is over.
 fn left_at_the_end(failure: &ActionFailure, wait: Duration) -> Result<String, Trouble> {
     let seconds = wait.as_secs();
-    let by_timer = || format!("by timer, not proven: {seconds} s are over");
-    match failure {
-        ActionFailure::StillBusy {
-            sessions: Some(sessions),
-            old_sessions,
-        } => Ok(match old_sessions {
+    if let ActionFailure::StillBusy {
+        sessions: Some(sessions),
+        old_sessions,
+        ..
+    } = failure
+    {
+        return Ok(match old_sessions {
             Some(old) if *old > 0 => format!(
                 "{sessions} session(s), {old} of them in old workers of HAProxy, are still there after {seconds} s"
             ),
             Some(_) | None => format!("{sessions} session(s) are still there after {seconds} s"),
-        }),
-        ActionFailure::StillBusy { sessions: None, .. } | ActionFailure::NotProven { .. } => {
-            Ok(by_timer())
-        }
-        other => Err(Trouble::Failed(other.to_string())),
+        });
     }
+    if matches!(
+        failure,
+        ActionFailure::StillBusy { .. } | ActionFailure::NotProven { .. }
+    ) {
+        return Ok(format!("by timer, not proven: {seconds} s are over"));
+    }
+    Err(Trouble::Failed(failure.to_string()))
 }
 
 /// The servers that still have sessions, with the numbers.

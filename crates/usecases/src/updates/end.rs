@@ -1,30 +1,24 @@
 //! The end of an update: what became of it, written down as one fact.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use drover_domain::Timestamp;
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ChangeSource, ChangedBy, EventKind, EventStatus, NewEvent,
-    ServerKey, VersionChange, VersionState,
+    VersionChange, VersionState,
 };
 use drover_domain::rollout::artifact::artifact_version;
 use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, TaskEnd, TaskInstance, UpdateMode, UpdateTask,
 };
+use drover_domain::secret::without_secrets;
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_ports::Claim;
-use tokio::time::timeout;
 
 use super::handler::UpdateHandler;
 use super::track::progress;
 use crate::patience::{Interrupted, patiently};
 
-/// How long the touched servers are polled before the end is told; what is not polled then is polled in
-/// its turn.
-const POLL_WAIT: Duration = Duration::from_secs(10);
 /// How many instances a sentence names.
 const NAMED_MAX: usize = 10;
 
@@ -49,34 +43,40 @@ impl Ended {
     pub(super) fn never_begun() -> Self {
         Self {
             status: EndStatus::Cancelled,
-            error: Some("the update was called off before anything was done".to_owned()),
+            error: Some("the update was cancelled before anything was done".to_owned()),
             instances: Vec::new(),
         }
     }
 
-    /// It was called off; what its play left behind is said.
+    /// It was cancelled; what HAProxy and the agents show of its instances is named.
     pub(super) fn called_off(instances: Vec<TaskInstance>) -> Self {
-        let left: Vec<&TaskInstance> = instances
-            .iter()
-            .filter(|instance| instance.outcome.may_be_drained())
-            .collect();
-        let named: Vec<String> = left
-            .iter()
-            .take(NAMED_MAX)
-            .map(|instance| format!("{} on {}", instance.name, instance.server))
-            .collect();
-        let more = match left.len().saturating_sub(NAMED_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
+        let named = |outcome| {
+            let found = instances.iter().filter(|it| it.outcome == outcome);
+            let mut named: Vec<String> = found
+                .clone()
+                .take(NAMED_MAX)
+                .map(|it| {
+                    let detail = it.detail.as_deref().unwrap_or_default();
+                    format!("{} on {} ({detail})", it.name, it.server)
+                })
+                .collect();
+            let more = found.count().saturating_sub(NAMED_MAX);
+            if more > 0 {
+                named.push(format!("{more} more"));
+            }
+            named.join(", ")
         };
-        let error = if named.is_empty() {
-            "the update was called off; no instance is left drained".to_owned()
-        } else {
-            format!(
-                "the update was called off in the middle; these instances may still get no requests: {}{more}",
-                named.join(", ")
-            )
-        };
+        let drained = named(InstanceOutcome::LeftDrained);
+        let unknown = named(InstanceOutcome::Unknown);
+        let mut error = "the update was cancelled".to_owned();
+        if !drained.is_empty() {
+            error.push_str("; HAProxy still shows out of use: ");
+            error.push_str(&drained);
+        }
+        if !unknown.is_empty() {
+            error.push_str("; unknown: ");
+            error.push_str(&unknown);
+        }
         Self {
             status: EndStatus::Cancelled,
             error: Some(error),
@@ -171,31 +171,7 @@ impl UpdateHandler {
                 tracing::warn!("task {} ended as {}: {error}", task.id, end.status.as_str());
             }
         }
-        let polled = timeout(POLL_WAIT, self.poll_touched(snapshot)).await;
-        if polled.is_err() {
-            tracing::warn!(
-                "not every server that task {} touched was polled at once",
-                task.id
-            );
-        }
         Ok(outcome(end.status, end.result.as_deref(), end.error))
-    }
-
-    // What the task says is checked against what the agents say, at once instead of a minute later.
-    async fn poll_touched(&self, snapshot: &FleetSnapshot) {
-        let servers: BTreeSet<ServerKey> = snapshot
-            .targets
-            .values()
-            .filter_map(|target| Some(target.server.as_ref()?.key))
-            .collect();
-        for server in servers {
-            if let Err(error) = self.polling.poll(server).await {
-                tracing::warn!(
-                    error = &error as &(dyn std::error::Error + 'static),
-                    "server {server} was not polled"
-                );
-            }
-        }
     }
 }
 
@@ -271,7 +247,8 @@ fn update_event(
         status,
         server: target.server.as_ref().map(|server| server.key),
         application: Some(target.application),
-        description: description.chars().take(1_000).collect(),
+        // The words of a play may hold the address of the artifact.
+        description: without_secrets(&description).chars().take(1_000).collect(),
     }
 }
 

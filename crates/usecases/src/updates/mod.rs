@@ -3,6 +3,7 @@
 mod called_off;
 mod drains;
 mod end;
+mod evidence;
 mod handler;
 mod prepare;
 mod request;

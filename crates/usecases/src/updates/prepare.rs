@@ -38,12 +38,9 @@ pub(crate) enum Unprepared {
         /// Why not.
         reason: String,
     },
-    /// The control host can run no playbook at all.
+    /// The control host did not do its part.
     #[error(transparent)]
-    Unfit(RunnerError),
-    /// The control host does not tell which playbooks there are.
-    #[error("the control host does not tell which playbooks it has")]
-    Runner(#[source] RunnerError),
+    Runner(RunnerError),
 }
 
 impl Unprepared {
@@ -53,8 +50,7 @@ impl Unprepared {
             | Self::Prepare(_)
             | Self::Path(_)
             | Self::NoSuchPlaybook { .. }
-            | Self::Unusable { .. }
-            | Self::Unfit(_) => Fault::Permanent,
+            | Self::Unusable { .. } => Fault::Permanent,
             Self::Runner(source) => source.fault(),
         }
     }
@@ -89,7 +85,8 @@ pub(crate) fn prepare(
         orchestrator.clone(),
         playbook_path.to_owned(),
         request.drain_wait,
-    )?;
+    )?
+    .allowing_undrained(request.allow_undrained);
     Ok(prepare_all(&context, snapshot)?)
 }
 
@@ -105,13 +102,7 @@ pub(crate) async fn check_playbooks<'a>(
     for path in update_paths {
         wanted.push(PlaybookPath::parse(path)?.file_in(folder)?.to_owned());
     }
-    let files = runner.playbooks().await.map_err(|error| match error {
-        RunnerError::Unfit { .. } => Unprepared::Unfit(error),
-        RunnerError::Unavailable { .. }
-        | RunnerError::NoSuchPlaybook { .. }
-        | RunnerError::Refused { .. }
-        | RunnerError::Unreadable { .. } => Unprepared::Runner(error),
-    })?;
+    let files = runner.playbooks().await.map_err(Unprepared::Runner)?;
     for name in wanted {
         let Some(file) = files.iter().find(|file| file.name == name) else {
             return Err(Unprepared::NoSuchPlaybook { name });

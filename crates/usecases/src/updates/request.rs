@@ -1,19 +1,24 @@
 //! Asking for an update.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
+use drover_domain::page::PageRequest;
 use drover_domain::rollout::drain::DrainWait;
+use drover_domain::rollout::executor::check_drained;
 use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_tasks};
-use drover_domain::rollout::snapshot::FleetSnapshot;
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::rollout::task::{
     ArtifactUrl, Origin, TaskId, UpdateMode, UpdateRequest, UpdateTask,
 };
 use drover_domain::rollout::update;
-use drover_domain::workflow::{CONCURRENCY_KEYS_MAX, DefinitionError, Json, WorkflowId};
+use drover_domain::text::visible;
+use drover_domain::workflow::{
+    CONCURRENCY_KEYS_MAX, DefinitionError, Json, TaskStatus, WorkflowId,
+};
 use drover_ports::{Fault, Idempotency, NewUpdate, NewUpdates, NewWorkflow, Started, StoreError};
 
 use crate::service::{Policy, Ports};
@@ -46,6 +51,8 @@ pub struct UpdateOrder {
     pub orchestrator: Option<String>,
     /// How long a drained server is waited for.
     pub drain_wait: DrainWait,
+    /// Whether applications that should stand behind HAProxy, and have no mapping, may be updated without a drain.
+    pub allow_undrained: bool,
     /// Who asks.
     pub origin: Origin,
     /// What makes a repetition the same request.
@@ -59,6 +66,9 @@ pub struct Accepted {
     pub tasks: Vec<TaskId>,
     /// Whether they came of the same request made before.
     pub replayed: bool,
+    /// What a person should know about them, one sentence each: applications that are updated without a drain, and
+    /// those that joined their group since its last update.
+    pub warnings: Vec<String>,
 }
 
 /// Why an update was refused; nothing was created.
@@ -136,18 +146,18 @@ impl RequestError {
             | Unprepared::Prepare(_)
             | Unprepared::Path(_)
             | Unprepared::NoSuchPlaybook { .. }
-            | Unprepared::Unusable { .. }
-            | Unprepared::Unfit(_) => Subject::Orchestrator,
+            | Unprepared::Unusable { .. } => Subject::Orchestrator,
+            Unprepared::Runner(source) if source.fault() == Fault::Permanent => {
+                Subject::Orchestrator
+            }
             Unprepared::Runner(_) => {
                 return Self::Unavailable {
                     source: Box::new(error),
                 };
             }
         };
-        Self::Refused {
-            reason: error.to_string(),
-            subject,
-        }
+        let reason = error.to_string();
+        Self::Refused { reason, subject }
     }
 
     fn from_definition(error: &DefinitionError) -> Self {
@@ -195,6 +205,10 @@ impl Updates {
     ///
     /// [`RequestError`], and then nothing changed.
     #[tracing::instrument(name = "updates.request", skip_all, fields(applications = order.applications.len()))]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one refusal after the other, then one transaction"
+    )]
     pub async fn request(&self, order: UpdateOrder) -> Result<Accepted, RequestError> {
         let snapshot = self
             .ports
@@ -221,6 +235,9 @@ impl Updates {
             None => return Err(RequestError::UnknownOrchestrator { name }),
         };
 
+        // A control host that cannot run anything is no reason to queue what waits for it.
+        let probed = self.ports.runner.probe().await;
+        probed.map_err(|error| RequestError::from_unprepared(Unprepared::Runner(error)))?;
         let groups = group_into_tasks(&self.grouping_items(&order.applications, &snapshot));
         let paths = groups.iter().map(|group| group.playbook_path.as_str());
         let folder = &self.policy.playbook_folder;
@@ -228,6 +245,12 @@ impl Updates {
             .await
             .map_err(RequestError::from_unprepared)?;
         let now = self.ports.clock.now();
+        let warnings = warnings(&order, &snapshot);
+        // All of them are named at once, not only those of the first task.
+        if !order.allow_undrained && order.mode != UpdateMode::Deliver {
+            check_drained(&order.applications, &snapshot)
+                .map_err(|error| RequestError::from_unprepared(error.into()))?;
+        }
         let mut updates = Vec::with_capacity(groups.len());
         for group in groups {
             let workflow = WorkflowId::rooted(self.ports.ids.draw());
@@ -238,6 +261,7 @@ impl Updates {
                 mode: order.mode,
                 orchestrator: orchestrator.file_path.clone(),
                 drain_wait: order.drain_wait,
+                allow_undrained: order.allow_undrained,
             };
             prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
                 .map_err(RequestError::from_unprepared)?;
@@ -276,6 +300,7 @@ impl Updates {
             Started::Replayed(tasks) => Ok(Accepted {
                 tasks,
                 replayed: true,
+                warnings,
             }),
             Started::Created => {
                 tracing::info!(
@@ -285,9 +310,47 @@ impl Updates {
                 Ok(Accepted {
                     tasks: ids,
                     replayed: false,
+                    warnings,
                 })
             }
         }
+    }
+
+    /// What a queued update waits for: the running update that has one of its groups or backends to itself. `None` where it
+    /// waits for none, or only for a worker.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    pub async fn waits_for(&self, task: &UpdateTask) -> Result<Option<String>, StoreError> {
+        if task.status != TaskStatus::Queued || task.attempt > 0 {
+            return Ok(None);
+        }
+        let page = PageRequest {
+            after: None,
+            limit: PageRequest::LIMIT_MAX,
+        };
+        let open = [TaskStatus::Queued, TaskStatus::Running, TaskStatus::Unknown];
+        let found = self.ports.task_view.list(&open, page).await?;
+        let others = found.items.into_iter().map(|(_, other)| other);
+        let others: Vec<UpdateTask> = others
+            .filter(|other| other.id != task.id)
+            .filter(|other| other.status != TaskStatus::Queued || other.attempt > 0)
+            .collect();
+        let applications: BTreeSet<ApplicationKey> = others
+            .iter()
+            .chain([task])
+            .flat_map(|task| task.request.applications.iter().copied())
+            .collect();
+        let applications: Vec<ApplicationKey> = applications.into_iter().collect();
+        let snapshot = self.ports.snapshots.snapshot(&applications).await?;
+        let own = snapshot.concurrency_keys(&task.request.applications);
+        let holder = others.iter().find_map(|other| {
+            let keys = snapshot.concurrency_keys(&other.request.applications);
+            let shared = keys.into_iter().find(|key| own.contains(key))?;
+            Some((other.id, named(&shared, task, &snapshot)))
+        });
+        Ok(holder.map(|(id, what)| format!("waits for update {id} of {what}")))
     }
 
     fn grouping_items(
@@ -315,11 +378,65 @@ impl Updates {
     }
 }
 
+/// What a concurrency key of an update stands for, by name.
+fn named(key: &str, task: &UpdateTask, snapshot: &FleetSnapshot) -> String {
+    let mut targets = task
+        .request
+        .applications
+        .iter()
+        .filter_map(|application| snapshot.targets.get(application));
+    let found = targets.find_map(|target| {
+        if let Some(group) = &target.group
+            && key == format!("group:{}", group.key)
+        {
+            return Some(format!("the group {}", group.name));
+        }
+        let mut servers = target.balancer_servers.iter();
+        let server = servers.find(|server| key == format!("backend:{}", server.backend))?;
+        Some(format!("the HAProxy backend {}", server.backend_name))
+    });
+    found.unwrap_or_else(|| key.to_owned())
+}
+
+fn warnings(order: &UpdateOrder, snapshot: &FleetSnapshot) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if snapshot.has_haproxy && order.mode != UpdateMode::Deliver {
+        let undrained: Vec<String> = snapshot
+            .unmapped(&order.applications)
+            .map(Target::label)
+            .collect();
+        if !undrained.is_empty() {
+            warnings.push(format!(
+                "updated without a drain, because no HAProxy server is mapped to it: {}",
+                list(&undrained)
+            ));
+        }
+    }
+    let mut joined: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for target in order
+        .applications
+        .iter()
+        .filter_map(|key| snapshot.targets.get(key))
+    {
+        if let Some(group) = target.group.as_ref().filter(|_| target.is_new_in_group) {
+            joined.entry(&group.name).or_default().push(target.label());
+        }
+    }
+    for (group, applications) in joined {
+        warnings.push(format!(
+            "joined the group `{}` since its last update: {}",
+            visible(group, 64),
+            list(&applications)
+        ));
+    }
+    warnings
+}
+
 const fn store(source: StoreError) -> RequestError {
     RequestError::Store { source }
 }
 
-fn list(keys: &[ApplicationKey]) -> String {
+fn list(keys: &[impl ToString]) -> String {
     const SHOWN_MAX: usize = 10;
     let shown = keys
         .iter()

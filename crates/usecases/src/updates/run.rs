@@ -1,5 +1,7 @@
 //! The middle of an update: prepare its runs, start their plays, follow them to their ends.
 
+use std::time::Duration;
+
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::executor::PreparedPlaybook;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobId, JobStatus, PlaybookJob};
@@ -8,9 +10,10 @@ use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun,
     UpdateTask,
 };
-use drover_domain::rollout::verdict::{RunVerdict, judge};
-use drover_ports::{Claim, EventBatch, Fault, Place};
+use drover_domain::rollout::verdict::{RunFacts, RunVerdict, judge};
+use drover_ports::{Claim, Fault, Place};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::called_off::CalledOff;
 use super::drains::Drains;
@@ -21,7 +24,9 @@ use super::track::{Track, progress};
 use crate::patience::{Interrupted, patiently, warn_and_wait};
 
 /// What is shown while a play is being stopped.
-const STOPPING: &str = "the update is called off; its play is being stopped";
+const STOPPING: &str = "the update is cancelled; its play is being stopped";
+/// How long a control host may be silent before a play has been started.
+const START_WAIT_MAX: Duration = Duration::from_mins(15);
 
 /// Why there is nothing to run.
 pub(super) enum Unplanned {
@@ -37,8 +42,66 @@ enum Launch {
     Started,
     /// It does not, for this reason.
     Refused(String),
-    /// Whether it was started before the update was called off has to be looked up.
+    /// The control host did not answer for so long that the wait has ended; what it did is unknown.
+    Unknown(String),
+    /// The update was cancelled, and the control host was never asked to start the play.
+    NotTried,
+    /// Whether it was started before the update was cancelled has to be looked up.
     CalledOff,
+}
+
+/// A run as it is recorded while it is worked on.
+struct Running<'a> {
+    claim: &'a Claim,
+    task: &'a UpdateTask,
+    others: &'a [TaskInstance],
+    called_off: &'a CalledOff,
+}
+
+/// How long the control host has not answered.
+#[derive(Debug, Default)]
+struct Silence {
+    since: Option<Instant>,
+    shown: Option<String>,
+}
+
+impl Silence {
+    /// What is shown of an answer that did not come, if it is not shown yet.
+    fn note(&mut self, error: &(dyn std::error::Error + 'static)) -> Option<String> {
+        self.since.get_or_insert_with(Instant::now);
+        let text = format!("waits for the control host: {}", with_causes(error));
+        let is_new = self.shown.as_ref() != Some(&text);
+        self.shown = Some(text);
+        self.shown.clone().filter(|_| is_new)
+    }
+
+    /// Why the wait ends, if it has lasted for `longest`.
+    fn over(&self, longest: Duration) -> Option<String> {
+        let since = self.since.filter(|since| since.elapsed() >= longest)?;
+        let minutes = since.elapsed().as_secs() / 60;
+        let why = self.shown.as_deref().unwrap_or_default();
+        let why = why.trim_start_matches("waits for the control host: ");
+        Some(format!(
+            "the control host did not answer for {minutes} minutes: {why}"
+        ))
+    }
+
+    /// It answers again; whether that it did not was shown.
+    fn end(&mut self) -> bool {
+        self.since = None;
+        self.shown.take().is_some()
+    }
+}
+
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        text.push_str(": ");
+        text.push_str(&current.to_string());
+        cause = current.source();
+    }
+    text
 }
 
 impl UpdateHandler {
@@ -55,22 +118,8 @@ impl UpdateHandler {
             let reason = format!("the orchestrator playbook `{name}` is no longer known");
             return Ok(Err(Unplanned::Refused(reason)));
         };
-        loop {
-            if called_off.is_told() {
-                return Ok(Err(Unplanned::CalledOff));
-            }
-            let checked = check_playbooks(
-                &*self.ports.runner,
-                &self.policy.playbook_folder,
-                name,
-                [task.playbook_path.as_str()],
-            )
-            .await;
-            match checked {
-                Ok(()) => break,
-                Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                Err(error) => return Ok(Err(Unplanned::Refused(error.to_string()))),
-            }
+        if called_off.is_told() {
+            return Ok(Err(Unplanned::CalledOff));
         }
         let prepared: Result<Vec<PreparedPlaybook>, Unprepared> = prepare(
             task.id,
@@ -123,7 +172,7 @@ impl UpdateHandler {
             let verdict = match run.status {
                 // It was never started, and the worker that found out did not come to write it down.
                 RunStatus::Failed if run.started_at.is_none() => {
-                    refused(mine, "the play was not started".to_owned())
+                    refused(&mine, "the play was not started".to_owned())
                 }
                 RunStatus::Succeeded => RunVerdict {
                     status: RunStatus::Succeeded,
@@ -135,8 +184,17 @@ impl UpdateHandler {
                 | RunStatus::Failed
                 | RunStatus::Unknown => {
                     let drains = self.drains(&detail.task, &run, snapshot);
-                    self.run(claim, run, mine, &others, snapshot, called_off, drains)
-                        .await?
+                    self.run(
+                        claim,
+                        &detail.task,
+                        run,
+                        mine,
+                        &others,
+                        snapshot,
+                        called_off,
+                        drains,
+                    )
+                    .await?
                 }
             };
             instances = others;
@@ -149,7 +207,7 @@ impl UpdateHandler {
             let is_called_off = called_off.is_told();
             for instance in instances.iter_mut().filter(|instance| instance.run > index) {
                 let reason = if is_called_off {
-                    "the update was called off before its turn"
+                    "the update was cancelled before its turn"
                 } else {
                     "an earlier run of this task did not succeed"
                 };
@@ -188,9 +246,15 @@ impl UpdateHandler {
     ///
     /// The events are read from the first one on, also the second time: what the store already has
     /// it ignores, and the verdict needs them all.
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "one loop over what the play, its requests and people say"
+    )]
     async fn run(
         &self,
         claim: &Claim,
+        task: &UpdateTask,
         mut run: TaskRun,
         instances: Vec<TaskInstance>,
         others: &[TaskInstance],
@@ -200,19 +264,27 @@ impl UpdateHandler {
     ) -> Result<RunVerdict, Interrupted> {
         let mut is_stopped = false;
         if run.status == RunStatus::Pending {
-            let not_started = match self.launch(&job(&run, snapshot), called_off).await {
+            let running = Running {
+                claim,
+                task,
+                others,
+                called_off,
+            };
+            let verdict = match self.launch(&running, &run, &instances, snapshot).await? {
                 Launch::Started => None,
-                Launch::Refused(reason) => Some(reason),
+                Launch::Refused(reason) => Some(refused(&instances, reason)),
+                Launch::Unknown(reason) => Some(unknown(&instances, reason)),
+                Launch::NotTried => Some(refused(&instances, NOT_STARTED.to_owned())),
                 Launch::CalledOff => {
                     is_stopped = true;
-                    self.stop(run.job).await;
-                    let batch = self.follow(run.job, Place::default()).await;
-                    (batch.status == JobStatus::Absent)
-                        .then(|| "the update was called off before its play was started".to_owned())
+                    match self.stop(run.job).await {
+                        Ok(JobStatus::Absent) => Some(refused(&instances, NOT_STARTED.to_owned())),
+                        Ok(_) => None,
+                        Err(reason) => Some(unknown(&instances, reason)),
+                    }
                 }
             };
-            if let Some(reason) = not_started {
-                let verdict = refused(instances, reason);
+            if let Some(verdict) = verdict {
                 self.close(claim, run, &verdict, others, None).await?;
                 return Ok(verdict);
             }
@@ -224,14 +296,16 @@ impl UpdateHandler {
             tracing::info!(job.id = %run.job, "job {} is followed again from its first event", run.job);
         }
 
+        drains.sync().await;
         let mut track = Track::new(instances.into_iter().map(as_before).collect());
         let mut place = Place::default();
         let mut waits_for = drains.progress();
         let (requests, mut requested) = mpsc::channel(1);
         let mut serving = Box::pin(drains.serve(&mut requested));
+        let (mut silence, mut lost) = (Silence::default(), None);
         run.exit_code = loop {
             let batch = tokio::select! {
-                batch = self.follow(run.job, place) => batch,
+                batch = self.ports.runner.follow(run.job, place, self.policy.follow_wait) => batch,
                 ended = &mut serving => match ended? {},
                 Ok(()) = waits_for.changed() => {
                     let current = waits_for.borrow_and_update().clone().or_else(|| track.current());
@@ -243,11 +317,36 @@ impl UpdateHandler {
                     let told = Some(STOPPING.to_owned());
                     self.record(claim, &run, &[], Vec::new(), track.instances(), others, told)
                         .await?;
-                    self.stop(run.job).await;
+                    if let Err(reason) = self.stop(run.job).await {
+                        lost = Some(reason);
+                        break None;
+                    }
                     is_stopped = true;
                     continue;
                 }
             };
+            let batch = match batch {
+                Ok(batch) => batch,
+                // The job goes on by itself: it is followed until it can be told how it ended.
+                Err(error) => {
+                    if let Some(shown) = silence.note(&error) {
+                        let (shown, known) = (Some(shown), track.instances());
+                        self.record(claim, &run, &[], Vec::new(), known, others, shown)
+                            .await?;
+                    }
+                    lost = silence.over(self.policy.lost_after);
+                    if lost.is_some() {
+                        break None;
+                    }
+                    warn_and_wait(&error).await;
+                    continue;
+                }
+            };
+            if silence.end() {
+                let (current, known) = (track.current(), track.instances());
+                self.record(claim, &run, &[], Vec::new(), known, others, current)
+                    .await?;
+            }
             let changed = track.absorb(&batch.events);
             if !batch.events.is_empty() {
                 run.hosts = track.hosts();
@@ -280,15 +379,25 @@ impl UpdateHandler {
         drop(serving);
         drains.clear_up().await?;
         run.hosts = track.hosts();
+        let seen = self
+            .evidence(task, track.instances(), run.exit_code, &drains)
+            .await?;
         let mut verdict = judge(
-            &run.prepared,
             track.instances(),
-            run.exit_code,
-            &run.hosts,
-            track.saw_no_hosts(),
-            track.failures(),
+            &RunFacts {
+                mode: task.request.mode,
+                exit_code: run.exit_code,
+                stats: &run.hosts,
+                saw_no_hosts: track.saw_no_hosts(),
+                has_acted: track.has_acted(),
+                self_reported: track.self_reported(),
+                failures: track.failures(),
+                seen: &seen,
+            },
         );
-        if verdict.status != RunStatus::Succeeded && track.failures().is_empty() {
+        if let Some(reason) = lost {
+            verdict.error = Some(reason);
+        } else if verdict.status != RunStatus::Succeeded && track.failures().is_empty() {
             self.add_diagnostics(run.job, &mut verdict).await;
         }
         self.close(claim, run, &verdict, others, track.current())
@@ -296,38 +405,78 @@ impl UpdateHandler {
         Ok(verdict)
     }
 
-    async fn launch(&self, job: &PlaybookJob, called_off: &CalledOff) -> Launch {
+    /// Starts the play of a run. A control host that does not answer is waited for, and the task shows that it is.
+    async fn launch(
+        &self,
+        running: &Running<'_>,
+        run: &TaskRun,
+        instances: &[TaskInstance],
+        snapshot: &FleetSnapshot,
+    ) -> Result<Launch, Interrupted> {
+        let (task, job) = (running.task, job(run, snapshot));
+        let name = &task.request.orchestrator;
+        let mut silence = Silence::default();
+        // The worker before may have asked for it.
+        let mut was_tried = running.claim.attempt > 1;
+        let mut is_checked = false;
         loop {
-            if called_off.is_told() {
-                return Launch::CalledOff;
+            if running.called_off.is_told() {
+                return Ok(if was_tried {
+                    Launch::CalledOff
+                } else {
+                    Launch::NotTried
+                });
             }
-            match self.ports.runner.launch(job).await {
-                Ok(()) => return Launch::Started,
-                Err(error) if error.fault() == Fault::Transient => warn_and_wait(&error).await,
-                Err(error) => return Launch::Refused(error.to_string()),
+            let tried = async {
+                if !is_checked {
+                    let paths = [task.playbook_path.as_str()];
+                    let folder = &self.policy.playbook_folder;
+                    check_playbooks(&*self.ports.runner, folder, name, paths).await?;
+                    is_checked = true;
+                }
+                was_tried = true;
+                let launched = self.ports.runner.launch(&job).await;
+                launched.map_err(Unprepared::Runner)
+            };
+            let error = match tried.await {
+                Ok(()) => return Ok(Launch::Started),
+                Err(error) if error.fault() == Fault::Transient => error,
+                Err(error) => return Ok(Launch::Refused(with_causes(&error))),
+            };
+            if let Some(shown) = silence.note(&error) {
+                let (claim, others) = (running.claim, running.others);
+                self.record(claim, run, &[], Vec::new(), instances, others, Some(shown))
+                    .await?;
             }
-        }
-    }
-
-    /// Stops a play; whether there was one to stop is seen by following it.
-    async fn stop(&self, job: JobId) {
-        tracing::info!(job.id = %job, "the update is called off; job {job} is stopped");
-        while let Err(error) = self.ports.runner.cancel(job).await {
+            if let Some(reason) = silence.over(START_WAIT_MAX) {
+                return Ok(if was_tried {
+                    Launch::Unknown(format!("{reason}; whether the play was started is unknown"))
+                } else {
+                    Launch::Refused(reason)
+                });
+            }
             warn_and_wait(&error).await;
         }
     }
 
-    async fn follow(&self, job: JobId, place: Place) -> EventBatch {
+    /// Stops a play, if there is one to stop: where the job stands afterwards, or why that is unknown.
+    async fn stop(&self, job: JobId) -> Result<JobStatus, String> {
+        tracing::info!(job.id = %job, "the update is cancelled; job {job} is stopped");
+        let mut silence = Silence::default();
         loop {
-            match self
-                .ports
-                .runner
-                .follow(job, place, self.policy.follow_wait)
-                .await
-            {
-                Ok(batch) => return batch,
-                // The job goes on by itself: it is followed until it can be told how it ended.
-                Err(error) => warn_and_wait(&error).await,
+            let stopped = match self.ports.runner.cancel(job).await {
+                Ok(()) => self.ports.runner.status(job).await,
+                Err(error) => Err(error),
+            };
+            match stopped {
+                Ok(status) => return Ok(status),
+                Err(error) => {
+                    silence.note(&error);
+                    if let Some(reason) = silence.over(self.policy.lost_after) {
+                        return Err(format!("{reason}; whether the play was stopped is unknown"));
+                    }
+                    warn_and_wait(&error).await;
+                }
             }
         }
     }
@@ -417,6 +566,7 @@ fn instances_of(
                 outcome: InstanceOutcome::Pending,
                 detail: None,
                 version_before: target.and_then(|target| target.version.clone()),
+                process_before: target.and_then(|target| target.process.clone()),
                 version_after: None,
             });
         }
@@ -455,18 +605,41 @@ fn as_before(instance: TaskInstance) -> TaskInstance {
     }
 }
 
-fn refused(instances: Vec<TaskInstance>, reason: String) -> RunVerdict {
-    let instances = instances
-        .into_iter()
-        .map(|instance| TaskInstance {
-            outcome: InstanceOutcome::Skipped,
-            detail: Some("the play was not started".to_owned()),
-            ..instance
-        })
-        .collect();
-    RunVerdict {
-        status: RunStatus::Failed,
+/// Why a cancelled play did nothing.
+const NOT_STARTED: &str = "the update was cancelled before its play was started";
+
+fn refused(instances: &[TaskInstance], reason: String) -> RunVerdict {
+    ended_before(
         instances,
+        (RunStatus::Failed, InstanceOutcome::Skipped),
+        "the play was not started",
+        reason,
+    )
+}
+
+fn unknown(instances: &[TaskInstance], reason: String) -> RunVerdict {
+    ended_before(
+        instances,
+        (RunStatus::Unknown, InstanceOutcome::Unknown),
+        "whether the play was started is unknown",
+        reason,
+    )
+}
+
+fn ended_before(
+    instances: &[TaskInstance],
+    (status, outcome): (RunStatus, InstanceOutcome),
+    detail: &str,
+    reason: String,
+) -> RunVerdict {
+    let ended = |instance: &TaskInstance| TaskInstance {
+        outcome,
+        detail: Some(detail.to_owned()),
+        ..instance.clone()
+    };
+    RunVerdict {
+        status,
+        instances: instances.iter().map(ended).collect(),
         error: Some(reason),
     }
 }

@@ -1,7 +1,8 @@
 //! What a play's events say about a run, put together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::job::{HostStats, JobEvent, JobEventKind};
 use drover_domain::rollout::task::{InstanceOutcome, TaskInstance};
 
@@ -18,6 +19,8 @@ pub(crate) struct Track {
     hosts: BTreeMap<String, HostStats>,
     failures: Vec<String>,
     saw_no_hosts: bool,
+    has_acted: bool,
+    self_reported: BTreeSet<String>,
     current: Option<String>,
 }
 
@@ -29,6 +32,8 @@ impl Track {
             hosts: BTreeMap::new(),
             failures: Vec::new(),
             saw_no_hosts: false,
+            has_acted: false,
+            self_reported: BTreeSet::new(),
             current: None,
         }
     }
@@ -47,6 +52,7 @@ impl Track {
     }
 
     fn absorb_one(&mut self, event: &JobEvent) -> Option<usize> {
+        self.has_acted |= event.host.is_some();
         match event.kind {
             JobEventKind::TaskStart => self.current.clone_from(&event.task),
             JobEventKind::NoHosts => self.saw_no_hosts = true,
@@ -71,6 +77,9 @@ impl Track {
             .iter()
             .position(|instance| instance.composite == report.composite)?;
         let instance = self.instances.get_mut(index)?;
+        if event.host.as_deref() == Some(short_server_name(&instance.server)) {
+            self.self_reported.insert(report.composite.clone());
+        }
         instance.outcome = report.outcome;
         if report.detail.is_some() {
             instance.detail.clone_from(&report.detail);
@@ -130,6 +139,16 @@ impl Track {
         &self.failures
     }
 
+    /// Whether any host has done, failed or skipped anything.
+    pub(crate) const fn has_acted(&self) -> bool {
+        self.has_acted
+    }
+
+    /// The composite names of instances that were reported from their own server.
+    pub(crate) const fn self_reported(&self) -> &BTreeSet<String> {
+        &self.self_reported
+    }
+
     /// Whether a play found no host.
     pub(crate) const fn saw_no_hosts(&self) -> bool {
         self.saw_no_hosts
@@ -162,6 +181,7 @@ const fn steps_done(outcome: InstanceOutcome) -> u8 {
         InstanceOutcome::Verifying => 4,
         InstanceOutcome::Returning => 5,
         InstanceOutcome::Done
+        | InstanceOutcome::Unverified
         | InstanceOutcome::Failed
         | InstanceOutcome::Skipped
         | InstanceOutcome::RolledBack
@@ -203,6 +223,7 @@ mod tests {
             outcome: InstanceOutcome::Pending,
             detail: None,
             version_before: None,
+            process_before: None,
             version_after: None,
         }
     }

@@ -10,6 +10,7 @@ use drover_domain::workflow::{
 };
 
 use super::kinds::{Kinds, Performer};
+use super::own::is_reserved;
 
 /// The most kinds an error names.
 const SHOWN_MAX: usize = 30;
@@ -118,6 +119,14 @@ pub enum OrderError {
         kind: Kind,
         /// The kinds there are.
         known: KindList,
+    },
+    /// Only Drover's own tasks stand in this queue.
+    #[error("the queue `{queue}` is Drover's own; name another one, or none")]
+    ReservedQueue {
+        /// Where.
+        place: OrderPlace,
+        /// The queue.
+        queue: QueueName,
     },
     /// The payload is not what the kind expects.
     #[error("{reason}")]
@@ -273,6 +282,10 @@ impl Kinds {
                 reason: problem.reason,
             })?;
         }
+        let queue = order.queue.unwrap_or_else(|| spec.queue.clone());
+        if is_reserved(&queue) {
+            return Err(OrderError::ReservedQueue { place, queue });
+        }
         let policy = TaskPolicy {
             retry: order.retry,
             non_retryable: order.non_retryable,
@@ -287,7 +300,7 @@ impl Kinds {
         Ok(Work {
             kind,
             action,
-            queue: order.queue.unwrap_or_else(|| spec.queue.clone()),
+            queue,
             priority: order.priority,
             payload: order.payload,
             policy,

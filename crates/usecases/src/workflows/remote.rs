@@ -7,8 +7,8 @@ use std::time::Duration;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Executor, LeaseId, QueueName, TaskId};
 use drover_ports::{
-    Assignment, Beat, ClaimRequest, IdSource, Report, ReportVerdict, StoreError, TaskQueue, Topic,
-    WakeUps,
+    Assignment, Beat, ClaimRequest, HeldAttempt, IdSource, Report, ReportVerdict, StoreError,
+    TaskQueue, Topic, WakeUps,
 };
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// The shortest time between two looks: hints about other people's work come in swarms.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Wishes of workers outside.
+/// Use cases of remote workers.
 #[derive(Clone)]
 pub struct RemoteWorkers {
     tasks: Arc<dyn TaskQueue>,
@@ -46,6 +46,9 @@ pub struct ClaimOrder {
     pub wait: Duration,
     /// The lease to claim under; a new one where there is none.
     pub lease: Option<LeaseId>,
+    /// The attempts under that lease whose answers the worker received and whose ends it did not report yet. Everything
+    /// else under the lease is queued again before anything is claimed. `None`: the worker does not say.
+    pub holding: Option<Vec<HeldAttempt>>,
     /// How long the lease lasts without a sign of life.
     pub term: Duration,
 }
@@ -53,7 +56,7 @@ pub struct ClaimOrder {
 /// What a worker got.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
-    /// The lease it holds; `None` when it came without one and there was nothing to do.
+    /// The lease of these tasks; `None` when the worker came without one and there was nothing to do.
     pub lease: Option<LeaseId>,
     /// The tasks it holds under it besides what it held before.
     pub tasks: Vec<Assignment>,
@@ -70,6 +73,9 @@ impl RemoteWorkers {
     pub const TERM_MAX: Duration = Duration::from_mins(10);
     /// The usual lease.
     pub const TERM_DEFAULT: Duration = Duration::from_secs(30);
+    /// How long the answer to a claim may be on its way: what was claimed within this time is not missing from a
+    /// heartbeat's list.
+    pub const ANSWER_MAX: Duration = Self::TERM_MIN;
 
     /// Wishes over these ports.
     #[must_use]
@@ -84,6 +90,10 @@ impl RemoteWorkers {
     /// Takes tasks; waits for the first one as long as the order says, and not longer than until
     /// `enough`. The lease lasts for its term from the answer on.
     ///
+    /// An answer can be lost after its tasks were taken. A worker that says what it holds gets them back into the queue
+    /// with its next claim. One that does not say gets a new lease while the old one still holds something: a claim
+    /// never renews a lease whose tasks the worker may not know.
+    ///
     /// # Errors
     ///
     /// [`StoreError::Stale`] when the given lease ran out; [`StoreError::Unavailable`];
@@ -91,26 +101,24 @@ impl RemoteWorkers {
     ///
     /// # Cancellation
     ///
-    /// What was claimed and not told is lost with its lease, and done again by somebody else.
+    /// What was claimed and not answered is queued again by the worker's next claim, or when the lease runs out.
     pub async fn claim(
         &self,
         order: ClaimOrder,
         enough: impl Future<Output = ()> + Send,
     ) -> Result<Claimed, StoreError> {
-        let lease = if let Some(lease) = order.lease {
-            self.tasks.heartbeat(lease, order.term).await?;
-            lease
-        } else {
-            let lease = self.ids.next();
-            self.tasks
-                .open_lease(lease, &order.worker, order.term)
-                .await?;
-            lease
+        let known = match order.lease {
+            Some(lease) => self.go_on(lease, &order).await?,
+            None => None,
+        };
+        let lease = match known {
+            Some(lease) => lease,
+            None => self.begin(&order).await?,
         };
         let tasks = self.wait_and_claim(lease, &order, enough).await;
         let got_some = matches!(&tasks, Ok(tasks) if !tasks.is_empty());
-        if order.lease.is_none() && !got_some {
-            // Whoever cannot close it leaves it to run out: nothing is held under it.
+        if known.is_none() && !got_some {
+            // A lease that cannot be closed runs out: nothing is held under it.
             if let Err(error) = self.tasks.close_lease(lease).await {
                 tracing::debug!(
                     error = &error as &(dyn std::error::Error + 'static),
@@ -118,7 +126,7 @@ impl RemoteWorkers {
                 );
             }
             return Ok(Claimed {
-                lease: None,
+                lease: order.lease,
                 tasks: tasks?,
             });
         }
@@ -126,6 +134,60 @@ impl RemoteWorkers {
             lease: Some(lease),
             tasks: tasks?,
         })
+    }
+
+    async fn begin(&self, order: &ClaimOrder) -> Result<LeaseId, StoreError> {
+        let lease = self.ids.next();
+        self.tasks
+            .open_lease(lease, &order.worker, order.term)
+            .await?;
+        Ok(lease)
+    }
+
+    /// Renews the lease of a claim, unless it holds tasks and the worker does not say which of them it knows.
+    async fn go_on(
+        &self,
+        lease: LeaseId,
+        order: &ClaimOrder,
+    ) -> Result<Option<LeaseId>, StoreError> {
+        let held = self.tasks.held(lease, Duration::ZERO).await?;
+        let Some(holding) = &order.holding else {
+            if !held.is_empty() {
+                return Ok(None);
+            }
+            self.tasks.heartbeat(lease, order.term).await?;
+            return Ok(Some(lease));
+        };
+        self.tasks.heartbeat(lease, order.term).await?;
+        self.give_back(lease, held, holding).await?;
+        Ok(Some(lease))
+    }
+
+    /// Queues again what the lease holds and the worker does not.
+    async fn give_back(
+        &self,
+        lease: LeaseId,
+        held: Vec<HeldAttempt>,
+        holding: &[HeldAttempt],
+    ) -> Result<(), StoreError> {
+        let strays: Vec<Report> = held
+            .into_iter()
+            .filter(|held| !holding.contains(held))
+            .map(|HeldAttempt { task, attempt }| Report {
+                task,
+                attempt,
+                outcome: Outcome::Released,
+            })
+            .collect();
+        if strays.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            lease.id = %lease,
+            tasks = strays.len(),
+            "tasks whose worker did not receive them are queued again"
+        );
+        self.tasks.report(lease, &strays).await.map(|_| ())
     }
 
     async fn wait_and_claim(
@@ -167,12 +229,33 @@ impl RemoteWorkers {
 
     /// A sign of life: renews the lease with everything held under it, and says what shall be stopped.
     ///
+    /// A worker that says what it holds also learns which of that the lease no longer holds; what the lease has
+    /// held for longer than [`Self::ANSWER_MAX`] and the worker does not name is queued again.
+    ///
     /// # Errors
     ///
     /// [`StoreError::Stale`] when it ran out: what it held belongs to others;
     /// [`StoreError::Unavailable`].
-    pub async fn heartbeat(&self, lease: LeaseId, term: Duration) -> Result<Beat, StoreError> {
-        self.tasks.heartbeat(lease, term).await
+    pub async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        term: Duration,
+        holding: Option<&[HeldAttempt]>,
+    ) -> Result<Beat, StoreError> {
+        let mut beat = self.tasks.heartbeat(lease, term).await?;
+        let Some(holding) = holding else {
+            return Ok(beat);
+        };
+        let old = self.tasks.held(lease, Self::ANSWER_MAX).await?;
+        self.give_back(lease, old, holding).await?;
+        let held = self.tasks.held(lease, Duration::ZERO).await?;
+        let gone = holding.iter().filter(|named| !held.contains(named));
+        for HeldAttempt { task, .. } in gone {
+            if !beat.stop.contains(task) {
+                beat.stop.push(*task);
+            }
+        }
+        Ok(beat)
     }
 
     /// Writes down how an attempt ended.

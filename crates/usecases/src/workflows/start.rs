@@ -8,7 +8,7 @@ use std::time::Duration;
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::{
-    DefinitionName, ExecutionMode, Json, Kind, TaskKey, WorkflowId, WorkflowStatus,
+    DefinitionName, ExecutionMode, Json, Kind, QueueName, TaskKey, WorkflowId, WorkflowStatus,
 };
 use drover_ports::{
     DefinitionStore, Fault, IdSource, Idempotency, NewWorkflow, StartedWorkflow, StoreError,
@@ -17,6 +17,7 @@ use drover_ports::{
 
 use super::kinds::Kinds;
 use super::order::{OrderError, TaskOrder};
+use super::own::reserved_queue;
 use crate::EnginePorts;
 
 /// Wishes about workflows.
@@ -107,6 +108,16 @@ pub enum StartError {
         /// The kind.
         kind: Kind,
     },
+    /// The definition was stored before the queue was reserved.
+    #[error(
+        "the definition `{name}` names the queue `{queue}`, which is Drover's own; store it again with another one"
+    )]
+    ReservedQueue {
+        /// The definition.
+        name: DefinitionName,
+        /// The queue.
+        queue: QueueName,
+    },
     /// The store did not do its part.
     #[error("the workflow cannot be started")]
     Store(#[from] StoreError),
@@ -117,9 +128,10 @@ impl StartError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Order(_) | Self::UnknownDefinition { .. } | Self::KindGone { .. } => {
-                Fault::Permanent
-            }
+            Self::Order(_)
+            | Self::UnknownDefinition { .. }
+            | Self::KindGone { .. }
+            | Self::ReservedQueue { .. } => Fault::Permanent,
             Self::Store(source) => source.fault(),
         }
     }
@@ -171,6 +183,9 @@ impl Workflows {
                 };
                 if let Some(kind) = self.kinds.missing(&found.definition) {
                     return Err(StartError::KindGone { name, kind });
+                }
+                if let Some(queue) = reserved_queue(&found.definition).cloned() {
+                    return Err(StartError::ReservedQueue { name, queue });
                 }
                 (found.definition, Some(found.reference))
             }

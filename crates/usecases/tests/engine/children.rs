@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::page::PageRequest;
-use drover_domain::workflow::run::{Control, Decision};
+use drover_domain::workflow::run::{Control, Decision, FAMILY_DEPTH_MAX};
 use drover_domain::workflow::{
     Json, SignalName, TaskId, TaskSpec, TaskStatus, WorkflowId, WorkflowStatus,
 };
@@ -193,8 +193,9 @@ impl WorkflowStore for Forgetful {
         &self,
         filter: &DeadLetterFilter,
         limit: u32,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Vec<TaskId>, StoreError> {
-        self.store.redrive(filter, limit).await
+        self.store.redrive(filter, limit, idempotency).await
     }
 }
 
@@ -211,5 +212,81 @@ async fn a_start_whose_answer_is_lost_is_asked_for_again_and_made_once() {
     assert_eq!(world.end_of(id).await, WorkflowStatus::Succeeded);
     assert_eq!(children(&world, id).await.len(), 1);
     assert_eq!(world.task(id).await.task.attempt, 1);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_starts_itself_ends_at_the_bound() {
+    let world = World::new();
+    world.define("child", one(parent())).await;
+    let node = world.node("n1", &[]);
+    let id = world.start(one(parent())).await;
+    assert_eq!(world.end_of(id).await, WorkflowStatus::Failed);
+    let view: &dyn WorkflowView = &world.store;
+    let page = PageRequest {
+        after: None,
+        limit: PageRequest::LIMIT_MAX,
+    };
+    let all = view.list(&WorkflowFilter::default(), page).await.unwrap();
+    assert_eq!(
+        all.items.len(),
+        1 + usize::try_from(FAMILY_DEPTH_MAX).unwrap()
+    );
+    let last = &all.items[0].1;
+    let record = world.task(last.head.id).await;
+    let error = record.task.error.unwrap();
+    assert_eq!(
+        (error.code.as_str(), record.task.attempt),
+        ("child_refused", 1)
+    );
+    assert!(error.message.contains("starts itself"), "{}", error.message);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_is_faster_than_workflows_that_start_themselves() {
+    let world = World::new();
+    // Ten of itself, each after a second: without a bound it grows tenfold each second.
+    let tasks: Vec<TaskSpec> = (0..10)
+        .flat_map(|number| {
+            let wait = fixtures::timer(&format!("t{number}"), SECOND);
+            let (first, second) = (format!("t{number}"), format!("p{number}"));
+            let start = TaskSpec {
+                work: fixtures::parent(&second).work,
+                ..fixtures::after(&second, &[&first])
+            };
+            [wait, start]
+        })
+        .collect();
+    world.define("child", fixtures::dag(tasks.clone())).await;
+    let node = world.node("n1", &[]);
+    let id = world.start(fixtures::dag(tasks)).await;
+    pass(SECOND * 3).await;
+    let view: &dyn WorkflowView = &world.store;
+    let count = async || {
+        let mut page = PageRequest {
+            after: None,
+            limit: PageRequest::LIMIT_MAX,
+        };
+        let (mut all, mut open) = (0, 0);
+        loop {
+            let found = view.list(&WorkflowFilter::default(), page).await.unwrap();
+            all += found.items.len();
+            let is_open = |item: &&(i64, WorkflowRecord)| !item.1.head.status.is_terminal();
+            open += found.items.iter().filter(is_open).count();
+            page.after = found.next;
+            if page.after.is_none() {
+                return (all, open);
+            }
+        }
+    };
+    let reason = "too many".to_owned();
+    let control = Control::Cancel { reason };
+    world.store.control(id, &control).await.unwrap();
+    let (before, _) = count().await;
+    assert!(before > 100, "{before}");
+    pass(SECOND * 4).await;
+    let (after, open) = count().await;
+    assert_eq!((after, open), (before, 0));
     node.stop().await;
 }

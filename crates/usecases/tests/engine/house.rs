@@ -7,7 +7,7 @@ use drover_domain::page::PageRequest;
 use drover_domain::workflow::{
     Cron, DefinitionName, Json, MissedRuns, Schedule, ScheduleName, WorkflowStatus,
 };
-use drover_ports::{ScheduleStore, WorkflowFilter, WorkflowRecord, WorkflowView};
+use drover_ports::{ScheduleStore, WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowView};
 use drover_testkit::engine::fixtures;
 
 use crate::actors::{Act, pass};
@@ -116,20 +116,73 @@ async fn what_ended_long_ago_is_removed() {
     let acts = [("test", Act::Succeed), ("hang", Act::Hang)];
     let node = world.node_with("n1", &acts, |options| {
         options.retention = (SECOND * 1_800).into();
+        options.upkeep_interval = SECOND * 60;
+        options.schedule_interval = SECOND * 60;
+        options.poll = SECOND * 60;
     });
     let old = world.start(fixtures::linear(&["x"])).await;
     let running = world
-        .start(one(fixtures::timer("t", SECOND * 86_400)))
+        .start(one(fixtures::timer("t", SECOND * 864_000)))
         .await;
     assert_eq!(world.end_of(old).await, WorkflowStatus::Succeeded);
-    pass(SECOND * 1_000).await;
+    pass(SECOND * 3_600 * 2).await;
+    // Nothing is known of the clock yet.
+    assert_eq!(node.engine.stats().retention_held, 1);
     assert_eq!(workflows(&world).await.len(), 2);
-    pass(SECOND * 3_600).await;
+    pass(SECOND * 3_600 * 24).await;
+    assert_eq!(node.engine.stats().retention_held, 0);
     let left: Vec<_> = workflows(&world)
         .await
         .iter()
         .map(|record| record.head.id)
         .collect();
     assert_eq!(left, [running]);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_leaps_removes_nothing_for_a_day() {
+    let world = World::new();
+    let node = world.node_with("n1", &[("test", Act::Succeed)], |options| {
+        options.upkeep_interval = SECOND * 60;
+        options.schedule_interval = SECOND * 60;
+        options.poll = SECOND * 60;
+    });
+    // The clock is known.
+    pass(SECOND * 3_600 * 26).await;
+    let old = world.start(fixtures::linear(&["x"])).await;
+    assert_eq!(world.end_of(old).await, WorkflowStatus::Succeeded);
+    node.stop().await;
+    tokio::time::advance(SECOND * 86_400 * 3_650).await;
+    let node = world.node_with("n2", &[("test", Act::Succeed)], |options| {
+        options.upkeep_interval = SECOND * 60;
+        options.schedule_interval = SECOND * 60;
+        options.poll = SECOND * 60;
+    });
+    pass(SECOND * 3_600 * 20).await;
+    assert_eq!(workflows(&world).await.len(), 1);
+    // There is time to set it right; afterwards it is believed.
+    pass(SECOND * 3_600 * 6).await;
+    assert_eq!(workflows(&world).await.len(), 0);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_can_never_be_started_is_left_out_and_the_next_one_follows() {
+    let world = World::new();
+    world.define("report", fixtures::linear(&["x"])).await;
+    let schedule = every_minute("report", world.now().after(SECOND * 5));
+    put(&world, &schedule).await;
+    // The key of its run belongs to another request.
+    let key = format!("minutely@{}", schedule.next_at);
+    let taken = fixtures::asked(77, "engine:schedule", &key, 9);
+    let store: &dyn WorkflowStore = &world.store;
+    store.start(&[taken]).await.unwrap();
+    let node = world.node("n1", &[("test", Act::Succeed)]);
+    pass(SECOND * 10).await;
+    assert!(stored(&world).await.next_at > schedule.next_at);
+    assert_eq!(workflows(&world).await.len(), 1);
+    pass(SECOND * 60).await;
+    assert_eq!(workflows(&world).await.len(), 2);
     node.stop().await;
 }

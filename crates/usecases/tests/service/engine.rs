@@ -27,7 +27,7 @@ fn standing_still() -> Script {
         .hold()
         .report("s1::a_1::s1_a_1", InstanceOutcome::Done, None)
         .report("s2::a_1::s2_a_1", InstanceOutcome::Done, None)
-        .stats(&[("localhost", 1, 0)])
+        .stats(&[("localhost", 1, 0), ("s1", 1, 0), ("s2", 1, 0)])
 }
 
 /// An engine that never says stop.
@@ -146,6 +146,13 @@ async fn updates_of_one_group_run_one_after_the_other() {
     assert_eq!(harness.task(first).await.task.status, TaskStatus::Running);
     assert_eq!(harness.task(second).await.task.status, TaskStatus::Queued);
     assert_eq!(harness.runner.started().len(), 1);
+    let waiting = harness.task(second).await.task;
+    assert_eq!(
+        harness.service.updates.waits_for(&waiting).await.unwrap(),
+        Some(format!(
+            "waits for update {first} of the HAProxy backend be"
+        ))
+    );
     harness.runner.release();
     let (first, second) = (
         harness.until_over(first).await,
@@ -190,6 +197,7 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
     let task = harness.update().await;
     let worker = harness.work("w1");
     harness.until_held().await;
+    harness.show_drained("s1_a_1").await;
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
     assert_eq!(detail.task.status, TaskStatus::Cancelled);
@@ -200,7 +208,8 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
     assert_eq!(
         detail.task.error.as_deref(),
         Some(
-            "the update was called off in the middle; these instances may still get no requests: a_1 on s1"
+            "the update was cancelled; HAProxy still shows out of use: a_1 on s1 (the run ended while it was drained; \
+             the agent shows version 1.1.0; HAProxy shows `DRAIN`; `drover haproxy ready 12` returns it)"
         )
     );
     let job = harness.runner.started()[0].id;
@@ -231,6 +240,7 @@ async fn a_play_whose_worker_is_gone_is_stopped_by_the_next_one() {
     let task = harness.update().await;
     let first = harness.work("w1");
     harness.until_held().await;
+    harness.show_drained("s1_a_1").await;
     first.kill().await;
     harness.call_off(task).await;
     assert!(harness.runner.cancelled().is_empty());
@@ -253,6 +263,7 @@ async fn a_play_that_is_not_stopped_in_time_is_stopped_by_the_next_attempt() {
     let task = harness.update().await;
     let worker = harness.work("w1");
     harness.until_held().await;
+    harness.show_drained("s1_a_1").await;
     harness.runner.go_away(30);
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
@@ -286,7 +297,7 @@ async fn what_was_planned_and_called_off_is_not_started_by_the_next_worker() {
     assert_eq!(detail.task.status, TaskStatus::Cancelled);
     assert_eq!(
         detail.task.error.as_deref(),
-        Some("the update was called off; no instance is left drained")
+        Some("the update was cancelled")
     );
     assert_eq!(outcomes(&detail), [InstanceOutcome::Skipped]);
     assert!(harness.runner.started().is_empty());
@@ -305,10 +316,7 @@ async fn an_update_that_waits_for_its_control_host_can_be_called_off() {
     let detail = harness.until_over(task).await;
     assert_eq!(
         (detail.task.status, detail.task.error.as_deref()),
-        (
-            TaskStatus::Cancelled,
-            Some("the update was called off before anything was done")
-        )
+        (TaskStatus::Cancelled, Some("the update was cancelled"))
     );
     assert!(harness.runner.started().is_empty());
     worker.stop().await;

@@ -2,10 +2,10 @@
 
 use drover_domain::fleet::{ApplicationStatus, ServerStatus};
 use drover_domain::page::PageRequest;
-use drover_testkit::agent::Agent;
+use drover_testkit::agent::{Agent, Sight};
 use drover_usecases::{
-    ApplicationFilter, BackendFilter, BalancerServerFilter, BalancerView, FleetView,
-    InstanceFilter, PollOutcome,
+    ApplicationFilter, BackendFilter, BalancerServerFilter, BalancerView, FleetEventFilter,
+    FleetView, InstanceFilter, PollOutcome,
 };
 
 use crate::harness::{Harness, address, sight};
@@ -189,7 +189,7 @@ async fn the_answer_of_another_server_is_not_believed() {
         (Some("s2"), false),
         (Some("S2.example"), false),
     ] {
-        let sight = drover_testkit::agent::Sight {
+        let sight = Sight {
             server: told.map(str::to_owned),
             ..sight(1, "1.0.0")
         };
@@ -212,4 +212,75 @@ async fn the_answer_of_another_server_is_not_believed() {
         "{error}"
     );
     assert_eq!(harness.applications().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_whose_inventory_never_comes_ages_to_no_data() {
+    let harness = Harness::with_fleet(1).await;
+    let server = harness.server("s1").await;
+    harness
+        .agents
+        .arrange(address(&server), Agent::SpeaksNonsense);
+    let status = async || {
+        let page = harness
+            .store
+            .applications(&ApplicationFilter::default(), PageRequest::first())
+            .await
+            .unwrap();
+        page.items[0].observed.status
+    };
+    for failures in 1..=6 {
+        let refreshed = harness
+            .service
+            .servers
+            .refresh(server.key)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(refreshed.outcome, PollOutcome::Unreadable);
+        assert_eq!(refreshed.server.status, ServerStatus::Online);
+        assert_eq!(refreshed.server.inventory_failures, failures);
+        let expected = if failures < 5 {
+            ApplicationStatus::Online
+        } else {
+            ApplicationStatus::NoData
+        };
+        assert_eq!(status().await, expected, "poll {failures}");
+    }
+    let reason = harness.server("s1").await.last_error.unwrap();
+    assert!(reason.starts_with("no inventory in 6 polls"), "{reason}");
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(sight(1, "1.0.0")));
+    harness.service.servers.refresh(server.key).await.unwrap();
+    assert_eq!(status().await, ApplicationStatus::Online);
+    let filter = FleetEventFilter::default();
+    let events = FleetView::events(&harness.store, &filter, PageRequest::first());
+    let events = events.await.unwrap().items;
+    let told: Vec<&str> = events
+        .iter()
+        .map(|event| event.event.description.as_str())
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[1].contains("answers, but no inventory in 5 polls"),
+        "{told:?}"
+    );
+    assert!(told[0].contains("lists its applications again"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_application_that_returns_keeps_its_key_and_its_version() {
+    let harness = Harness::with_fleet(1).await;
+    let server = harness.server("s1").await;
+    let before = harness.applications().await;
+    for sight in [Sight::default(), Sight::default(), sight(1, "1.0.0")] {
+        harness
+            .agents
+            .arrange(address(&server), Agent::Answers(sight));
+        harness.service.servers.refresh(server.key).await.unwrap();
+    }
+    assert_eq!(harness.applications().await, before);
+    let versions = harness.store.versions(before[0], PageRequest::first());
+    assert_eq!(versions.await.unwrap().unwrap().items.len(), 1);
 }

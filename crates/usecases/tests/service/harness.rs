@@ -37,6 +37,8 @@ use drover_usecases::{
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::actions::set;
+
 pub(crate) const ORCHESTRATOR: &str = "orchestrator-even-odd.yml";
 pub(crate) const HEAD: &str = "# Halves\n# Two halves\n#\n# Required parameters:\n#   app_instances - names\n#   distr_url - url\n#\n# Optional parameters:\n#   haproxy_backend - backend\n---\n";
 
@@ -83,6 +85,7 @@ impl Harness {
         ports.webhook_sender = Arc::<ScriptedReceivers>::clone(&receivers);
         let policy = Policy {
             default_orchestrator: ORCHESTRATOR.to_owned(),
+            lost_after: Duration::from_mins(20),
             ..Policy::default()
         };
         let service = Service::new(ports, policy);
@@ -172,14 +175,28 @@ impl Harness {
 
     /// Lets the agents of `s1` and `s2` tell this version from now on.
     pub(crate) async fn tell_version(&self, version: &str) {
+        let page = ServerRegistry::list(&self.store, PageRequest::first())
+            .await
+            .unwrap();
         for number in 1..=2 {
-            let server = self.server(&format!("s{number}")).await;
+            let name = format!("s{number}");
+            let Some(server) = page.items.iter().find(|server| server.name == name) else {
+                continue;
+            };
             self.agents
-                .arrange(address(&server), Agent::Answers(sight(number, version)));
+                .arrange(address(server), Agent::Answers(sight(number, version)));
         }
     }
 
-    /// Asks for an update of everything and returns its only task.
+    /// As HAProxy shows a server that the play has drained itself.
+    pub(crate) async fn show_drained(&self, server: &str) {
+        let agent = address(&self.server("lb").await);
+        self.agents.change(&agent, |sight| {
+            set(sight, server, "DRAIN", Some(8), Some(0));
+        });
+    }
+
+    /// Asks for an update of everything and returns its only task. Agents tell the new version from then on.
     pub(crate) async fn update(&self) -> TaskId {
         let accepted = self
             .service
@@ -188,6 +205,7 @@ impl Harness {
             .await
             .unwrap();
         assert_eq!(accepted.tasks.len(), 1);
+        self.tell_version("1.1.0").await;
         accepted.tasks[0]
     }
 
@@ -326,6 +344,7 @@ pub(crate) fn order(applications: Vec<ApplicationKey>) -> UpdateOrder {
         mode: UpdateMode::Update,
         orchestrator: None,
         drain_wait: DrainWait::DEFAULT,
+        allow_undrained: false,
         origin: origin(),
         idempotency: None,
     }
@@ -363,6 +382,7 @@ pub(crate) fn balancer_server(number: u8, word: &str) -> ObservedServer {
         old_sessions: None,
         queue: Some(0),
         weight: 1,
+        role: drover_domain::balancer::ServerRole::default(),
         check_status: Some("L7OK".to_owned()),
         address: Some(format!("10.0.0.{number}")),
         port: Some(8080),
@@ -385,7 +405,7 @@ pub(crate) fn successful() -> Script {
         .report("s1::a_1::s1_a_1", InstanceOutcome::Draining, None)
         .report("s1::a_1::s1_a_1", InstanceOutcome::Done, Some("UP"))
         .report("s2::a_1::s2_a_1", InstanceOutcome::Done, Some("UP"))
-        .stats(&[("localhost", 9, 0)])
+        .stats(&[("localhost", 9, 0), ("s1", 1, 0), ("s2", 1, 0)])
 }
 
 /// A play whose first half fails.

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use drover_domain::Key;
 use drover_domain::balancer::{
-    BalancerServerKey, BreakerPolicy, BreakerState, MappingAction, MappingBasis, ServerMapping,
+    BalancerServerKey, BreakerPolicy, BreakerState, MappingAction, MappingBasis, ObservedServer,
+    ServerMapping,
 };
+use drover_domain::fleet::{ApplicationKey, Network, ObservedApplication, ServerPlace};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::Origin;
-use drover_ports::{BalancerActions, BalancerStore, Clock, Fault};
-use drover_testkit::agent::Agent;
+use drover_ports::{BalancerActions, BalancerStore, Clock, Fault, NewMapping};
+use drover_testkit::agent::{Agent, Sight};
 use drover_usecases::{
-    BalancerMappings, BalancerView, InstanceFilter, MapError, MappingCause, MappingChange, Remapped,
+    ApplicationFilter, BalancerMappings, BalancerView, FleetView, InstanceFilter, MapError,
+    MappingCause, MappingChange, Remapped, UnmappedFilter,
 };
 
 use crate::harness::{Harness, address, balancer_server, balancer_sight, origin, sight};
@@ -300,4 +303,160 @@ async fn a_server_that_becomes_a_node_is_synced_at_once() {
             .unwrap(),
         None
     );
+}
+
+// Applications as an agent reports them: name, address, port 8080.
+fn claims(claims: &[(&str, &str)]) -> Sight {
+    let application = |(name, address): &(&str, &str)| ObservedApplication {
+        name: (*name).to_owned(),
+        address: Some((*address).to_owned()),
+        ..sight(1, "1.0.0").applications.remove(0)
+    };
+    Sight {
+        applications: claims.iter().map(application).collect(),
+        ..Sight::default()
+    }
+}
+
+async fn poll(harness: &Harness, server: &str, told: Sight) {
+    let server = harness.server(server).await;
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(told));
+    harness.service.servers.refresh(server.key).await.unwrap();
+}
+
+async fn application(harness: &Harness, name: &str) -> ApplicationKey {
+    let filter = ApplicationFilter {
+        name: Some(name.to_owned()),
+        ..ApplicationFilter::default()
+    };
+    let page = harness.store.applications(&filter, PageRequest::first());
+    page.await.unwrap().items[0].key
+}
+
+/// Containers with addresses of Docker on `s1` and `s2`, and a server `evil` whose agent claims the addresses of both.
+async fn hijacked() -> Harness {
+    let harness = Harness::new();
+    for number in [1, 2] {
+        harness
+            .add_server(&format!("s{number}"), number, false)
+            .await;
+        let name = format!("shop_{number}");
+        poll(
+            &harness,
+            &format!("s{number}"),
+            claims(&[(&name, "172.17.0.2")]),
+        )
+        .await;
+    }
+    harness.add_server("evil", 66, false).await;
+    poll(
+        &harness,
+        "evil",
+        claims(&[
+            ("a_1", "10.0.0.1"),
+            ("a_2", "10.0.0.2"),
+            ("a_3", "10.0.0.3"),
+        ]),
+    )
+    .await;
+    let lb = harness.add_server("lb", 200, true).await;
+    let shown = [("s1_shop_1", 1), ("s2_shop_2", 2), ("s3_shop_3", 3)];
+    let members = shown.map(|(name, number)| ObservedServer {
+        name: name.to_owned(),
+        ..balancer_server(number, "UP")
+    });
+    let sight = balancer_sight(members.to_vec());
+    harness.agents.arrange(address(&lb), Agent::Answers(sight));
+    sync(&harness).await;
+    harness
+}
+
+#[tokio::test]
+async fn an_agent_cannot_take_over_the_mappings_of_other_servers() {
+    let harness = hijacked().await;
+    let keys = servers(&harness).await;
+    for (key, name) in [(keys[0], "shop_1"), (keys[1], "shop_2")] {
+        let active = mapping(&harness, key).await.active.unwrap();
+        assert_eq!(active.application, application(&harness, name).await);
+        assert_eq!(active.basis, MappingBasis::Name);
+    }
+    assert_eq!(mapping(&harness, keys[2]).await.active, None);
+    let page = harness
+        .service
+        .mappings
+        .unmapped(&UnmappedFilter::default(), PageRequest::first())
+        .await
+        .unwrap();
+    let [(server, Some(reason))] = page.items.as_slice() else {
+        panic!("{page:?}")
+    };
+    assert_eq!(server.server.observed.name, "s3_shop_3");
+    assert!(reason.contains("`a_3` on evil"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_mapping_that_breaks_the_rule_ends_at_the_next_sync() {
+    let harness = hijacked().await;
+    let keys = servers(&harness).await;
+    // As an earlier version of the rule made them; the third by hand.
+    let (first, third) = (
+        application(&harness, "a_1").await,
+        application(&harness, "a_3").await,
+    );
+    let wrong = NewMapping {
+        server: keys[0],
+        application: first,
+        basis: MappingBasis::Address,
+        at: harness.clock.now(),
+        cause: None,
+    };
+    BalancerStore::map(&harness.store, &[wrong]).await.unwrap();
+    let mappings = &harness.service.mappings;
+    mappings.map(keys[2], third, cause("ann")).await.unwrap();
+    sync(&harness).await;
+    let active = mapping(&harness, keys[0]).await.active.unwrap();
+    assert_eq!(active.application, application(&harness, "shop_1").await);
+    let changes = history(&harness, keys[0]).await;
+    let last: Vec<_> = changes
+        .iter()
+        .take(2)
+        .map(|change| (change.action, change.application))
+        .collect();
+    assert_eq!(last[1], (MappingAction::Deactivated, first));
+    let by_hand = mapping(&harness, keys[2]).await.active.unwrap();
+    assert_eq!(
+        (by_hand.application, by_hand.basis),
+        (third, MappingBasis::Manual)
+    );
+}
+
+#[tokio::test]
+async fn a_network_that_is_declared_for_a_server_counts_and_stops_counting() {
+    let harness = hijacked().await;
+    let keys = servers(&harness).await;
+    let third = application(&harness, "a_3").await;
+    let declare = async |networks: &[&str]| {
+        let evil = harness.server("evil").await;
+        let place = ServerPlace {
+            networks: Network::parse_all(networks.iter().copied()).unwrap(),
+            ..evil.place()
+        };
+        let servers = &harness.service.servers;
+        servers
+            .change(&evil, &place, &origin())
+            .await
+            .unwrap()
+            .unwrap();
+        sync(&harness).await;
+    };
+    declare(&["10.0.0.3/32"]).await;
+    let active = mapping(&harness, keys[2]).await.active.unwrap();
+    assert_eq!(
+        (active.application, active.basis),
+        (third, MappingBasis::Address)
+    );
+    declare(&[]).await;
+    assert_eq!(mapping(&harness, keys[2]).await.active, None);
 }

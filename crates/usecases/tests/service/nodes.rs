@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::Timestamp;
+use drover_domain::fleet::ApplicationStatus;
+use drover_domain::page::PageRequest;
 use drover_ports::Clock;
-use drover_testkit::agent::Agent;
-use drover_usecases::{Policy, Service};
+use drover_testkit::agent::{Agent, Sight};
+use drover_usecases::{ApplicationFilter, FleetView, Policy, Service};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -94,4 +96,68 @@ async fn nodes_share_the_polls_and_one_that_dies_is_made_up_for() {
     fleet.polls(2).await;
     let shared = fleet.polls(10).await;
     assert!((alone..alone + alone / 5).contains(&shared), "{shared}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn losses_of_many_servers_at_once_are_held_for_a_while() {
+    let fleet = Fleet::new().await;
+    let mut nodes = fleet.node("n1");
+    fleet.polls(2).await;
+    // As if the disk behind all agents were gone: each lists nothing, and says so again.
+    for number in 1..=SERVERS {
+        let server = fleet.harness.server(&format!("s{number}")).await;
+        let agent = Agent::Answers(Sight::default());
+        fleet.harness.agents.arrange(address(&server), agent);
+    }
+    let online = async || {
+        let filter = ApplicationFilter {
+            status: Some(ApplicationStatus::Online),
+            ..ApplicationFilter::default()
+        };
+        let page = fleet
+            .harness
+            .store
+            .applications(&filter, PageRequest::first());
+        page.await.unwrap().items.len()
+    };
+    fleet.polls(1).await;
+    assert_eq!(online().await, 20, "the first answers are held");
+    fleet.polls(2).await;
+    assert_eq!(online().await, 16, "a fifth of the fleet is believed");
+    let held = fleet
+        .harness
+        .service
+        .views
+        .servers
+        .list(PageRequest::first())
+        .await
+        .unwrap();
+    let reasons = held
+        .items
+        .iter()
+        .filter_map(|server| server.last_error.as_deref());
+    assert!(
+        reasons
+            .filter(|reason| reason.contains("of the 20 in the fleet"))
+            .count()
+            == 16,
+        "{held:?}"
+    );
+    // A person who knows better believes one server at once.
+    let one = held
+        .items
+        .iter()
+        .find(|server| server.last_error.is_some())
+        .unwrap();
+    fleet
+        .harness
+        .service
+        .servers
+        .refresh(one.key)
+        .await
+        .unwrap();
+    assert_eq!(online().await, 15);
+    fleet.polls(4).await;
+    assert_eq!(online().await, 0, "what stays so is believed in the end");
+    nodes.shutdown().await;
 }

@@ -1,16 +1,21 @@
 //! Asking for updates: what is refused before anything is created.
 
+use std::time::Duration;
+
 use drover_domain::Key;
 use drover_domain::fleet::{ObservedApplication, SettingsLayer};
 use drover_domain::page::PageRequest;
-use drover_testkit::agent::Agent;
+use drover_domain::rollout::task::UpdateMode;
+use drover_ports::BalancerStore;
+use drover_testkit::agent::{Agent, Sight};
 use drover_testkit::runner::Script;
 use drover_testkit::store::SideDoor;
 use drover_usecases::{
-    FleetView, GroupFilter, Idempotency, RequestError, Subject, TaskView, UpdateOrder,
+    BalancerView, FleetView, GroupFilter, Idempotency, InstanceFilter, MappingCause, RequestError,
+    Subject, TaskView, UpdateOrder,
 };
 
-use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, order, sight};
+use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, order, origin, sight};
 
 async fn refused(harness: &Harness, order: UpdateOrder) -> RequestError {
     let refusal = harness.service.updates.request(order).await.unwrap_err();
@@ -67,6 +72,19 @@ async fn a_required_parameter_without_a_value_is_named() {
             ..
         }
     ));
+}
+
+#[tokio::test]
+async fn a_control_host_that_can_run_nothing_is_a_refusal() {
+    let harness = Harness::with_fleet(1).await;
+    harness
+        .runner
+        .break_down("`ansible-playbook` is not installed");
+    let refusal = refused(&harness, order(harness.applications().await)).await;
+    assert!(
+        matches!(&refusal, RequestError::Refused { reason, .. } if reason.contains("`ansible-playbook` is not installed")),
+        "{refusal:?}"
+    );
 }
 
 #[tokio::test]
@@ -239,4 +257,140 @@ async fn more_groups_than_one_task_can_keep_to_itself_are_refused() {
         reason.contains("72 groups and HAProxy backends") && reason.contains("at most 64"),
         "{reason}"
     );
+}
+
+/// Takes the mapping of the first server in HAProxy away, as a person does.
+async fn unmap_first(harness: &Harness) {
+    let page = harness
+        .store
+        .instances(&InstanceFilter::default(), PageRequest::first())
+        .await
+        .unwrap();
+    let known = BalancerStore::load(&harness.store, page.items[0].key).await;
+    let server = known.unwrap().unwrap().servers[0].key;
+    let cause = MappingCause {
+        origin: origin(),
+        reason: None,
+    };
+    let unmapped = harness.service.mappings.unmap(server, true, cause).await;
+    unmapped.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn applications_that_lost_their_server_in_haproxy_are_not_updated_without_a_drain() {
+    let harness = Harness::with_fleet(2).await;
+    let keys = harness.applications().await;
+    unmap_first(&harness).await;
+    // With its sibling, and alone: it had a mapping itself.
+    for wanted in [keys.clone(), vec![keys[0]]] {
+        let refusal = refused(&harness, order(wanted)).await;
+        let RequestError::Refused { reason, subject } = refusal else {
+            panic!("{refusal:?}")
+        };
+        assert_eq!(subject, Subject::Applications);
+        assert!(
+            reason.contains("`a_1` on s1,")
+                && !reason.contains("s2")
+                && reason.contains("allow_undrained"),
+            "{reason}"
+        );
+    }
+    let allowed = UpdateOrder {
+        allow_undrained: true,
+        ..order(keys)
+    };
+    let accepted = harness.service.updates.request(allowed).await.unwrap();
+    assert_eq!(
+        accepted.warnings,
+        ["updated without a drain, because no HAProxy server is mapped to it: `a_1` on s1"]
+    );
+}
+
+#[tokio::test]
+async fn a_new_sibling_of_what_stands_behind_haproxy_is_not_updated_without_a_drain() {
+    let harness = Harness::with_fleet(1).await;
+    let server = harness.add_server("s9", 9, false).await;
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(sight(9, "1.0.0")));
+    harness.service.servers.refresh(server.key).await.unwrap();
+    let keys = harness.applications().await;
+    let refusal = refused(&harness, order(keys)).await.to_string();
+    assert!(refusal.contains("`a_1` on s9"), "{refusal}");
+}
+
+#[tokio::test]
+async fn delivering_needs_no_drain() {
+    let harness = Harness::with_fleet(2).await;
+    unmap_first(&harness).await;
+    let deliver = UpdateOrder {
+        mode: UpdateMode::Deliver,
+        ..order(harness.applications().await)
+    };
+    let accepted = harness.service.updates.request(deliver).await.unwrap();
+    assert_eq!(accepted.warnings, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_update_whose_mapping_ended_in_the_queue_drains_nothing_and_fails() {
+    let harness = Harness::with_fleet(2).await;
+    let task = harness.update().await;
+    unmap_first(&harness).await;
+    let worker = harness.work("w1");
+    let detail = harness.until_over(task).await;
+    worker.stop().await;
+    let error = detail.task.error.clone().unwrap();
+    assert!(error.contains("`a_1` on s1"), "{error}");
+    assert!(detail.runs.is_empty(), "{detail:?}");
+}
+
+#[tokio::test]
+async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
+    let harness = Harness::with_fleet(2).await;
+    let first = harness
+        .service
+        .updates
+        .request(order(harness.applications().await));
+    assert_eq!(first.await.unwrap().warnings, Vec::<String>::new());
+    harness.clock.advance(Duration::from_mins(1));
+    let server = harness.add_server("s9", 9, false).await;
+    let newcomer = Sight {
+        applications: vec![ObservedApplication {
+            name: "a_9".to_owned(),
+            ..sight(9, "1.0.0").applications.remove(0)
+        }],
+        ..Sight::default()
+    };
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(newcomer));
+    harness.service.servers.refresh(server.key).await.unwrap();
+    let keys = harness.applications().await;
+    let all = |keys| UpdateOrder {
+        allow_undrained: true,
+        ..order(keys)
+    };
+    // An update of the others does not hide it from the next one.
+    let others = harness
+        .service
+        .updates
+        .request(all(keys[..2].to_vec()))
+        .await
+        .unwrap();
+    assert_eq!(others.warnings, Vec::<String>::new());
+    harness.clock.advance(Duration::from_mins(1));
+    let next = harness
+        .service
+        .updates
+        .request(all(keys.clone()))
+        .await
+        .unwrap();
+    assert_eq!(next.warnings.len(), 2, "{:?}", next.warnings);
+    assert_eq!(
+        next.warnings[1],
+        "joined the group `a` since its last update: `a_9` on s9"
+    );
+    harness.clock.advance(Duration::from_mins(1));
+    let last = harness.service.updates.request(all(keys)).await.unwrap();
+    assert_eq!(last.warnings.len(), 1, "{:?}", last.warnings);
 }

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use drover_domain::fleet::ChangedBy;
 use drover_domain::page::PageRequest;
+use drover_domain::rollout::job::JobEventKind;
 use drover_domain::rollout::task::{InstanceOutcome, RunStatus, TaskId};
 use drover_domain::workflow::{TaskStatus, WorkflowStatus};
 use drover_ports::{TaskRecord, WorkflowView};
+use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
 use drover_usecases::{FleetView, TaskView};
 
-use crate::harness::{HEAD, Harness, ORCHESTRATOR, failing, successful};
+use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, failing, successful};
 
 async fn record(harness: &Harness, task: TaskId) -> TaskRecord {
     let view: &dyn WorkflowView = &harness.store;
@@ -22,7 +24,6 @@ async fn a_play_that_goes_well_completes_the_task() {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, successful());
     let task = harness.update().await;
-    harness.tell_version("1.1.0").await;
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(
@@ -212,5 +213,220 @@ async fn a_task_whose_fleet_changed_is_refused_before_anything_runs() {
             .is_some_and(|error| error.contains("`unheard_of`"))
     );
     assert!(harness.runner.started().is_empty());
+    worker.stop().await;
+}
+
+/// How the instances of a run on two servers ended whose agents go on telling `version`.
+async fn ended_as(script: Script, version: &str) -> (TaskStatus, Vec<(InstanceOutcome, String)>) {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, script.head(HEAD));
+    let task = harness.update().await;
+    harness.tell_version(version).await;
+    let worker = harness.work("w1");
+    let detail = harness.until_over(task).await;
+    worker.stop().await;
+    let instances = detail.instances.into_iter();
+    let outcomes = instances.map(|it| (it.outcome, it.detail.unwrap_or_default()));
+    (detail.task.status, outcomes.collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_play_whose_agents_show_no_change_is_unverified() {
+    let (status, outcomes) = Box::pin(ended_as(successful(), "1.0.0")).await;
+    assert_eq!(status, TaskStatus::Failed);
+    for (outcome, detail) in outcomes {
+        assert_eq!(outcome, InstanceOutcome::Unverified);
+        assert!(
+            detail.contains("the agent still shows version 1.0.0"),
+            "{detail}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_play_that_reports_nothing_is_done_where_the_agents_show_the_change() {
+    let silent = || {
+        Script::new()
+            .event(JobEventKind::Changed, Some("localhost"), None)
+            .stats(&[("localhost", 3, 0)])
+    };
+    let (status, outcomes) = Box::pin(ended_as(silent(), "1.1.0")).await;
+    assert_eq!(status, TaskStatus::Succeeded, "{outcomes:?}");
+    let (status, outcomes) = Box::pin(ended_as(silent(), "1.0.0")).await;
+    assert_eq!(status, TaskStatus::Failed);
+    for (outcome, detail) in outcomes {
+        assert_eq!(outcome, InstanceOutcome::Unknown);
+        assert_eq!(
+            detail,
+            "the play reported nothing about it; the agent still shows version 1.0.0; HAProxy shows `UP`"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_shows_the_change_late_is_waited_for() {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness.update().await;
+    harness.tell_version("1.0.0").await;
+    let worker = harness.work("w1");
+    let pings = harness.agents.pings();
+    eventually(Duration::from_mins(1), || async {
+        // Both agents were asked twice: they have shown the old version once.
+        let asked = harness.agents.pings() - pings;
+        if asked >= 4 {
+            Ok(())
+        } else {
+            Err(format!("{asked} polls"))
+        }
+    })
+    .await;
+    harness.tell_version("1.1.0").await;
+    let detail = harness.until_over(task).await;
+    assert_eq!(detail.task.status, TaskStatus::Succeeded);
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cancelled_play_of_ones_own_left_drained_is_named_with_the_command() {
+    let harness = Harness::with_fleet(2).await;
+    let script = Script::new()
+        .head(HEAD)
+        .event(JobEventKind::Changed, Some("localhost"), None)
+        .hold();
+    harness.runner.script(ORCHESTRATOR, script);
+    let task = harness.update().await;
+    harness.tell_version("1.0.0").await;
+    let worker = harness.work("w1");
+    harness.until_held().await;
+    harness.show_drained("s2_a_1").await;
+    harness.call_off(task).await;
+    let detail = harness.until_over(task).await;
+    let outcomes: Vec<_> = detail.instances.iter().map(|it| it.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [InstanceOutcome::Unknown, InstanceOutcome::LeftDrained]
+    );
+    let error = detail.task.error.unwrap();
+    for part in [
+        "the update was cancelled; HAProxy still shows out of use: a_1 on s2",
+        "`drover haproxy ready ",
+        "unknown: a_1 on s1",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_play_whose_haproxy_cannot_be_asked_leaves_it_unknown() {
+    let harness = Harness::with_fleet(2).await;
+    let script = Script::new()
+        .head(HEAD)
+        .report("s1::a_1::s1_a_1", InstanceOutcome::Drained, None)
+        .hold();
+    harness.runner.script(ORCHESTRATOR, script);
+    let task = harness.update().await;
+    let worker = harness.work("w1");
+    harness.until_held().await;
+    let agent = address(&harness.server("lb").await);
+    harness.agents.remove(&agent);
+    harness.call_off(task).await;
+    let detail = harness.until_over(task).await;
+    assert_eq!(detail.instances[0].outcome, InstanceOutcome::Unknown);
+    let error = detail.task.error.unwrap();
+    assert!(error.contains("HAProxy could not be asked"), "{error}");
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_host_that_can_run_nothing_ends_an_update_with_its_reason() {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness.update().await;
+    harness
+        .runner
+        .break_down("`ansible-playbook` is not installed");
+    let worker = harness.work("w1");
+    let detail = harness.until_over(task).await;
+    assert_eq!(detail.task.status, TaskStatus::Failed);
+    let error = detail.task.error.unwrap();
+    assert!(
+        error.contains("`ansible-playbook` is not installed"),
+        "{error}"
+    );
+    assert!(harness.runner.started().is_empty());
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_host_that_does_not_answer_is_shown_and_waited_for_with_an_end() {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness.update().await;
+    harness.runner.go_away(u32::MAX);
+    let worker = harness.work("w1");
+    let current = eventually(Duration::from_mins(1), || async {
+        let current = harness.task(task).await.task.current;
+        current.ok_or_else(|| "nothing is shown".to_owned())
+    })
+    .await;
+    assert!(
+        current.starts_with("waits for the control host: ")
+            && current.ends_with("the scripted control host is away"),
+        "{current}"
+    );
+    let detail = eventually(Duration::from_mins(30), || async {
+        let detail = harness.task(task).await;
+        match detail.task.finished_at {
+            Some(_) => Ok(detail),
+            None => Err(format!("{detail:?}")),
+        }
+    })
+    .await;
+    assert_eq!(detail.task.status, TaskStatus::Failed);
+    let error = detail.task.error.unwrap();
+    assert!(
+        error.starts_with("the control host did not answer for 15 minutes: "),
+        "{error}"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_host_that_is_silent_about_a_running_play_is_shown_and_its_end_is_unknown() {
+    let harness = Harness::with_fleet(2).await;
+    let script = Script::new()
+        .head(HEAD)
+        .report("s1::a_1::s1_a_1", InstanceOutcome::Updating, None)
+        .hold();
+    harness.runner.script(ORCHESTRATOR, script);
+    let task = harness.update().await;
+    let worker = harness.work("w1");
+    harness.until_held().await;
+    harness.runner.go_away(u32::MAX);
+    eventually(Duration::from_mins(1), || async {
+        let current = harness.task(task).await.task.current.unwrap_or_default();
+        if current.starts_with("waits for the control host") {
+            Ok(())
+        } else {
+            Err(current)
+        }
+    })
+    .await;
+    let detail = eventually(Duration::from_mins(40), || async {
+        let detail = harness.task(task).await;
+        match detail.task.finished_at {
+            Some(_) => Ok(detail),
+            None => Err(format!("{detail:?}")),
+        }
+    })
+    .await;
+    assert_eq!(detail.task.status, TaskStatus::Unknown);
+    let error = detail.task.error.unwrap();
+    assert!(
+        error.starts_with("the control host did not answer for 20 minutes: "),
+        "{error}"
+    );
     worker.stop().await;
 }

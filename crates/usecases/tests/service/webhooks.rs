@@ -56,8 +56,8 @@ impl Scene {
 
     async fn add(&self, url: &str, events: &[EventType]) -> Webhook {
         let webhooks = &self.harness.service.webhooks;
-        let added = webhooks.add(wish(url, events), None, &origin()).await;
-        added.unwrap().0
+        let added = webhooks.add(wish(url, events), None, &origin(), None).await;
+        added.unwrap().webhook
     }
 
     /// Lets the agent tell this version, and polls it.
@@ -168,7 +168,11 @@ async fn what_is_not_taken_is_sent_again_under_the_same_identifier() {
 
     // Sent again by hand: the same message once more.
     let webhooks = &scene.harness.service.webhooks;
-    let again = webhooks.redeliver(delivery.id, &origin()).await.unwrap();
+    let again = webhooks
+        .redeliver(delivery.id, &origin(), None)
+        .await
+        .unwrap()
+        .id;
     scene.ended(&webhook, 2).await;
     let again = scene.delivery(again).await;
     assert_eq!(
@@ -232,12 +236,16 @@ async fn nothing_but_a_test_goes_to_a_webhook_that_is_switched_off() {
     };
     assert_eq!(delivery.status, DeliveryStatus::Failed);
     assert_eq!(Scene::statuses(delivery), [Some(500), None]);
-    let refused = webhooks.redeliver(delivery.id, &origin()).await;
+    let refused = webhooks.redeliver(delivery.id, &origin(), None).await;
     assert!(
         matches!(refused, Err(WebhookError::SwitchedOff { .. })),
         "{refused:?}"
     );
-    let test = webhooks.test(webhook.key, &origin()).await.unwrap();
+    let test = webhooks
+        .test(webhook.key, &origin(), None)
+        .await
+        .unwrap()
+        .id;
     scene.ended(&webhook, 2).await;
     assert_eq!(scene.delivery(test).await.status, DeliveryStatus::Delivered);
 
@@ -270,12 +278,15 @@ async fn a_secret_is_changed_without_a_gap() {
     let webhook = scene.add("https://a", &[EventType::ServerStatus]).await;
     let webhooks = &scene.harness.service.webhooks;
     let worker = scene.harness.work("w1");
-    let secret = webhooks.rotate(webhook.key, None, &origin()).await.unwrap();
-    assert!(secret.expose().starts_with("whsec_"));
-    webhooks.test(webhook.key, &origin()).await.unwrap();
+    let rotated = webhooks
+        .rotate(webhook.key, None, &origin(), None)
+        .await
+        .unwrap();
+    assert!(rotated.secret.expose().starts_with("whsec_"));
+    webhooks.test(webhook.key, &origin(), None).await.unwrap();
     scene.ended(&webhook, 1).await;
     scene.harness.clock.advance(Duration::from_hours(24));
-    webhooks.test(webhook.key, &origin()).await.unwrap();
+    webhooks.test(webhook.key, &origin(), None).await.unwrap();
     scene.ended(&webhook, 2).await;
     let received = scene.harness.receivers.received();
     let signatures: Vec<usize> = received.iter().map(|one| one.signatures).collect();
@@ -288,7 +299,7 @@ async fn a_secret_is_changed_without_a_gap() {
 async fn what_cannot_be_is_refused() {
     let harness = Harness::new();
     let webhooks = &harness.service.webhooks;
-    let refused = webhooks.add(wish("bad", &[]), None, &origin()).await;
+    let refused = webhooks.add(wish("bad", &[]), None, &origin(), None).await;
     assert!(
         matches!(refused, Err(WebhookError::Unusable(_))),
         "{refused:?}"
@@ -299,7 +310,7 @@ async fn what_cannot_be_is_refused() {
         Err(WebhookError::UnknownWebhook { .. })
     ));
     assert!(matches!(
-        webhooks.test(nobody, &origin()).await,
+        webhooks.test(nobody, &origin(), None).await,
         Err(WebhookError::UnknownWebhook { .. })
     ));
     assert!(matches!(

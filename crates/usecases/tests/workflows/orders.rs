@@ -121,6 +121,13 @@ fn an_order_that_cannot_be_done_is_refused_with_its_place() {
             reason: "must be absent".to_owned(),
         }
     );
+    for own in ["haproxy", "rollouts", "webhooks"] {
+        let mut pushing = task("b", "remote");
+        pushing.work.queue = Some(queue(own));
+        let error = refusal(vec![task("a", "remote"), pushing]);
+        let expected = format!("the queue `{own}` is Drover's own; name another one, or none");
+        assert_eq!(error.to_string(), expected);
+    }
     let mut hasty = task("a", "remote");
     hasty.work.timeout = Some(Duration::ZERO);
     assert!(matches!(refusal(vec![hasty]), OrderError::Policy { .. }));

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use drover_domain::access::Role;
 use drover_domain::workflow::run::{Control, Decision, Outcome, TaskError};
 use drover_domain::workflow::{Json, SignalName, TaskKey, TaskNo, WorkflowStatus};
-use drover_ports::{DeadLetterFilter, ReportVerdict, StoreError};
-use drover_usecases::{ClaimOrder, Redriven};
+use drover_ports::{Assignment, DeadLetterFilter, HeldAttempt, ReportVerdict, StoreError};
+use drover_usecases::{ClaimOrder, Claimed, Redriven, RemoteWorkers};
 
 use crate::world::{World, json, key, origin, queue, task, waits};
 
@@ -16,7 +17,15 @@ fn claim() -> ClaimOrder {
         limit: 10,
         wait: Duration::ZERO,
         lease: None,
+        holding: None,
         term: Duration::from_secs(30),
+    }
+}
+
+fn holding(taken: &Assignment) -> HeldAttempt {
+    HeldAttempt {
+        task: taken.task,
+        attempt: taken.attempt,
     }
 }
 
@@ -70,7 +79,10 @@ async fn a_workflow_that_has_not_succeeded_has_no_output() {
     assert!(matches!(refused, Err(StoreError::Refused { .. })));
     assert!(matches!(signal().await, Err(StoreError::Refused { .. })));
     let a = id.task(TaskNo::new(0).unwrap());
-    let decided = world.workflows.decide(a, &Decision::Skip, &origin()).await;
+    let decided = world
+        .workflows
+        .decide(a, &Decision::Skip, &origin(), Role::Operator)
+        .await;
     assert!(matches!(decided, Err(StoreError::Refused { .. })));
 }
 
@@ -93,7 +105,10 @@ async fn a_dead_letter_is_done_again() {
 
     let redrive = async |filter: DeadLetterFilter| {
         let wishes = &world.workflows;
-        wishes.redrive(&filter, u32::MAX, &origin()).await.unwrap()
+        wishes
+            .redrive(&filter, u32::MAX, None, &origin())
+            .await
+            .unwrap()
     };
     let named = |no| DeadLetterFilter {
         task: Some(id.task(TaskNo::new(no).unwrap())),
@@ -124,7 +139,10 @@ async fn an_idle_claim_leaves_no_lease_behind() {
     assert_eq!(begun.elapsed().as_secs(), 20);
     // The first identifier was drawn for the lease.
     let lease = drover_domain::Id::from_uuid(drover_domain::id::Uuid::from_u128(1 << 12));
-    let beat = world.workers.heartbeat(lease, Duration::from_secs(5)).await;
+    let beat = world
+        .workers
+        .heartbeat(lease, Duration::from_secs(5), None)
+        .await;
     assert!(matches!(beat, Err(StoreError::Stale { .. })), "{beat:?}");
 }
 
@@ -157,6 +175,7 @@ async fn a_lease_outlasts_a_long_wait() {
     let waiting = ClaimOrder {
         wait: Duration::from_secs(30),
         lease: claimed.lease,
+        holding: Some(vec![holding(&claimed.tasks[0])]),
         ..short
     };
     // Six times as long as the lease, which still holds the task then.
@@ -168,4 +187,133 @@ async fn a_lease_outlasts_a_long_wait() {
     let (lease, task) = (claimed.lease.unwrap(), claimed.tasks[0].task);
     let verdict = world.workers.report(lease, task, 1, done).await.unwrap();
     assert_eq!(verdict, ReportVerdict::Accepted);
+}
+
+async fn claimed(world: &World, order: ClaimOrder) -> Claimed {
+    world
+        .workers
+        .claim(order, std::future::pending())
+        .await
+        .unwrap()
+}
+
+/// A claim of one task under a lease.
+fn next(lease: Option<drover_domain::workflow::LeaseId>) -> ClaimOrder {
+    ClaimOrder {
+        limit: 1,
+        lease,
+        term: Duration::from_secs(10),
+        ..claim()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_of_a_lost_answer_come_back_with_the_next_claim() {
+    let world = World::new();
+    world
+        .started(vec![task("a", "remote"), task("b", "remote")])
+        .await;
+    let first = claimed(&world, next(None)).await;
+    let under = || ClaimOrder {
+        limit: 10,
+        holding: Some(vec![holding(&first.tasks[0])]),
+        ..next(first.lease)
+    };
+    // The worker does not receive this answer.
+    let lost = claimed(&world, under()).await;
+    assert_eq!(lost.tasks.len(), 1);
+    let again = claimed(&world, under()).await;
+    assert_eq!(again.lease, first.lease);
+    let taken: Vec<_> = again
+        .tasks
+        .iter()
+        .map(|taken| (taken.task, taken.attempt))
+        .collect();
+    assert_eq!(taken, [(lost.tasks[0].task, 2)]);
+    // The task that the worker named was left alone.
+    let done = Outcome::Succeeded {
+        result: Json::null(),
+    };
+    let lease = first.lease.unwrap();
+    let verdict = world.workers.report(lease, first.tasks[0].task, 1, done);
+    assert_eq!(verdict.await.unwrap(), ReportVerdict::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_attempt_than_the_named_one_is_a_lost_answer_too() {
+    let world = World::new();
+    world.started(vec![task("a", "remote")]).await;
+    let first = claimed(&world, next(None)).await;
+    let under = |held| ClaimOrder {
+        holding: Some(held),
+        ..next(first.lease)
+    };
+    // Its own task comes back to the worker, which does not receive the answer and goes on with attempt 1.
+    let lost = claimed(&world, under(Vec::new())).await;
+    assert_eq!(lost.tasks[0].attempt, 2);
+    let again = claimed(&world, under(vec![holding(&first.tasks[0])])).await;
+    assert_eq!(again.tasks[0].attempt, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_does_not_say_what_it_holds_strands_nothing() {
+    let world = World::new();
+    world
+        .started(vec![task("a", "remote"), task("b", "remote")])
+        .await;
+    // This answer is lost, and the worker goes on under the lease of one before.
+    let lost = claimed(&world, next(None)).await;
+    let other = claimed(&world, next(lost.lease)).await;
+    assert_ne!(other.lease, lost.lease);
+    let stranded = lost.tasks[0].task;
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let term = Duration::from_secs(10);
+        let beat = world.workers.heartbeat(other.lease.unwrap(), term, None);
+        beat.await.unwrap();
+        let idle = claimed(&world, next(lost.lease));
+        assert_eq!(idle.await.lease, lost.lease);
+    }
+    // The lease of the lost answer was never renewed.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world
+        .ports
+        .upkeep
+        .take_over(Duration::ZERO, 10)
+        .await
+        .unwrap();
+    let free = claimed(&world, next(None)).await;
+    assert_eq!((free.tasks[0].task, free.tasks[0].attempt), (stranded, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_gives_back_what_the_worker_does_not_hold() {
+    let world = World::new();
+    world
+        .started(vec![task("a", "remote"), task("b", "remote")])
+        .await;
+    let first = claimed(&world, next(None)).await;
+    let (lease, mine) = (first.lease.unwrap(), holding(&first.tasks[0]));
+    let order = ClaimOrder {
+        holding: Some(vec![mine]),
+        ..next(first.lease)
+    };
+    let lost = holding(&claimed(&world, order).await.tasks[0]);
+    let term = Duration::from_secs(30);
+    let beat = async |holding: &[HeldAttempt]| {
+        let beat = world.workers.heartbeat(lease, term, Some(holding));
+        beat.await.unwrap().stop
+    };
+    // Its answer may still be on its way.
+    assert_eq!(beat(&[mine]).await, []);
+    assert_eq!(claimed(&world, next(None)).await.tasks, []);
+    tokio::time::advance(RemoteWorkers::ANSWER_MAX).await;
+    assert_eq!(beat(&[mine]).await, []);
+    let other = claimed(&world, next(None)).await;
+    assert_eq!(
+        (other.tasks[0].task, other.tasks[0].attempt),
+        (lost.task, 2)
+    );
+    // The answer came after all: the worker learns that the task is another one's.
+    assert_eq!(beat(&[mine, lost]).await, [lost.task]);
 }

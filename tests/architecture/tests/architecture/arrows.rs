@@ -134,7 +134,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("drover-ports", &["async-trait", "thiserror"]),
     (
         "drover-usecases",
-        &["async-trait", "thiserror", "tokio", "tracing"],
+        &["async-trait", "sha2", "thiserror", "tokio", "tracing"],
     ),
 ];
 

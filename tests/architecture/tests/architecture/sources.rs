@@ -34,6 +34,9 @@ const MIGRATIONS: &[&str] = &[
     "m20261126_000012_retention",
     "m20261126_000013_webhooks",
     "m20261130_000014_access_keys",
+    "m20261130_000015_engine_bounds",
+    "m20261130_000017_fleet_bounds",
+    "m20261130_000018_rollout_evidence",
 ];
 
 fn all_files() -> Vec<PathBuf> {

@@ -104,8 +104,8 @@ impl TaskQueue for Broken {
         self.heard(Place::Claim, Ok(tasks))
     }
 
-    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
-        self.ports.tasks.held(lease).await
+    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
+        self.ports.tasks.held(lease, least).await
     }
 
     async fn report(
@@ -171,8 +171,12 @@ impl WorkflowStore for Broken {
         &self,
         filter: &DeadLetterFilter,
         limit: u32,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Vec<TaskId>, StoreError> {
-        self.ports.workflows.redrive(filter, limit).await
+        self.ports
+            .workflows
+            .redrive(filter, limit, idempotency)
+            .await
     }
 }
 

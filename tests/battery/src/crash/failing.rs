@@ -15,8 +15,8 @@ use drover_domain::workflow::{
 use drover_ports::{
     Assignment, Beat, ClaimRequest, DeadLetterFilter, DefinitionRecord, DefinitionStore,
     HeldAttempt, Idempotency, NewWorkflow, QueueStats, QueueStore, Report, ReportVerdict,
-    RetentionAges, ScheduleStore, StartedWorkflow, StoreError, TaskQueue, Upkeep, WorkflowStore,
-    WorkflowUpkeep,
+    RetentionAges, ScheduleStore, StartedWorkflow, StoreError, TaskQueue, Upkeep, WatchedClock,
+    WorkflowStore, WorkflowUpkeep,
 };
 use drover_usecases::EnginePorts;
 
@@ -70,8 +70,8 @@ impl TaskQueue for Failing {
         self.points.call(Place::Claim, call).await
     }
 
-    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
-        self.ports.tasks.held(lease).await
+    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
+        self.ports.tasks.held(lease, least).await
     }
 
     async fn report(
@@ -104,6 +104,14 @@ impl WorkflowUpkeep for Failing {
     async fn prune(&self, ages: &RetentionAges, limit: u32) -> Result<u32, StoreError> {
         let call = self.ports.upkeep.prune(ages, limit);
         self.points.call(Place::Prune, call).await
+    }
+
+    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.ports.upkeep.forget_keys(age, limit).await
+    }
+
+    async fn watch_clock(&self) -> Result<WatchedClock, StoreError> {
+        self.ports.upkeep.watch_clock().await
     }
 }
 
@@ -148,8 +156,9 @@ impl WorkflowStore for Failing {
         &self,
         filter: &DeadLetterFilter,
         limit: u32,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Vec<TaskId>, StoreError> {
-        let call = self.ports.workflows.redrive(filter, limit);
+        let call = self.ports.workflows.redrive(filter, limit, idempotency);
         self.points.call(Place::Redrive, call).await
     }
 }

@@ -159,7 +159,7 @@ impl Order {
                     code: Some(POISON.to_owned()),
                     ..DeadLetterFilter::default()
                 };
-                workflows.redrive(&filter, 100).await.map(|_| ())
+                workflows.redrive(&filter, 100, None).await.map(|_| ())
             }
             Self::Define { name, version } => {
                 let definition = plan.stored(name, *version)?;

@@ -248,6 +248,8 @@ mod tests {
         include_str!("../../../../crates/ports/src/workflow/registry.rs"),
     ];
     const READING: [&str; 5] = ["held", "find", "list", "stats", "due"];
+    /// Upkeep of one row or of rows that nothing reads again, which no order of the plan brings about.
+    const APART: [&str; 2] = ["forget_keys", "watch_clock"];
 
     #[test]
     fn every_method_of_the_ports_that_commits_has_its_points() {
@@ -255,7 +257,8 @@ mod tests {
             .iter()
             .flat_map(|source| source.split("async fn ").skip(1))
             .filter_map(|rest| rest.split('(').next());
-        let mut found: Vec<&str> = methods.filter(|name| !READING.contains(name)).collect();
+        let left_out = |name: &str| READING.contains(&name) || APART.contains(&name);
+        let mut found: Vec<&str> = methods.filter(|name| !left_out(name)).collect();
         // The two of these that have one name.
         let first = found.iter().position(|name| *name == "put").unwrap();
         found[first] = "put_definition";

@@ -193,7 +193,8 @@ impl World {
         }
         let order = &self.orders[at];
         let (definition, after) = (order.definition.clone(), order.start_after);
-        let id = self.give_birth(&definition, None, after, order.deadline)?;
+        let born = self.give_birth(&definition, None, after, order.deadline)?;
+        let id = born.ok_or_else(|| Invariant::Acknowledged.broken("an order was refused"))?;
         self.remember(number, request, id)?;
         Ok(self.started(id))
     }
@@ -205,7 +206,10 @@ impl World {
         }
         let definition = self.children[at].clone();
         let at_once = Some(Duration::ZERO);
-        let id = self.give_birth(&definition, Some(parent), at_once, None)?;
+        let born = self.give_birth(&definition, Some(parent), at_once, None)?;
+        let Some(id) = born else {
+            return Ok(Answer::Refused);
+        };
         self.remember(number, request, id)?;
         Ok(self.started(id))
     }

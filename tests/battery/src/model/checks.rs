@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use drover_domain::workflow::run::{Changes, Input, Outcome, Run, Wake, WakeKind};
+use drover_domain::workflow::run::{
+    Changes, FAMILY_DEPTH_MAX, FAMILY_SIZE_MAX, Family, Input, Outcome, Run, Wake, WakeKind,
+};
 use drover_domain::workflow::{
-    EventKind, NewWorkflowEvent, TaskNo, TaskStatus, WorkflowId, WorkflowStatus,
+    EventKind, NewWorkflowEvent, TaskId, TaskNo, TaskStatus, WorkflowId, WorkflowStatus,
 };
 
 use super::calls::Assignment;
@@ -128,6 +130,40 @@ impl World {
             require(!goes_on || is_called_off, Invariant::Ends, why)?;
         }
         Ok(())
+    }
+
+    /// What the store says is above a new workflow.
+    pub(super) fn family_of(&self, parent: Option<TaskId>) -> Family {
+        let above = self.store.above(parent);
+        let size = self.grown.saturating_add(self.store.size_below(&above));
+        Family::below(above.iter().filter_map(|id| self.store.status(*id)), size)
+    }
+
+    /// A workflow is about to be started: families end somewhere, and grow no more once a workflow above is cancelled.
+    pub(super) fn check_family(&self, parent: Option<TaskId>) -> Result<(), Broken> {
+        let above = self.store.above(parent);
+        let is_flat = above.len() <= usize::try_from(FAMILY_DEPTH_MAX).unwrap_or(usize::MAX);
+        require(
+            is_flat,
+            Invariant::Limits,
+            "workflows stand above each other too high",
+        )?;
+        let size = self.grown.saturating_add(self.store.size_below(&above));
+        let is_small = above.is_empty() || size < FAMILY_SIZE_MAX;
+        require(
+            is_small,
+            Invariant::Limits,
+            "a workflow has too many below it",
+        )?;
+        let mut mirrors = above.iter().filter_map(|id| self.mirrors.get(id));
+        let opens = |mirror: &Mirror| {
+            matches!(
+                mirror.status,
+                WorkflowStatus::Running | WorkflowStatus::Paused
+            )
+        };
+        let why = "a workflow was started below one that ends";
+        require(mirrors.all(opens), Invariant::Ends, why)
     }
 
     /// Tasks were taken from the queue.

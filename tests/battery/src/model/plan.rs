@@ -55,7 +55,8 @@ impl fmt::Display for PlanError {
     }
 }
 
-/// A random definition. Only one that is nobody's child may start children.
+/// A random definition. One that is a child starts at most one child, which may be of its own kind: a chain grows and
+/// does not branch.
 pub(super) fn definition(
     chance: &mut Chance,
     names: &Names,
@@ -70,15 +71,18 @@ pub(super) fn definition(
     };
     let order = shuffled(chance, count);
     let mut tasks = Vec::with_capacity(count);
+    let mut may_have_children = !is_child || chance.percent(15);
     for at in 0..count {
         let depends_on = match mode {
             ExecutionMode::Dag => edges(chance, names, &order, at),
             ExecutionMode::Sequential | ExecutionMode::Parallel => Vec::new(),
         };
+        let action = action(chance, names, may_have_children);
+        may_have_children &= !(is_child && matches!(action, Action::Child { .. }));
         tasks.push(TaskSpec {
             key: names.keys[at].clone(),
             work: Work {
-                action: action(chance, names, is_child),
+                action,
                 ..work(chance, names)?
             },
             depends_on,
@@ -118,7 +122,7 @@ fn edges(chance: &mut Chance, names: &Names, order: &[usize], at: usize) -> Vec<
     edges.collect()
 }
 
-fn action(chance: &mut Chance, names: &Names, is_child: bool) -> Action {
+fn action(chance: &mut Chance, names: &Names, may_have_children: bool) -> Action {
     match chance.below(24) {
         0 | 1 => Action::Timer {
             wait: chance.seconds(0, 30),
@@ -127,7 +131,7 @@ fn action(chance: &mut Chance, names: &Names, is_child: bool) -> Action {
             name: names.signals[chance.below(names.signals.len())].clone(),
             expires_after: chance.percent(50).then(|| chance.seconds(5, 60)),
         },
-        4 | 5 if !is_child => Action::Child {
+        4 | 5 if may_have_children => Action::Child {
             definition: names.children[chance.below(names.children.len())].clone(),
             version: None,
         },

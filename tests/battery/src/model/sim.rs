@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use drover_domain::Timestamp;
+use drover_domain::workflow::run::FAMILY_SIZE_MAX;
 use drover_domain::workflow::{Definition, TaskId, WorkflowId};
 
 use super::chance::Chance;
@@ -45,6 +46,8 @@ pub(super) struct World {
     pub(super) is_hostile: bool,
     /// The last number of a call.
     pub(super) calls: u64,
+    /// How many workflows a family has besides those of this life: it is large from the beginning in some.
+    pub(super) grown: u32,
 }
 
 /// Something that was asked for and committed.
@@ -74,6 +77,11 @@ impl World {
             let definition = definition.map_err(|error| unplanned(&error))?;
             orders.push(Order::new(definition, &mut chance));
         }
+        let grown = if chance.one_in(3) {
+            FAMILY_SIZE_MAX.saturating_sub(2)
+        } else {
+            0
+        };
         let workers = (0..=chance.below(3)).map(|_| Worker::default()).collect();
         Ok(Self {
             chance,
@@ -93,6 +101,7 @@ impl World {
             receipts: BTreeSet::new(),
             is_hostile: true,
             calls: 0,
+            grown,
         })
     }
 

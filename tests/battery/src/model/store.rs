@@ -81,6 +81,19 @@ impl Store {
             .collect()
     }
 
+    /// The workflows above one with this parent, the nearest first.
+    pub(super) fn above(&self, parent: Option<TaskId>) -> Vec<WorkflowId> {
+        let up = |id: &WorkflowId| self.runs.get(id)?.head.parent.map(TaskId::workflow);
+        std::iter::successors(parent.map(TaskId::workflow), up).collect()
+    }
+
+    /// How many workflows are below the one at the top of these.
+    pub(super) fn size_below(&self, above: &[WorkflowId]) -> u32 {
+        let top = above.last();
+        let is_below = |run: &&Run| top.is_some() && self.above(run.head.parent).last() == top;
+        u32::try_from(self.runs.values().filter(is_below).count()).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn status(&self, workflow: WorkflowId) -> Option<WorkflowStatus> {
         Some(self.runs.get(&workflow)?.head.status)
     }

@@ -322,6 +322,9 @@ impl World {
             (Call::StartChild { parent, .. }, Answer::Started { status, .. }) => {
                 self.child_started(at, *parent, *status);
             }
+            (Call::StartChild { parent, .. }, Answer::Refused) => {
+                self.child_is(at, *parent, &failed("child_refused", false));
+            }
             _ => {}
         }
         Ok(())
@@ -376,6 +379,10 @@ impl World {
             | WorkflowStatus::Cancelling
             | WorkflowStatus::Compensating => Outcome::Waiting,
         };
+        self.child_is(at, parent, &outcome);
+    }
+
+    fn child_is(&mut self, at: usize, parent: TaskId, outcome: &Outcome) {
         let hands = self.workers[at].hands.iter_mut();
         for hand in hands.filter(|hand| hand.task == parent && matches!(hand.stage, Stage::Taken)) {
             hand.stage = Stage::Done(outcome.clone());

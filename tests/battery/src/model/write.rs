@@ -54,18 +54,31 @@ impl World {
         parent: Option<TaskId>,
         start_after: Option<std::time::Duration>,
         deadline: Option<std::time::Duration>,
-    ) -> Result<WorkflowId, Broken> {
+    ) -> Result<Option<WorkflowId>, Broken> {
         let number = u128::from(self.store.draw());
         let id = WorkflowId::rooted(drover_domain::id::Uuid::from_u128(number << 12 | 7 << 76));
         let new = NewRun {
             id,
             definition,
             parent,
+            family: self.family_of(parent),
             start_after,
             deadline,
         };
-        let (run, mut changes) = Run::create(&new, self.now)
-            .map_err(|refusal| Invariant::History.broken(refusal.to_string()))?;
+        let (run, mut changes) = match Run::create(&new, self.now) {
+            Ok(born) => born,
+            Err(refusal) if refusal.is_defect() => {
+                return Err(Invariant::History.broken(refusal.to_string()));
+            }
+            Err(refusal) => {
+                self.tally.refusals += 1;
+                self.trace.mix(2);
+                self.trace
+                    .note(|| format!("    no child of {parent:?}: {refusal}"));
+                return Ok(None);
+            }
+        };
+        self.check_family(parent)?;
         changes.tasks.extend(run.tasks.keys());
         self.tally.workflows += 1;
         self.trace
@@ -78,7 +91,7 @@ impl World {
         self.store.runs.insert(id, empty);
         let (input, now) = (None, self.now);
         self.write(run, &changes, Cause { input, now })?;
-        Ok(id)
+        Ok(Some(id))
     }
 
     fn write(&mut self, part: Run, changes: &Changes, cause: Cause<'_>) -> Result<(), Broken> {

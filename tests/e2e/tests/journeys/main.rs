@@ -23,6 +23,7 @@ mod process;
 mod remote;
 mod restart;
 mod share;
+mod starts;
 mod streams;
 mod webhooks;
 mod world;

@@ -80,8 +80,13 @@ impl Nodes {
 
     /// Starts one more node and waits until it is ready.
     pub(crate) async fn start(&self) -> Node {
+        self.start_on(free_port()).await
+    }
+
+    /// Starts a node that listens on this port, and waits until it is ready.
+    pub(crate) async fn start_on(&self, port: u16) -> Node {
         let folder = self.folder.path();
-        let (port, admin) = (free_port(), free_port());
+        let admin = free_port();
         let own = [
             ("DROVER_SERVER__LISTEN", format!("127.0.0.1:{port}")),
             ("DROVER_SERVER__ADMIN_LISTEN", format!("127.0.0.1:{admin}")),

@@ -15,6 +15,7 @@ pub struct OrchestratorContext {
     orchestrator: OrchestratorMetadata,
     original_playbook_path: String,
     drain_wait: DrainWait,
+    allow_undrained: bool,
 }
 
 /// Something an update cannot do without is missing; the message names it.
@@ -62,7 +63,17 @@ impl OrchestratorContext {
                 orchestrator,
                 original_playbook_path,
                 drain_wait,
+                allow_undrained: false,
             }),
+        }
+    }
+
+    /// The same update, which may leave out the drain of applications that should stand behind HAProxy.
+    #[must_use]
+    pub fn allowing_undrained(self, allow_undrained: bool) -> Self {
+        Self {
+            allow_undrained,
+            ..self
         }
     }
 
@@ -108,6 +119,11 @@ impl OrchestratorContext {
     #[must_use]
     pub fn original_playbook_path(&self) -> &str {
         &self.original_playbook_path
+    }
+
+    /// Whether applications that should stand behind HAProxy may be updated without a drain. Delivering needs none.
+    pub(super) fn may_be_undrained(&self) -> bool {
+        self.allow_undrained || self.mode == UpdateMode::Deliver
     }
 
     /// How long a drained server is waited for.

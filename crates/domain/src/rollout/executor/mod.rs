@@ -13,7 +13,7 @@ mod template;
 pub use context::{ContextError, OrchestratorContext};
 pub use haproxy::HaproxyExecutor;
 pub use prepared::{Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook};
-pub use select::{prepare_all, select_executor};
+pub use select::{check_drained, prepare_all, select_executor};
 pub use simple::SimpleExecutor;
 pub use template::{OrchestratorExecutor, PrepareError, UPDATE_PARAMETERS};
 

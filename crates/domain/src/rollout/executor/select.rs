@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::balancer::{BackendKey, InstanceKey};
-use crate::fleet::ApplicationKey;
-use crate::rollout::composite::check_short_names;
+use crate::fleet::{ApplicationKey, check_host_name};
+use crate::rollout::composite::{check_short_names, short_server_name};
 use crate::rollout::ordering::{OrderItem, order_for_halves};
 use crate::rollout::snapshot::{FleetSnapshot, Target, TargetServer};
 
@@ -49,6 +49,7 @@ pub fn prepare_all(
     let mut servers = Vec::new();
     for application in context.applications() {
         let (target, server) = target(*application, snapshot)?;
+        check_server(server)?;
         servers.push(server.name.as_str());
         let backend = backend_of(target)?;
         let part = parts.entry(backend).or_default();
@@ -58,6 +59,9 @@ pub fn prepare_all(
         part.push(*application);
     }
     check_short_names(servers)?;
+    if !context.may_be_undrained() {
+        check_drained(context.applications(), snapshot)?;
+    }
     let prepared = order
         .iter()
         .filter_map(|backend| parts.remove(backend))
@@ -65,6 +69,51 @@ pub fn prepare_all(
         .collect::<Result<Vec<_>, _>>()?;
     check_composites(&prepared)?;
     Ok(prepared)
+}
+
+/// Checks that no application is updated without a drain although it, its group or its catalog entry stands behind
+/// HAProxy.
+///
+/// # Errors
+///
+/// [`PrepareError::Undrained`], naming the applications.
+pub fn check_drained(
+    applications: &[ApplicationKey],
+    snapshot: &FleetSnapshot,
+) -> Result<(), PrepareError> {
+    const SHOWN_MAX: usize = 20;
+    let mut undrained: Vec<String> = snapshot
+        .unmapped(applications)
+        .filter(|target| target.expects_balancer)
+        .map(Target::label)
+        .collect();
+    let more = undrained.len().saturating_sub(SHOWN_MAX);
+    undrained.truncate(SHOWN_MAX);
+    if more > 0 {
+        undrained.push(format!("{more} more"));
+    }
+    match undrained.as_slice() {
+        [] => Ok(()),
+        _ => Err(PrepareError::Undrained {
+            applications: undrained,
+        }),
+    }
+}
+
+// What was stored before these rules, or at the same moment by another node.
+fn check_server(server: &TargetServer) -> Result<(), PrepareError> {
+    check_host_name(&server.name).map_err(|reason| PrepareError::ServerName {
+        server: crate::text::visible(&server.name, 64),
+        reason,
+    })?;
+    match &server.namesake {
+        Some(other) => Err(PrepareError::Namesake {
+            first: server.name.clone(),
+            second: other.clone(),
+            short: short_server_name(&server.name).to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The applications with their servers, in the order for the playbook.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fleet::ApplicationKey;
+use crate::fleet::{ApplicationKey, HostNameError};
 use crate::rollout::composite::CompositeNameError;
 use crate::rollout::job::Variable;
 use crate::rollout::parameter::is_reserved;
@@ -54,6 +54,38 @@ pub enum PrepareError {
         /// The name.
         composite: String,
     },
+    /// Applications that should stand behind HAProxy would be updated without a drain.
+    #[error(
+        "no HAProxy server is mapped to {}, although it, or others of the same group or catalog entry, have stood behind \
+         HAProxy: the update would not drain anything for it. `GET /api/haproxy/servers/unmapped` says why servers are not \
+         mapped; map them, or allow an update without a drain with `allow_undrained`",
+        applications.join(", ")
+    )]
+    Undrained {
+        /// The applications with their servers.
+        applications: Vec<String>,
+    },
+    /// The name of a server means something else in a play.
+    #[error("{reason}; rename the server `{server}` before its applications are updated")]
+    ServerName {
+        /// The server.
+        server: String,
+        /// Why.
+        reason: HostNameError,
+    },
+    /// Another server of the fleet has the same short name.
+    #[error(
+        "the servers `{first}` and `{second}` have the same short name `{short}`, by which plays know them; rename one of \
+         them before applications on them are updated"
+    )]
+    Namesake {
+        /// The server of an application.
+        first: String,
+        /// The other.
+        second: String,
+        /// The short name of both.
+        short: String,
+    },
     /// A composite name cannot be made.
     #[error(transparent)]
     Composite(#[from] CompositeNameError),
@@ -92,6 +124,9 @@ impl PrepareError {
             | Self::NoServer { .. }
             | Self::SeveralBackends { .. }
             | Self::SameComposite { .. }
+            | Self::Undrained { .. }
+            | Self::ServerName { .. }
+            | Self::Namesake { .. }
             | Self::Composite(_) => true,
             Self::Path(_) | Self::MissingParameter { .. } | Self::ReservedParameter { .. } => false,
         }

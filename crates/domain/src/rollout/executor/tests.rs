@@ -32,15 +32,19 @@ fn target(key: i64, name: &str, server: &str, backend: Option<i64>) -> Target {
         name: name.to_owned(),
         kind: ApplicationKind::Service,
         version: Some("1.0.0".to_owned()),
+        process: None,
         server: Some(TargetServer {
             key: Key::new(key),
             name: format!("{server}.example"),
             address: "10.0.0.1".to_owned(),
+            namesake: None,
         }),
         group: None,
         own_settings: SettingsLayer::default(),
         catalog_settings: SettingsLayer::default(),
         balancer_servers,
+        expects_balancer: false,
+        is_new_in_group: false,
     }
 }
 
@@ -50,6 +54,7 @@ fn snapshot(targets: Vec<Target>) -> FleetSnapshot {
             .into_iter()
             .map(|target| (target.application, target))
             .collect(),
+        has_haproxy: true,
     }
 }
 
@@ -245,6 +250,7 @@ fn servers_with_one_short_name_are_refused_naming_both() {
         key: Key::new(9),
         name: "s1.other".to_owned(),
         address: String::new(),
+        namesake: None,
     });
     let fleet = snapshot(vec![target(1, "a_1", "s1", None), other]);
     let refusal =
@@ -256,6 +262,67 @@ fn servers_with_one_short_name_are_refused_naming_both() {
     assert_eq!(
         (first.as_str(), second.as_str()),
         ("s1.example", "s1.other")
+    );
+}
+
+fn refusal_of(target: Target) -> PrepareError {
+    let fleet = snapshot(vec![target]);
+    prepare_all(&context(&[1], orchestrator(&[], &[]), "u.yml"), &fleet).unwrap_err()
+}
+
+#[test]
+fn a_server_whose_namesake_is_not_in_the_request_is_refused_naming_both() {
+    let mut twin = target(1, "a_1", "s1", None);
+    if let Some(server) = &mut twin.server {
+        server.namesake = Some("S1.other".to_owned());
+    }
+    let refusal = refusal_of(twin);
+    assert!(refusal.is_about_applications());
+    let refusal = refusal.to_string();
+    assert!(
+        refusal.contains("`s1.example` and `S1.other`") && refusal.contains("rename"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn a_server_whose_name_means_something_to_ansible_is_refused() {
+    for name in ["localhost", "all", "web:1", "10.0.0.1"] {
+        let mut odd = target(1, "a_1", "s1", None);
+        if let Some(server) = &mut odd.server {
+            name.clone_into(&mut server.name);
+        }
+        let refusal = refusal_of(odd);
+        assert!(refusal.is_about_applications());
+        let refusal = refusal.to_string();
+        assert!(
+            refusal.contains(&format!("rename the server `{name}`")),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn an_application_that_should_stand_behind_haproxy_is_not_updated_without_a_drain() {
+    let lost = || Target {
+        expects_balancer: true,
+        ..target(1, "a_1", "s1", None)
+    };
+    let refusal = refusal_of(lost());
+    assert!(refusal.is_about_applications());
+    let refusal = refusal.to_string();
+    assert!(
+        refusal.contains("`a_1` on s1.example") && refusal.contains("`allow_undrained`"),
+        "{refusal}"
+    );
+    let fleet = snapshot(vec![lost(), target(2, "a_1", "s2", Some(1))]);
+    let both = || context(&[1, 2], orchestrator(&[], &[]), "u.yml");
+    assert!(prepare_all(&both(), &fleet).is_err());
+    assert_eq!(
+        prepare_all(&both().allowing_undrained(true), &fleet)
+            .unwrap()
+            .len(),
+        2
     );
 }
 

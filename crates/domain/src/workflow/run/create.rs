@@ -7,7 +7,7 @@ use super::super::{
     Action, Definition, EventKind, NewWorkflowEvent, TaskId, TaskNo, TaskSpec, TaskStatus, Work,
     WorkflowId, WorkflowStatus,
 };
-use super::{Changes, Control, Head, Input, Refusal, Run, Task, Wake, WakeKind};
+use super::{Changes, Control, Family, Head, Input, Refusal, Run, Task, Wake, WakeKind};
 use crate::Timestamp;
 
 /// A run to create.
@@ -19,6 +19,8 @@ pub struct NewRun<'a> {
     pub definition: &'a Definition,
     /// The task of another workflow that waits for it.
     pub parent: Option<TaskId>,
+    /// The workflows above it.
+    pub family: Family,
     /// Whether and when it starts by itself: `None` waits for somebody to start it, zero starts at once.
     pub start_after: Option<Duration>,
     /// The longest it may take from its start on.
@@ -31,8 +33,9 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Illegal`], a defect.
+    /// [`Refusal::TooDeep`], [`Refusal::FamilyTooLarge`], [`Refusal::FamilyClosed`]; [`Refusal::Illegal`], a defect.
     pub fn create(new: &NewRun<'_>, now: Timestamp) -> Result<(Self, Changes), Refusal> {
+        new.family.admits()?;
         let mut tasks = BTreeMap::new();
         for (no, undoes, spec) in new.definition.numbered() {
             let task = match undoes {

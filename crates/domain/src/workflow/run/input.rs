@@ -1,7 +1,7 @@
 //! What can happen to a run, and why it may be refused.
 
 use super::super::{Json, SignalName, TaskKey, TaskNo, TaskStatus, WorkflowStatus};
-use super::{Head, SIGNALS_MAX, WakeKind};
+use super::{FAMILY_DEPTH_MAX, FAMILY_SIZE_MAX, Head, SIGNALS_MAX, WakeKind};
 
 /// Why an attempt did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,8 +163,9 @@ impl Input {
         match self {
             Self::Claimed { .. } => false,
             Self::Ended { outcome, .. } => match outcome {
-                Outcome::Succeeded { .. } | Outcome::Released => !goes_well,
-                Outcome::Failed { .. }
+                Outcome::Succeeded { .. } => !goes_well,
+                Outcome::Released
+                | Outcome::Failed { .. }
                 | Outcome::TimedOut
                 | Outcome::Unknown { .. }
                 | Outcome::Waiting
@@ -232,6 +233,24 @@ pub enum Refusal {
     /// Nobody takes the workflow's signals.
     #[error("the workflow keeps {SIGNALS_MAX} signals that no task has taken; it keeps no more")]
     TooManySignals,
+    /// Too many workflows stand above it.
+    #[error(
+        "{FAMILY_DEPTH_MAX} workflows stand above the new one, each started by a task of the one before; more are not \
+         allowed. Look whether a definition starts itself"
+    )]
+    TooDeep,
+    /// Too many workflows have the same topmost one.
+    #[error(
+        "the tasks of one workflow have started {FAMILY_SIZE_MAX} workflows, directly and through each other; more are \
+         not allowed. Look whether a definition starts itself"
+    )]
+    FamilyTooLarge,
+    /// A workflow above it starts nothing.
+    #[error("a workflow above the new one is {}; nothing is started below it", status.as_str())]
+    FamilyClosed {
+        /// Where that one stands.
+        status: WorkflowStatus,
+    },
     /// There is no such task.
     #[error("the workflow has no task number {no}")]
     NoSuchTask {
@@ -253,7 +272,10 @@ impl Refusal {
             | Self::Finished { .. }
             | Self::WorkflowState { .. }
             | Self::TaskState { .. }
-            | Self::TooManySignals => false,
+            | Self::TooManySignals
+            | Self::TooDeep
+            | Self::FamilyTooLarge
+            | Self::FamilyClosed { .. } => false,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod changes;
 mod create;
 mod ends;
+mod family;
 mod input;
 mod people;
 mod step;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use changes::{Changes, QueueMove, Wake, WakeKind};
 pub use create::NewRun;
+pub use family::{FAMILY_DEPTH_MAX, FAMILY_SIZE_MAX, Family};
 pub use input::{Control, Decision, Input, Outcome, Refusal, TaskError};
 pub use people::may_be_redone;
 

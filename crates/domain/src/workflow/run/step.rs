@@ -157,7 +157,7 @@ impl Turn<'_> {
                 self.cancel_if_called_off(no)
             }
             Outcome::Cancelled => self.finish(no, TaskStatus::Cancelled, None),
-            Outcome::Released => self.queue_again(no, EventKind::TaskReleased),
+            Outcome::Released => self.released(no),
         }
     }
 
@@ -243,6 +243,27 @@ impl Turn<'_> {
             return self.finish(no, TaskStatus::Failed, Some(&message));
         }
         self.queue_again(no, EventKind::TaskLost)
+    }
+
+    // Who gives a task back says no reason. Where nothing executes a kind it would go round for ever.
+    fn released(&mut self, no: TaskNo) -> Result<(), Refusal> {
+        let task = self.task(no)?;
+        let given_back = task.attempt.saturating_sub(task.retries + task.lost);
+        if given_back > TaskPolicy::RELEASED_MAX {
+            let message = format!(
+                "it was given back {given_back} times without being done; no worker of the queue `{}` executes it",
+                task.queue
+            );
+            let error = TaskError::new("released", &message);
+            if task.policy.guarantee == Guarantee::G4 {
+                return self.unknown(no, error);
+            }
+            self.change(no)?.error = Some(error);
+            return self.finish(no, TaskStatus::Failed, Some(&message));
+        }
+        let message = "its worker gave it back without doing it; it waits for another one";
+        self.change(no)?.error = Some(TaskError::new("released", message));
+        self.queue_again(no, EventKind::TaskReleased)
     }
 
     // In a workflow that is called off, a task that nobody works on ends. Only one whose effect goes

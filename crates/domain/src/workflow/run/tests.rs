@@ -176,6 +176,7 @@ impl Scene {
             id,
             definition,
             parent,
+            family: Family::default(),
             start_after,
             deadline,
         };

@@ -8,7 +8,7 @@ use drover_domain::workflow::{
 };
 use drover_ports::DefinitionRecord;
 
-use super::{ALL, is_unavailable, two_after};
+use super::{ALL, is_refused, is_unavailable, two_after};
 use crate::engine::EngineWorld;
 use crate::engine::fixtures::{
     HOSTILE_JSON, after, dag, diamond, doing, json, linear, parallel, parent, queue, remote, task,
@@ -182,5 +182,24 @@ contract! { $ definition_store => definition_store_contract for EngineWorld;
         is_unavailable(definitions.put(&name("x"), &linear(&["a"]), at(1)).await);
         is_unavailable(definitions.find(&name("x"), None).await);
         is_unavailable(definitions.list(ALL).await);
+    }
+
+    /// Names have a bound, and so have the versions of each: the oldest are removed.
+    async fn definitions_have_bounds(world) {
+        let store = world.definitions();
+        let numbered = |number: u32| name(&format!("d{number}"));
+        let version = |number: u32| dag(vec![timer("a", Duration::from_secs(u64::from(number)))]);
+        for number in 1..=DefinitionRecord::NAMES_MAX {
+            store.put(&numbered(number), &linear(&["a"]), at(0)).await.unwrap();
+        }
+        is_refused(store.put(&numbered(0), &linear(&["a"]), at(0)).await);
+        for number in 1..=DefinitionRecord::VERSIONS_MAX {
+            assert_eq!(store.put(&numbered(1), &version(number), at(0)).await.unwrap(), number + 1);
+        }
+        assert!(store.find(&numbered(1), Some(1)).await.unwrap().is_none());
+        assert!(store.find(&numbered(1), Some(2)).await.unwrap().is_some());
+        let newest = store.find(&numbered(1), None).await.unwrap().unwrap();
+        assert_eq!(newest.reference.version, DefinitionRecord::VERSIONS_MAX + 1);
+        assert!(store.find(&numbered(2), Some(1)).await.unwrap().is_some());
     }
 }

@@ -5,7 +5,7 @@ use drover_domain::workflow::{
 };
 use drover_ports::WorkflowFilter;
 
-use super::{ALL, is_taken, is_unavailable, two_after};
+use super::{ALL, is_refused, is_taken, is_unavailable, two_after};
 use crate::engine::EngineWorld;
 use crate::engine::fixtures::{
     Driver, HOSTILE_JSON, asked, json, linear, start, start_new, status, workflow, workflow_id,
@@ -197,5 +197,16 @@ contract! { $ schedule_store => schedule_store_contract for EngineWorld;
         is_unavailable(schedules.list(ALL).await);
         is_unavailable(schedules.due(at(1), 1).await);
         is_unavailable(schedules.fire(&one, None, None).await);
+    }
+
+    /// There is a bound; what is there already may be changed.
+    async fn there_are_only_so_many_schedules(world) {
+        for number in 0..Schedule::COUNT_MAX {
+            put(world, &schedule(&format!("s{number}"), 1)).await;
+        }
+        is_refused(world.schedules().put(&schedule("more", 1)).await);
+        put(world, &schedule("s7", 2)).await;
+        assert!(world.schedules().remove(&ScheduleName::parse("s7").unwrap()).await.unwrap());
+        put(world, &schedule("more", 1)).await;
     }
 }

@@ -9,7 +9,7 @@ use drover_domain::workflow::{
     Action, Executor, Guarantee, Kind, RetryPolicy, RetryStrategy, Takeover, TaskId, TaskNo,
     TaskPolicy, TaskSpec, TaskStatus, Work, WorkflowId, WorkflowStatus,
 };
-use drover_ports::{Assignment, ClaimRequest, NewWorkflow, Report, ReportVerdict};
+use drover_ports::{Assignment, ClaimRequest, HeldAttempt, NewWorkflow, Report, ReportVerdict};
 
 use super::{is_stale, is_taken, is_unavailable};
 use crate::engine::EngineWorld;
@@ -149,14 +149,29 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!(mine.held().await, [(second.task, 2), (third.task, 1)]);
     }
 
+    /// A lease separates what was taken just now from what it has held for some time.
+    async fn a_lease_tells_what_it_holds_for_long(world) {
+        start(world, 1, parallel(1)).await;
+        let driver = Driver::open(world, 1).await;
+        let taken = driver.take().await;
+        let held = world.tasks().held(driver.lease, Duration::from_hours(1)).await.unwrap();
+        assert_eq!(held, []);
+        eventually(Duration::from_secs(10), || async {
+            let held = world.tasks().held(driver.lease, Duration::from_millis(20)).await.unwrap();
+            let expected = [HeldAttempt { task: taken.task, attempt: 1 }];
+            if held == expected { Ok(()) } else { Err(format!("{held:?}")) }
+        })
+        .await;
+    }
+
     /// A lease that is over holds nothing.
     async fn a_lease_that_is_over_does_not_tell(world) {
         start(world, 1, linear(&["a"])).await;
         let driver = Driver::open(world, 1).await;
         driver.take().await;
         driver.expire().await;
-        is_stale(world.tasks().held(driver.lease).await);
-        is_stale(world.tasks().held(lease_id(9)).await);
+        is_stale(world.tasks().held(driver.lease, Duration::ZERO).await);
+        is_stale(world.tasks().held(lease_id(9), Duration::ZERO).await);
     }
 
     /// What is queued with one start is taken in the order of the request.
@@ -723,7 +738,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         is_unavailable(tasks.open_lease(lease_id(2), "worker", LEASE).await);
         is_unavailable(tasks.heartbeat(driver.lease, LEASE).await);
         is_unavailable(tasks.claim(driver.lease, &request).await);
-        is_unavailable(tasks.held(driver.lease).await);
+        is_unavailable(tasks.held(driver.lease, Duration::ZERO).await);
         is_unavailable(tasks.report(driver.lease, &[report(&taken, success("1"))]).await);
         is_unavailable(tasks.close_lease(driver.lease).await);
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use drover_domain::workflow::run::{Control, Decision, Outcome, SIGNALS_MAX, TaskError};
+use drover_domain::workflow::run::{
+    Control, Decision, FAMILY_DEPTH_MAX, FAMILY_SIZE_MAX, Outcome, SIGNALS_MAX, TaskError,
+};
 use drover_domain::workflow::{
     Definition, ExecutionMode, Executor, Kind, TaskId, TaskNo, TaskSpec, TaskStatus, Work,
     WorkflowId, WorkflowStatus,
@@ -900,13 +902,74 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         }
         let all = DeadLetterFilter::default();
         let workflows = world.workflows();
-        assert_eq!(workflows.redrive(&all, 0).await.unwrap(), []);
-        assert_eq!(workflows.redrive(&all, 2).await.unwrap(), dead[..2]);
+        assert_eq!(workflows.redrive(&all, 0, None).await.unwrap(), []);
+        assert_eq!(workflows.redrive(&all, 2, None).await.unwrap(), dead[..2]);
         assert_eq!(status(world, workflow_id(3)).await, WorkflowStatus::Running);
         assert_eq!(status(world, workflow_id(2)).await, WorkflowStatus::Failed);
         assert_eq!(driver.claim(10).await.len(), 2);
-        assert_eq!(workflows.redrive(&all, 10).await.unwrap(), dead[2..]);
-        assert_eq!(workflows.redrive(&all, 10).await.unwrap(), []);
+        assert_eq!(workflows.redrive(&all, 10, None).await.unwrap(), dead[2..]);
+        assert_eq!(workflows.redrive(&all, 10, None).await.unwrap(), []);
+    }
+
+    /// A request to do dead letters again that is made again under its key finds the tasks of the first, and does
+    /// nothing to what is dead by then.
+    async fn dead_letters_are_done_again_once_under_a_key(world) {
+        let driver = Driver::open(world, 1).await;
+        let dead = ended(world, &driver, 1, task("a"), failure("broken")).await;
+        let (all, workflows) = (DeadLetterFilter::default(), world.workflows());
+        let key = |digest| idempotency("redrive", "k", digest);
+        let first = workflows.redrive(&all, 10, Some(&key(1))).await.unwrap();
+        assert_eq!(first, [dead]);
+        let taken = driver.take().await;
+        driver.end(&taken, failure("broken")).await;
+        let again = workflows.redrive(&all, 10, Some(&key(1))).await.unwrap();
+        assert_eq!(again, first);
+        assert_eq!(status(world, workflow_id(1)).await, WorkflowStatus::Failed);
+        is_key_reused(workflows.redrive(&all, 10, Some(&key(2))).await);
+    }
+
+    /// Workflows stand above each other only so far, and nothing is started below one that is cancelled, however far
+    /// above the new one it stands.
+    async fn a_family_has_a_bound_and_ends_with_its_topmost(world) {
+        let store = world.workflows();
+        let child = |number: u32, parent: WorkflowId| NewWorkflow {
+            parent: Some(parent.task(TaskNo::FIRST)),
+            ..workflow(number, linear(&["a"]))
+        };
+        start(world, 1, linear(&["a"])).await;
+        for depth in 1..=FAMILY_DEPTH_MAX {
+            start_new(world, child(depth + 1, workflow_id(depth))).await;
+        }
+        let last = workflow_id(FAMILY_DEPTH_MAX + 1);
+        is_refused(store.start(&[child(100, last)]).await);
+        assert!(world.view().find(workflow_id(100)).await.unwrap().is_none());
+        // Beside the others there is room.
+        start_new(world, child(101, workflow_id(5))).await;
+        store.control(workflow_id(1), &cancel("not needed")).await.unwrap();
+        is_refused(store.start(&[child(102, workflow_id(5))]).await);
+        is_refused(store.start(&[child(103, workflow_id(1))]).await);
+    }
+
+    /// The topmost workflow counts everything below it: a start that would be too many changes nothing.
+    async fn a_family_is_only_so_large(world) {
+        let store = world.workflows();
+        let parent = start(world, 1, linear(&["a"])).await;
+        let child = |number: u32| NewWorkflow {
+            parent: Some(parent.task(TaskNo::FIRST)),
+            ..workflow(number, linear(&["a"]))
+        };
+        let most = FAMILY_SIZE_MAX;
+        for first in (0..most).step_by(1_000) {
+            let some: Vec<NewWorkflow> = (first..first + 1_000).map(|number| child(number + 2)).collect();
+            if first + 1_000 == most {
+                // One too many, and none of them is there.
+                let more: Vec<NewWorkflow> = some.iter().cloned().chain([child(most + 2)]).collect();
+                is_refused(store.start(&more).await);
+                assert!(world.view().find(workflow_id(first + 2)).await.unwrap().is_none());
+            }
+            store.start(&some).await.unwrap();
+        }
+        is_refused(store.start(&[child(most + 3)]).await);
     }
 
     /// Only the dead letters that are meant are done again.
@@ -928,7 +991,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
             (DeadLetterFilter { workflow: Some(workflow_id(5)), ..any.clone() }, dead[4]),
             (DeadLetterFilter { task: Some(dead[0]), ..any.clone() }, dead[0]),
         ] {
-            assert_eq!(world.workflows().redrive(&filter, 10).await.unwrap(), [expected], "{filter:?}");
+            assert_eq!(world.workflows().redrive(&filter, 10, None).await.unwrap(), [expected], "{filter:?}");
         }
     }
 
@@ -941,7 +1004,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         driver.run("undo/a", success("1")).await;
         assert_eq!(status(world, id).await, WorkflowStatus::Compensated);
         let dead = ended(world, &driver, 2, task("a"), failure("broken")).await;
-        let found = world.workflows().redrive(&DeadLetterFilter::default(), 1).await.unwrap();
+        let found = world.workflows().redrive(&DeadLetterFilter::default(), 1, None).await.unwrap();
         assert_eq!(found, [dead]);
         assert_eq!(status(world, id).await, WorkflowStatus::Compensated);
     }
@@ -953,7 +1016,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
             ended(world, &driver, 1, unrepeatable("a"), unknown()).await,
             ended(world, &driver, 2, task("a"), Outcome::TimedOut).await,
         ];
-        assert_eq!(world.workflows().redrive(&DeadLetterFilter::default(), 10).await.unwrap(), dead);
+        assert_eq!(world.workflows().redrive(&DeadLetterFilter::default(), 10, None).await.unwrap(), dead);
         assert_eq!(driver.claim(10).await.len(), 2);
     }
 
@@ -1001,6 +1064,6 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         is_unavailable(workflows.control(id, &Control::Pause).await);
         is_unavailable(workflows.decide(id.task(TaskNo::new(0).unwrap()), &Decision::Skip).await);
         is_unavailable(workflows.signal(id, &signal_name("go"), &json("1"), None).await);
-        is_unavailable(workflows.redrive(&DeadLetterFilter::default(), 1).await);
+        is_unavailable(workflows.redrive(&DeadLetterFilter::default(), 1, None).await);
     }
 }

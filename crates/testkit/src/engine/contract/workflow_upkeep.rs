@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use drover_domain::workflow::run::{Control, Decision, Outcome};
 use drover_domain::workflow::{
-    EventPosition, Guarantee, Takeover, TaskNo, TaskPolicy, TaskSpec, TaskStatus, WorkflowStatus,
+    Action, ClockLeap, ClockWatch, EventPosition, Executor, Guarantee, Takeover, TaskNo,
+    TaskPolicy, TaskSpec, TaskStatus, Work, WorkflowStatus,
 };
 use drover_ports::{
     DeadLetterFilter, EventFilter, NewWorkflow, ReportVerdict, RetentionAges, StartedWorkflow,
@@ -14,10 +15,10 @@ use drover_ports::{
 use super::{ALL, is_unavailable};
 use crate::engine::EngineWorld;
 use crate::engine::fixtures::{
-    Driver, LEASE, after, asked, dag, failure, json, keyed, let_time_pass, linear, parallel,
-    parent, record, retried, see_to_what_is_due, sequence, signal_name, start, start_new, status,
-    story, success, task, task_record, task_status, timer, unrepeatable, waits_for, workflow,
-    workflow_id,
+    Driver, LEASE, after, asked, dag, doing, failure, idempotency, json, keyed, let_time_pass,
+    linear, parallel, parent, record, retried, see_to_what_is_due, sequence, signal_name, start,
+    start_new, status, story, success, task, task_record, task_status, timer, unrepeatable,
+    waits_for, work, workflow, workflow_id,
 };
 use crate::eventually::eventually;
 
@@ -391,7 +392,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         assert_eq!(view.history(id, ALL).await.unwrap(), None);
         assert_eq!(view.list(&WorkflowFilter::default(), ALL).await.unwrap().items.len(), 1);
         assert_eq!(view.dead_letters(&DeadLetterFilter::default(), ALL).await.unwrap().items, []);
-        assert_eq!(workflows.redrive(&DeadLetterFilter::default(), 10).await.unwrap(), []);
+        assert_eq!(workflows.redrive(&DeadLetterFilter::default(), 10, None).await.unwrap(), []);
         assert_eq!(workflows.control(id, &cancel).await.unwrap(), None);
         let filter = EventFilter { workflow: Some(id) };
         assert_eq!(world.events().after(EventPosition::START, filter, 100).await.unwrap().events, []);
@@ -466,5 +467,65 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         is_unavailable(world.upkeep().wake_due(10).await);
         is_unavailable(world.upkeep().take_over(HOUR, 10).await);
         is_unavailable(world.upkeep().prune(&HOUR.into(), 10).await);
+    }
+
+    /// An attempt of a remote worker is taken away when its timeout has passed, whatever the grace for engines.
+    async fn a_remote_attempt_has_no_grace(world) {
+        let short = Work {
+            action: Action::RunRemotely,
+            policy: TaskPolicy { timeout: Duration::from_millis(20), ..TaskPolicy::once(Guarantee::G3) },
+            ..work()
+        };
+        let engine = Work { action: Action::Run, ..short.clone() };
+        for (number, work, executor) in [(1, short, Executor::Remote), (2, engine, Executor::Engine)] {
+            start(world, number, sequence(vec![doing("a", work)])).await;
+            Driver::on(world, number, executor, &["default"]).await.take().await;
+        }
+        eventually(Duration::from_secs(10), || async {
+            world.upkeep().take_over(Duration::from_hours(1), 10).await.unwrap();
+            let found = task_status(world, workflow_id(1), "a").await;
+            if found == TaskStatus::TimedOut { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+        assert_eq!(task_status(world, workflow_id(2), "a").await, TaskStatus::Running);
+    }
+
+    /// The keys of requests that made no workflow end by age; those of workflows end with them.
+    async fn keys_end_by_age_or_with_their_workflows(world) {
+        let waits = waits_for("a", "other", None);
+        let new = NewWorkflow {
+            idempotency: Some(idempotency("start", "k", 1)),
+            ..workflow(1, sequence(vec![waits]))
+        };
+        let id = start_new(world, new.clone()).await;
+        let (store, name) = (world.workflows(), signal_name("go"));
+        let payload = json("1");
+        let signal = async |digest| {
+            let key = idempotency("signal", "k", digest);
+            store.signal(id, &name, &payload, Some(&key)).await
+        };
+        signal(1).await.unwrap();
+        assert_eq!(world.upkeep().forget_keys(Duration::from_hours(1), 10).await.unwrap(), 0);
+        assert!(signal(2).await.is_err());
+        eventually(Duration::from_secs(10), || async {
+            let forgotten = world.upkeep().forget_keys(Duration::from_millis(1), 10).await.unwrap();
+            if forgotten == 1 { Ok(()) } else { Err(format!("{forgotten} keys")) }
+        })
+        .await;
+        signal(2).await.unwrap();
+        let again = store.start(&[NewWorkflow { id: workflow_id(2), ..new }]).await.unwrap();
+        assert_eq!(again, [StartedWorkflow::Replayed(id)]);
+    }
+
+    /// The clock is remembered, and believed only when it has gone on for a day since nothing was known of it.
+    async fn the_clock_is_watched(world) {
+        let first = world.upkeep().watch_clock().await.unwrap();
+        assert_eq!(first.leap, Some(ClockLeap::New));
+        assert_eq!(first.watch.hold(), Some(ClockWatch::DAY));
+        let second = world.upkeep().watch_clock().await.unwrap();
+        assert_eq!(second.leap, None);
+        assert_eq!(second.watch.trusted_from, first.watch.trusted_from);
+        assert!(second.watch.seen_at >= first.watch.seen_at);
+        assert!(second.watch.hold().is_some());
     }
 }

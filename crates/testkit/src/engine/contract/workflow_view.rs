@@ -292,7 +292,7 @@ contract! { $ workflow_view => workflow_view_contract for EngineWorld;
         assert_eq!(page.items[1].record, task_record(world, workflow_id(1), "a").await);
         let rest = world.view().dead_letters(&all, two_after(page.next)).await.unwrap();
         assert_eq!((rest.items.len(), rest.next), (1, None));
-        assert_eq!(world.workflows().redrive(&all, 1).await.unwrap(), dead[2..]);
+        assert_eq!(world.workflows().redrive(&all, 1, None).await.unwrap(), dead[2..]);
         assert_eq!(letters(world, &all).await, dead[..2]);
         driver.run("a", failure("broken")).await;
         assert_eq!(letters(world, &all).await, [dead[2], dead[0], dead[1]]);

@@ -51,6 +51,39 @@ async fn mapped(world: &World, application: ApplicationKey) -> Vec<String> {
 }
 
 contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
+    /// An application expects a server in HAProxy if it had one, or its group had, or others of its catalog entry have.
+    async fn what_stood_behind_haproxy_expects_to(world) {
+        let (_, keys) = fleet(world, "app01", &["a_1", "a_2", "b_1"]).await;
+        let (_, others) = fleet(world, "app02", &["a_3"]).await;
+        let expects = async |key: ApplicationKey| {
+            let snapshot = world.snapshots().snapshot(&[key]).await.unwrap();
+            snapshot.targets[&key].expects_balancer
+        };
+        assert!(!expects(keys[0]).await);
+        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let server = server_key(world, instance, "srv1").await;
+        map(world, server, keys[0]).await;
+        for (key, expected) in [(keys[0], true), (keys[1], true), (others[0], true), (keys[2], false)] {
+            assert_eq!(expects(key).await, expected, "{key}");
+        }
+        world.balancers().end(&[(server, keys[0])], at(5), None).await.unwrap();
+        assert!(expects(keys[0]).await && expects(others[0]).await);
+        assert!(!expects(keys[2]).await);
+    }
+
+    /// Another server with the same short name is named: what was added before that was refused.
+    async fn a_server_with_the_same_short_name_is_named(world) {
+        let (_, keys) = fleet(world, "web1.msk", &["a_1"]).await;
+        fleet(world, "web2.msk", &["b_1"]).await;
+        let namesake = async || {
+            let snapshot = world.snapshots().snapshot(&keys).await.unwrap();
+            snapshot.targets[&keys[0]].server.clone().unwrap().namesake
+        };
+        assert_eq!(namesake().await, None);
+        world.side_door().add_server_unchecked("WEB1.spb").await;
+        assert_eq!(namesake().await.as_deref(), Some("WEB1.spb"));
+    }
+
     /// A snapshot of nothing is empty; unknown applications are absent.
     async fn unknown_applications_are_absent(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "other_1"]).await;
@@ -78,10 +111,12 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
             name: "jurws_1".to_owned(),
             kind: ApplicationKind::Service,
             version: Some("1.0".to_owned()),
+            process: None,
             server: Some(TargetServer {
                 key: server.key,
                 name: "app01.example".to_owned(),
                 address: "10.0.0.1".to_owned(),
+                namesake: None,
             }),
             group: Some(TargetGroup {
                 key: group,
@@ -100,7 +135,10 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
                 instance_name: "default".to_owned(),
                 agent: ("10.0.0.2".to_owned(), 5001),
             }],
+            expects_balancer: true,
+            is_new_in_group: false,
         };
+        assert!(snapshot.has_haproxy);
         assert_eq!(snapshot.targets.into_values().collect::<Vec<_>>(), [expected]);
     }
 

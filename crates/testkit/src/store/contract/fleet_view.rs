@@ -306,7 +306,9 @@ contract! { $ fleet_view => fleet_view_contract for World;
         let server = world.servers().add(&new_server("app01"), at(0)).await.unwrap();
         let down = ObservedApplication { status: ApplicationStatus::Offline, ..observed("b_2", None) };
         poll(world, server.key, &[observed("a_1", None)], at(1)).await;
-        poll(world, server.key, &[observed("a_1", None), observed("b_1", None), down], at(2)).await;
+        for seconds in [2, 3] {
+            poll(world, server.key, &[observed("a_1", None), observed("b_1", None), down.clone()], at(seconds)).await;
+        }
         fleet(world, "app02", &["c_1"]).await;
         let first = world.fleet().groups(&GroupFilter::default(), two_after(None)).await.unwrap();
         let counts: Vec<_> = first.items.iter().map(|(group, catalog)| {
@@ -338,7 +340,7 @@ contract! { $ fleet_view => fleet_view_contract for World;
             event(None, None, "3"),
             event(Some(one.key), None, "4"),
         ];
-        let change = InventoryChange { server: one.clone(), upserts: Vec::new(), statuses: Vec::new(), events };
+        let change = InventoryChange::of(one.clone(), events);
         world.inventory().store(&change).await.unwrap();
         let mut told = Vec::new();
         let mut next = None;

@@ -3,12 +3,12 @@
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, StatusChange};
 use drover_domain::fleet::{
-    ApplicationKind, ApplicationStatus, ObservedApplication, Resolution, Server, ServerPlace,
-    ServerStatus, VersionState,
+    ApplicationKind, ApplicationSettings, ApplicationStatus, GroupEntry, ObservedApplication,
+    Resolution, Server, ServerPlace, ServerStatus, VersionState,
 };
 use drover_domain::rollout::task::{EndStatus, TaskEnd};
 
-use drover_ports::{FleetEventFilter, GroupFilter};
+use drover_ports::{FleetEventFilter, GroupFilter, Settled};
 
 use super::ALL;
 use crate::store::fixtures::{
@@ -17,12 +17,7 @@ use crate::store::fixtures::{
 use crate::store::{World, fixtures};
 
 fn change(server: &Server) -> InventoryChange {
-    InventoryChange {
-        server: server.clone(),
-        upserts: Vec::new(),
-        statuses: Vec::new(),
-        events: Vec::new(),
-    }
+    InventoryChange::of(server.clone(), Vec::new())
 }
 
 fn upsert(observed: ObservedApplication, resolution: Option<(&str, u32)>) -> ApplicationUpsert {
@@ -31,6 +26,8 @@ fn upsert(observed: ObservedApplication, resolution: Option<(&str, u32)>) -> App
         base: base.to_owned(),
         kind,
         number,
+        make: true,
+        entry: GroupEntry::Join,
     });
     ApplicationUpsert {
         observed,
@@ -46,6 +43,105 @@ async fn only(world: &World, server: &Server) -> drover_domain::fleet::Applicati
 }
 
 contract! { $ inventory_store => inventory_store_contract for World;
+    /// What is gone is counted and not loaded; it comes back by its name, with its key and what people said of it.
+    async fn what_is_gone_is_recalled_by_name(world) {
+        let (server, keys) = fleet(world, "app01", &["a_1", "b_1"]).await;
+        let (other, _) = fleet(world, "app02", &["a_1", "b_1"]).await;
+        poll(world, other.key, &[], at(2)).await;
+        poll(world, server.key, &[observed("b_1", Some("1.0"))], at(2)).await;
+        let known = world.inventory().load(server.key).await.unwrap().unwrap();
+        assert_eq!((known.applications.len(), known.gone), (1, 1));
+        let service = ApplicationKind::Service;
+        let wanted = [(service, "a_1"), (service, "b_1"), (ApplicationKind::Site, "a_1"), (service, "x")];
+        let recalled = world.inventory().recall(server.key, &wanted).await.unwrap();
+        assert_eq!(recalled.iter().map(|found| found.key).collect::<Vec<_>>(), [keys[0]]);
+        assert_eq!(recalled[0].last_seen, Some(at(1)));
+        poll(world, server.key, &[observed("a_1", Some("1.0")), observed("b_1", Some("1.0"))], at(3)).await;
+        let known = world.inventory().load(server.key).await.unwrap().unwrap();
+        assert_eq!((known.applications.len(), known.gone), (2, 0));
+        assert_eq!(known.applications[0].key, keys[0]);
+    }
+
+    /// Applications without data are present: their server is away, not they.
+    async fn what_has_no_data_is_not_gone(world) {
+        let (server, keys) = fleet(world, "app01", &["a_1"]).await;
+        let statuses = vec![StatusChange { application: keys[0], status: ApplicationStatus::NoData, last_seen: server.inventory_at }];
+        world.inventory().store(&InventoryChange { statuses, ..change(&server) }).await.unwrap();
+        let known = world.inventory().load(server.key).await.unwrap().unwrap();
+        assert_eq!((known.applications.len(), known.gone), (1, 0));
+    }
+
+    /// What is gone longest goes first, and only of this server.
+    async fn the_ones_gone_longest_are_forgotten(world) {
+        let names = ["a_1", "b_1", "c_1", "d_1"];
+        let (other, _) = fleet(world, "app02", &["a_1"]).await;
+        poll(world, other.key, &[], at(2)).await;
+        let (server, keys) = fleet(world, "app01", &names).await;
+        for last in (1..4).rev() {
+            let rest: Vec<_> = names[..last].iter().map(|name| observed(name, Some("1.0"))).collect();
+            poll(world, server.key, &rest, at(5 - i64::try_from(last).unwrap())).await;
+        }
+        let known = world.inventory().load(server.key).await.unwrap().unwrap();
+        assert_eq!((known.applications.len(), known.gone), (1, 3));
+        world.inventory().store(&InventoryChange { forget: 2, ..change(&known.server) }).await.unwrap();
+        let mut left = Vec::new();
+        for key in keys {
+            left.push(world.fleet().application(key).await.unwrap().is_some());
+        }
+        assert_eq!(left, [true, true, false, false]);
+        assert_eq!(world.inventory().load(other.key).await.unwrap().unwrap().gone, 1);
+    }
+
+    /// A name that may have no group of its own yet joins one that is there.
+    async fn a_passing_name_makes_no_group(world) {
+        fleet(world, "app01", &["a_1"]).await;
+        let server = world.servers().add(&new_server("app02"), at(0)).await.unwrap();
+        let passing = |name: &str, base: &str| {
+            let mut upsert = upsert(observed(name, None), Some((base, 2)));
+            if let Some(resolution) = &mut upsert.resolution {
+                resolution.make = false;
+            }
+            upsert
+        };
+        let upserts = vec![passing("a_2", "a"), passing("b_2", "b")];
+        world.inventory().store(&InventoryChange { upserts, ..change(&server) }).await.unwrap();
+        let known = world.inventory().load(server.key).await.unwrap().unwrap();
+        let groups: Vec<_> = known.applications.iter().map(|found| found.group.as_ref().map(|(_, name)| name.as_str())).collect();
+        assert_eq!(groups, [Some("a"), None]);
+        assert_eq!(world.fleet().groups(&GroupFilter::default(), ALL).await.unwrap().items.len(), 1);
+    }
+
+    /// Where new members are proposed, a server that has none in the group proposes; what a person accepts joins.
+    async fn new_members_are_proposed_where_that_is_wanted(world) {
+        let (first, _) = fleet(world, "app01", &["a_1"]).await;
+        let propose = |name: &str, base: &str, number: u32| {
+            let mut upsert = upsert(observed(name, None), Some((base, number)));
+            if let Some(resolution) = &mut upsert.resolution {
+                resolution.entry = GroupEntry::Propose;
+            }
+            upsert
+        };
+        let second = world.servers().add(&new_server("app02"), at(0)).await.unwrap();
+        let upserts = vec![propose("a_2", "a", 2), propose("new_1", "new", 1), propose("new_2", "new", 2)];
+        world.inventory().store(&InventoryChange { upserts, ..change(&second) }).await.unwrap();
+        let upserts = vec![propose("a_3", "a", 3)];
+        world.inventory().store(&InventoryChange { upserts, ..change(&first) }).await.unwrap();
+        let known = world.inventory().load(second.key).await.unwrap().unwrap();
+        let named = |group: &Option<(drover_domain::fleet::GroupKey, String)>| group.as_ref().map(|(_, name)| name.clone());
+        let standing: Vec<_> = known.applications.iter().map(|found| (named(&found.group), named(&found.proposed))).collect();
+        let (a, new) = (Some("a".to_owned()), Some("new".to_owned()));
+        // The server that makes a group is in it, and so is a second one of a server that has a member.
+        assert_eq!(standing, [(None, a.clone()), (new.clone(), None), (new, None)]);
+        let known = world.inventory().load(first.key).await.unwrap().unwrap();
+        assert_eq!(named(&known.applications[1].group), a);
+
+        let proposed = world.inventory().load(second.key).await.unwrap().unwrap().applications.remove(0);
+        let accepted = ApplicationSettings { group: a.clone(), ..proposed.chosen() };
+        let settings = world.applications().change(proposed.key, &proposed.chosen(), &accepted).await.unwrap();
+        let Settled::Done(accepted) = settings else { panic!("{settings:?}") };
+        assert_eq!((named(&accepted.group), accepted.proposed, accepted.number), (a, None, 2));
+    }
+
     /// A server that is not there has no inventory.
     async fn an_unknown_server_has_no_inventory(world) {
         assert_eq!(world.inventory().load(Key::new(404)).await.unwrap(), None);
@@ -61,6 +157,8 @@ contract! { $ inventory_store => inventory_store_contract for World;
             inventory_at: Some(at(6)),
             last_error: Some(HOSTILE.to_owned()),
             suspect: Some(i64::MIN),
+            agent_ip: Some("fd00::7".parse().unwrap()),
+            inventory_failures: 4,
             ..server
         };
         let text = |name: &str| Some(format!("{name} {HOSTILE}"));

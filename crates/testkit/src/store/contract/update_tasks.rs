@@ -160,6 +160,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
         tasks[0].request.artifact = ArtifactUrl::parse("http://nexus/a'b\"c;$(id){{ x }}.zip").unwrap();
         tasks[0].request.mode = UpdateMode::Deliver;
         tasks[0].request.drain_wait = DrainWait::parse(Some(7.25)).unwrap();
+        tasks[0].request.allow_undrained = true;
         tasks[0].playbook_path = format!("p.yml{HOSTILE}");
         HOSTILE.clone_into(&mut tasks[0].origin.actor);
         tasks[1].request.drain_wait = DrainWait::parse(None).unwrap();
@@ -473,6 +474,7 @@ contract! { $ update_tasks => update_tasks_contract for World;
             upserts: vec![upsert],
             statuses: Vec::new(),
             events: Vec::new(),
+            forget: 0,
         };
         world.inventory().store(&polled).await.unwrap();
         let before = world.fleet().versions(applications[0], ALL).await.unwrap().unwrap().items.len();

@@ -54,8 +54,8 @@ fn secret(text: &str) -> WebhookSecret {
 async fn added(world: &World) -> Webhook {
     let wish = wish(&[EventType::ServerStatus], true);
     let secret = secret("whsec_a");
-    let added = world.webhooks().add(&wish, &secret, "ann", at(5));
-    added.await.unwrap()
+    let added = world.webhooks().add(&wish, &secret, "ann", at(5), None);
+    added.await.unwrap().webhook
 }
 
 fn delivery(number: u128, webhook: WebhookKey, key: &str) -> NewDelivery {
@@ -86,6 +86,14 @@ fn delivery(number: u128, webhook: WebhookKey, key: &str) -> NewDelivery {
         event: EventType::ServerStatus,
         payload: format!("{{\"number\":{number}}}"),
         created_at: at(20),
+    }
+}
+
+fn once(key: &str, digest: u8) -> Idempotency {
+    Idempotency {
+        scope: "webhooks".to_owned(),
+        key: key.to_owned(),
+        digest: vec![digest],
     }
 }
 
@@ -130,7 +138,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         let store = world.webhooks();
         assert_eq!(store.all().await.unwrap(), []);
         let first = added(world).await;
-        let second = store.add(&wish(&[], false), &secret("whsec_b"), "bob", at(6)).await.unwrap();
+        let second = store.add(&wish(&[], false), &secret("whsec_b"), "bob", at(6), None).await.unwrap().webhook;
         assert_eq!((first.created_at, first.created_by.as_str(), &first.disabled), (at(5), "ann", &None));
         assert_eq!(first.wish, wish(&[EventType::ServerStatus], true));
         assert_eq!(store.all().await.unwrap(), [first.clone(), second.clone()]);
@@ -147,19 +155,53 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(store.all().await.unwrap(), [second]);
     }
 
+    /// A request to add a webhook that is made again under its key finds what came of the first, with its secret.
+    async fn a_webhook_is_added_once_under_a_key(world) {
+        let (store, wish) = (world.webhooks(), wish(&[], true));
+        let key = |digest| once("add", digest);
+        let first = store.add(&wish, &secret("whsec_a"), "ann", at(5), Some(&key(1))).await.unwrap();
+        assert!(!first.is_replayed);
+        let again = store.add(&wish, &secret("whsec_b"), "ann", at(6), Some(&key(1))).await.unwrap();
+        assert!(again.is_replayed);
+        assert_eq!((&again.webhook, again.secret.expose()), (&first.webhook, "whsec_a"));
+        let other = store.add(&wish, &secret("whsec_b"), "ann", at(6), Some(&key(2))).await;
+        assert!(matches!(other, Err(StoreError::KeyReused { .. })), "{other:?}");
+        assert_eq!(store.all().await.unwrap().len(), 1);
+        store.remove(first.webhook.key).await.unwrap();
+        let gone = store.add(&wish, &secret("whsec_b"), "ann", at(6), Some(&key(1))).await;
+        assert!(matches!(gone, Err(StoreError::Refused { .. })), "{gone:?}");
+    }
+
+    /// A secret is changed once under a key, and the secret that is there already takes no other one away.
+    async fn a_secret_is_changed_once_under_a_key(world) {
+        let webhook = added(world).await;
+        world.webhooks().dispatch(&[delivery(1, webhook.key, "one")], &[]).await.unwrap();
+        let claim = claimed(world).await;
+        let key = once("rotate", 1);
+        for (given, is_replayed) in [("whsec_b", false), ("whsec_c", true)] {
+            let rotated = world.webhooks().rotate(webhook.key, &secret(given), at(90), Some(&key)).await;
+            let rotated = rotated.unwrap().unwrap();
+            assert_eq!((rotated.secret.expose(), rotated.is_replayed), ("whsec_b", is_replayed));
+        }
+        world.webhooks().rotate(webhook.key, &secret("whsec_b"), at(91), None).await.unwrap();
+        let secrets = world.webhooks().outgoing(&claim).await.unwrap().unwrap().secrets;
+        assert_eq!(secrets.current.expose(), "whsec_b");
+        assert_eq!(secrets.former.map(|(former, until)| (former.expose().to_owned(), until)), Some(("whsec_a".to_owned(), at(90))));
+    }
+
     /// There is a bound.
     async fn there_are_only_so_many_webhooks(world) {
         for _ in 0..WEBHOOKS_MAX {
             added(world).await;
         }
-        let one_more = world.webhooks().add(&wish(&[], true), &secret("whsec_c"), "ann", at(7)).await;
+        let one_more = world.webhooks().add(&wish(&[], true), &secret("whsec_c"), "ann", at(7), None).await;
         assert!(matches!(one_more, Err(StoreError::AlreadyExists { .. })), "{one_more:?}");
     }
 
     /// While nobody wants to be told, nothing is to be told, and what happened then never is.
     async fn without_a_webhook_nothing_is_to_be_told(world) {
         let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
-        world.webhooks().add(&wish(&[], false), &secret("whsec_b"), "bob", at(6)).await.unwrap();
+        world.webhooks().add(&wish(&[], false), &secret("whsec_b"), "bob", at(6), None).await.unwrap();
         poll(world, server.key, &[observed("jurws_1", Some("2.0"))], at(10)).await;
         added(world).await;
         assert_eq!(told(world).await, []);
@@ -193,7 +235,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
 
         let happened = |kind| NewEvent { kind, ..event(Some(server.key), None, "x") };
         let events = vec![happened(EventKind::Disconnect), happened(EventKind::Update)];
-        let change = InventoryChange { server: server.clone(), upserts: Vec::new(), statuses: Vec::new(), events };
+        let change = InventoryChange::of(server.clone(), events);
         world.inventory().store(&change).await.unwrap();
         let name = "app01".to_owned();
         let what = Noticed::ServerStatus { server: server.key, name, new: ServerStatus::Offline };
@@ -324,8 +366,9 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!((outgoing.webhook, outgoing.message.as_str(), outgoing.payload.as_str()), (webhook.clone(), "msg_1", "{\"number\":1}"));
         assert_eq!(outgoing.event, delivery(1, webhook.key, "one").event);
         assert_eq!((outgoing.secrets.current.expose(), outgoing.secrets.former.is_some()), ("whsec_a", false));
-        assert!(world.webhooks().rotate(webhook.key, &secret("whsec_z"), at(90)).await.unwrap());
-        assert!(!world.webhooks().rotate(Key::new(404), &secret("whsec_z"), at(90)).await.unwrap());
+        let rotated = world.webhooks().rotate(webhook.key, &secret("whsec_z"), at(90), None).await.unwrap();
+        assert_eq!(rotated.map(|rotated| rotated.is_replayed), Some(false));
+        assert!(world.webhooks().rotate(Key::new(404), &secret("whsec_z"), at(90), None).await.unwrap().is_none());
         let secrets = world.webhooks().outgoing(&claim).await.unwrap().unwrap().secrets;
         assert_eq!(secrets.current.expose(), "whsec_z");
         assert_eq!(secrets.former.map(|(secret, until)| (secret.expose().to_owned(), until)), Some(("whsec_a".to_owned(), at(90))));
@@ -400,10 +443,10 @@ contract! { $ webhook_store => webhook_store_contract for World;
         world.side_door().cut().await;
         let (store, key) = (world.webhooks(), Key::new(1));
         let claim = Claim { task: id(1), attempt: 1 };
-        is_unavailable(store.add(&wish(&[], true), &secret("whsec_a"), "ann", at(1)).await);
+        is_unavailable(store.add(&wish(&[], true), &secret("whsec_a"), "ann", at(1), None).await);
         is_unavailable(store.all().await);
         is_unavailable(store.change(key, &wish(&[], true)).await);
-        is_unavailable(store.rotate(key, &secret("whsec_a"), at(1)).await);
+        is_unavailable(store.rotate(key, &secret("whsec_a"), at(1), None).await);
         is_unavailable(store.disable(key, "x").await);
         is_unavailable(store.remove(key).await);
         is_unavailable(store.untold(1).await);

@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, FetchStatus, InstanceKey, MappingCandidate, ObservedServer, ServerWord,
+    BalancerSummary, Capacity, FetchStatus, InstanceKey, MappingBasis, MappingCandidate,
+    ObservedServer, ServerWord,
 };
-use drover_domain::fleet::ServerKey;
+use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    BackendFilter, BalancerServerFilter, BalancerStore, BalancerView, InstanceFilter, NewMapping,
-    StatusChange, StoreError,
+    BackendFilter, BalancerServerFilter, BalancerStore, BalancerView, DoubtfulMapping,
+    InstanceFilter, MappingCause, NewMapping, StatusChange, StoreError,
 };
 
 use super::fleet::has;
@@ -48,18 +49,26 @@ impl State {
                 .filter(|server| server.backend == stored.key);
             of_backend.filter(|server| server.removed_at.is_none())
         };
-        let ready = servers()
-            .filter(|server| server.observed.word.takes_traffic())
-            .count();
+        let there = servers().filter(|server| server.missed_at.is_none());
+        let ready = Capacity::of(there.map(|server| &server.observed)).serving();
         BalancerBackend {
             servers: u32::try_from(servers().count()).unwrap(),
             ready: u32::try_from(ready).unwrap(),
+            observed_at: stored
+                .observed_at
+                .or_else(|| self.instances.get(&stored.instance.get())?.observed_at),
             ..stored.clone()
         }
     }
 
     pub(super) fn balancer_server(&self, stored: &BalancerServer) -> BalancerServer {
+        let backend = self.backends.get(&stored.backend.get());
+        let read_at = backend.and_then(|backend| self.backend(backend).observed_at);
         BalancerServer {
+            observed_at: match stored.missed_at {
+                Some(_) => stored.last_seen,
+                None => stored.last_seen.max(read_at),
+            },
             application: self
                 .active_mapping(stored.key)
                 .map(|active| active.application),
@@ -98,6 +107,19 @@ impl State {
             .retain(|_, action| is_there(action.request.server));
     }
 
+    /// Forgets the servers with these keys, and what hangs on them.
+    pub(super) fn forget_servers(&mut self, is_old: impl Fn(i64) -> bool) {
+        self.balancer_servers.retain(|key, _| !is_old(*key));
+        let servers = &self.balancer_servers;
+        let is_there = |key: BalancerServerKey| servers.contains_key(&key.get());
+        self.mappings.retain(|mapping| is_there(mapping.server));
+        self.mapping_history.retain(|(server, _)| is_there(*server));
+        self.status_history.retain(|(server, _)| is_there(*server));
+        self.holds.retain(|server, _| servers.contains_key(server));
+        self.actions
+            .retain(|_, action| is_there(action.request.server));
+    }
+
     fn has_instance(&self, backend: BackendKey, instance: InstanceKey) -> bool {
         self.backends
             .get(&backend.get())
@@ -114,6 +136,8 @@ impl State {
             if let Some(known) = known {
                 known.last_fetch_status = upsert.status;
                 known.last_fetch_error.clone_from(&upsert.error);
+                known.observed_at = upsert.observed_at;
+                known.missed_at = None;
                 known.removed_at = None;
                 continue;
             }
@@ -124,6 +148,8 @@ impl State {
                 name: upsert.name.clone(),
                 last_fetch_status: upsert.status,
                 last_fetch_error: upsert.error.clone(),
+                observed_at: upsert.observed_at,
+                missed_at: None,
                 servers: 0,
                 ready: 0,
                 removed_at: None,
@@ -143,6 +169,7 @@ impl State {
             if let Some(known) = known {
                 known.observed = kept(&upsert.observed);
                 known.last_seen = Some(change.at);
+                known.missed_at = None;
                 known.removed_at = None;
                 continue;
             }
@@ -154,6 +181,8 @@ impl State {
                 application: None,
                 desired: None,
                 last_seen: Some(change.at),
+                observed_at: None,
+                missed_at: None,
                 removed_at: None,
             };
             self.balancer_servers.insert(key, server);
@@ -163,8 +192,16 @@ impl State {
             .values_mut()
             .filter(|backend| backend.instance == instance)
         {
+            if change.missed_backends.contains(&backend.key) {
+                backend.missed_at = Some(change.at);
+            }
             if change.removed_backends.contains(&backend.key) {
                 backend.removed_at = backend.removed_at.or(Some(change.at));
+            }
+        }
+        for key in &change.missed_servers {
+            if let Some(server) = self.balancer_servers.get_mut(&key.get()) {
+                server.missed_at = Some(change.at);
             }
         }
         let gone: Vec<i64> = self
@@ -262,7 +299,8 @@ impl BalancerStore for MemoryStore {
                 last_sync: None,
                 last_sync_status: FetchStatus::Unknown,
                 last_sync_error: None,
-                empty_answers: 0,
+                observed_at: None,
+                version: None,
                 process: None,
                 backends: 0,
             };
@@ -288,11 +326,10 @@ impl BalancerStore for MemoryStore {
         let backends = state
             .backends
             .values()
-            .filter(|backend| backend.instance == instance);
-        let servers = state
-            .balancer_servers
-            .values()
-            .filter(|server| state.has_instance(server.backend, instance));
+            .filter(|backend| backend.instance == instance && backend.removed_at.is_none());
+        let servers = state.balancer_servers.values().filter(|server| {
+            server.removed_at.is_none() && state.has_instance(server.backend, instance)
+        });
         Ok(Some(KnownBalancer {
             instance: state.instance(found),
             backends: backends.map(|backend| state.backend(backend)).collect(),
@@ -312,7 +349,8 @@ impl BalancerStore for MemoryStore {
         instance
             .last_sync_error
             .clone_from(&change.instance.last_sync_error);
-        instance.empty_answers = change.instance.empty_answers;
+        instance.observed_at = change.instance.observed_at;
+        instance.version.clone_from(&change.instance.version);
         instance.process = change.instance.process;
         state.apply(change);
         Ok(())
@@ -340,18 +378,8 @@ impl BalancerStore for MemoryStore {
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
         let state = self.state("list applications for mapping")?;
         let candidates = state.applications.iter().filter_map(|(key, application)| {
-            let server = state.servers.get(&application.server?.get())?;
-            Some(MappingCandidate {
-                application: Key::new(*key),
-                name: application.observed.name.clone(),
-                server_name: server.name.clone(),
-                address: application
-                    .observed
-                    .address
-                    .clone()
-                    .unwrap_or_else(|| server.address.clone()),
-                port: application.observed.port,
-            })
+            let is_present = state.is_present(application);
+            state.candidate(*key).filter(|_| is_present)
         });
         Ok(candidates.collect())
     }
@@ -372,6 +400,73 @@ impl BalancerStore for MemoryStore {
             }
         }
         Ok(made)
+    }
+
+    async fn doubtful(
+        &self,
+        instance: Option<InstanceKey>,
+    ) -> Result<Vec<DoubtfulMapping>, StoreError> {
+        let state = self.state("list HAProxy mappings by address")?;
+        let servers = state.balancer_servers.values().filter_map(|server| {
+            let backend = state.backends.get(&server.backend.get())?;
+            let is_wanted = match instance {
+                Some(instance) => backend.instance == instance && backend.removed_at.is_none(),
+                None => state.is_shown(backend),
+            };
+            let active = state.active_mapping(server.key)?;
+            let candidate = state.candidate(active.application.get())?;
+            let own = [
+                Some(candidate.server_address.clone()),
+                candidate.agent_ip.map(|ip| ip.to_string()),
+            ];
+            let is_doubtful = active.basis == MappingBasis::Address
+                && candidate.address.is_some()
+                && !own.contains(&candidate.address);
+            (is_wanted && server.removed_at.is_none() && is_doubtful).then(|| DoubtfulMapping {
+                server: server.key,
+                server_name: server.observed.name.clone(),
+                candidate,
+            })
+        });
+        Ok(servers.collect())
+    }
+
+    async fn end(
+        &self,
+        mappings: &[(BalancerServerKey, ApplicationKey)],
+        at: Timestamp,
+        cause: Option<&MappingCause>,
+    ) -> Result<u64, StoreError> {
+        let mut state = self.state("end mappings of HAProxy servers")?;
+        let mut ended = 0;
+        for (server, application) in mappings {
+            let active = state.active_mapping(*server);
+            if active.is_some_and(|active| {
+                active.application == *application && active.basis != MappingBasis::Manual
+            }) {
+                state.end_mapping(*server, at, cause);
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+}
+
+impl State {
+    fn candidate(&self, key: i64) -> Option<MappingCandidate> {
+        let application = self.applications.get(&key)?;
+        let server = self.servers.get(&application.server?.get())?;
+        Some(MappingCandidate {
+            application: Key::new(key),
+            name: application.observed.name.clone(),
+            server: server.key,
+            server_name: server.name.clone(),
+            server_address: server.address.clone(),
+            agent_ip: server.agent_ip,
+            networks: server.networks.clone(),
+            address: application.observed.address.clone(),
+            port: application.observed.port,
+        })
     }
 }
 

@@ -7,10 +7,11 @@ use drover_domain::balancer::BackendKey;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory};
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group,
-    GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey, ServerPlace,
-    ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
+    GroupEntry, GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey,
+    ServerPlace, ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
 };
 use drover_domain::page::{Page, PageRequest, Sort};
+use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::snapshot::{
     FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
 };
@@ -78,6 +79,8 @@ pub(super) struct StoredApplication {
     pub(super) observed: ObservedApplication,
     pub(super) catalog: Option<CatalogKey>,
     pub(super) group: Option<GroupKey>,
+    pub(super) proposed: Option<GroupKey>,
+    pub(super) joined: Option<Timestamp>,
     number: u32,
     pub(super) settings: SettingsLayer,
     // Of an absent application only; a present one follows its server.
@@ -90,12 +93,16 @@ impl State {
             .server
             .and_then(|server| self.servers.get(&server.get()));
         let group = stored.group.and_then(|group| self.groups.get(&group.get()));
+        let proposed = stored
+            .proposed
+            .and_then(|group| self.groups.get(&group.get()));
         Application {
             key: Key::new(key),
             server: server.map(|server| (server.key, server.name.clone())),
             observed: stored.observed.clone(),
             catalog: stored.catalog,
             group: group.map(|group| (group.key, group.name.clone())),
+            proposed: proposed.map(|group| (group.key, group.name.clone())),
             number: stored.number,
             settings: stored.settings.clone(),
             last_seen: stored.last_seen.or_else(|| server?.inventory_at),
@@ -122,10 +129,96 @@ impl State {
         (counted, catalog.map(|entry| entry.name.clone()))
     }
 
-    fn resolve(&mut self, resolutions: &BTreeMap<(String, &str), Resolution>) {
+    pub(super) fn is_present(&self, stored: &StoredApplication) -> bool {
+        let server = stored
+            .server
+            .and_then(|server| self.servers.get(&server.get()));
+        server.is_some_and(|server| {
+            stored.last_seen.is_none() || stored.last_seen == server.inventory_at
+        })
+    }
+
+    /// Whether an application of a removed server, or one that is gone since before this moment.
+    fn is_long_gone(&self, stored: &StoredApplication, before: Timestamp) -> bool {
+        stored.server.is_none()
+            || !self.is_present(stored) && stored.last_seen.is_some_and(|seen| seen < before)
+    }
+
+    pub(super) fn forget_application(&mut self, key: i64) {
+        self.applications.remove(&key);
+        let application = ApplicationKey::new(key);
+        self.versions.retain(|_, (of, _)| *of != application);
+        self.mappings
+            .retain(|mapping| mapping.what.application != application);
+        self.mapping_history
+            .retain(|(_, change)| change.application != application);
+        for event in self.events.values_mut() {
+            event.event.application = event
+                .event
+                .application
+                .filter(|known| *known != application);
+        }
+    }
+
+    /// What may be forgotten of applications, groups and catalog entries.
+    pub(super) fn long_gone(&self, before: Timestamp) -> Vec<(Timestamp, i64)> {
+        let gone = self.applications.iter();
+        let gone = gone.filter(|(_, stored)| self.is_long_gone(stored, before));
+        gone.map(|(key, _)| (Timestamp::EPOCH, *key)).collect()
+    }
+
+    pub(super) fn empty_groups(&self) -> Vec<(Timestamp, i64)> {
+        let found = self.found_groups.iter().filter(|(key, _)| {
+            let is_it = |group: Option<GroupKey>| group.is_some_and(|group| group.get() == **key);
+            let mut members = self.applications.values();
+            !members.any(|member| is_it(member.group) || is_it(member.proposed))
+        });
+        found.map(|(key, at)| (*at, *key)).collect()
+    }
+
+    pub(super) fn empty_entries(&self) -> Vec<(Timestamp, i64)> {
+        let found = self.found_entries.iter().filter(|(key, _)| {
+            let is_it = |entry: Option<CatalogKey>| entry.is_some_and(|entry| entry.get() == **key);
+            let mut members = self.applications.values();
+            let mut groups = self.groups.values();
+            !members.any(|member| is_it(member.catalog))
+                && !groups.any(|group| is_it(group.catalog))
+        });
+        found.map(|(key, at)| (*at, *key)).collect()
+    }
+
+    /// Whether plays know this server by the name of another.
+    fn namesake(&self, server: &Server) -> Option<String> {
+        let short = |name: &str| short_server_name(name).to_ascii_lowercase();
+        let mut others = self.servers.values();
+        let found = others
+            .find(|other| other.key != server.key && short(&other.name) == short(&server.name));
+        found.map(|other| other.name.clone())
+    }
+
+    fn check_server_name(&self, name: &str, except: Option<ServerKey>) -> Result<(), StoreError> {
+        let short = |name: &str| short_server_name(name).to_ascii_lowercase();
+        let mut others = self.servers.values();
+        let found =
+            others.find(|other| Some(other.key) != except && short(&other.name) == short(name));
+        match found {
+            None => Ok(()),
+            Some(other) => Err(StoreError::AlreadyExists {
+                what: if other.name == name {
+                    "server"
+                } else {
+                    "server with the same short name"
+                },
+                name: other.name.clone(),
+            }),
+        }
+    }
+
+    fn resolve(&mut self, resolutions: &BTreeMap<(String, &str), Resolution>, at: Timestamp) {
         for resolution in resolutions.values() {
             if self.catalog_of(resolution).is_none() {
                 let key = self.draw_key();
+                self.found_entries.insert(key, at);
                 let (name, kind) = (resolution.base.clone(), resolution.kind);
                 self.catalog.insert(
                     key,
@@ -156,6 +249,7 @@ impl State {
                 continue;
             }
             let key = self.draw_key();
+            self.found_groups.insert(key, at);
             let group = Group {
                 key: Key::new(key),
                 name: resolution.base.clone(),
@@ -180,12 +274,15 @@ impl State {
         let observed = &upsert.observed;
         let resolution = upsert.resolution.as_ref();
         let catalog = resolution.and_then(|resolution| self.catalog_of(resolution));
-        let group = resolution.and_then(|resolution| {
+        let found = resolution.and_then(|resolution| {
             self.groups
                 .values()
                 .find(|group| group.name == resolution.base)
                 .map(|group| group.key)
         });
+        let joins = resolution.is_none_or(|resolution| resolution.entry == GroupEntry::Join);
+        let group = found.filter(|group| joins || self.is_open(*group, server));
+        let proposed = found.filter(|_| group.is_none());
         let number = resolution.map_or(0, |resolution| resolution.number);
         let known = self.applications.iter_mut().find(|(_, known)| {
             known.server == Some(server)
@@ -198,9 +295,17 @@ impl State {
             known.observed = observed.clone();
             known.last_seen = None;
             known.catalog = known.catalog.or(catalog);
-            if known.group.is_none() && group.is_some() {
-                (known.group, known.number) = (group, number);
+            if known.group.is_none() && found.is_some() {
+                known.number = number;
             }
+            if known.group.is_none() && group.is_some() {
+                (known.group, known.joined) = (group, Some(at));
+            }
+            known.proposed = if known.group.is_some() {
+                None
+            } else {
+                proposed.or(known.proposed)
+            };
             *key
         } else {
             let key = self.draw_key();
@@ -209,6 +314,8 @@ impl State {
                 observed: observed.clone(),
                 catalog,
                 group,
+                proposed,
+                joined: group.map(|_| at),
                 number,
                 settings: SettingsLayer::default(),
                 last_seen: None,
@@ -222,6 +329,16 @@ impl State {
         if let Some(change) = &upsert.version {
             self.record_version(Key::new(key), change);
         }
+    }
+
+    /// Whether an application of this server joins the group although new members are proposed.
+    fn is_open(&self, group: GroupKey, server: ServerKey) -> bool {
+        let members = || {
+            let applications = self.applications.values();
+            applications.filter(|application| application.group == Some(group))
+        };
+        members().any(|member| member.server == Some(server))
+            || self.open_groups.contains(&group.get())
     }
 
     /// How many updates and actions have not ended on a server.
@@ -269,16 +386,7 @@ impl State {
 impl ServerRegistry for MemoryStore {
     async fn add(&self, server: &NewServer, at: Timestamp) -> Result<Server, StoreError> {
         let mut state = self.state("add a server")?;
-        if state
-            .servers
-            .values()
-            .any(|known| known.name == server.name())
-        {
-            return Err(StoreError::AlreadyExists {
-                what: "server",
-                name: server.name().to_owned(),
-            });
-        }
+        state.check_server_name(server.name(), None)?;
         let key = state.draw_key();
         let server = Server {
             key: Key::new(key),
@@ -292,6 +400,9 @@ impl ServerRegistry for MemoryStore {
             inventory_at: None,
             last_error: None,
             suspect: None,
+            networks: server.networks().to_vec(),
+            agent_ip: None,
+            inventory_failures: 0,
             created_at: at,
         };
         state.servers.insert(key, server.clone());
@@ -331,24 +442,25 @@ impl ServerRegistry for MemoryStore {
         place: &ServerPlace,
     ) -> Result<Option<Server>, StoreError> {
         let mut state = self.state("change a server")?;
-        let is_taken = |other: &Server| other.key != server && other.name == place.name;
-        let is_taken = state.servers.values().any(is_taken);
+        let is_free = if place.name == known.name {
+            Ok(())
+        } else {
+            state.check_server_name(&place.name, Some(server))
+        };
         let found = state.servers.get_mut(&server.get());
         let Some(found) = found.filter(|found| found.place() == *known) else {
             return Ok(None);
         };
-        if is_taken {
-            return Err(StoreError::AlreadyExists {
-                what: "server",
-                name: place.name.clone(),
-            });
-        }
+        is_free?;
         if (&found.address, found.port) != (&place.address, place.port) {
             found.status = ServerStatus::Unknown;
             found.failures = 0;
             found.last_error = None;
             found.suspect = None;
+            found.agent_ip = None;
+            found.inventory_failures = 0;
         }
+        found.networks.clone_from(&place.networks);
         found.name.clone_from(&place.name);
         found.address.clone_from(&place.address);
         found.port = place.port;
@@ -416,12 +528,30 @@ impl InventoryStore for MemoryStore {
             .applications
             .iter()
             .filter(|(_, stored)| stored.server == Some(server));
+        let (present, gone): (Vec<_>, Vec<_>) =
+            applications.partition(|(_, stored)| state.is_present(stored));
         Ok(Some(KnownInventory {
             server: found.clone(),
-            applications: applications
+            applications: present
+                .into_iter()
                 .map(|(key, stored)| state.application(*key, stored))
                 .collect(),
+            gone: gone.len(),
         }))
+    }
+
+    async fn recall(
+        &self,
+        server: ServerKey,
+        names: &[(ApplicationKind, &str)],
+    ) -> Result<Vec<Application>, StoreError> {
+        let state = self.state("recall applications of a server")?;
+        let wanted = state.applications.iter().filter(|(_, stored)| {
+            let name = (stored.observed.kind, stored.observed.name.as_str());
+            stored.server == Some(server) && names.contains(&name) && !state.is_present(stored)
+        });
+        let found = wanted.map(|(key, stored)| state.application(*key, stored));
+        Ok(found.collect())
     }
 
     async fn store(&self, change: &InventoryChange) -> Result<(), StoreError> {
@@ -436,6 +566,7 @@ impl InventoryStore for MemoryStore {
             address: server.address.clone(),
             port: server.port,
             is_haproxy_node: server.is_haproxy_node,
+            networks: server.networks.clone(),
             created_at: server.created_at,
             ..change.server.clone()
         };
@@ -452,14 +583,23 @@ impl InventoryStore for MemoryStore {
             .collect();
         let resolutions = upserts
             .values()
-            .filter_map(|upsert| upsert.resolution.clone());
+            .filter_map(|upsert| upsert.resolution.clone())
+            .filter(|resolution| resolution.make);
         let resolutions = resolutions.map(|resolution| {
             (
                 (resolution.base.clone(), resolution.kind.as_str()),
                 resolution,
             )
         });
-        state.resolve(&resolutions.collect());
+        state.resolve(&resolutions.collect(), at);
+        let empty = state.found_groups.keys().filter(|key| {
+            let group = Some(GroupKey::new(**key));
+            !state
+                .applications
+                .values()
+                .any(|member| member.group == group)
+        });
+        state.open_groups = empty.copied().collect();
         for upsert in upserts.values() {
             state.upsert(change.server.key, upsert, at);
         }
@@ -474,6 +614,15 @@ impl InventoryStore for MemoryStore {
             }
         }
         state.record(&change.events);
+        let gone = state.applications.iter().filter(|(_, stored)| {
+            stored.server == Some(change.server.key) && !state.is_present(stored)
+        });
+        let mut gone: Vec<(Option<Timestamp>, i64)> =
+            gone.map(|(key, stored)| (stored.last_seen, *key)).collect();
+        gone.sort_unstable();
+        for (_, key) in gone.into_iter().take(change.forget) {
+            state.forget_application(key);
+        }
         Ok(())
     }
 }
@@ -646,10 +795,13 @@ impl FleetSnapshots for MemoryStore {
         let found = applications
             .iter()
             .filter_map(|key| Some((*key, state.applications.get(&key.get())?)));
+        let targets: BTreeMap<ApplicationKey, Target> = found
+            .map(|(key, stored)| (key, state.target(key, stored)))
+            .collect();
         Ok(FleetSnapshot {
-            targets: found
-                .map(|(key, stored)| (key, state.target(key, stored)))
-                .collect(),
+            has_haproxy: !targets.is_empty()
+                && state.instances.values().any(|instance| instance.is_active),
+            targets,
         })
     }
 }
@@ -676,10 +828,16 @@ impl State {
             name: stored.observed.name.clone(),
             kind: stored.observed.kind,
             version: stored.observed.version.version.clone(),
+            process: stored
+                .observed
+                .start_time
+                .clone()
+                .or_else(|| Some(format!("process {}", stored.observed.pid?))),
             server: server.map(|server| TargetServer {
                 key: server.key,
                 name: server.name.clone(),
                 address: server.address.clone(),
+                namesake: self.namesake(server),
             }),
             group: group.map(|group| TargetGroup {
                 key: group.key,
@@ -692,7 +850,23 @@ impl State {
                 .map(|catalog| catalog.settings.clone())
                 .unwrap_or_default(),
             balancer_servers,
+            expects_balancer: self.expects_balancer(key, stored),
+            is_new_in_group: group
+                .and_then(|group| self.group_updates.get(&group.key.get()))
+                .is_some_and(|updated| stored.joined > Some(*updated)),
         }
+    }
+
+    fn expects_balancer(&self, key: ApplicationKey, stored: &StoredApplication) -> bool {
+        self.mappings.iter().any(|mapping| {
+            let other = self.applications.get(&mapping.what.application.get());
+            let other = |pick: fn(&StoredApplication) -> Option<i64>| {
+                pick(stored).is_some() && other.and_then(pick) == pick(stored)
+            };
+            mapping.what.application == key
+                || other(|stored| stored.group.map(Key::get))
+                || mapping.is_active && other(|stored| stored.catalog.map(Key::get))
+        })
     }
 
     fn target_server(&self, key: i64) -> Option<TargetBalancerServer> {

@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use drover_domain::Key;
 use drover_domain::access::ApiKey;
 use drover_domain::balancer::action::BalancerAction;
 use drover_domain::balancer::{
@@ -22,13 +21,14 @@ use drover_domain::balancer::{
     BreakerRecord, MappingHold,
 };
 use drover_domain::fleet::{
-    ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, SettingsLayer,
-    VersionChange,
+    ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, ServerStatus,
+    SettingsLayer, VersionChange,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::rollout::task::TaskId;
 use drover_domain::webhook::{Delivery, Webhook, WebhookSecrets};
+use drover_domain::{Key, Timestamp};
 use drover_ports::{MappingChange, StatusChange, StoreError, Untold};
 
 use self::engine::Engine;
@@ -52,6 +52,12 @@ struct State {
     servers: BTreeMap<i64, Server>,
     catalog: BTreeMap<i64, Catalog>,
     groups: BTreeMap<i64, Group>,
+    /// Groups and catalog entries that polling found and no person has changed, with when they were made.
+    found_groups: BTreeMap<i64, Timestamp>,
+    found_entries: BTreeMap<i64, Timestamp>,
+    group_updates: BTreeMap<i64, Timestamp>,
+    /// Groups that polling found and that had no member when the change under way began.
+    open_groups: BTreeSet<i64>,
     applications: BTreeMap<i64, StoredApplication>,
     versions: BTreeMap<i64, (ApplicationKey, VersionChange)>,
     events: BTreeMap<i64, Event>,
@@ -69,6 +75,8 @@ struct State {
     idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
     keys: BTreeMap<String, ApiKey>,
     webhooks: BTreeMap<i64, (Webhook, WebhookSecrets)>,
+    /// The webhooks that requests with an idempotency key were about.
+    webhook_requests: HashMap<(String, String), (Vec<u8>, i64)>,
     deliveries: BTreeMap<i64, Delivery>,
     untold: Vec<Untold>,
     /// Actions the engine ended that others were told of, by key.
@@ -228,6 +236,29 @@ impl SideDoor for MemoryStore {
             .get_mut(&group.get())
             .expect("the group is stored")
             .catalog = None;
+    }
+
+    async fn add_server_unchecked(&self, name: &str) {
+        let mut state = self.unguarded();
+        let key = state.draw_key();
+        let server = Server {
+            key: Key::new(key),
+            name: name.to_owned(),
+            address: "10.0.0.1".to_owned(),
+            port: 5000,
+            status: ServerStatus::Unknown,
+            is_haproxy_node: false,
+            failures: 0,
+            last_check: None,
+            inventory_at: None,
+            last_error: None,
+            suspect: None,
+            networks: Vec::new(),
+            agent_ip: None,
+            inventory_failures: 0,
+            created_at: Timestamp::EPOCH,
+        };
+        state.servers.insert(key, server);
     }
 
     async fn retire_orchestrator(&self, file_path: &str) {

@@ -36,7 +36,12 @@ impl ApplicationRegistry for MemoryStore {
             return Ok(Settled::NoOwner);
         }
         if let Some(stored) = state.applications.get_mut(&key) {
-            stored.group = group;
+            if stored.group != group {
+                (stored.group, stored.joined) = (group, None);
+            }
+            if group.is_some() {
+                stored.proposed = None;
+            }
             stored.settings = wanted.own.clone();
         }
         let changed = state.applications.get(&key);
@@ -58,6 +63,15 @@ impl State {
             return Err(taken("application group", name));
         }
         Ok(())
+    }
+
+    pub(super) fn forget_group(&mut self, key: i64) {
+        self.groups.remove(&key);
+        self.found_groups.remove(&key);
+        self.group_updates.remove(&key);
+        for application in self.applications.values_mut() {
+            application.proposed = application.proposed.filter(|group| group.get() != key);
+        }
     }
 
     fn has_catalog(&self, catalog: Option<CatalogKey>) -> bool {
@@ -152,6 +166,7 @@ impl GroupRegistry for MemoryStore {
         found.grouping.clone_from(&wanted.grouping);
         found.settings = wanted.own.clone();
         let changed = found.clone();
+        state.found_groups.remove(&group.get());
         Ok(Settled::Done(state.named(&changed)))
     }
 
@@ -168,7 +183,7 @@ impl GroupRegistry for MemoryStore {
                 groups: 0,
             });
         }
-        state.groups.remove(&group.get());
+        state.forget_group(group.get());
         Ok(Release::Done)
     }
 }
@@ -236,6 +251,7 @@ impl CatalogRegistry for MemoryStore {
             return Ok(None);
         };
         state.check_entry_name(Some(entry), found.kind, &wanted.name)?;
+        state.found_entries.remove(&entry.get());
         if let Some(stored) = state.catalog.get_mut(&entry.get()) {
             stored.name.clone_from(&wanted.name);
             stored.settings = wanted.own.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::fleet::{ApplicationKey, ChangeSource};
+use drover_domain::fleet::{ApplicationKey, ChangeSource, GroupKey};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::{
     EndStatus, RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun,
@@ -100,6 +100,34 @@ impl State {
     }
 }
 
+impl State {
+    // What joined a group later is new in its next update. As long as an application is left out that is new already,
+    // the moment stays.
+    fn note_groups(&mut self, updates: &NewUpdates) {
+        let named: BTreeSet<i64> = updates
+            .updates
+            .iter()
+            .flat_map(|update| &update.task.request.applications)
+            .map(|application| application.get())
+            .collect();
+        let groups = named
+            .iter()
+            .filter_map(|key| self.applications.get(key)?.group);
+        let groups: BTreeSet<GroupKey> = groups.collect();
+        for group in groups {
+            let known = self.group_updates.get(&group.get()).copied();
+            let is_left_out = self.applications.iter().any(|(key, stored)| {
+                stored.group == Some(group)
+                    && !named.contains(key)
+                    && known.is_some_and(|known| stored.joined > Some(known))
+            });
+            if !is_left_out {
+                self.group_updates.insert(group.get(), updates.at);
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl UpdateTasks for MemoryStore {
     async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
@@ -143,6 +171,7 @@ impl UpdateTasks for MemoryStore {
             };
             state.tasks.insert(position, stored);
         }
+        state.note_groups(updates);
         state.record(&updates.events);
         Ok(Started::Created)
     }

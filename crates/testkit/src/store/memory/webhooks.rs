@@ -15,8 +15,8 @@ use drover_domain::webhook::{
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    Claim, DeliveryFilter, NewDelivery, NewWorkflow, NoticeSource, Outgoing, StartedWorkflow,
-    StoreError, Untold, WebhookStore,
+    AddedWebhook, Claim, DeliveryFilter, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
+    Outgoing, RotatedSecret, StartedWorkflow, StoreError, Untold, WebhookStore,
 };
 
 use super::{MemoryStore, State, descending};
@@ -197,6 +197,31 @@ impl State {
     }
 }
 
+impl State {
+    /// The webhook that the first request with this key was about.
+    fn webhook_of(&self, idempotency: Option<&Idempotency>) -> Result<Option<i64>, StoreError> {
+        let Some(key) = idempotency else {
+            return Ok(None);
+        };
+        let known = (key.scope.clone(), key.key.clone());
+        match self.webhook_requests.get(&known) {
+            Some((digest, webhook)) if *digest == key.digest => Ok(Some(*webhook)),
+            Some(_) => Err(StoreError::KeyReused {
+                key: key.key.clone(),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    fn remember_webhook(&mut self, idempotency: Option<&Idempotency>, webhook: i64) {
+        if let Some(key) = idempotency {
+            let known = (key.scope.clone(), key.key.clone());
+            let first = (key.digest.clone(), webhook);
+            self.webhook_requests.entry(known).or_insert(first);
+        }
+    }
+}
+
 #[async_trait]
 impl WebhookStore for MemoryStore {
     async fn add(
@@ -205,8 +230,23 @@ impl WebhookStore for MemoryStore {
         secret: &WebhookSecret,
         actor: &str,
         at: Timestamp,
-    ) -> Result<Webhook, StoreError> {
+        idempotency: Option<&Idempotency>,
+    ) -> Result<AddedWebhook, StoreError> {
         let mut state = self.state("add a webhook")?;
+        if let Some(first) = state.webhook_of(idempotency)? {
+            let (webhook, secrets) =
+                state
+                    .webhooks
+                    .get(&first)
+                    .ok_or_else(|| StoreError::Refused {
+                        reason: format!("webhook {first} was removed"),
+                    })?;
+            return Ok(AddedWebhook {
+                webhook: webhook.clone(),
+                secret: secrets.current.clone(),
+                is_replayed: true,
+            });
+        }
         if state.webhooks.len() >= WEBHOOKS_MAX {
             return Err(StoreError::AlreadyExists {
                 what: "webhook",
@@ -226,7 +266,12 @@ impl WebhookStore for MemoryStore {
             former: None,
         };
         state.webhooks.insert(key, (webhook.clone(), secrets));
-        Ok(webhook)
+        state.remember_webhook(idempotency, key);
+        Ok(AddedWebhook {
+            webhook,
+            secret: secret.clone(),
+            is_replayed: false,
+        })
     }
 
     async fn all(&self) -> Result<Vec<Webhook>, StoreError> {
@@ -254,14 +299,23 @@ impl WebhookStore for MemoryStore {
         webhook: WebhookKey,
         secret: &WebhookSecret,
         until: Timestamp,
-    ) -> Result<bool, StoreError> {
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Option<RotatedSecret>, StoreError> {
         let mut state = self.state("change the secret of a webhook")?;
+        let is_replayed = state.webhook_of(idempotency)?.is_some();
         let Some((_, secrets)) = state.webhooks.get_mut(&webhook.get()) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let former = std::mem::replace(&mut secrets.current, secret.clone());
-        secrets.former = Some((former, until));
-        Ok(true)
+        if !is_replayed && secrets.current.expose() != secret.expose() {
+            let former = std::mem::replace(&mut secrets.current, secret.clone());
+            secrets.former = Some((former, until));
+        }
+        let secret = secrets.current.clone();
+        state.remember_webhook(idempotency, webhook.get());
+        Ok(Some(RotatedSecret {
+            secret,
+            is_replayed,
+        }))
     }
 
     async fn disable(&self, webhook: WebhookKey, reason: &str) -> Result<(), StoreError> {

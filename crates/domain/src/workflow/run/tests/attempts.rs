@@ -347,3 +347,30 @@ fn a_deadline_ends_a_task_wherever_it_waits() {
         assert_eq!(scene.states(), expected, "{name}");
     }
 }
+
+#[test]
+fn a_task_that_nobody_does_says_so_and_ends() {
+    let mut scene = Scene::dag(vec![task("a"), task("b").after(&["a"])]);
+    for attempt in 1..=TaskPolicy::RELEASED_MAX {
+        scene.run("a", Outcome::Released);
+        assert_eq!(scene.at("a").status, TaskStatus::Queued, "{attempt}");
+        let code = scene
+            .at("a")
+            .error
+            .as_ref()
+            .map(|error| error.code.as_str());
+        assert_eq!(code, Some("released"));
+    }
+    scene.run("a", Outcome::Released);
+    assert_eq!(scene.states(), "failed: a failed, b skipped");
+    let message = &scene.at("a").error.as_ref().unwrap().message;
+    assert!(message.contains("1001 times"), "{message}");
+}
+
+#[test]
+fn a_task_that_is_done_after_all_says_nothing_of_it() {
+    let mut scene = Scene::dag(vec![task("a")]);
+    scene.run("a", Outcome::Released);
+    scene.run("a", succeeded());
+    assert_eq!(scene.at("a").error, None);
+}

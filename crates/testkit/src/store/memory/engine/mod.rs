@@ -18,8 +18,8 @@ use drover_domain::Timestamp;
 use drover_domain::workflow::queue::{QueueLimits, Tokens};
 use drover_domain::workflow::run::{Changes, Input, QueueMove, Refusal, WakeKind};
 use drover_domain::workflow::{
-    EventKind, EventPosition, LeaseId, QueueName, Schedule, TaskId, TaskKey, WorkflowEvent,
-    WorkflowId,
+    ClockWatch, EventKind, EventPosition, LeaseId, QueueName, Schedule, TaskId, TaskKey,
+    WorkflowEvent, WorkflowId,
 };
 use drover_ports::{DefinitionRecord, StoreError};
 use tokio::time::Instant;
@@ -34,10 +34,14 @@ pub(super) struct Engine {
     clock: DatabaseClock,
     last: i64,
     workflows: BTreeMap<WorkflowId, StoredWorkflow>,
+    /// How many workflows are below one that no task started.
+    descendants: BTreeMap<WorkflowId, u32>,
     queue: BTreeMap<TaskId, QueueRow>,
     leases: BTreeMap<LeaseId, Lease>,
     wakes: BTreeMap<(Timestamp, i64), (WorkflowId, WakeKind)>,
     requests: BTreeMap<(String, String), Request>,
+    watch: Option<ClockWatch>,
+    redriven: BTreeMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
     events: BTreeMap<EventPosition, (WorkflowEvent, Option<TaskKey>)>,
     pruned_to: Option<EventPosition>,
     held_event: Option<WorkflowId>,
@@ -58,6 +62,8 @@ struct Lease {
 struct Request {
     digest: Vec<u8>,
     workflow: WorkflowId,
+    /// When it was made, where the key ends by age and not with the workflow.
+    made_at: Option<Timestamp>,
 }
 
 /// The database's clock: tokio's, so that a test with paused time decides.

@@ -143,10 +143,19 @@ impl TaskQueue for MemoryStore {
         Ok(taken.collect())
     }
 
-    async fn held(&self, lease: LeaseId) -> Result<Vec<HeldAttempt>, StoreError> {
+    async fn held(
+        &self,
+        lease: LeaseId,
+        at_least: Duration,
+    ) -> Result<Vec<HeldAttempt>, StoreError> {
         let engine = &mut self.state("look what a lease holds")?.engine;
         engine.live(lease)?;
+        let now = engine.now();
         let held = engine.held_by(lease).into_iter().filter_map(|task| {
+            engine
+                .queue
+                .get(&task)
+                .filter(|row| row.claimed_at.after(at_least) <= now)?;
             let run = &engine.workflows.get(&task.workflow())?.run;
             let attempt = run.tasks.get(&task.no()?)?.attempt;
             Some(HeldAttempt { task, attempt })

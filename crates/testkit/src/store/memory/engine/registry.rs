@@ -67,6 +67,21 @@ impl DefinitionStore for MemoryStore {
             Some(newest) => newest.reference.version + 1,
             None => 1,
         };
+        let names = engine
+            .definitions
+            .values()
+            .map(|record| &record.reference.name);
+        let names = names.collect::<BTreeSet<_>>().len();
+        let most = usize::try_from(DefinitionRecord::NAMES_MAX).unwrap_or(usize::MAX);
+        if version == 1 && names >= most {
+            return Err(StoreError::Refused {
+                reason: format!("there are {most} definitions"),
+            });
+        }
+        engine.definitions.retain(|_, record| {
+            let reference = &record.reference;
+            reference.name != *name || reference.version + DefinitionRecord::VERSIONS_MAX > version
+        });
         let position = engine.draw();
         let record = DefinitionRecord {
             position,
@@ -129,6 +144,12 @@ impl ScheduleStore for MemoryStore {
         if let Some(known) = engine.schedule(&schedule.name) {
             *known = schedule.clone();
             return Ok(());
+        }
+        let most = usize::try_from(Schedule::COUNT_MAX).unwrap_or(usize::MAX);
+        if engine.schedules.len() >= most {
+            return Err(StoreError::Refused {
+                reason: format!("there are {most} schedules"),
+            });
         }
         let position = engine.draw();
         engine.schedules.insert(position, schedule.clone());

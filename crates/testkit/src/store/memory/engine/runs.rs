@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::workflow::run::{Changes, Control, Decision, Input, NewRun, Refusal, Run};
+use drover_domain::workflow::run::{
+    Changes, Control, Decision, Family, Input, NewRun, Refusal, Run,
+};
 use drover_domain::workflow::{Json, SignalName, TaskId, WorkflowId, WorkflowStatus};
 use drover_ports::{
     DeadLetterFilter, Idempotency, NewWorkflow, StartedWorkflow, StoreError, WorkflowStore,
@@ -54,6 +56,7 @@ impl Engine {
                 id: new.id,
                 definition: &new.definition,
                 parent: new.parent,
+                family: self.family_of(new.parent, &born),
                 start_after: new.start_after,
                 deadline: new.deadline,
             };
@@ -65,6 +68,29 @@ impl Engine {
             self.give_birth(new, run, changes, now);
         }
         Ok(answers)
+    }
+
+    /// What is above a new workflow; those that are born in this call are not written yet.
+    fn family_of(&self, parent: Option<TaskId>, born: &[Born<'_>]) -> Family {
+        let above: Vec<WorkflowId> = self.above(parent);
+        let Some(topmost) = above.last() else {
+            return Family::default();
+        };
+        let known = self.descendants.get(topmost).copied().unwrap_or_default();
+        let fresh = born
+            .iter()
+            .filter(|(new, ..)| self.above(new.parent).last() == Some(topmost));
+        let size = known + u32::try_from(fresh.count()).unwrap_or(u32::MAX);
+        Family::below(above.iter().filter_map(|id| self.status(*id)), size)
+    }
+
+    /// The workflows above one with this parent, the nearest first.
+    fn above(&self, parent: Option<TaskId>) -> Vec<WorkflowId> {
+        let up = |id: &WorkflowId| {
+            let stored = self.workflows.get(id)?;
+            stored.head().parent.map(TaskId::workflow)
+        };
+        std::iter::successors(parent.map(TaskId::workflow), up).collect()
     }
 
     /// The workflow that came of the same request, before or in this call.
@@ -92,18 +118,29 @@ impl Engine {
     fn give_birth(&mut self, new: &NewWorkflow, run: Run, mut changes: Changes, now: Timestamp) {
         let position = self.draw();
         changes.tasks.extend(run.tasks.keys());
+        if let Some(topmost) = self.above(new.parent).last() {
+            *self.descendants.entry(*topmost).or_default() += 1;
+        }
         self.workflows
             .insert(new.id, StoredWorkflow::new(new, run, position, now));
         if let Some(idempotency) = &new.idempotency {
-            self.remember(idempotency, new.id);
+            self.remember(idempotency, new.id, None);
         }
         self.write(new.id, &changes, now);
     }
 
-    fn remember(&mut self, idempotency: &Idempotency, workflow: WorkflowId) {
-        let digest = idempotency.digest.clone();
-        self.requests
-            .insert(named(idempotency), Request { digest, workflow });
+    fn remember(
+        &mut self,
+        idempotency: &Idempotency,
+        workflow: WorkflowId,
+        made_at: Option<Timestamp>,
+    ) {
+        let request = Request {
+            digest: idempotency.digest.clone(),
+            workflow,
+            made_at,
+        };
+        self.requests.insert(named(idempotency), request);
     }
 
     /// Whether a workflow is there and has not ended.
@@ -172,7 +209,8 @@ impl WorkflowStore for MemoryStore {
             .step(workflow, input)
             .map_err(|refusal| refused(&refusal))?;
         if let Some(idempotency) = idempotency {
-            engine.remember(idempotency, workflow);
+            let now = engine.now();
+            engine.remember(idempotency, workflow, Some(now));
         }
         Ok(engine.status(workflow))
     }
@@ -181,8 +219,14 @@ impl WorkflowStore for MemoryStore {
         &self,
         filter: &DeadLetterFilter,
         limit: u32,
+        idempotency: Option<&Idempotency>,
     ) -> Result<Vec<TaskId>, StoreError> {
         let engine = &mut self.state("do dead letters again")?.engine;
+        if let Some(key) = idempotency
+            && let Some((digest, first)) = engine.redriven.get(&named(key))
+        {
+            return compare(key, digest, first.clone());
+        }
         let mut dead = engine.dead_letters(filter);
         dead.sort_unstable();
         let mut redriven = Vec::new();
@@ -196,6 +240,10 @@ impl WorkflowStore for MemoryStore {
             if engine.step(task.workflow(), input).is_ok() {
                 redriven.push(task);
             }
+        }
+        if let Some(key) = idempotency {
+            let first = (key.digest.clone(), redriven.clone());
+            engine.redriven.insert(named(key), first);
         }
         Ok(redriven)
     }

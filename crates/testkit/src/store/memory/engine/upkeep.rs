@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::workflow::run::{Control, Input, WakeKind};
-use drover_domain::workflow::{EventPosition, TaskId, WorkflowId};
-use drover_ports::{RetentionAges, StoreError, Upkeep, WorkflowUpkeep};
+use drover_domain::workflow::{ClockWatch, EventPosition, Executor, TaskId, WorkflowId};
+use drover_ports::{RetentionAges, StoreError, Upkeep, WatchedClock, WorkflowUpkeep};
 
 use super::Engine;
 use crate::store::memory::MemoryStore;
@@ -44,9 +44,11 @@ impl Engine {
     fn overdue_at(&self, task: TaskId, claimed_at: Timestamp, grace: Duration) -> Timestamp {
         let timeout = self.workflows.get(&task.workflow()).and_then(|stored| {
             let state = stored.run.tasks.get(&task.no()?)?;
-            Some(state.policy.timeout)
+            let is_remote = state.action.executor() == Some(Executor::Remote);
+            let grace = if is_remote { Duration::ZERO } else { grace };
+            Some(state.policy.timeout + grace)
         });
-        claimed_at.after(timeout.unwrap_or_default()).after(grace)
+        claimed_at.after(timeout.unwrap_or(grace))
     }
 
     fn overdue(&mut self, task: TaskId) {
@@ -64,7 +66,8 @@ impl Engine {
         self.workflows.remove(&id);
         self.queue.retain(|task, _| task.workflow() != id);
         self.wakes.retain(|_, (workflow, _)| *workflow != id);
-        self.requests.retain(|_, request| request.workflow != id);
+        self.requests
+            .retain(|_, request| request.workflow != id || request.made_at.is_some());
         let gone: Vec<EventPosition> = self
             .events
             .iter()
@@ -147,5 +150,28 @@ impl WorkflowUpkeep for MemoryStore {
             engine.forget(*id);
         }
         Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        let engine = &mut self.state("remove old idempotency keys")?.engine;
+        let before = engine.now().before(age);
+        let old = engine.requests.iter().filter_map(|(key, request)| {
+            let made_at = request.made_at.filter(|at| *at < before)?;
+            Some((made_at, key.clone()))
+        });
+        let mut old: Vec<_> = old.collect();
+        old.sort_unstable();
+        old.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        for (_, key) in &old {
+            engine.requests.remove(key);
+        }
+        Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn watch_clock(&self) -> Result<WatchedClock, StoreError> {
+        let engine = &mut self.state("look at the clock")?.engine;
+        let (watch, leap) = ClockWatch::look(engine.watch, engine.now());
+        engine.watch = Some(watch);
+        Ok(WatchedClock { watch, leap })
     }
 }

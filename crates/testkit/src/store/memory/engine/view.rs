@@ -55,7 +55,8 @@ fn dead_letter(
         && filter
             .code
             .as_deref()
-            .is_none_or(|wanted| Some(wanted) == code);
+            .is_none_or(|wanted| Some(wanted) == code)
+        && !filter.without.contains(&row.kind);
     is_meant.then_some((position, task))
 }
 

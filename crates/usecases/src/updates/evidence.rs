@@ -1,0 +1,148 @@
+//! What shows the end of a run besides the play: a fresh look at the agents and at HAProxy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use drover_domain::fleet::{ApplicationKey, ServerKey};
+use drover_domain::rollout::artifact::artifact_version;
+use drover_domain::rollout::snapshot::FleetSnapshot;
+use drover_domain::rollout::task::{InstanceOutcome, TaskInstance, UpdateMode, UpdateTask};
+use drover_domain::rollout::verdict::{AgentSight, Sighting};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::drains::Drains;
+use super::handler::UpdateHandler;
+use crate::patience::{Interrupted, patiently};
+use crate::polling::PollOutcome;
+
+/// The longest all touched servers together are polled once.
+const POLL_WAIT: Duration = Duration::from_secs(10);
+/// How long an agent may take to show what the play has changed.
+const CHANGE_WAIT: Duration = Duration::from_secs(10);
+/// The pause before the agents are asked again.
+const POLL_AGAIN: Duration = Duration::from_secs(1);
+
+impl UpdateHandler {
+    /// What others than the play show of the instances of a run that is over.
+    pub(super) async fn evidence(
+        &self,
+        task: &UpdateTask,
+        instances: &[TaskInstance],
+        exit_code: Option<i32>,
+        drains: &Drains,
+    ) -> Result<BTreeMap<ApplicationKey, Sighting>, Interrupted> {
+        let keys: Vec<ApplicationKey> = instances.iter().map(|it| it.application).collect();
+        let begun = Instant::now();
+        let agents = loop {
+            let before = patiently(|| self.ports.snapshots.snapshot(&keys)).await?;
+            let silent = self.poll(&before).await;
+            let after = patiently(|| self.ports.snapshots.snapshot(&keys)).await?;
+            let agents = compare(task, instances, &after, &silent);
+            let is_open = |instance: &&TaskInstance| {
+                let may_have_changed = !matches!(
+                    instance.outcome,
+                    InstanceOutcome::Failed
+                        | InstanceOutcome::Skipped
+                        | InstanceOutcome::RolledBack
+                        | InstanceOutcome::LeftDrained
+                );
+                may_have_changed
+                    && matches!(
+                        agents.get(&instance.application),
+                        Some(AgentSight::Same { .. } | AgentSight::Unanswered { .. })
+                    )
+            };
+            let waits = exit_code == Some(0)
+                && task.request.mode == UpdateMode::Update
+                && instances.iter().any(|instance| is_open(&instance));
+            if !waits || begun.elapsed() >= CHANGE_WAIT {
+                break agents;
+            }
+            sleep(POLL_AGAIN).await;
+        };
+        drains.sync().await;
+        let mut haproxy = drains.sight().await?;
+        let sightings = agents.into_iter().map(|(application, agent)| {
+            let composite = instances
+                .iter()
+                .find(|instance| instance.application == application)
+                .map(|instance| instance.composite.as_str());
+            let haproxy = composite
+                .and_then(|composite| haproxy.remove(composite))
+                .unwrap_or_default();
+            (application, Sighting { haproxy, agent })
+        });
+        Ok(sightings.collect())
+    }
+
+    /// Polls the servers of a snapshot; those that did not answer, with the reason.
+    async fn poll(&self, snapshot: &FleetSnapshot) -> BTreeMap<ServerKey, String> {
+        let servers: BTreeSet<ServerKey> = snapshot
+            .targets
+            .values()
+            .filter_map(|target| Some(target.server.as_ref()?.key))
+            .collect();
+        let mut silent: BTreeMap<ServerKey, String> = servers
+            .iter()
+            .map(|server| (*server, "it was not polled in time".to_owned()))
+            .collect();
+        let polls = async {
+            for server in servers {
+                let said = match self.polling.poll(server).await {
+                    Ok(Some(polled)) => match polled.outcome {
+                        PollOutcome::Stored | PollOutcome::Unchanged => None,
+                        outcome @ (PollOutcome::NotAsked
+                        | PollOutcome::Suspect
+                        | PollOutcome::Unreachable
+                        | PollOutcome::Unreadable) => {
+                            Some(polled.detail.unwrap_or_else(|| outcome.as_str().to_owned()))
+                        }
+                    },
+                    Ok(None) => Some("the server is gone".to_owned()),
+                    Err(error) => Some(error.to_string()),
+                };
+                match said {
+                    None => silent.remove(&server),
+                    Some(reason) => silent.insert(server, reason),
+                };
+            }
+        };
+        if timeout(POLL_WAIT, polls).await.is_err() {
+            tracing::warn!("not every server that the update touched was polled in time");
+        }
+        silent
+    }
+}
+
+fn compare(
+    task: &UpdateTask,
+    instances: &[TaskInstance],
+    after: &FleetSnapshot,
+    silent: &BTreeMap<ServerKey, String>,
+) -> BTreeMap<ApplicationKey, AgentSight> {
+    let sights = instances.iter().map(|instance| {
+        let before = (
+            instance.version_before.as_deref(),
+            instance.process_before.as_deref(),
+        );
+        let target = after.targets.get(&instance.application);
+        let server = target.and_then(|target| target.server.as_ref());
+        let reason = match server {
+            Some(server) => silent.get(&server.key).cloned(),
+            None => Some("the application is gone".to_owned()),
+        };
+        let sight = match (reason, target) {
+            (None, Some(target)) => {
+                let artifact = artifact_version(target.kind, task.request.artifact.as_str());
+                let shown = (target.version.as_deref(), target.process.as_deref());
+                AgentSight::compare(before, shown, artifact.as_deref())
+            }
+            // It has never shown anything of the instance.
+            (Some(_), _) if before == (None, None) => AgentSight::Silent,
+            (Some(reason), _) => AgentSight::Unanswered { reason },
+            (None, None) => AgentSight::Silent,
+        };
+        (instance.application, sight)
+    });
+    sights.collect()
+}
