@@ -21,6 +21,7 @@ mod m20261126_000012_retention;
 mod m20261126_000013_webhooks;
 mod m20261130_000014_access_keys;
 mod m20261130_000015_engine_bounds;
+mod m20261130_000016_haproxy_columns;
 mod m20261130_000017_fleet_bounds;
 mod m20261130_000018_rollout_evidence;
 
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000015_engine_bounds::Migration),
             Box::new(m20261130_000017_fleet_bounds::Migration),
             Box::new(m20261130_000018_rollout_evidence::Migration),
+            Box::new(m20261130_000016_haproxy_columns::Migration),
         ]
     }
 }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use drover_domain::balancer::{AdminBits, ObservedProcess, ObservedServer, ServerWord};
+use drover_domain::balancer::{AdminBits, ObservedProcess, ObservedServer, ServerRole, ServerWord};
 use drover_domain::text::visible;
-use drover_ports::BackendAnswer;
+use drover_ports::{BackendAnswer, NameAnswer};
 
 use crate::call::is_segment;
 use crate::reading::Complaints;
 use crate::wire::entry::Entry;
 use crate::wire::field::Field;
-use crate::wire::{BackendServers, Backends, BalancerServer, Instances, Process};
+use crate::wire::named::Named;
+use crate::wire::{BackendServers, Backends, BalancerServer, Instances, Process, Unread};
 
 /// The most characters of a check's word or an address.
 const WORD_MAX: usize = 255;
@@ -18,21 +19,25 @@ const WORD_MAX: usize = 255;
 /// The most characters of the sentence why old workers are not seen.
 const OLD_WORKERS_ERROR_MAX: usize = 500;
 
+/// The most characters of a version.
+const VERSION_MAX: usize = 64;
+
 /// HAProxy's own default, where an agent does not say.
 const WEIGHT_DEFAULT: u32 = 1;
 
-/// The names of the instances. One that cannot be asked for is left out: the rest stands.
-pub(crate) fn instances(data: Instances) -> Vec<String> {
-    let fields = data.instances.0.into_iter().map(|entry| match entry {
-        Entry::Object(instance) => instance.name,
-        Entry::Strange => Field::Strange,
-    });
-    names("HAProxy instance", fields)
+/// The names of the instances. One that cannot be asked for is a complaint: the rest stands.
+pub(crate) fn instances(data: Instances) -> NameAnswer {
+    names(
+        "HAProxy instance",
+        data.instances.0,
+        &data.count,
+        &data.unread,
+    )
 }
 
-/// The names of the backends. One that cannot be asked for is left out: the rest stands.
-pub(crate) fn backends(data: Backends) -> Vec<String> {
-    names("backend", data.backends.0.into_iter())
+/// The names of the backends. One that cannot be asked for is a complaint: the rest stands.
+pub(crate) fn backends(data: Backends) -> NameAnswer {
+    names("backend", data.backends.0, &data.count, &data.unread)
 }
 
 /// The servers of a backend.
@@ -41,16 +46,23 @@ pub(crate) fn servers(data: BackendServers) -> BackendAnswer {
     if let Some(why) = data.old_workers_error.word() {
         complaints.add(visible(why, OLD_WORKERS_ERROR_MAX));
     }
-    let mut servers = Vec::with_capacity(data.servers.0.len());
+    let listed = data.servers.0.len();
+    let mut servers = Vec::with_capacity(listed);
+    let mut is_partial = lacks(listed, &data.count, &data.unread, &mut complaints);
     for (index, entry) in data.servers.0.into_iter().enumerate() {
         match server(&entry, index + 1, &mut complaints) {
             Ok(server) => servers.push(server),
-            Err(complaint) => complaints.add(complaint),
+            Err(complaint) => {
+                is_partial = true;
+                complaints.add(complaint);
+            }
         }
     }
     BackendAnswer {
         servers,
         process: data.haproxy.as_ref().and_then(process),
+        version: data.haproxy.as_ref().and_then(version),
+        is_partial,
         complaints: complaints.into_sentences(),
     }
 }
@@ -67,18 +79,50 @@ fn process(entry: &Entry<Process>) -> Option<ObservedProcess> {
     })
 }
 
-fn names(what: &str, fields: impl Iterator<Item = Field>) -> Vec<String> {
-    fields
-        .filter_map(|field| {
-            let name = field.word().unwrap_or_default();
-            if is_segment(name) {
-                return Some(name.to_owned());
-            }
-            let shown = visible(name, 64);
-            tracing::warn!(name = %shown, "the {what} `{shown}` is left out: its name cannot stand in a path");
-            None
-        })
-        .collect()
+fn version(entry: &Entry<Process>) -> Option<String> {
+    let Entry::Object(entry) = entry else {
+        return None;
+    };
+    entry.version.word().map(|word| visible(word, VERSION_MAX))
+}
+
+/// Whether a list of `listed` entries says of itself that it is not complete.
+fn lacks(listed: usize, count: &Field, unread: &Unread, complaints: &mut Complaints) -> bool {
+    let counted = count.word().and_then(|word| word.parse::<usize>().ok());
+    let is_short = counted.is_some_and(|counted| counted != listed);
+    if let Some(counted) = counted.filter(|_| is_short) {
+        complaints.add(format!(
+            "the agent counts {counted} entries and lists {listed}"
+        ));
+    }
+    for sentence in &unread.0 {
+        let sentence = sentence
+            .word()
+            .unwrap_or("the agent could not read all of it");
+        complaints.add(visible(sentence, OLD_WORKERS_ERROR_MAX));
+    }
+    is_short || !unread.0.is_empty()
+}
+
+fn names(what: &str, listed: Vec<Named>, count: &Field, unread: &Unread) -> NameAnswer {
+    let mut complaints = Complaints::default();
+    lacks(listed.len(), count, unread, &mut complaints);
+    let mut names = Vec::with_capacity(listed.len());
+    for (index, Named(field)) in listed.into_iter().enumerate() {
+        let number = index + 1;
+        match field.word() {
+            Some(name) if is_segment(name) => names.push(name.to_owned()),
+            Some(name) => complaints.add(format!(
+                "{what} {number} (`{}`) is left out: its name is longer than 255 characters or is no name of HAProxy",
+                visible(name, 64)
+            )),
+            None => complaints.add(format!("{what} {number} has no name")),
+        }
+    }
+    NameAnswer {
+        names,
+        complaints: complaints.into_sentences(),
+    }
 }
 
 fn server(
@@ -95,7 +139,7 @@ fn server(
         .ok_or_else(|| format!("server {number} has no `name`"))?;
     if !is_segment(name) {
         return Err(format!(
-            "server {number} (`{}`) is left out: this is no name of HAProxy",
+            "server {number} (`{}`) is left out: its name is longer than 255 characters or is no name of HAProxy",
             visible(name, 64)
         ));
     }
@@ -113,6 +157,7 @@ fn server(
         old_sessions,
         queue: number_of(name, "qcur", &entry.qcur, complaints),
         weight: number_of(name, "weight", &entry.weight, complaints).unwrap_or(WEIGHT_DEFAULT),
+        role: role(name, entry, complaints),
         check_status: entry
             .check_status
             .word()
@@ -120,6 +165,32 @@ fn server(
         address: address.map(|address| visible(address, WORD_MAX)),
         port,
     })
+}
+
+fn role(name: &str, entry: &BalancerServer, complaints: &mut Complaints) -> ServerRole {
+    let backups: Option<u32> = number_of(name, "bck", &entry.bck, complaints);
+    // Bits of `srv_agent_state`: configured and enabled.
+    let bits: Option<u32> = number_of(name, "agent_state", &entry.agent_state, complaints);
+    let tracked = entry.tracked.word().filter(|path| {
+        let is_path = path
+            .split_once('/')
+            .is_some_and(|(backend, server)| is_segment(backend) && is_segment(server));
+        if !is_path {
+            complaints.add(format!(
+                "`tracked` of server {name} is `{}`; a backend and a server are expected",
+                visible(path, 64)
+            ));
+        }
+        is_path
+    });
+    ServerRole {
+        is_backup: backups.is_some_and(|backups| backups > 0),
+        tracks: tracked.map(str::to_owned),
+        has_agent_check: match bits {
+            Some(bits) => bits & 6 == 6,
+            None => entry.agent_status.word().is_some(),
+        },
+    }
 }
 
 /// All sessions on a server, and how many of them are in old workers, which only an agent beside the master's socket
@@ -212,6 +283,7 @@ mod tests {
             old_sessions: None,
             queue: None,
             weight: 100,
+            role: ServerRole::default(),
             check_status: Some("L7OK".to_owned()),
             address: Some("10.0.0.7".to_owned()),
             port: Some(8080),
@@ -224,6 +296,7 @@ mod tests {
             old_sessions: None,
             queue: Some(1),
             weight: 50,
+            role: ServerRole::default(),
             check_status: None,
             address: None,
             port: None,
@@ -281,7 +354,7 @@ mod tests {
             answer.complaints,
             [
                 "server 1 has no `name`",
-                "server 2 (`a;b`) is left out: this is no name of HAProxy",
+                "server 2 (`a;b`) is left out: its name is longer than 255 characters or is no name of HAProxy",
                 "server 3 is not an object",
                 "`scur` of server ok is `-1`; a number is expected",
                 "`weight` of server ok is `heavy`; a number is expected",
@@ -290,14 +363,92 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_asked_for_are_left_out() {
-        let data =
-            serde_json::from_str(r#"{"backends":["be",7,"a b","",null,"../x",{}]}"#).unwrap();
-        assert_eq!(backends(data), ["be", "7"]);
+    fn what_decides_whether_a_server_gets_requests_is_read() {
+        let role = |json: &str| {
+            let answer = read(&format!(
+                r#"{{"servers":[{{"name":"a","status":"UP",{json}}}]}}"#
+            ));
+            let role = answer.servers[0].role.clone();
+            (role.is_backup, role.tracks, role.has_agent_check)
+        };
+        for (json, is_backup, tracks, has_agent_check) in [
+            (r#""act":"1","bck":"0""#, false, None, false),
+            (r#""act":"0","bck":"1""#, true, None, false),
+            (r#""tracked":"a/s1""#, false, Some("a/s1"), false),
+            (r#""tracked":"""#, false, None, false),
+            (r#""agent_state":"22""#, false, None, true),
+            (r#""agent_state":23"#, false, None, true),
+            // Configured and not enabled: `disable agent`.
+            (
+                r#""agent_state":"18","agent_status":"L7OK""#,
+                false,
+                None,
+                false,
+            ),
+            (r#""agent_state":"0""#, false, None, false),
+            (r#""agent_status":"L7OK""#, false, None, true),
+        ] {
+            let expected = (is_backup, tracks.map(str::to_owned), has_agent_check);
+            assert_eq!(role(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_may_lack_servers_is_partial() {
+        for (json, is_partial) in [
+            (r#"{"servers":[{"name":"a"}],"count":1}"#, false),
+            (r#"{"servers":[{"name":"a","weight":"heavy"}]}"#, false),
+            (r#"{"servers":[{"name":"a"}],"count":2}"#, true),
+            (r#"{"servers":[],"count":"1"}"#, true),
+            (r#"{"servers":[{"name":"a"},{"name":""}]}"#, true),
+            (r#"{"servers":[{"name":"a"},"b"]}"#, true),
+            (
+                r#"{"servers":[{"name":"a"}],"unread":["row 2 has no name"]}"#,
+                true,
+            ),
+            (r#"{"servers":[{"name":"a"}],"unread":[]}"#, false),
+            (r#"{"servers":[{"name":"a"}],"unread":null}"#, false),
+        ] {
+            assert_eq!(read(json).is_partial, is_partial, "{json}");
+        }
+        let long = "x".repeat(150);
+        let answer = read(&format!(r#"{{"servers":[{{"name":"{long}"}}]}}"#));
+        assert_eq!((answer.servers.len(), answer.is_partial), (1, false));
+        let longer = "x".repeat(256);
+        let answer = read(&format!(
+            r#"{{"servers":[{{"name":"n2"}},{{"name":"{longer}"}}]}}"#
+        ));
+        assert_eq!((answer.servers.len(), answer.is_partial), (1, true));
+        assert!(
+            answer.complaints[0].contains("longer than 255"),
+            "{answer:?}"
+        );
+    }
+
+    #[test]
+    fn names_are_texts_or_objects_and_one_that_cannot_be_asked_for_is_a_complaint() {
+        let data = serde_json::from_str(
+            r#"{"backends":["be",7,{"name":"bk1"},"a b","",null,"../x",{},["x"],true]}"#,
+        )
+        .unwrap();
+        let answer = backends(data);
+        assert_eq!(answer.names, ["be", "7", "bk1"]);
+        assert_eq!(answer.complaints.len(), 7, "{answer:?}");
         let data = serde_json::from_str(
             r#"{"instances":[{"name":"default","socket_path":"/run/x","available":false},"x",{}]}"#,
         )
         .unwrap();
-        assert_eq!(instances(data), ["default"]);
+        let answer = instances(data);
+        assert_eq!(answer.names, ["default", "x"]);
+        assert_eq!(answer.complaints, ["HAProxy instance 3 has no name"]);
+        let data =
+            serde_json::from_str(r#"{"backends":["be"],"count":3,"unread":["row 2 has no name"]}"#);
+        assert_eq!(
+            backends(data.unwrap()).complaints,
+            [
+                "the agent counts 3 entries and lists 1",
+                "row 2 has no name"
+            ]
+        );
     }
 }

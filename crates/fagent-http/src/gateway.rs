@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_egress::{ClientError, Proxy, client};
-use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 use reqwest::header::HeaderValue;
 
 use crate::call::Call;
@@ -120,7 +120,7 @@ impl AgentGateway for FagentHttp {
     }
 
     #[tracing::instrument(name = "agent.balancer_instances", level = "debug", skip_all, fields(agent.address = %agent))]
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError> {
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
         let call = self.balancer_call(agent);
         let body = call.get("/api/v1/haproxy/instances").await?;
         reading::read_data(&call, &body, balancer::instances)
@@ -131,7 +131,7 @@ impl AgentGateway for FagentHttp {
         &self,
         agent: &AgentAddress,
         instance: &str,
-    ) -> Result<Vec<String>, AgentError> {
+    ) -> Result<NameAnswer, AgentError> {
         let call = self.balancer_call(agent);
         let instance = call.segment("HAProxy instance", instance)?;
         let body = call

@@ -25,6 +25,15 @@ impl std::fmt::Display for AgentAddress {
     }
 }
 
+/// Names that an agent lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NameAnswer {
+    /// The names, in the agent's order.
+    pub names: Vec<String>,
+    /// What could not be read, one sentence each. Where there is any, the list is not complete.
+    pub complaints: Vec<String>,
+}
+
 /// The servers of one backend, read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackendAnswer {
@@ -32,6 +41,10 @@ pub struct BackendAnswer {
     pub servers: Vec<ObservedServer>,
     /// The process of HAProxy that told all of it, where the agent says.
     pub process: Option<ObservedProcess>,
+    /// The version of that HAProxy, where the agent says.
+    pub version: Option<String>,
+    /// Whether a server may be missing in [`Self::servers`] because it could not be read.
+    pub is_partial: bool,
     /// What could not be read, one sentence each; the rest stands.
     pub complaints: Vec<String>,
 }
@@ -125,14 +138,14 @@ pub trait AgentGateway: Send + Sync {
     /// Any [`AgentError`].
     async fn inventory(&self, agent: &AgentAddress) -> Result<InventoryReport, AgentError>;
 
-    /// The names of the HAProxy instances behind the agent.
+    /// The names of the HAProxy instances behind the agent. One unreadable name is a complaint, not an error.
     ///
     /// # Errors
     ///
     /// Any [`AgentError`].
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError>;
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError>;
 
-    /// The names of the backends of an instance.
+    /// The names of the backends of an instance. One unreadable name is a complaint, not an error.
     ///
     /// # Errors
     ///
@@ -141,7 +154,7 @@ pub trait AgentGateway: Send + Sync {
         &self,
         agent: &AgentAddress,
         instance: &str,
-    ) -> Result<Vec<String>, AgentError>;
+    ) -> Result<NameAnswer, AgentError>;
 
     /// The servers of a backend. One unreadable server is a complaint, not an error.
     ///

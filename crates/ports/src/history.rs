@@ -14,6 +14,10 @@ pub enum History {
     BalancerStatuses,
     /// How the status of applications changed.
     InstanceStatuses,
+    /// Servers that are not in HAProxy any more, with everything that hangs on them.
+    GoneServers,
+    /// Backends that are not in HAProxy any more.
+    GoneBackends,
     /// Applications that are gone, by when they were last seen; those of removed servers whenever that was.
     GoneApplications,
     /// Groups without an application that polling found and no person has changed, by when they were made.
@@ -24,13 +28,15 @@ pub enum History {
 
 impl History {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::FleetEvents,
         Self::BalancerStatuses,
         Self::InstanceStatuses,
         Self::GoneApplications,
         Self::EmptyGroups,
         Self::EmptyCatalogEntries,
+        Self::GoneServers,
+        Self::GoneBackends,
     ];
 
     /// What it is, for people.
@@ -40,6 +46,8 @@ impl History {
             Self::FleetEvents => "events of the fleet",
             Self::BalancerStatuses => "status changes in HAProxy",
             Self::InstanceStatuses => "status changes of applications",
+            Self::GoneServers => "servers gone from HAProxy",
+            Self::GoneBackends => "backends gone from HAProxy",
             Self::GoneApplications => "applications that are gone",
             Self::EmptyGroups => "groups without applications",
             Self::EmptyCatalogEntries => "catalog entries without applications",

@@ -23,7 +23,7 @@ mod workflow;
 
 pub use access::AccessKeys;
 pub use actions::{ActionFilter, ActionView, BalancerActions, NewAction, StatusChange};
-pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 pub use balancer::{
     BackendFilter, BalancerMappings, BalancerServerFilter, BalancerStore, BalancerView,
     DoubtfulMapping, InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange,

@@ -19,7 +19,9 @@ use crate::balancer::{NO_DESIRED_STATE, ServerUpsertRow, server_row};
 use crate::dialect::rows;
 use crate::engine::start_all;
 use crate::held::hold;
-use crate::row::action::{BreakerRow, LookShape, SELECT_TARGET, TargetRow};
+use crate::row::action::{
+    BreakerRow, LookShape, SELECT_TARGET, SELECT_TRACKERS, TargetRow, TrackerRow,
+};
 use crate::session::{KeyRow, Session};
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
@@ -61,7 +63,19 @@ impl BalancerActions for SeaOrmStore {
             session.dialect.integers(1)
         ));
         let rows = session.rows::<TargetRow>(sql.json(&keys)).await?;
-        rows.into_iter().map(TargetRow::read).collect()
+        let sql = Sql::new(format!("{SELECT_TRACKERS}{})", session.dialect.integers(1)));
+        let trackers = session.rows::<TrackerRow>(sql.json(&keys)).await?;
+        let trackers: Vec<_> = trackers.into_iter().map(TrackerRow::read).collect();
+        let of_instance = |instance: i64| {
+            let of_instance = trackers.iter().filter(|(key, _)| *key == instance);
+            of_instance.map(|(_, tracker)| tracker.clone()).collect()
+        };
+        rows.into_iter()
+            .map(|row| {
+                let trackers = of_instance(row.instance());
+                row.read(trackers)
+            })
+            .collect()
     }
 
     #[tracing::instrument(name = "db.actions.start", level = "debug", skip_all)]
@@ -320,7 +334,8 @@ async fn see(
     let text = format!(
         "UPDATE haproxy_servers AS h SET
              status = r.status, takes_traffic = r.takes_traffic, admin_state = r.admin_state, sessions = r.sessions,
-             queue = r.queue, weight = r.weight, check_status = r.check_status, address = r.address, port = r.port,
+             queue = r.queue, weight = r.weight, is_backup = r.is_backup, tracks = r.tracks,
+             has_agent_check = r.has_agent_check, check_status = r.check_status, address = r.address, port = r.port,
              last_seen = $3
          FROM {} JOIN haproxy_actions a ON a.workflow_id = {} WHERE h.id = a.haproxy_server_id",
         session.dialect.rows::<ServerUpsertRow<'_>>(1, "r"),

@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
-    AdminBits, BalancerInstance, BalancerServer, BalancerServerKey, InstanceKey, MappingCandidate,
-    ObservedServer,
+    AdminBits, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus, InstanceKey,
+    MappingCandidate, ObservedServer,
 };
 use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_ports::{BalancerStore, DoubtfulMapping, MappingCause, NewMapping, StoreError};
 
 use crate::balancer_view::find_instance;
 use crate::dialect::rows;
+use crate::history::FORGET_MAPPINGS;
 use crate::mappings::{end_by_rule, make};
 use crate::row::application::IS_PRESENT;
 use crate::row::balancer::{
@@ -31,7 +32,9 @@ rows! {
     BackendUpsertRow<'a> {
         name: &'a str => Text,
         status: &'static str => Text,
+        is_partial: bool => Boolean,
         error: Option<&'a str> => Text,
+        observed_at: Option<i64> => Integer,
     }
 }
 
@@ -46,6 +49,9 @@ rows! {
         sessions: Option<i64> => Integer,
         queue: Option<i64> => Integer,
         weight: u32 => Integer,
+        is_backup: bool => Boolean,
+        tracks: Option<&'a str> => Text,
+        has_agent_check: bool => Boolean,
         check_status: Option<&'a str> => Text,
         address: Option<&'a str> => Text,
         port: Option<u16> => Integer,
@@ -117,6 +123,12 @@ impl BalancerStore for SeaOrmStore {
         session
             .execute(Sql::new(retire).json(&names).bind(server.get()))
             .await?;
+        let forget = format!(
+            "DELETE FROM haproxy_instances WHERE id IN (
+                 SELECT i.id FROM haproxy_instances i WHERE i.server_id = $1 AND NOT i.is_active
+                 ORDER BY COALESCE(i.observed_at, 0) DESC, i.id DESC LIMIT 1000000 OFFSET {GONE_INSTANCES_MAX})"
+        );
+        session.execute(Sql::new(forget).bind(server.get())).await?;
         let instances = active(&session, server).await?;
         session.commit().await?;
         Ok(instances)
@@ -137,12 +149,12 @@ impl BalancerStore for SeaOrmStore {
             return Ok(None);
         };
         let sql = Sql::new(format!(
-            "{SELECT_BACKEND} WHERE b.instance_id = $1 ORDER BY b.id"
+            "{SELECT_BACKEND} WHERE b.instance_id = $1 AND b.removed_at IS NULL ORDER BY b.id"
         ))
         .bind(instance.get());
         let backends = session.rows::<BackendRow>(sql).await?;
         let sql = Sql::new(format!(
-            "{SELECT_SERVER} WHERE b.instance_id = $1 ORDER BY h.id"
+            "{SELECT_SERVER} WHERE b.instance_id = $1 AND b.removed_at IS NULL AND h.removed_at IS NULL ORDER BY h.id"
         ))
         .bind(instance.get());
         let servers = session.rows::<BalancerServerRow>(sql).await?;
@@ -175,6 +187,7 @@ impl BalancerStore for SeaOrmStore {
         }
         upsert_backends(&session, change).await?;
         upsert_servers(&session, change).await?;
+        miss(&session, change).await?;
         remove(&session, change).await?;
         release(&session, change).await?;
         record_history(&session, change).await?;
@@ -295,17 +308,19 @@ async fn update_instance(
     instance: &BalancerInstance,
 ) -> Result<u64, StoreError> {
     let sql = Sql::new(
-        "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, empty_answers = $5,
-             process_id = $6, process_started_at = $7
+        "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, is_partial = $5,
+             process_id = $6, process_started_at = $7, observed_at = $8, version = $9
          WHERE id = $1",
     )
     .bind(instance.key.get())
     .time(instance.last_sync)
-    .bind(instance.last_sync_status.as_str())
+    .bind(stored_status(instance.last_sync_status).0)
     .optional_text(instance.last_sync_error.as_deref())
-    .bind(i64::from(instance.empty_answers))
+    .bind(stored_status(instance.last_sync_status).1)
     .bind(instance.process.map(|process| i64::from(process.pid)))
-    .time(instance.process.map(|process| process.started_at));
+    .time(instance.process.map(|process| process.started_at))
+    .time(instance.observed_at)
+    .optional_text(instance.version.as_deref());
     session.execute(sql).await
 }
 
@@ -317,24 +332,29 @@ async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), S
         .backends
         .iter()
         .map(|backend| {
-            let (name, status) = (backend.name.as_str(), backend.status.as_str());
+            let name = backend.name.as_str();
+            let (status, is_partial) = stored_status(backend.status);
             (
                 name,
                 BackendUpsertRow {
                     name,
                     status,
+                    is_partial,
                     error: backend.error.as_deref(),
+                    observed_at: backend.observed_at.map(Timestamp::as_micros),
                 },
             )
         })
         .collect();
     let rows: Vec<BackendUpsertRow<'_>> = rows.into_values().collect();
     let text = format!(
-        "INSERT INTO haproxy_backends (instance_id, name, last_fetch_status, last_fetch_error, last_fetch_at, created_at)
-         SELECT $2, r.name, r.status, r.error, $3, $3 FROM {} WHERE true ORDER BY r.name
+        "INSERT INTO haproxy_backends (
+             instance_id, name, last_fetch_status, is_partial, last_fetch_error, observed_at, last_fetch_at, created_at)
+         SELECT $2, r.name, r.status, r.is_partial, r.error, r.observed_at, $3, $3 FROM {} WHERE true ORDER BY r.name
          ON CONFLICT (instance_id, name) DO UPDATE SET
              last_fetch_status = excluded.last_fetch_status, last_fetch_error = excluded.last_fetch_error,
-             last_fetch_at = excluded.last_fetch_at, removed_at = NULL",
+             is_partial = excluded.is_partial, observed_at = excluded.observed_at,
+             last_fetch_at = excluded.last_fetch_at, missed_at = NULL, removed_at = NULL",
         session.dialect.rows::<BackendUpsertRow<'_>>(1, "r"),
     );
     let sql = Sql::new(text)
@@ -357,11 +377,14 @@ pub(crate) fn server_row<'a>(
         backend,
         name: &observed.name,
         status: observed.word.as_str(),
-        takes_traffic: observed.word.takes_traffic(),
+        takes_traffic: observed.takes_requests(),
         admin_state: observed.admin.map(AdminBits::bits),
         sessions: observed.sessions.map(integer),
         queue: observed.queue.map(integer),
         weight: observed.weight,
+        is_backup: observed.role.is_backup,
+        tracks: observed.role.tracks.as_deref(),
+        has_agent_check: observed.role.has_agent_check,
         check_status: observed.check_status.as_deref(),
         address: observed.address.as_deref(),
         port: observed.port,
@@ -383,18 +406,19 @@ async fn upsert_servers(session: &Session, change: &SyncChange) -> Result<(), St
     let rows: Vec<ServerUpsertRow<'_>> = rows.into_values().collect();
     let text = format!(
         "INSERT INTO haproxy_servers (
-             backend_id, name, status, takes_traffic, admin_state, sessions, queue, weight, check_status, address, port,
-             last_seen, created_at)
-         SELECT b.id, r.name, r.status, r.takes_traffic, r.admin_state, r.sessions, r.queue, r.weight, r.check_status,
-                r.address, r.port, $3, $3
+             backend_id, name, status, takes_traffic, admin_state, sessions, queue, weight, is_backup, tracks,
+             has_agent_check, check_status, address, port, last_seen, created_at)
+         SELECT b.id, r.name, r.status, r.takes_traffic, r.admin_state, r.sessions, r.queue, r.weight, r.is_backup,
+                r.tracks, r.has_agent_check, r.check_status, r.address, r.port, $3, $3
          FROM {} JOIN haproxy_backends b ON b.instance_id = $2 AND b.name = r.backend
          WHERE true
          ORDER BY b.id, r.name
          ON CONFLICT (backend_id, name) DO UPDATE SET
              status = excluded.status, takes_traffic = excluded.takes_traffic, admin_state = excluded.admin_state,
              sessions = excluded.sessions, queue = excluded.queue, weight = excluded.weight,
+             is_backup = excluded.is_backup, tracks = excluded.tracks, has_agent_check = excluded.has_agent_check,
              check_status = excluded.check_status, address = excluded.address, port = excluded.port,
-             last_seen = excluded.last_seen, removed_at = NULL",
+             last_seen = excluded.last_seen, missed_at = NULL, removed_at = NULL",
         session.dialect.rows::<ServerUpsertRow<'_>>(1, "r"),
     );
     let sql = Sql::new(text)
@@ -402,6 +426,75 @@ async fn upsert_servers(session: &Session, change: &SyncChange) -> Result<(), St
         .bind(change.instance.key.get())
         .bind(change.at.as_micros());
     session.execute(sql).await.map(|_| ())
+}
+
+/// How a status is stored: its word, and whether not all was read.
+fn stored_status(status: FetchStatus) -> (&'static str, bool) {
+    match status {
+        FetchStatus::Partial => (FetchStatus::Success.as_str(), true),
+        FetchStatus::Unknown | FetchStatus::Success | FetchStatus::Failed => {
+            (status.as_str(), false)
+        }
+    }
+}
+
+async fn miss(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    let (instance, at) = (change.instance.key.get(), change.at.as_micros());
+    let ids = session.dialect.integers(1);
+    if !change.missed_backends.is_empty() {
+        let backends: Vec<i64> = change.missed_backends.iter().map(|key| key.get()).collect();
+        let text = format!(
+            "UPDATE haproxy_backends SET missed_at = $3 WHERE instance_id = $2 AND removed_at IS NULL AND id IN {ids}"
+        );
+        let sql = Sql::new(text).json(&backends).bind(instance).bind(at);
+        session.execute(sql).await?;
+    }
+    if !change.missed_servers.is_empty() {
+        let servers: Vec<i64> = change.missed_servers.iter().map(|key| key.get()).collect();
+        let text = format!(
+            "UPDATE haproxy_servers SET missed_at = $3
+             WHERE removed_at IS NULL AND id IN {ids}
+               AND backend_id IN (SELECT b.id FROM haproxy_backends b WHERE b.instance_id = $2)"
+        );
+        let sql = Sql::new(text).json(&servers).bind(instance).bind(at);
+        session.execute(sql).await?;
+    }
+    Ok(())
+}
+
+/// The most inactive instances of a server that are kept, and the most removed servers and backends of an instance.
+const GONE_INSTANCES_MAX: usize = 64;
+const GONE_SERVERS_MAX: usize = 10_000;
+const GONE_BACKENDS_MAX: usize = 1_000;
+
+/// Forgets what was removed from an instance first, where more was removed than is kept. What people did or decided
+/// stays: actions, holds, and mappings by hand.
+async fn forget(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
+    let instance = change.instance.key.get();
+    let servers = format!(
+        "DELETE FROM haproxy_servers WHERE id IN (
+             SELECT h.id FROM haproxy_servers h JOIN haproxy_backends b ON b.id = h.backend_id
+             WHERE b.instance_id = $1 AND h.removed_at IS NOT NULL AND h.desired_state IS NULL
+               AND h.mapping_held_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM haproxy_actions a WHERE a.haproxy_server_id = h.id)
+               AND NOT EXISTS (SELECT 1 FROM application_mappings m WHERE m.entity_type = 'haproxy_server'
+                               AND m.entity_id = h.id AND m.basis = 'manual')
+             ORDER BY h.removed_at DESC, h.id DESC LIMIT 1000000 OFFSET {GONE_SERVERS_MAX})"
+    );
+    if session.execute(Sql::new(servers).bind(instance)).await? > 0 {
+        session.execute(Sql::new(FORGET_MAPPINGS)).await?;
+    }
+    let backends = format!(
+        "DELETE FROM haproxy_backends WHERE id IN (
+             SELECT b.id FROM haproxy_backends b
+             WHERE b.instance_id = $1 AND b.removed_at IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM haproxy_servers h WHERE h.backend_id = b.id)
+             ORDER BY b.removed_at DESC, b.id DESC LIMIT 1000000 OFFSET {GONE_BACKENDS_MAX})"
+    );
+    session
+        .execute(Sql::new(backends).bind(instance))
+        .await
+        .map(|_| ())
 }
 
 async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
@@ -439,8 +532,8 @@ async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError
                 .bind(at)
                 .json(&backends),
         )
-        .await
-        .map(|_| ())
+        .await?;
+    forget(session, change).await
 }
 
 /// Ends holds that have lapsed and were not renewed since they were read.

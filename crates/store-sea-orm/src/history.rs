@@ -55,6 +55,11 @@ impl HistoryUpkeep for SeaOrmStore {
                 let table = "application_status_history";
                 (table, by_time(table, "changed_at"))
             }
+            History::GoneServers => ("haproxy_servers", by_time("haproxy_servers", "removed_at")),
+            History::GoneBackends => (
+                "haproxy_backends",
+                by_time("haproxy_backends", "removed_at"),
+            ),
             History::GoneApplications => ("application_instances", GONE.to_owned()),
             History::EmptyGroups => ("application_groups", EMPTY_GROUPS.to_owned()),
             History::EmptyCatalogEntries => ("application_catalog", EMPTY_ENTRIES.to_owned()),
@@ -63,8 +68,30 @@ impl HistoryUpkeep for SeaOrmStore {
         let sql = Sql::new(text)
             .bind(before.as_micros())
             .bind(i64::from(limit));
+        if history == History::GoneServers {
+            return self.forget_servers(sql).await;
+        }
         let session = self.write_once("forget what happened long ago").await?;
         let removed = session.execute(sql).await?;
         Ok(u32::try_from(removed).unwrap_or(u32::MAX))
     }
 }
+
+impl SeaOrmStore {
+    /// Mappings name servers without a foreign key.
+    async fn forget_servers(&self, forget: Sql) -> Result<u32, StoreError> {
+        let session = self.write("forget servers gone from HAProxy").await?;
+        let removed = session.execute(forget).await?;
+        if removed > 0 {
+            session.execute(Sql::new(FORGET_MAPPINGS)).await?;
+        }
+        session.commit().await?;
+        Ok(u32::try_from(removed).unwrap_or(u32::MAX))
+    }
+}
+
+/// Removes the mappings of servers that are not stored any more.
+pub(crate) const FORGET_MAPPINGS: &str = "
+DELETE FROM application_mappings
+WHERE entity_type = 'haproxy_server' AND NOT EXISTS (SELECT 1 FROM haproxy_servers h WHERE h.id = entity_id)
+";

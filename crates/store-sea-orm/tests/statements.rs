@@ -166,7 +166,7 @@ async fn shown(
         .map(|number| balancer_server(&format!("s{number}"), word))
         .collect();
     let observed: ObservedBackends = if count == 0 {
-        ObservedBackends::new()
+        ObservedBackends::default()
     } else {
         servers
             .chunks(10)
@@ -220,7 +220,7 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
         let change = shown(&store, instance, 0, "").await;
         gone.push(cost(&store, BalancerStore::store(&store, &change)).await.0);
     }
-    all_equal("a discovery", &discoveries, 5);
+    all_equal("a discovery", &discoveries, 6);
     all_equal("a first sync", &first, 3);
     all_equal("a sync with changes", &changed, 3);
     all_equal("a quiet sync", &quiet, 1);

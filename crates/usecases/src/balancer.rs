@@ -1,13 +1,11 @@
 //! Asking agents what HAProxy shows, and making the stored state say so.
 
-use std::collections::BTreeMap;
-
-use drover_domain::balancer::sync::{ObservedBackends, failed, reconcile};
+use drover_domain::balancer::sync::{ObservedBackends, ShownServers, failed, reconcile};
 use drover_domain::balancer::{
     BalancerInstance, BalancerProcess, BalancerServerKey, DesiredState, ObservedProcess,
 };
 use drover_domain::fleet::Server;
-use drover_ports::{AgentAddress, StoreError};
+use drover_ports::{AgentAddress, NameAnswer, StoreError};
 
 use crate::mappings::map_unmapped;
 use crate::polling::{address, sentence};
@@ -15,6 +13,16 @@ use crate::service::Ports;
 
 /// The most backends of one HAProxy that are read.
 const BACKENDS_MAX: usize = 1_000;
+
+/// The most servers of one HAProxy that are read.
+const SERVERS_MAX: usize = 20_000;
+
+/// The most HAProxy instances of one server.
+const INSTANCES_MAX: usize = 64;
+
+/// Why an instance that the agent does not list is not synced.
+const NOT_LISTED: &str = "the agent does not list this HAProxy; was HAProxy down when the agent started? Drover keeps what it \
+                          knows until the server is no HAProxy node any longer";
 
 /// What a sync came to.
 #[derive(Debug, Default)]
@@ -53,12 +61,16 @@ impl BalancerSync {
     pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
         let mut synced = Synced::default();
         let agent = address(server);
-        let instances = match self.ports.agents.balancer_instances(&agent).await {
-            Ok(names) => {
-                self.ports
-                    .balancers
-                    .discovered(server.key, &names, self.ports.clock.now())
-                    .await?
+        let (listed, instances) = match self.ports.agents.balancer_instances(&agent).await {
+            Ok(answer) => {
+                for complaint in &answer.complaints {
+                    tracing::warn!(server.name = %server.name, "the list of HAProxy instances on {} is not complete: {complaint}", server.name);
+                }
+                let names = self.kept(server, &answer.names).await?;
+                let now = self.ports.clock.now();
+                let balancers = &self.ports.balancers;
+                let instances = balancers.discovered(server.key, &names, now).await?;
+                (answer.names, instances)
             }
             Err(error) => {
                 let reason = sentence(&error);
@@ -70,10 +82,33 @@ impl BalancerSync {
             }
         };
         for instance in instances {
+            if !listed.contains(&instance.name) {
+                self.failed(&instance, NOT_LISTED).await?;
+                continue;
+            }
             let forgotten = self.sync_instance(&agent, &instance).await?;
             synced.forgotten.extend(forgotten);
         }
         Ok(synced)
+    }
+
+    /// The instances that a server has: those that its agent lists, and those that it listed once. Not to list one is no
+    /// proof that it was removed: FAgent lists none if HAProxy was down when it started.
+    async fn kept(&self, server: &Server, listed: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut known = self.ports.balancers.active_instances(server.key).await?;
+        known.sort_by_key(|instance| std::cmp::Reverse(instance.observed_at));
+        let known = known.into_iter().map(|instance| instance.name);
+        let mut names: Vec<String> = Vec::new();
+        for name in listed.iter().cloned().chain(known) {
+            if names.len() == INSTANCES_MAX {
+                tracing::warn!(server.name = %server.name, "only {INSTANCES_MAX} HAProxy instances of {} are kept", server.name);
+                break;
+            }
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     async fn sync_instance(
@@ -81,43 +116,71 @@ impl BalancerSync {
         agent: &AgentAddress,
         instance: &BalancerInstance,
     ) -> Result<Vec<Forgotten>, StoreError> {
-        let names = match self.ports.agents.backends(agent, &instance.name).await {
-            Ok(names) if names.len() <= BACKENDS_MAX => names,
-            Ok(names) => {
-                let reason = format!(
-                    "it lists {} backends; at most {BACKENDS_MAX} are read",
-                    names.len()
-                );
-                self.failed(instance, &reason).await?;
-                return Ok(Vec::new());
-            }
-            Err(error) => {
-                self.failed(instance, &sentence(&error)).await?;
-                return Ok(Vec::new());
-            }
+        let NameAnswer { names, complaints } =
+            match self.ports.agents.backends(agent, &instance.name).await {
+                Ok(answer) if answer.names.len() <= BACKENDS_MAX => answer,
+                Ok(answer) => {
+                    let reason = format!(
+                        "it lists {} backends; at most {BACKENDS_MAX} are read",
+                        answer.names.len()
+                    );
+                    self.failed(instance, &reason).await?;
+                    return Ok(Vec::new());
+                }
+                Err(error) => {
+                    self.failed(instance, &sentence(&error)).await?;
+                    return Ok(Vec::new());
+                }
+            };
+        let mut observed = ObservedBackends {
+            is_partial: !complaints.is_empty(),
+            complaints,
+            ..ObservedBackends::default()
         };
-        let mut observed: ObservedBackends = BTreeMap::new();
         let mut process: Option<ObservedProcess> = None;
+        let mut servers = 0;
         for name in names {
             let answer = self
                 .ports
                 .agents
                 .backend_servers(agent, &instance.name, &name)
                 .await;
-            let answer = answer.map_err(|error| sentence(&error));
-            if let Ok(Some(told)) = answer.as_ref().map(|answer| answer.process) {
-                // In a reload in between, what the later process says is what counts.
-                process = process
-                    .filter(|earlier| earlier.uptime < told.uptime)
-                    .or(Some(told));
+            let shown = match answer {
+                Ok(answer) => {
+                    if let Some(told) = answer.process {
+                        // In a reload in between, what the later process says is what counts.
+                        process = process
+                            .filter(|earlier| earlier.uptime < told.uptime)
+                            .or(Some(told));
+                    }
+                    observed.version = answer.version.or(observed.version);
+                    servers += answer.servers.len();
+                    Ok(ShownServers {
+                        servers: answer.servers,
+                        is_partial: answer.is_partial,
+                        complaints: answer.complaints,
+                    })
+                }
+                Err(error) => Err(sentence(&error)),
+            };
+            if servers > SERVERS_MAX {
+                let reason = format!("it lists more than {SERVERS_MAX} servers");
+                self.failed(instance, &reason).await?;
+                return Ok(Vec::new());
             }
-            observed.insert(name, answer.map(|answer| answer.servers));
+            observed.backends.insert(name, shown);
         }
         let Some(known) = self.ports.balancers.load(instance.key).await? else {
             return Ok(Vec::new());
         };
         let change = reconcile(&known, &observed, process, self.ports.clock.now());
         tell_reload(&known.instance, &change.instance);
+        if let Some(complaint) = &change.instance.last_sync_error {
+            tracing::warn!(
+                haproxy.instance = %instance.name,
+                "HAProxy {} on {} was not read whole: {complaint}", instance.name, instance.server_name
+            );
+        }
         for row in &change.history {
             let name = known
                 .servers

@@ -1,6 +1,6 @@
 //! What the service does: one method per wish; the background loops that keep it true.
 //!
-    Decisions, HTTP, It, SQL, The, adapter, an, and, are, decides, domain, here, is, knows, never, of, or, order, ports, s, steps, the, their,
+//! It knows the domain and the ports, never an adapter, HTTP or SQL. The domain decides; here is the order of steps.
 //!
 //! Start reading at [`Service`] (what can be asked), then [`Background`] (what goes on by itself).
 

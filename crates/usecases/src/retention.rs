@@ -36,7 +36,9 @@ impl HistoryAges {
     const fn of(self, history: History) -> Duration {
         match history {
             History::FleetEvents | History::InstanceStatuses => self.fleet_events,
-            History::BalancerStatuses => self.balancer_statuses,
+            History::BalancerStatuses | History::GoneServers | History::GoneBackends => {
+                self.balancer_statuses
+            }
             History::GoneApplications => self.gone_applications,
             History::EmptyGroups | History::EmptyCatalogEntries => EMPTY_MIN,
         }

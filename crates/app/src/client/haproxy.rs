@@ -166,7 +166,7 @@ pub(crate) async fn run(
             output.document(&instance, || {
                 print_instances(std::slice::from_ref(&instance), output);
             });
-            if cell(&instance, "last_sync_status") == "failed" {
+            if cell(&instance, "last_sync_status") != "success" {
                 return Ok(Code::Failed);
             }
         }
@@ -248,8 +248,13 @@ async fn show(wanted: &Reference, service: &Service, output: &Output) -> Result<
 }
 
 fn print_backend(item: &Value, output: &Output) {
+    let backend = item.get("backend").unwrap_or(&Value::Null);
+    let as_of = match age(backend, "observed_at", now()) {
+        none if none == NOTHING => String::new(),
+        age => format!("; as of {age} ago"),
+    };
     line(&format!(
-        "{}  backend {}; {} of {} servers take requests",
+        "{}  backend {}; {} of {} servers take requests{as_of}",
         cell(item, "backend.name"),
         cell(item, "backend.id"),
         cell(item, "backend.ready"),
@@ -257,7 +262,10 @@ fn print_backend(item: &Value, output: &Output) {
     ));
     let error = sentence(item, "backend.last_fetch_error");
     if error != NOTHING {
-        line(&format!("it could not be read: {error}"));
+        line(&format!(
+            "! {}: {error}",
+            cell(item, "backend.last_fetch_status")
+        ));
     }
     let servers = item.get("servers").and_then(Value::as_array);
     let servers = servers.map(Vec::as_slice).unwrap_or_default();
@@ -338,7 +346,9 @@ fn print_instances(instances: &[Value], output: &Output) {
     let now = now();
     output.fitted_list(
         instances,
-        &["ID", "NAME", "SERVER", "BACKENDS", "LAST SYNC", "STATUS"],
+        &[
+            "ID", "NAME", "SERVER", "VERSION", "BACKENDS", "AS OF", "STATUS",
+        ],
         |instance| {
             let status = cell(instance, "last_sync_status");
             let (symbol, colour) = symbol(&status);
@@ -351,8 +361,9 @@ fn print_instances(instances: &[Value], output: &Output) {
                 Cell::plain(cell(instance, "id")),
                 Cell::plain(name(instance, "name", output)),
                 Cell::plain(name(instance, "server_name", output)),
+                Cell::plain(cell(instance, "version")),
                 Cell::plain(cell(instance, "backends")),
-                Cell::plain(age(instance, "last_sync", now)),
+                Cell::plain(age(instance, "observed_at", now)),
                 Cell::coloured(status, colour).wrapped(),
             ]
         },

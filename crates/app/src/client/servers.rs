@@ -27,7 +27,7 @@ const INSTANCES: &[Column] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("BACKENDS", "backends"),
-    ("LAST SYNC", "last_sync"),
+    ("AS OF", "observed_at"),
     ("STATUS", "last_sync_status"),
 ];
 

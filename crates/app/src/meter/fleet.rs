@@ -276,6 +276,7 @@ impl Default for Balancers {
     fn default() -> Self {
         let statuses = [
             FetchStatus::Success,
+            FetchStatus::Partial,
             FetchStatus::Failed,
             FetchStatus::Unknown,
         ];
@@ -293,7 +294,7 @@ impl Balancers {
         }
         let status = instance.last_sync_status.as_str();
         *self.syncs.entry(status).or_default() += 1;
-        let age = instance.last_sync.map(|synced| now.since(synced));
+        let age = instance.observed_at.map(|observed| now.since(observed));
         self.oldest = self.oldest.max(age.unwrap_or_default());
     }
 
@@ -389,7 +390,8 @@ mod tests {
             last_sync: Some(at(70)),
             last_sync_status: FetchStatus::Success,
             last_sync_error: None,
-            empty_answers: 0,
+            observed_at: Some(at(70)),
+            version: None,
             process: None,
             backends: 1,
         }
@@ -466,6 +468,7 @@ mod tests {
             BalancerInstance {
                 is_active: false,
                 last_sync: Some(at(1)),
+                observed_at: Some(at(1)),
                 ..instance()
             },
         ] {

@@ -37,7 +37,7 @@ fn service(asked: &Asked) -> (u16, Value) {
     let instance = |status: &str, error: Option<&str>| {
         json!({
             "id": 3, "server_id": 1, "server_name": "web01.example", "name": "default", "active": true, "backends": 2,
-            "last_sync": null, "last_sync_status": status, "last_sync_error": error,
+            "version": "2.6.12", "observed_at": null, "last_sync": null, "last_sync_status": status, "last_sync_error": error,
         })
     };
     match asked.line.split('?').next().unwrap() {
@@ -105,8 +105,8 @@ async fn haproxy_instances_are_listed() {
     assert_eq!(
         done.lines(),
         [
-            "ID NAME SERVER BACKENDS LAST SYNC STATUS",
-            "3 default web01.example 2 - ✓ success",
+            "ID NAME SERVER VERSION BACKENDS AS OF STATUS",
+            "3 default web01.example 2.6.12 2 - ✓ success",
         ]
     );
 }
@@ -126,7 +126,7 @@ async fn an_haproxy_is_shown_backend_by_backend() {
             "9 web03_jurws_1 UP 0 100 - ! maint wanted by bob",
             "",
             "be_new backend 6; 0 of 0 servers take requests",
-            "it could not be read: no answer",
+            "! failed: no answer",
         ]
     );
     let done = stub.drover(&["haproxy", "show", "3", "-o", "json"]);
@@ -144,7 +144,7 @@ async fn an_haproxy_that_cannot_be_synced_is_a_failure() {
     assert_eq!((done.code, done.err.as_str()), (Some(1), ""));
     assert_eq!(
         done.lines()[1],
-        "3 default web01.example 2 - ✗ failed: connection refused"
+        "3 default web01.example 2.6.12 2 - ✗ failed: connection refused"
     );
     let done = stub.drover(&["haproxy", "sync", "3", "-o", "json"]);
     assert_eq!(

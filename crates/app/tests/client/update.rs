@@ -197,6 +197,7 @@ async fn without_a_terminal_each_event_is_one_line_told_once() {
     assert_eq!(
         lines,
         [
+            "joined the group `jurws`: `jurws_9` on evil\\u{1b}[2J",
             format!("update of 2 applications accepted as {TASK}").as_str(),
             "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  first\\u{1b}",
             "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  second",

@@ -14,8 +14,8 @@ use crate::workflow::{
 };
 
 use super::{
-    AdminBits, AdminState, BackendKey, BalancerServerKey, BreakerRecord, DesiredState, Health,
-    InstanceKey, ObservedServer, ServerWord,
+    AdminBits, AdminState, BackendKey, BalancerServerKey, BreakerRecord, Capacity, DesiredState,
+    Health, InstanceKey, ObservedServer, ServerWord, Tracker,
 };
 
 /// The name of the kind, and of every workflow that is an action.
@@ -29,6 +29,9 @@ const ACTION_TASK: &str = "set_state";
 pub const SENDS_MAX: u32 = 4;
 /// The most commands of one attempt.
 pub const COMMANDS_MAX: u32 = 50;
+/// How long a state has to last where an agent-check of HAProxy may change it: several times its default interval of 2 s.
+/// HAProxy does not show the interval.
+pub const AGENT_CHECK_WATCH: Duration = Duration::from_secs(10);
 /// How many looks in a row without a session prove that a server is drained.
 pub const CALM_LOOKS: usize = 3;
 /// The most looks that are kept as evidence; the first and the last ones.
@@ -106,6 +109,8 @@ pub struct Look {
     pub old_sessions: Option<u64>,
     /// Requests waiting for it.
     pub queue: Option<u64>,
+    /// Whether an agent-check of HAProxy may change its state at any time.
+    pub has_agent_check: bool,
 }
 
 impl Look {
@@ -118,6 +123,7 @@ impl Look {
             sessions: observed.sessions,
             old_sessions: observed.old_sessions,
             queue: observed.queue,
+            has_agent_check: observed.role.has_agent_check,
         }
     }
 
@@ -190,7 +196,7 @@ impl Commands {
 
     /// Notes what is seen of the server. A command that was obeyed was not in vain, even if a reload makes it forgotten.
     pub fn seen(&mut self, observed: &ObservedServer) {
-        if self.last.is_some() && observed.admin_state() == self.last {
+        if self.last.is_some() && observed.own_state() == self.last {
             self.in_vain = 0;
         }
     }
@@ -215,9 +221,29 @@ pub enum ActionFailure {
     Gone,
     /// It does what another server does.
     #[error(
-        "HAProxy shows `{word}`: it follows another server, whose state has to be changed instead"
+        "HAProxy shows `{word}`: it follows {}, whose state has to be changed instead", tracks.as_deref().unwrap_or("another server")
     )]
     Tracked {
+        /// HAProxy's status word.
+        word: ServerWord,
+        /// The other server, as `backend/server`.
+        tracks: Option<String>,
+    },
+    /// It is out because its host name does not resolve.
+    #[error(
+        "HAProxy shows `{word}`: nothing keeps it out but its host name, which does not resolve; it takes requests once it does"
+    )]
+    Unresolved {
+        /// HAProxy's status word.
+        word: ServerWord,
+    },
+    /// HAProxy's agent-check undid it.
+    #[error(
+        "HAProxy shows `{word}`: the server's agent-check undid `{}`; change what the agent on the server answers, or `disable agent`", wanted.as_str()
+    )]
+    AgentCheck {
+        /// The state that was wanted, and reached for a while.
+        wanted: AdminState,
         /// HAProxy's status word.
         word: ServerWord,
     },
@@ -240,12 +266,14 @@ pub enum ActionFailure {
         word: ServerWord,
     },
     /// Sessions did not end in time.
-    #[error("{} left when the time to wait was over{}; it gets no new ones", left(*sessions), in_old_workers(*old_sessions))]
+    #[error("{} left when the time to wait was over{}; it gets no new ones", left(*sessions, *is_reported), in_old_workers(*old_sessions))]
     StillBusy {
         /// How many were left.
         sessions: Option<u64>,
         /// How many of them in old workers of HAProxy.
         old_sessions: Option<u64>,
+        /// Whether the agent reports sessions at all; FAgent does not.
+        is_reported: bool,
     },
     /// Its checks did not pass in time.
     #[error("HAProxy showed `{word}` when the time to wait was over; {}", if *released { "it is ready and its checks fail" } else { "it gets no requests" })]
@@ -279,6 +307,8 @@ impl ActionFailure {
         match self {
             Self::Gone => "gone",
             Self::Tracked { .. } => "tracked",
+            Self::Unresolved { .. } => "unresolved",
+            Self::AgentCheck { .. } => "agent_check",
             Self::Disobeyed { .. } => "disobeyed",
             Self::NotProven { .. } => "not_proven",
             Self::StillBusy { .. } => "still_busy",
@@ -290,8 +320,11 @@ impl ActionFailure {
     }
 }
 
-fn left(sessions: Option<u64>) -> String {
+fn left(sessions: Option<u64>, is_reported: bool) -> String {
     match sessions {
+        None if !is_reported => {
+            "the agent reports no sessions (FAgent never does, drover-agent does), so it is unknown how many were".to_owned()
+        }
         Some(1) => "1 session was".to_owned(),
         Some(sessions) => format!("{sessions} sessions were"),
         None => "an unknown number of sessions, maybe in an old worker of HAProxy, was".to_owned(),
@@ -333,13 +366,10 @@ pub fn check_capacity<'a>(
     leaving: impl Fn(&str) -> bool,
     min_ready: u32,
 ) -> Result<(), CapacityShort> {
-    let (mut ready, mut left) = (0, 0);
-    for member in members {
-        if member.word.takes_traffic() && member.weight > 0 {
-            ready += 1;
-            left += usize::from(!leaving(&member.name));
-        }
-    }
+    let members: Vec<&ObservedServer> = members.into_iter().collect();
+    let staying = members.iter().copied();
+    let left = Capacity::of(staying.filter(|member| !leaving(&member.name))).serving();
+    let ready = Capacity::of(members).serving();
     if left < ready && usize::try_from(min_ready).is_ok_and(|min_ready| left < min_ready) {
         let backend = backend.to_owned();
         return Err(CapacityShort {
@@ -365,21 +395,34 @@ pub enum Next {
     Fail(ActionFailure),
 }
 
-/// What to do about a server that was last seen like that, `calm` looks in a row without a session; `sends` commands
-/// were sent in vain so far, and `is_late` when the time to wait is over.
+/// How far an attempt of an action has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Looks in a row without a session.
+    pub calm: usize,
+    /// Commands that had no effect.
+    pub sends: u32,
+    /// Whether the time to wait is over.
+    pub is_late: bool,
+    /// For how long the wanted state was seen without a break; `None` if it was not.
+    pub reached: Option<Duration>,
+    /// Whether the wanted state was seen after a command, by the same process of HAProxy, and is not seen now.
+    pub is_undone: bool,
+}
+
+/// What to do about a server that was last seen like that.
 ///
-/// A server never goes from maintenance to ready directly: HAProxy would send it requests before the first check.
+/// A server never goes from maintenance to ready directly: HAProxy would send it requests before the first check. What
+/// counts is what was asked of the server itself: a state that it inherits ends with that of another server.
 #[must_use]
-pub fn next(
-    request: &ActionRequest,
-    observed: &ObservedServer,
-    calm: usize,
-    sends: u32,
-    is_late: bool,
-) -> Next {
+pub fn next(request: &ActionRequest, observed: &ObservedServer, progress: Progress) -> Next {
+    let Progress { sends, is_late, .. } = progress;
     let word = || observed.word.clone();
-    let Some(state) = observed.admin_state() else {
+    let Some(state) = observed.own_state() else {
         // `DOWN` without the administrative bits may or may not be what was asked for.
+        if observed.follows_another() && request.wanted == AdminState::Ready {
+            return Next::Fail(out_with_another(observed));
+        }
         return match sends {
             0 => Next::Send(first_step(request.wanted)),
             _ if is_late || request.wanted != AdminState::Ready => {
@@ -391,10 +434,23 @@ pub fn next(
             _ => Next::Wait,
         };
     };
+    let has_agent_check = observed.role.has_agent_check;
+    if has_agent_check && progress.is_undone && state != request.wanted {
+        return Next::Fail(ActionFailure::AgentCheck {
+            wanted: request.wanted,
+            word: word(),
+        });
+    }
+    let lasts = progress
+        .reached
+        .is_some_and(|time| time >= AGENT_CHECK_WATCH);
+    let done = if has_agent_check && !lasts {
+        Next::Wait
+    } else {
+        Next::Done
+    };
     let send = |wanted| {
-        if observed.follows_another() {
-            Next::Fail(ActionFailure::Tracked { word: word() })
-        } else if sends >= SENDS_MAX {
+        if sends >= SENDS_MAX {
             Next::Fail(ActionFailure::Disobeyed {
                 sends,
                 word: word(),
@@ -406,25 +462,32 @@ pub fn next(
     let passes = matches!(observed.word.health(), Health::Up | Health::NoCheck);
     match (request.wanted, state) {
         (AdminState::Drain, AdminState::Drain) | (AdminState::Maint, AdminState::Maint) => {
-            if request.wait.is_zero() || calm >= CALM_LOOKS {
-                Next::Done
+            if request.wait.is_zero() || progress.calm >= CALM_LOOKS {
+                done
             } else if is_late {
                 Next::Fail(ActionFailure::StillBusy {
                     sessions: observed.sessions,
                     old_sessions: observed.old_sessions,
+                    is_reported: observed.sessions.is_some() || observed.queue.is_some(),
                 })
             } else {
                 Next::Wait
             }
         }
         (AdminState::Drain | AdminState::Maint, _) => send(request.wanted),
-        (AdminState::Ready, AdminState::Maint) => send(AdminState::Drain),
-        (AdminState::Ready, AdminState::Drain) if observed.follows_another() => {
-            Next::Fail(ActionFailure::Tracked { word: word() })
+        // It gets no requests when its own state ends, whatever its checks say.
+        (AdminState::Ready, AdminState::Drain | AdminState::Maint)
+            if observed.follows_another() =>
+        {
+            send(AdminState::Ready)
         }
+        (AdminState::Ready, AdminState::Ready) if observed.follows_another() => {
+            Next::Fail(out_with_another(observed))
+        }
+        (AdminState::Ready, AdminState::Maint) => send(AdminState::Drain),
         // Released only after checks have passed; one that nobody checks shows no other word.
         (AdminState::Ready, AdminState::Drain) if passes => send(AdminState::Ready),
-        (AdminState::Ready, AdminState::Ready) if passes => Next::Done,
+        (AdminState::Ready, AdminState::Ready) if passes => done,
         (AdminState::Ready, AdminState::Drain | AdminState::Ready) if is_late => {
             Next::Fail(ActionFailure::NotHealthy {
                 word: word(),
@@ -432,6 +495,22 @@ pub fn next(
             })
         }
         (AdminState::Ready, AdminState::Drain | AdminState::Ready) => Next::Wait,
+    }
+}
+
+fn out_with_another(observed: &ObservedServer) -> ActionFailure {
+    let word = observed.word.clone();
+    let is_unresolved = match observed.admin {
+        Some(bits) => bits.is_unresolved(),
+        None => word.as_str().contains("(resolution)"),
+    };
+    if is_unresolved {
+        ActionFailure::Unresolved { word }
+    } else {
+        ActionFailure::Tracked {
+            word,
+            tracks: observed.role.tracks.clone(),
+        }
     }
 }
 
@@ -457,21 +536,56 @@ pub fn admin_state(word: &ServerWord, bits: Option<AdminBits>) -> Option<AdminSt
     }
 }
 
+/// What was asked of the server itself that shows this, as [`ObservedServer::own_state`].
+#[must_use]
+pub fn own_state(word: &ServerWord, bits: Option<AdminBits>) -> Option<AdminState> {
+    match bits {
+        Some(bits) => Some(bits.own()),
+        None if follows_another(word) => None,
+        None => admin_state(word, None),
+    }
+}
+
+fn follows_another(word: &ServerWord) -> bool {
+    let word = word.as_str();
+    word.contains("(via ") || word.contains("(resolution)")
+}
+
 impl ObservedServer {
-    /// What was asked of it: what the administrative bits say, else what the word shows; `None` where it does
-    /// not show it, as with `DOWN`.
+    /// The administrative state it is in, its own or not: what the administrative bits say, else what the word shows;
+    /// `None` where it does not show it, as with `DOWN`.
     #[must_use]
     pub fn admin_state(&self) -> Option<AdminState> {
         admin_state(&self.word, self.admin)
     }
 
-    /// Whether its state is that of another server, or of a name that does not resolve.
+    /// What was asked of the server itself; `None` where that does not show. `ready` where it is out only because the
+    /// server it tracks is, or because its host name does not resolve.
+    #[must_use]
+    pub fn own_state(&self) -> Option<AdminState> {
+        own_state(&self.word, self.admin)
+    }
+
+    /// Whether it is out because of another server, or of a host name that does not resolve, whatever its own state is.
     #[must_use]
     pub fn follows_another(&self) -> bool {
         match self.admin {
-            Some(bits) => bits.is_only_inherited(),
-            None => self.word.as_str().contains('('),
+            Some(bits) => bits.is_inherited() || bits.is_unresolved(),
+            None => follows_another(&self.word),
         }
+    }
+
+    /// This server together with those that follow it: they are drained with it, so their sessions count as its own.
+    #[must_use]
+    pub fn with_followers<'a>(&self, followers: impl IntoIterator<Item = &'a Self>) -> Self {
+        let add = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
+        let mut whole = self.clone();
+        for follower in followers {
+            whole.sessions = add(whole.sessions, follower.sessions);
+            whole.old_sessions = add(whole.old_sessions, follower.old_sessions);
+            whole.queue = add(whole.queue, follower.queue);
+        }
+        whole
     }
 
     /// Whether nobody uses it right now, in an old worker of HAProxy neither; `false` where the agent does not tell.
@@ -624,6 +738,8 @@ pub struct ActionTarget {
     pub is_present: bool,
     /// Who holds it out of use.
     pub desired: Option<DesiredState>,
+    /// The present servers of the HAProxy that follow another one.
+    pub trackers: Vec<Tracker>,
     /// The breaker of the HAProxy.
     pub breaker: BreakerRecord,
 }
@@ -679,8 +795,18 @@ pub fn action_definition(
 
 #[cfg(test)]
 mod tests {
+    use super::super::ServerRole;
     use super::*;
     use crate::Key;
+
+    fn progress(calm: usize, sends: u32, is_late: bool) -> Progress {
+        Progress {
+            calm,
+            sends,
+            is_late,
+            ..Progress::default()
+        }
+    }
 
     fn server(word: &str, bits: Option<u32>) -> ObservedServer {
         ObservedServer {
@@ -691,6 +817,7 @@ mod tests {
             old_sessions: None,
             queue: Some(0),
             weight: 1,
+            role: ServerRole::default(),
             check_status: None,
             address: None,
             port: None,
@@ -756,9 +883,39 @@ mod tests {
             (Ready, "DRAIN", Some(16), 0, false, "tracked"),
             (Ready, "MAINT (via be/s)", Some(2), 0, false, "tracked"),
             (Ready, "MAINT (via be/s)", None, 0, false, "tracked"),
-            (Ready, "MAINT (resolution)", Some(32), 0, false, "tracked"),
+            (
+                Ready,
+                "MAINT (resolution)",
+                Some(32),
+                0,
+                false,
+                "unresolved",
+            ),
+            (Ready, "MAINT (resolution)", None, 0, false, "unresolved"),
+            // What is out with another one only is not what was asked of it: it is sent, and is there afterwards.
+            (Maint, "MAINT (via be/s)", Some(2), 0, false, "maint"),
+            (Maint, "MAINT (via be/s)", Some(3), 1, false, "done"),
+            (Drain, "MAINT (via be/s)", Some(2), 0, false, "drain"),
+            (Drain, "DRAIN", Some(16), 0, false, "drain"),
+            (Drain, "DRAIN", Some(24), 1, false, "done"),
+            (Drain, "MAINT (resolution)", Some(32), 0, false, "drain"),
+            (Drain, "MAINT (resolution)", Some(40), 1, false, "done"),
+            (Maint, "MAINT (resolution)", Some(32), 0, false, "maint"),
+            (Maint, "MAINT (via be/s)", None, 0, false, "maint"),
+            (Maint, "MAINT (via be/s)", None, 1, false, "not_proven"),
+            // Its own part ends, and what it inherits is said.
+            (Ready, "MAINT (via be/s)", Some(3), 0, false, "ready"),
+            (Ready, "DRAIN", Some(24), 0, false, "ready"),
+            (Ready, "MAINT (resolution)", Some(40), 0, false, "ready"),
+            // A check by an agent is health, not another server.
+            (Drain, "DOWN (agent)", Some(0), 0, false, "drain"),
+            (Ready, "DOWN (agent)", Some(0), 0, true, "not_healthy"),
         ] {
-            let found = next(&wish(wanted, 0), &server(word, bits), 0, sends, is_late);
+            let found = next(
+                &wish(wanted, 0),
+                &server(word, bits),
+                progress(0, sends, is_late),
+            );
             assert_eq!(
                 code(&found),
                 expected,
@@ -771,13 +928,19 @@ mod tests {
     fn a_drain_that_waits_is_done_when_nobody_was_seen_for_a_while() {
         let wish = wish(AdminState::Drain, 30);
         let drained = server("DRAIN", Some(8));
-        assert_eq!(next(&wish, &drained, CALM_LOOKS - 1, 1, false), Next::Wait);
-        assert_eq!(next(&wish, &drained, CALM_LOOKS, 1, false), Next::Done);
+        assert_eq!(
+            next(&wish, &drained, progress(CALM_LOOKS - 1, 1, false)),
+            Next::Wait
+        );
+        assert_eq!(
+            next(&wish, &drained, progress(CALM_LOOKS, 1, false)),
+            Next::Done
+        );
         let busy = ObservedServer {
             sessions: Some(2),
             ..drained.clone()
         };
-        let failure = next(&wish, &busy, 0, 1, true);
+        let failure = next(&wish, &busy, progress(0, 1, true));
         assert_eq!(code(&failure), "still_busy");
         assert!(drained.is_calm() && !busy.is_calm());
         let silent = ObservedServer {
@@ -785,6 +948,84 @@ mod tests {
             ..drained
         };
         assert!(!silent.is_calm());
+    }
+
+    #[test]
+    fn an_agent_check_decides_until_a_state_has_lasted() {
+        use AdminState::{Drain, Ready};
+        let checked = |word, bits| ObservedServer {
+            role: ServerRole {
+                has_agent_check: true,
+                ..ServerRole::default()
+            },
+            ..server(word, Some(bits))
+        };
+        let after = |seconds| Progress {
+            reached: Some(Duration::from_secs(seconds)),
+            ..progress(CALM_LOOKS, 1, true)
+        };
+        let undone = Progress {
+            is_undone: true,
+            ..progress(0, 0, false)
+        };
+        for (wanted, wait_s, word, bits, progress, expected) in [
+            (Drain, 0, "DRAIN", 8, after(0), "wait"),
+            (Drain, 0, "DRAIN", 8, after(9), "wait"),
+            (Drain, 0, "DRAIN", 8, after(10), "done"),
+            (Drain, 30, "DRAIN", 8, after(9), "wait"),
+            (Drain, 30, "DRAIN", 8, after(10), "done"),
+            (Drain, 0, "UP", 0, undone, "agent_check"),
+            (Ready, 0, "UP", 0, after(9), "wait"),
+            (Ready, 0, "UP", 0, after(10), "done"),
+            (Ready, 0, "DRAIN", 8, undone, "agent_check"),
+        ] {
+            let found = next(&wish(wanted, wait_s), &checked(word, bits), progress);
+            assert_eq!(code(&found), expected, "{wanted:?} {word} {progress:?}");
+        }
+        // Where there is no agent-check a reload may have forgotten it: it is sent again.
+        let again = next(&wish(Drain, 0), &server("UP", Some(0)), undone);
+        assert_eq!(code(&again), "drain");
+    }
+
+    #[test]
+    fn sessions_of_followers_are_sessions_and_unknown_ones_make_all_unknown() {
+        let own = server("DRAIN", Some(8));
+        let follower = ObservedServer {
+            sessions: Some(1),
+            ..own.clone()
+        };
+        assert!(!own.with_followers([&own, &follower]).is_calm());
+        assert_eq!(own.with_followers([&follower, &follower]).sessions, Some(2));
+        let silent = ObservedServer {
+            sessions: None,
+            ..own.clone()
+        };
+        assert!(own.with_followers([&own]).is_calm());
+        assert!(!own.with_followers([&silent]).is_calm());
+    }
+
+    #[test]
+    fn an_agent_that_reports_no_sessions_is_named_as_the_reason() {
+        let fagent = ObservedServer {
+            sessions: None,
+            queue: None,
+            ..server("DRAIN", None)
+        };
+        let blind = ObservedServer {
+            queue: Some(0),
+            ..fagent.clone()
+        };
+        for (server, words) in [
+            (fagent, "the agent reports no sessions"),
+            (blind, "maybe in an old worker"),
+        ] {
+            let Next::Fail(failure) =
+                next(&wish(AdminState::Drain, 30), &server, progress(0, 1, true))
+            else {
+                panic!("it must not be done");
+            };
+            assert!(failure.to_string().contains(words), "{failure}");
+        }
     }
 
     #[test]
@@ -796,7 +1037,7 @@ mod tests {
             ..server("DRAIN", Some(8))
         };
         assert!(!left_behind.is_calm());
-        let Next::Fail(failure) = next(&wish, &left_behind, 0, 1, true) else {
+        let Next::Fail(failure) = next(&wish, &left_behind, progress(0, 1, true)) else {
             panic!("it must not be done");
         };
         assert_eq!(
@@ -885,6 +1126,19 @@ mod tests {
             short.to_string(),
             "of the backend `be` 1 of 3 servers would go on taking requests; at least 2 must"
         );
+        // Backups get no requests beside others, so they stand in for none of them.
+        members[2].role.is_backup = true;
+        let short = check_capacity("be", &members, |name| name == "a", 2).unwrap_err();
+        assert_eq!((short.ready, short.left), (2, 1));
+        assert_eq!(
+            check_capacity("be", &members, |name| name == "c", 2),
+            Ok(())
+        );
+        assert_eq!(
+            check_capacity("be", &members, |name| name != "c", 1),
+            Ok(())
+        );
+        members[2].role.is_backup = false;
         members[0].weight = 0;
         let short = check_capacity("be", &members, |name| name == "b", 2).unwrap_err();
         assert_eq!((short.ready, short.left), (2, 1));
@@ -969,6 +1223,7 @@ mod tests {
             sessions: Some(sessions),
             old_sessions: None,
             queue: Some(0),
+            has_agent_check: false,
         };
         for at in 0..10 {
             evidence.add(look(at, 1));

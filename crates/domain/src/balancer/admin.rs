@@ -58,16 +58,31 @@ impl AdminBits {
         text.trim().parse().ok().map(Self)
     }
 
-    /// Whether it is out only because of another server it tracks, or of a name that does not resolve: what is
-    /// told to the server itself changes nothing.
+    /// What was asked of the server itself, whatever it inherits; maintenance outranks drain, as in HAProxy.
     #[must_use]
-    pub const fn is_only_inherited(self) -> bool {
-        let inherited = 0x02 | 0x10 | 0x20;
-        let forced = 0x01 | 0x08;
-        self.0 & inherited != 0 && self.0 & forced == 0
+    pub const fn own(self) -> AdminState {
+        if self.0 & 0x01 != 0 {
+            AdminState::Maint
+        } else if self.0 & 0x08 != 0 {
+            AdminState::Drain
+        } else {
+            AdminState::Ready
+        }
     }
 
-    /// What the bits mean; maintenance outranks drain, as in HAProxy.
+    /// Whether the server it tracks is in maintenance or draining, and it is so with it.
+    #[must_use]
+    pub const fn is_inherited(self) -> bool {
+        self.0 & (0x02 | 0x10) != 0
+    }
+
+    /// Whether its host name does not resolve; until it does HAProxy has it in maintenance.
+    #[must_use]
+    pub const fn is_unresolved(self) -> bool {
+        self.0 & 0x20 != 0
+    }
+
+    /// The state it is in, its own or not; maintenance outranks drain, as in HAProxy.
     #[must_use]
     pub const fn state(self) -> AdminState {
         if self.0 & Self::MAINT != 0 {
@@ -105,5 +120,27 @@ mod tests {
             );
         }
         assert_eq!(AdminBits::parse("0x10"), None);
+    }
+
+    #[test]
+    fn what_is_asked_of_a_server_is_told_from_what_it_inherits() {
+        use AdminState::{Drain, Maint, Ready};
+        for (bits, own, is_inherited, is_unresolved) in [
+            (0, Ready, false, false),
+            (1, Maint, false, false),
+            (2, Ready, true, false),
+            (3, Maint, true, false),
+            (8, Drain, false, false),
+            (9, Maint, false, false),
+            (10, Drain, true, false),
+            (16, Ready, true, false),
+            (32, Ready, false, true),
+            (40, Drain, false, true),
+            (64, Ready, false, false),
+        ] {
+            let bits = AdminBits::from_bits(bits);
+            let found = (bits.own(), bits.is_inherited(), bits.is_unresolved());
+            assert_eq!(found, (own, is_inherited, is_unresolved), "{bits:?}");
+        }
     }
 }

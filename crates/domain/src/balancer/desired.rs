@@ -38,11 +38,12 @@ impl DesiredState {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// Whether HAProxy shows another state; `false` where it does not tell.
+    /// Whether HAProxy shows that something else is asked of the server; `false` where it does not tell. What it
+    /// inherits from another server does not count: that ends with the other's.
     #[must_use]
     pub fn differs_from(&self, observed: &ObservedServer) -> bool {
         observed
-            .admin_state()
+            .own_state()
             .is_some_and(|state| state != self.state)
     }
 
@@ -55,7 +56,7 @@ impl DesiredState {
         now: Timestamp,
     ) -> bool {
         !self.has_lapsed(now)
-            && observed.admin_state() == Some(AdminState::Ready)
+            && observed.own_state() == Some(AdminState::Ready)
             && process.is_some_and(|process| process.started_at > self.since)
     }
 }
@@ -82,8 +83,8 @@ pub fn desired_after(
     seen: Option<&ObservedServer>,
 ) -> DesiredChange {
     let state = seen
-        .filter(|seen| !seen.follows_another() && !request.restores)
-        .and_then(ObservedServer::admin_state);
+        .filter(|_| !request.restores)
+        .and_then(ObservedServer::own_state);
     match state {
         Some(AdminState::Ready) if request.wanted == AdminState::Ready => DesiredChange::Release,
         Some(state @ (AdminState::Drain | AdminState::Maint))
@@ -134,7 +135,7 @@ impl BalancerProcess {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AdminBits, ServerWord};
+    use super::super::{AdminBits, ServerRole, ServerWord};
     use super::*;
     use crate::Key;
 
@@ -147,6 +148,7 @@ mod tests {
             old_sessions: None,
             queue: None,
             weight: 1,
+            role: ServerRole::default(),
             check_status: None,
             address: None,
             port: None,
@@ -184,7 +186,12 @@ mod tests {
             (Ready, 1, "DRAIN", Some(8), Hold(Drain)),
             (Ready, 0, "DRAIN", Some(8), Keep),
             (Maint, 0, "DRAIN", Some(8), Keep),
+            // Out only because another one is, or by both.
             (Drain, 1, "MAINT (via b/s)", Some(2), Keep),
+            (Drain, 1, "MAINT (via b/s)", Some(10), Hold(Drain)),
+            (Maint, 1, "MAINT (resolution)", Some(33), Hold(Maint)),
+            (Maint, 1, "MAINT (via b/s)", None, Keep),
+            (Ready, 1, "MAINT (via b/s)", Some(2), Release),
         ] {
             let seen = server(word, bits);
             let found = desired_after(&wish(wanted, false), sends, Some(&seen));

@@ -3,7 +3,7 @@
 use crate::fleet::{ApplicationKey, ServerKey};
 use crate::{Key, Timestamp};
 
-use super::{AdminBits, BalancerProcess, DesiredState, ServerWord};
+use super::{AdminBits, BalancerProcess, DesiredState, ServerRole, ServerWord};
 
 /// Marks the keys of HAProxy instances.
 #[derive(Debug)]
@@ -28,8 +28,10 @@ pub type BalancerServerKey = Key<BalancerServerKind>;
 pub enum FetchStatus {
     /// Nobody tried yet.
     Unknown,
-    /// It was read.
+    /// It was read whole.
     Success,
+    /// It was read, and not all of it: nothing is removed because it is not in such an answer.
+    Partial,
     /// It could not be read.
     Failed,
 }
@@ -41,6 +43,7 @@ impl FetchStatus {
         match self {
             Self::Unknown => "unknown",
             Self::Success => "success",
+            Self::Partial => "partial",
             Self::Failed => "failed",
         }
     }
@@ -48,7 +51,7 @@ impl FetchStatus {
     /// The status with this word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Unknown, Self::Success, Self::Failed]
+        [Self::Unknown, Self::Success, Self::Partial, Self::Failed]
             .into_iter()
             .find(|status| status.as_str() == word)
     }
@@ -71,10 +74,12 @@ pub struct BalancerInstance {
     pub last_sync: Option<Timestamp>,
     /// How it went.
     pub last_sync_status: FetchStatus,
-    /// Why it failed.
+    /// Why it failed, or what could not be read.
     pub last_sync_error: Option<String>,
-    /// How many answers in a row listed no backend although some are known.
-    pub empty_answers: u32,
+    /// When HAProxy was read last, in whole or in part: what is known of it is as of then.
+    pub observed_at: Option<Timestamp>,
+    /// Its version, where the agent reports it; the last one that was seen.
+    pub version: Option<String>,
     /// Its process, where the agent tells; the last one that was seen.
     pub process: Option<BalancerProcess>,
     /// How many backends it has.
@@ -92,8 +97,12 @@ pub struct BalancerBackend {
     pub name: String,
     /// How the last reading of its servers went.
     pub last_fetch_status: FetchStatus,
-    /// Why it failed.
+    /// Why it failed, or what could not be read.
     pub last_fetch_error: Option<String>,
+    /// When its servers were read last: what is known of them is as of then.
+    pub observed_at: Option<Timestamp>,
+    /// When HAProxy did not list it any more; it is removed if the next whole answer does not list it either.
+    pub missed_at: Option<Timestamp>,
     /// How many servers it has.
     pub servers: u32,
     /// How many of them take traffic.
@@ -118,8 +127,10 @@ pub struct ObservedServer {
     pub old_sessions: Option<u64>,
     /// Requests waiting for it right now.
     pub queue: Option<u64>,
-    /// Its weight.
+    /// Its effective weight.
     pub weight: u32,
+    /// What the configuration makes of it.
+    pub role: ServerRole,
     /// How its last check ended, in HAProxy's word.
     pub check_status: Option<String>,
     /// Its address.
@@ -157,6 +168,10 @@ pub struct BalancerServer {
     pub desired: Option<DesiredState>,
     /// When it was last written.
     pub last_seen: Option<Timestamp>,
+    /// When it was last read: what is known of it is as of then.
+    pub observed_at: Option<Timestamp>,
+    /// When HAProxy did not list it any more; it is removed if the next whole answer does not list it either.
+    pub missed_at: Option<Timestamp>,
     /// When it vanished from HAProxy; a returning server keeps its key.
     pub removed_at: Option<Timestamp>,
 }

@@ -343,7 +343,7 @@ fn labels(applications: &[&MappingCandidate]) -> String {
 mod tests {
     use super::*;
     use crate::Key;
-    use crate::balancer::ServerWord;
+    use crate::balancer::{ServerRole, ServerWord};
 
     fn server(name: &str, address: Option<(&str, u16)>) -> ObservedServer {
         ObservedServer {
@@ -354,6 +354,7 @@ mod tests {
             old_sessions: None,
             queue: None,
             weight: 1,
+            role: ServerRole::default(),
             check_status: None,
             address: address.map(|(address, _)| address.to_owned()),
             port: address.map(|(_, port)| port),

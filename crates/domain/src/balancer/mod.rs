@@ -3,6 +3,7 @@
 pub mod action;
 mod admin;
 mod breaker;
+mod capacity;
 mod desired;
 mod entity;
 mod mapping;
@@ -12,6 +13,7 @@ mod word;
 
 pub use admin::{AdminBits, AdminState};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerRecord, BreakerState};
+pub use capacity::{Capacity, ServerRole, Tracker, followers};
 pub use desired::{
     BalancerProcess, DesiredChange, DesiredState, HOLD_MAX, ObservedProcess, desired_after,
 };

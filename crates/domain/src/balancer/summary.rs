@@ -1,6 +1,6 @@
 //! All of HAProxy in a few numbers.
 
-use super::action::admin_state;
+use super::action::own_state;
 use super::{AdminBits, AdminState, BackendKey, BreakerRecord, InstanceKey, ServerWord, Shown};
 
 /// How many servers show what.
@@ -8,6 +8,8 @@ use super::{AdminBits, AdminState, BackendKey, BreakerRecord, InstanceKey, Serve
 pub struct ServerCounts {
     /// Those that take requests.
     pub up: u64,
+    /// Those that are up and get none: backups, and servers of weight 0.
+    pub standby: u64,
     /// Those that finish what they do.
     pub drain: u64,
     /// Those that are out of service.
@@ -19,10 +21,11 @@ pub struct ServerCounts {
 }
 
 impl ServerCounts {
-    /// Counts `servers` more that show this word.
-    pub fn note(&mut self, word: &ServerWord, servers: u64) {
+    /// Counts `servers` more that show this word; `takes_requests` where they are also active and of a weight above 0.
+    pub fn note(&mut self, word: &ServerWord, takes_requests: bool, servers: u64) {
         let count = match word.shown() {
-            Shown::Up => &mut self.up,
+            Shown::Up if takes_requests => &mut self.up,
+            Shown::Up => &mut self.standby,
             Shown::Drain => &mut self.drain,
             Shown::Maint => &mut self.maint,
             Shown::Down => &mut self.down,
@@ -67,8 +70,10 @@ pub struct ShortBackend {
 pub struct BalancerSummary {
     /// How many instances there are.
     pub instances: u64,
-    /// How many of them were read at the last attempt.
+    /// How many of them were read whole at the last attempt.
     pub synced: u64,
+    /// How many of them were read in part at the last attempt.
+    pub partial: u64,
     /// How many of them could not be read at the last attempt.
     pub failed: u64,
     /// How many backends there are.
@@ -108,7 +113,7 @@ impl BalancerSummary {
         servers: u64,
     ) {
         self.desired += servers;
-        if admin_state(word, bits).is_some_and(|state| state != desired) {
+        if own_state(word, bits).is_some_and(|state| state != desired) {
             self.drifting += servers;
         }
     }
@@ -130,10 +135,12 @@ mod tests {
             "NOLB",
             "",
         ]) {
-            counts.note(&ServerWord::new(word), servers);
+            counts.note(&ServerWord::new(word), true, servers);
         }
+        counts.note(&ServerWord::new("UP"), false, 7);
         let expected = ServerCounts {
             up: 3,
+            standby: 7,
             drain: 3,
             maint: 4,
             down: 5,

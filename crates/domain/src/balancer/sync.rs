@@ -9,7 +9,16 @@ use super::{
     BalancerServerKey, DesiredState, FetchStatus, ObservedProcess, ObservedServer, ServerWord,
 };
 
-/// An instance with everything Drover knows of it, removed rows included.
+/// The lowest version of HAProxy that is supported.
+pub const VERSION_MIN: (u32, u32) = (2, 4);
+
+/// The most characters of what a sync complains of.
+const COMPLAINT_MAX: usize = 500;
+
+/// The most names in one complaint.
+const NAMES_MAX: usize = 5;
+
+/// An instance with everything that is present in it. What was removed is not loaded: there may be any number of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownBalancer {
     /// The instance.
@@ -20,8 +29,49 @@ pub struct KnownBalancer {
     pub servers: Vec<BalancerServer>,
 }
 
+/// The servers of a backend as the agent showed them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShownServers {
+    /// The servers.
+    pub servers: Vec<ObservedServer>,
+    /// Whether there may be more.
+    pub is_partial: bool,
+    /// What could not be read, one sentence each.
+    pub complaints: Vec<String>,
+}
+
 /// What the agent showed: each backend by name with its servers, or why they could not be read.
-pub type ObservedBackends = BTreeMap<String, Result<Vec<ObservedServer>, String>>;
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObservedBackends {
+    /// The backends.
+    pub backends: BTreeMap<String, Result<ShownServers, String>>,
+    /// Whether there may be more.
+    pub is_partial: bool,
+    /// What could not be read of the list, one sentence each.
+    pub complaints: Vec<String>,
+    /// HAProxy's version, where the agent reports it.
+    pub version: Option<String>,
+}
+
+impl FromIterator<(String, Result<Vec<ObservedServer>, String>)> for ObservedBackends {
+    /// Backends that were read whole, or not at all.
+    fn from_iter<I>(backends: I) -> Self
+    where
+        I: IntoIterator<Item = (String, Result<Vec<ObservedServer>, String>)>,
+    {
+        let whole = |servers| ShownServers {
+            servers,
+            ..ShownServers::default()
+        };
+        let backends = backends.into_iter();
+        Self {
+            backends: backends
+                .map(|(name, servers)| (name, servers.map(whole)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
 
 /// What one sync changes, written in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +82,10 @@ pub struct SyncChange {
     pub backends: Vec<BackendUpsert>,
     /// Servers that are new, back, or differ from what is known.
     pub servers: Vec<ServerUpsert>,
+    /// Backends that HAProxy did not list for the first time.
+    pub missed_backends: Vec<BackendKey>,
+    /// Servers that HAProxy did not list for the first time.
+    pub missed_servers: Vec<BalancerServerKey>,
     /// Backends that are gone; their servers are gone with them.
     pub removed_backends: Vec<BackendKey>,
     /// Servers that are gone.
@@ -48,11 +102,31 @@ pub struct SyncChange {
 }
 
 impl SyncChange {
+    /// A change of nothing but the instance's own row.
+    #[must_use]
+    pub const fn of(instance: BalancerInstance, at: Timestamp) -> Self {
+        Self {
+            instance,
+            backends: Vec::new(),
+            servers: Vec::new(),
+            missed_backends: Vec::new(),
+            missed_servers: Vec::new(),
+            removed_backends: Vec::new(),
+            removed_servers: Vec::new(),
+            history: Vec::new(),
+            lapsed: Vec::new(),
+            forgotten: Vec::new(),
+            at,
+        }
+    }
+
     /// Whether nothing but the instance's own row changes.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.backends.is_empty()
             && self.servers.is_empty()
+            && self.missed_backends.is_empty()
+            && self.missed_servers.is_empty()
             && self.removed_backends.is_empty()
             && self.removed_servers.is_empty()
             && self.lapsed.is_empty()
@@ -66,8 +140,10 @@ pub struct BackendUpsert {
     pub name: String,
     /// How the reading of its servers went.
     pub status: FetchStatus,
-    /// Why it failed.
+    /// Why it failed, or what could not be read.
     pub error: Option<String>,
+    /// As of when its servers are known where that is not this sync.
+    pub observed_at: Option<Timestamp>,
 }
 
 /// A server to insert, to bring back or to update.
@@ -94,9 +170,10 @@ pub struct StatusHistory {
 
 /// Compares what the agent showed with what is known.
 ///
-/// A backend that could not be read keeps its servers. An answer without any backend, where some
-/// are known, is believed only the second time in a row. A status-history row is made only for a
-/// real change of a known server. `process` is the latest one of those that told; `None` says nothing about it.
+/// What is not in an answer is gone only if the answer was whole and the next whole one does not have it either: one
+/// answer may be short for many reasons, on every level. A backend that could not be read keeps its servers. A
+/// status-history row is made only for a real change of a known server. `process` is the latest one of those that told;
+/// `None` says nothing about it.
 #[must_use]
 pub fn reconcile(
     known: &KnownBalancer,
@@ -104,42 +181,24 @@ pub fn reconcile(
     process: Option<ObservedProcess>,
     now: Timestamp,
 ) -> SyncChange {
-    let live_backends = || {
-        known
-            .backends
-            .iter()
-            .filter(|backend| backend.removed_at.is_none())
-    };
-    let empty_answers = if observed.is_empty() && live_backends().next().is_some() {
-        known.instance.empty_answers.saturating_add(1)
-    } else {
-        0
-    };
     let known_process = known.instance.process;
     let process = process.map(|seen| BalancerProcess::seen(known_process, seen, now));
-    let mut change = SyncChange {
-        instance: BalancerInstance {
-            process: process.or(known_process),
-            last_sync: Some(now),
-            last_sync_status: FetchStatus::Success,
-            last_sync_error: None,
-            empty_answers,
-            ..known.instance.clone()
-        },
-        backends: Vec::new(),
-        servers: Vec::new(),
-        removed_backends: Vec::new(),
-        removed_servers: Vec::new(),
-        history: Vec::new(),
-        lapsed: lapsed(&known.servers, now),
-        forgotten: Vec::new(),
-        at: now,
+    let instance = BalancerInstance {
+        process: process.or(known_process),
+        last_sync: Some(now),
+        observed_at: Some(now),
+        version: observed
+            .version
+            .clone()
+            .or_else(|| known.instance.version.clone()),
+        ..known.instance.clone()
     };
-    if empty_answers == 1 {
-        change.instance.last_sync_error =
-            Some("HAProxy lists no backend although some are known; believed if the next sync says the same".to_owned());
-        return change;
-    }
+    let mut change = SyncChange {
+        lapsed: lapsed(&known.servers, now),
+        ..SyncChange::of(instance, now)
+    };
+    let mut complaints = observed.complaints.clone();
+    complaints.extend(change.instance.version.as_deref().and_then(too_old));
 
     let backends: BTreeMap<&str, &BalancerBackend> = known
         .backends
@@ -151,62 +210,120 @@ pub fn reconcile(
         .iter()
         .map(|server| ((server.backend, server.observed.name.as_str()), server))
         .collect();
-    let mut kept: BTreeSet<BalancerServerKey> = BTreeSet::new();
-    for (name, fetched) in observed {
+    let mut missed = Vec::new();
+    for (name, fetched) in &observed.backends {
         let backend = backends.get(name.as_str()).copied();
         note_backend(&mut change, name, backend, fetched);
         match fetched {
-            Ok(seen) => {
-                for server in seen {
+            Ok(shown) => {
+                complaints.extend(shown.complaints.iter().map(|why| format!("{name}: {why}")));
+                for server in &shown.servers {
                     let stored = backend.and_then(|backend| {
                         servers.get(&(backend.key, server.name.as_str())).copied()
                     });
-                    kept.extend(stored.map(|stored| stored.key));
                     note_server(&mut change, name, stored, server);
                     note_forgotten(&mut change, stored, server);
                 }
+                if let Some(backend) = backend.filter(|_| !shown.is_partial) {
+                    missed.extend(note_missing(&mut change, known, backend, &shown.servers));
+                }
             }
-            Err(_) => kept.extend(
-                known
-                    .servers
-                    .iter()
-                    .filter(|server| Some(server.backend) == backend.map(|backend| backend.key))
-                    .map(|server| server.key),
-            ),
+            Err(why) => complaints.push(format!("{name}: {why}")),
         }
     }
-    change.removed_backends = live_backends()
-        .filter(|backend| !observed.contains_key(&backend.name))
-        .map(|backend| backend.key)
-        .collect();
-    change.removed_servers = known
-        .servers
-        .iter()
-        .filter(|server| server.removed_at.is_none() && !kept.contains(&server.key))
-        .map(|server| server.key)
-        .collect();
+    if !observed.is_partial {
+        let is_gone = |backend: &&BalancerBackend| !observed.backends.contains_key(&backend.name);
+        for backend in known.backends.iter().filter(is_gone) {
+            if backend.missed_at.is_some() {
+                change.removed_backends.push(backend.key);
+                let mut of_backend = known.servers.iter();
+                let of_backend = of_backend.by_ref().filter(|one| one.backend == backend.key);
+                change.removed_servers.extend(of_backend.map(|one| one.key));
+            } else {
+                change.missed_backends.push(backend.key);
+                missed.push(backend.name.clone());
+            }
+        }
+    }
+    complaints.extend(not_listed(&missed));
+    change.instance.last_sync_error = summary(&complaints);
+    change.instance.last_sync_status = if complaints.is_empty() {
+        FetchStatus::Success
+    } else {
+        FetchStatus::Partial
+    };
     change
 }
 
 /// What changes when the instance cannot be read at all: only its own row.
 #[must_use]
 pub fn failed(instance: &BalancerInstance, reason: &str, now: Timestamp) -> SyncChange {
-    SyncChange {
-        instance: BalancerInstance {
-            last_sync: Some(now),
-            last_sync_status: FetchStatus::Failed,
-            last_sync_error: Some(reason.chars().take(500).collect()),
-            ..instance.clone()
-        },
-        backends: Vec::new(),
-        servers: Vec::new(),
-        removed_backends: Vec::new(),
-        removed_servers: Vec::new(),
-        history: Vec::new(),
-        lapsed: Vec::new(),
-        forgotten: Vec::new(),
-        at: now,
+    let instance = BalancerInstance {
+        last_sync: Some(now),
+        last_sync_status: FetchStatus::Failed,
+        last_sync_error: Some(reason.chars().take(COMPLAINT_MAX).collect()),
+        ..instance.clone()
+    };
+    SyncChange::of(instance, now)
+}
+
+/// Notes which servers of a backend are not in a whole answer; returns those that are missed for the first time.
+fn note_missing(
+    change: &mut SyncChange,
+    known: &KnownBalancer,
+    backend: &BalancerBackend,
+    shown: &[ObservedServer],
+) -> Vec<String> {
+    let shown: BTreeSet<&str> = shown.iter().map(|server| server.name.as_str()).collect();
+    let mut missed = Vec::new();
+    for server in &known.servers {
+        let name = server.observed.name.as_str();
+        if server.backend != backend.key || shown.contains(name) {
+            continue;
+        }
+        if server.missed_at.is_some() {
+            change.removed_servers.push(server.key);
+        } else {
+            change.missed_servers.push(server.key);
+            missed.push(format!("{}/{name}", backend.name));
+        }
     }
+    missed
+}
+
+fn not_listed(names: &[String]) -> Option<String> {
+    let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(String::as_str).collect();
+    let more = match names.len().saturating_sub(NAMES_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!names.is_empty()).then(|| {
+        format!(
+            "HAProxy no longer lists {}{more}; removed if the next answer says the same",
+            shown.join(", ")
+        )
+    })
+}
+
+/// Why a version is not supported; `None` for one that is, or that does not read as a version.
+fn too_old(version: &str) -> Option<String> {
+    let mut parts = version.split(['.', '-']);
+    let mut number = || parts.next()?.parse::<u32>().ok();
+    let found = (number()?, number()?);
+    let (major, minor) = VERSION_MIN;
+    (found < VERSION_MIN).then(|| {
+        format!("HAProxy {version} is older than {major}.{minor}, the lowest version that Drover supports")
+    })
+}
+
+fn summary(complaints: &[String]) -> Option<String> {
+    let text = complaints.join("; ");
+    if text.chars().count() <= COMPLAINT_MAX {
+        return Some(text).filter(|text| !text.is_empty());
+    }
+    let mut text: String = text.chars().take(COMPLAINT_MAX - 1).collect();
+    text.push('…');
+    Some(text)
 }
 
 fn lapsed(servers: &[BalancerServer], now: Timestamp) -> Vec<BalancerServerKey> {
@@ -236,17 +353,24 @@ fn note_backend(
     change: &mut SyncChange,
     name: &str,
     known: Option<&BalancerBackend>,
-    fetched: &Result<Vec<ObservedServer>, String>,
+    fetched: &Result<ShownServers, String>,
 ) {
     let (status, error) = match fetched {
+        Ok(shown) if shown.is_partial || !shown.complaints.is_empty() => {
+            (FetchStatus::Partial, summary(&shown.complaints))
+        }
         Ok(_) => (FetchStatus::Success, None),
         Err(reason) => (
             FetchStatus::Failed,
-            Some(reason.chars().take(500).collect()),
+            Some(reason.chars().take(COMPLAINT_MAX).collect()),
         ),
     };
+    let observed_at = known
+        .and_then(|backend| backend.observed_at)
+        .filter(|_| status == FetchStatus::Failed);
     let same = known.is_some_and(|backend| {
         backend.removed_at.is_none()
+            && backend.missed_at.is_none()
             && backend.last_fetch_status == status
             && backend.last_fetch_error == error
     });
@@ -255,6 +379,7 @@ fn note_backend(
             name: name.to_owned(),
             status,
             error,
+            observed_at,
         });
     }
 }
@@ -266,7 +391,8 @@ fn note_server(
     observed: &ObservedServer,
 ) {
     if let Some(known) = known {
-        if known.removed_at.is_none() && known.observed.is_settled_as(observed) {
+        let is_there = known.removed_at.is_none() && known.missed_at.is_none();
+        if is_there && known.observed.is_settled_as(observed) {
             return;
         }
         if known.observed.word != observed.word {
@@ -290,7 +416,7 @@ mod tests {
 
     use super::*;
     use crate::Key;
-    use crate::balancer::AdminState;
+    use crate::balancer::{AdminState, ServerRole};
 
     const NOW: Timestamp = Timestamp::from_micros(9);
 
@@ -303,6 +429,7 @@ mod tests {
             old_sessions: None,
             queue: None,
             weight: 1,
+            role: ServerRole::default(),
             check_status: None,
             address: None,
             port: None,
@@ -319,7 +446,8 @@ mod tests {
             last_sync: None,
             last_sync_status: FetchStatus::Unknown,
             last_sync_error: None,
-            empty_answers: 0,
+            observed_at: None,
+            version: None,
             process: None,
             backends: 1,
         };
@@ -329,6 +457,8 @@ mod tests {
             name: "be".to_owned(),
             last_fetch_status: FetchStatus::Success,
             last_fetch_error: None,
+            observed_at: None,
+            missed_at: None,
             servers: 1,
             ready: 1,
             removed_at: None,
@@ -340,6 +470,8 @@ mod tests {
             application: None,
             desired: None,
             last_seen: None,
+            observed_at: None,
+            missed_at: None,
             removed_at: None,
         };
         KnownBalancer {
@@ -350,7 +482,7 @@ mod tests {
     }
 
     fn shows(servers: Result<Vec<ObservedServer>, String>) -> ObservedBackends {
-        BTreeMap::from([("be".to_owned(), servers)])
+        [("be".to_owned(), servers)].into_iter().collect()
     }
 
     #[test]
@@ -374,32 +506,165 @@ mod tests {
         assert_eq!(change.servers.len(), 1);
     }
 
+    fn status(change: &SyncChange) -> (FetchStatus, &str) {
+        let instance = &change.instance;
+        (
+            instance.last_sync_status,
+            instance.last_sync_error.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// The same with everything that `change` missed noted, as a store has it then.
+    fn after(mut known: KnownBalancer, change: &SyncChange) -> KnownBalancer {
+        known.instance = change.instance.clone();
+        for backend in &mut known.backends {
+            if change.missed_backends.contains(&backend.key) {
+                backend.missed_at = Some(NOW);
+            }
+        }
+        for server in &mut known.servers {
+            if change.missed_servers.contains(&server.key) {
+                server.missed_at = Some(NOW);
+            }
+        }
+        known
+    }
+
     #[test]
-    fn a_new_server_makes_no_history_and_a_gone_one_is_removed() {
-        let change = reconcile(&known(), &shows(Ok(vec![observed("s2", "UP")])), None, NOW);
-        assert_eq!((change.history.len(), change.servers.len()), (0, 1));
-        assert_eq!(change.removed_servers, [Key::new(100)]);
+    fn a_new_server_makes_no_history_and_one_that_is_missed_twice_is_removed() {
+        let shown = shows(Ok(vec![observed("s2", "UP")]));
+        let first = reconcile(&known(), &shown, None, NOW);
+        assert_eq!((first.history.len(), first.servers.len()), (0, 1));
+        assert_eq!(
+            (first.removed_servers.len(), &first.missed_servers),
+            (0, &vec![Key::new(100)])
+        );
+        let (found, why) = status(&first);
+        assert_eq!(found, FetchStatus::Partial);
+        assert!(why.contains("no longer lists be/s1"), "{why}");
+        let second = reconcile(&after(known(), &first), &shown, None, NOW);
+        assert_eq!(second.removed_servers, [Key::new(100)]);
+        assert_eq!(status(&second), (FetchStatus::Success, ""));
+        // It was only one short answer.
+        let back = shows(Ok(vec![observed("s1", "UP")]));
+        let back = reconcile(&after(known(), &first), &back, None, NOW);
+        assert_eq!(
+            (
+                back.servers.len(),
+                back.removed_servers.len(),
+                back.missed_servers.len()
+            ),
+            (1, 0, 0)
+        );
     }
 
     #[test]
     fn an_unreadable_backend_keeps_its_servers() {
         let change = reconcile(&known(), &shows(Err("timeout".to_owned())), None, NOW);
-        assert_eq!(change.removed_servers, []);
+        assert_eq!(
+            (change.removed_servers.len(), change.missed_servers.len()),
+            (0, 0)
+        );
         assert_eq!(
             change.backends.first().map(|backend| backend.status),
             Some(FetchStatus::Failed)
         );
+        assert_eq!(status(&change), (FetchStatus::Partial, "be: timeout"));
     }
 
     #[test]
-    fn an_empty_answer_is_believed_the_second_time() {
+    fn an_empty_answer_is_believed_the_second_time_on_every_level() {
+        for shown in [ObservedBackends::default(), shows(Ok(vec![]))] {
+            let first = reconcile(&known(), &shown, None, NOW);
+            assert_eq!(
+                (first.removed_backends.len(), first.removed_servers.len()),
+                (0, 0)
+            );
+            assert_eq!(status(&first).0, FetchStatus::Partial);
+            let second = reconcile(&after(known(), &first), &shown, None, NOW);
+            assert_eq!(second.removed_servers, [Key::new(100)]);
+            assert_eq!(
+                second.removed_backends.len(),
+                usize::from(shown.backends.is_empty())
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_missed_in_an_answer_that_was_not_whole() {
+        let complaints = vec!["server 2 has no `name`".to_owned()];
+        let of_servers = ShownServers {
+            servers: vec![],
+            is_partial: true,
+            complaints: complaints.clone(),
+        };
+        let of_servers = ObservedBackends {
+            backends: BTreeMap::from([("be".to_owned(), Ok(of_servers))]),
+            ..ObservedBackends::default()
+        };
+        let of_backends = ObservedBackends {
+            is_partial: true,
+            complaints,
+            ..ObservedBackends::default()
+        };
+        for shown in [of_servers, of_backends] {
+            let mut known = known();
+            for _ in 0..3 {
+                let change = reconcile(&known, &shown, None, NOW);
+                let lost = [&change.missed_servers, &change.removed_servers].map(Vec::len);
+                let lost_backends =
+                    [&change.missed_backends, &change.removed_backends].map(Vec::len);
+                assert_eq!((lost, lost_backends), ([0, 0], [0, 0]), "{shown:?}");
+                let (found, why) = status(&change);
+                assert_eq!(found, FetchStatus::Partial);
+                assert!(why.ends_with("server 2 has no `name`"), "{why}");
+                known = after(known, &change);
+            }
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_not_supported_is_said() {
+        for (version, is_old) in [
+            ("2.2.9-2+deb11u6", true),
+            ("1.8.30", true),
+            ("2.4.0", false),
+            ("2.6.12-1+deb12u4", false),
+            ("2.10-dev1", false),
+            ("3.2.26", false),
+            ("unknown", false),
+        ] {
+            let shown = ObservedBackends {
+                version: Some(version.to_owned()),
+                ..shows(Ok(vec![observed("s1", "UP")]))
+            };
+            let change = reconcile(&known(), &shown, None, NOW);
+            let (found, why) = status(&change);
+            assert_eq!(
+                (found == FetchStatus::Partial, why.contains("2.4")),
+                (is_old, is_old),
+                "{version}"
+            );
+            assert_eq!(change.instance.version.as_deref(), Some(version));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_as_of_before() {
         let mut known = known();
-        let first = reconcile(&known, &BTreeMap::new(), None, NOW);
-        assert!(first.is_quiet() && first.instance.last_sync_error.is_some());
-        known.instance = first.instance;
-        let second = reconcile(&known, &BTreeMap::new(), None, NOW);
-        assert_eq!(second.removed_backends, [Key::new(10)]);
-        assert_eq!(second.removed_servers, [Key::new(100)]);
+        known.instance.observed_at = Some(Timestamp::from_micros(5));
+        known.backends[0].observed_at = Some(Timestamp::from_micros(5));
+        let failed = reconcile(&known, &shows(Err("timeout".to_owned())), None, NOW);
+        assert_eq!(
+            failed.backends[0].observed_at,
+            Some(Timestamp::from_micros(5))
+        );
+        assert_eq!(failed.instance.observed_at, Some(NOW));
+        let unreachable = super::failed(&known.instance, "refused", NOW);
+        assert_eq!(
+            unreachable.instance.observed_at,
+            Some(Timestamp::from_micros(5))
+        );
     }
 
     #[test]

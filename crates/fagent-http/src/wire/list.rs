@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::entry::Entry;
 use super::field::Field;
+use super::named::Named;
 
 /// A list of at most [`APPLICATIONS_PER_SERVER_MAX`] elements; a longer one is an error before it
 /// is in memory. An element that cannot be read stands for itself alone.
@@ -27,6 +28,10 @@ impl<T: DeserializeOwned> Element for Entry<T> {
 
 impl Element for Field {
     const STRANGE: Self = Self::Strange;
+}
+
+impl Element for Named {
+    const STRANGE: Self = Self(Field::Strange);
 }
 
 impl<'de, T: Element> Deserialize<'de> for List<T> {

@@ -3,6 +3,7 @@
 pub(crate) mod entry;
 pub(crate) mod field;
 pub(crate) mod list;
+pub(crate) mod named;
 pub(crate) mod refusal;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use entry::Entry;
 use field::Field;
 use list::List;
+use named::Named;
 
 /// The answer to `/api/v1/apps`.
 #[derive(Debug, Deserialize)]
@@ -66,25 +68,42 @@ pub(crate) struct Envelope<T> {
 /// The data of `/instances`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Instances {
-    pub(crate) instances: List<Entry<Instance>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Instance {
-    pub(crate) name: Field,
+    pub(crate) instances: List<Named>,
+    #[serde(default)]
+    pub(crate) count: Field,
+    #[serde(default)]
+    pub(crate) unread: Unread,
 }
 
 /// The data of `/backends`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Backends {
-    pub(crate) backends: List<Field>,
+    pub(crate) backends: List<Named>,
+    #[serde(default)]
+    pub(crate) count: Field,
+    #[serde(default)]
+    pub(crate) unread: Unread,
+}
+
+/// What the agent itself could not read, sentences; `drover-agent` sends it.
+#[derive(Debug, Default)]
+pub(crate) struct Unread(pub(crate) Vec<Field>);
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let sentences = Option::<List<Field>>::deserialize(deserializer)?;
+        Ok(Self(sentences.map(|list| list.0).unwrap_or_default()))
+    }
 }
 
 /// The data of `/servers`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct BackendServers {
     pub(crate) servers: List<Entry<BalancerServer>>,
+    #[serde(default)]
+    pub(crate) count: Field,
+    #[serde(default)]
+    pub(crate) unread: Unread,
     #[serde(default)]
     pub(crate) haproxy: Option<Entry<Process>>,
     /// Why the sessions of old workers are not told; `drover-agent` sends it.
@@ -98,6 +117,7 @@ pub(crate) struct BackendServers {
 pub(crate) struct Process {
     pub(crate) pid: Field,
     pub(crate) uptime_sec: Field,
+    pub(crate) version: Field,
 }
 
 /// A server in HAProxy. FAgent sends the first five; `drover-agent` the others too.
@@ -113,6 +133,10 @@ pub(crate) struct BalancerServer {
     pub(crate) old_scur: Field,
     pub(crate) qcur: Field,
     pub(crate) admin_state: Field,
+    pub(crate) bck: Field,
+    pub(crate) tracked: Field,
+    pub(crate) agent_state: Field,
+    pub(crate) agent_status: Field,
 }
 
 /// What HAProxy is to do with a server.

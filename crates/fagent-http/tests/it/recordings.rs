@@ -119,8 +119,8 @@ async fn read(agent: &AgentAddress, ask: &str) -> Result<Vec<String>, AgentError
             lines.extend(complaints(report.complaints));
             lines
         }
-        ["instances"] => gateway.balancer_instances(agent).await?,
-        ["backends", instance] => gateway.backends(agent, instance).await?,
+        ["instances"] => gateway.balancer_instances(agent).await?.names,
+        ["backends", instance] => gateway.backends(agent, instance).await?.names,
         ["servers", instance, backend] => {
             servers(gateway.backend_servers(agent, instance, backend).await?)
         }

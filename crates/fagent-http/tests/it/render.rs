@@ -27,7 +27,12 @@ pub(crate) fn answer(sight: &Sight, path: &str) -> Answer {
             match rest {
                 ["backends"] => {
                     let names: Vec<&String> = backends.keys().collect();
-                    success(&json!({"instance": instance, "backends": names, "count": names.len()}))
+                    let mut data =
+                        json!({"instance": instance, "backends": names, "count": names.len()});
+                    if !sight.unread.is_empty() {
+                        data["unread"] = json!(sight.unread);
+                    }
+                    success(&data)
                 }
                 ["backends", backend, "servers"] => {
                     let servers: Vec<Value> = backends
@@ -41,6 +46,12 @@ pub(crate) fn answer(sight: &Sight, path: &str) -> Answer {
                     if let Some(process) = sight.processes.get(*instance) {
                         data["haproxy"] =
                             json!({"pid": process.pid, "uptime_sec": process.uptime.as_secs()});
+                        if let Some(version) = &sight.version {
+                            data["haproxy"]["version"] = json!(version);
+                        }
+                    }
+                    if !sight.unread.is_empty() {
+                        data["unread"] = json!(sight.unread);
                     }
                     success(&data)
                 }
@@ -148,6 +159,11 @@ fn server(found: &ObservedServer) -> Value {
         .map(|all| all - found.old_sessions.unwrap_or_default());
     tell("scur", own.map(|own| own.to_string()));
     tell("old_scur", found.old_sessions.map(|old| old.to_string()));
+    let role = &found.role;
+    tell("bck", Some(u8::from(role.is_backup).to_string()));
+    tell("tracked", role.tracks.clone());
+    let agent_state = if role.has_agent_check { 22 } else { 0 };
+    tell("agent_state", Some(agent_state.to_string()));
     tell("qcur", found.queue.map(|queue| queue.to_string()));
     Value::Object(fields)
 }

@@ -159,8 +159,12 @@ pub(crate) struct HaproxyInstance {
     /// When the last sync ended.
     last_sync: Option<Instant>,
     last_sync_status: FetchStatus,
-    /// Why it failed.
+    /// Why it failed, or what could not be read.
     last_sync_error: Option<String>,
+    /// When HAProxy was read last, in whole or in part: what is shown of it is as of then.
+    observed_at: Option<Instant>,
+    /// HAProxy's version, where the agent tells.
+    version: Option<String>,
     /// When its process started, where the agent tells; a later one is a reload or a restart.
     started_at: Option<Instant>,
     /// How many backends it has.
@@ -178,6 +182,8 @@ impl From<BalancerInstance> for HaproxyInstance {
             last_sync: instance.last_sync.map(Into::into),
             last_sync_status: instance.last_sync_status.into(),
             last_sync_error: instance.last_sync_error,
+            observed_at: instance.observed_at.map(Into::into),
+            version: instance.version,
             started_at: instance.process.map(|process| process.started_at.into()),
             backends: instance.backends,
         }
@@ -196,11 +202,15 @@ pub(crate) struct HaproxyBackend {
     /// Its name in HAProxy.
     name: String,
     last_fetch_status: FetchStatus,
-    /// Why its servers could not be read.
+    /// Why its servers could not be read, or what of them could not.
     last_fetch_error: Option<String>,
+    /// When its servers were read last: what is shown of them is as of then.
+    observed_at: Option<Instant>,
+    /// Since when HAProxy does not list it; it is removed if the next whole answer does not list it either.
+    missed_at: Option<Instant>,
     /// How many servers it has.
     servers: u32,
-    /// How many of them take traffic.
+    /// How many of them take requests. Servers of weight 0 take none, nor do backups while other servers do.
     ready: u32,
 }
 
@@ -212,6 +222,8 @@ impl From<BalancerBackend> for HaproxyBackend {
             name: backend.name,
             last_fetch_status: backend.last_fetch_status.into(),
             last_fetch_error: backend.last_fetch_error,
+            observed_at: backend.observed_at.map(Into::into),
+            missed_at: backend.missed_at.map(Into::into),
             servers: backend.servers,
             ready: backend.ready,
         }
@@ -232,13 +244,23 @@ pub(crate) struct HaproxyServer {
     /// HAProxy's own word, such as `UP`, `DRAIN` or `MAINT (resolution)`.
     status: String,
     health: ServerHealth,
-    /// What an operator asked of it; null when the agent does not tell.
+    /// The administrative state it is in, its own or inherited; null when the agent does not tell.
     admin: Option<AdminState>,
+    /// What was asked of the server itself, whatever it inherits; null when the agent does not tell.
+    own_admin: Option<AdminState>,
+    /// Whether HAProxy sends it requests when it is its turn.
+    takes_requests: bool,
+    /// Whether it gets requests only while no other server of the backend does.
+    backup: bool,
+    /// The server whose state it follows, as `backend/server`.
+    tracks: Option<String>,
+    /// Whether an agent-check of HAProxy is enabled, which may change its state at any time.
+    agent_check: bool,
     /// Sessions on it right now, those of HAProxy's old workers included where the agent sees them.
     sessions: Option<u64>,
     /// Requests waiting for it right now.
     queue: Option<u64>,
-    /// Its weight.
+    /// Its effective weight.
     weight: u32,
     /// How its last check ended, in HAProxy's word.
     check_status: Option<String>,
@@ -256,6 +278,10 @@ pub(crate) struct HaproxyServer {
     drift: bool,
     /// When it was last written.
     last_seen: Option<Instant>,
+    /// When it was last read: what is shown of it is as of then.
+    observed_at: Option<Instant>,
+    /// Since when HAProxy does not list it; it is removed if the next whole answer does not list it either.
+    missed_at: Option<Instant>,
 }
 
 /// Who holds a server out of use. It is said again to an HAProxy that forgot it in a reload.
@@ -302,9 +328,12 @@ impl From<BalancerServer> for HaproxyServer {
             application,
             desired,
             last_seen,
+            observed_at,
+            missed_at,
             removed_at: _,
         } = server;
         let drifts = |desired: &DesiredState| desired.differs_from(&observed);
+        let takes_requests = observed.takes_requests() && missed_at.is_none();
         Self {
             drift: desired.as_ref().is_some_and(drifts),
             desired: desired.map(Into::into),
@@ -314,6 +343,11 @@ impl From<BalancerServer> for HaproxyServer {
             health: observed.word.health().into(),
             status: observed.word.to_string(),
             admin: observed.admin.map(AdminBits::state).map(Into::into),
+            own_admin: observed.admin.map(AdminBits::own).map(Into::into),
+            takes_requests,
+            backup: observed.role.is_backup,
+            tracks: observed.role.tracks,
+            agent_check: observed.role.has_agent_check,
             sessions: observed.sessions,
             queue: observed.queue,
             weight: observed.weight,
@@ -322,6 +356,8 @@ impl From<BalancerServer> for HaproxyServer {
             port: observed.port,
             application_id: application.map(Key::get),
             last_seen: last_seen.map(Into::into),
+            observed_at: observed_at.map(Into::into),
+            missed_at: missed_at.map(Into::into),
         }
     }
 }

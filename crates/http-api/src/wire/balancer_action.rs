@@ -418,6 +418,8 @@ pub(crate) struct HaproxyLook {
     old_sessions: Option<u64>,
     /// Requests waiting for it.
     queue: Option<u64>,
+    /// Whether an agent-check of HAProxy is enabled, which may change its state at any time.
+    agent_check: bool,
 }
 
 impl From<action::Look> for HaproxyLook {
@@ -428,6 +430,7 @@ impl From<action::Look> for HaproxyLook {
             sessions: look.sessions,
             old_sessions: look.old_sessions,
             queue: look.queue,
+            agent_check: look.has_agent_check,
         }
     }
 }

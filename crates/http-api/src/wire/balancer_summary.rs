@@ -49,6 +49,7 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
         let BalancerSummary {
             instances,
             synced,
+            partial,
             failed,
             backends,
             servers,
@@ -65,6 +66,7 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             instances: HaproxyInstanceCounts {
                 total: instances,
                 synced,
+                partial,
                 failed,
             },
             backends,
@@ -86,10 +88,12 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
 /// How many instances there are.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HaproxyInstanceCounts {
-    /// All; those that are neither `synced` nor `failed` were not read yet.
+    /// All; those that are not among `synced`, `partial` and `failed` were not read yet.
     total: u64,
-    /// Those that were read at the last attempt.
+    /// Those that were read whole at the last attempt.
     synced: u64,
+    /// Those that were read in part at the last attempt.
+    partial: u64,
     /// Those that could not be read at the last attempt.
     failed: u64,
 }
@@ -99,6 +103,8 @@ pub(crate) struct HaproxyInstanceCounts {
 pub(crate) struct HaproxyServerCounts {
     /// They take requests: `UP` in any form, or `no check`.
     up: u64,
+    /// They are `UP` or `no check` and take none: backups, and servers of weight 0.
+    standby: u64,
     /// They finish what they do: `DRAIN` in any form.
     drain: u64,
     /// They are out of service: `MAINT` in any form.
@@ -113,6 +119,7 @@ impl From<ServerCounts> for HaproxyServerCounts {
     fn from(counts: ServerCounts) -> Self {
         let ServerCounts {
             up,
+            standby,
             drain,
             maint,
             down,
@@ -120,6 +127,7 @@ impl From<ServerCounts> for HaproxyServerCounts {
         } = counts;
         Self {
             up,
+            standby,
             drain,
             maint,
             down,

@@ -50,8 +50,8 @@ words! {
     EventStatus for fleet::EventStatus { Pending, Success, Failed }
 }
 words! {
-    /// How the last attempt to read something went.
-    FetchStatus for balancer::FetchStatus { Unknown, Success, Failed }
+    /// How the last attempt to read something went; `partial`: not all of it could be read.
+    FetchStatus for balancer::FetchStatus { Unknown, Success, Partial, Failed }
 }
 words! {
     /// What HAProxy's status word tells of a server's health.

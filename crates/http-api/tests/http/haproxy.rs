@@ -572,7 +572,8 @@ async fn a_sync_is_made_now_and_the_history_tells_what_it_found() {
         synced,
         json!({
             "id": fleet.instance, "server_id": 1, "server_name": "web01.example", "name": "default", "active": true,
-            "last_sync": NOW, "last_sync_status": "success", "last_sync_error": null, "started_at": null, "backends": 1,
+            "last_sync": NOW, "last_sync_status": "success", "last_sync_error": null, "observed_at": NOW, "version": null,
+            "started_at": null, "backends": 1,
         })
     );
     fleet.show(&[("web01_jurws_1", "DOWN")]).await;
@@ -644,7 +645,7 @@ async fn an_action_that_is_done_shows_what_was_seen() {
     };
     let ((), action) = tokio::join!(worker, watch);
 
-    let look = |status: &str| json!({ "at": NOW, "status": status, "sessions": 4, "old_sessions": null, "queue": 0 });
+    let look = |status: &str| json!({ "at": NOW, "status": status, "sessions": 4, "old_sessions": null, "queue": 0, "agent_check": false });
     assert_eq!(action["status"], "success", "{action}");
     assert_eq!(
         action["evidence"],

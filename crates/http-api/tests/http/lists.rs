@@ -168,7 +168,8 @@ async fn haproxy_is_shown() {
         *instance,
         json!({
             "id": instance["id"], "server_id": 1, "server_name": "web01.example", "name": "default", "active": true,
-            "last_sync": "2023-11-14T22:13:20.000Z", "last_sync_status": "success", "last_sync_error": null, "started_at": null,
+            "last_sync": "2023-11-14T22:13:20.000Z", "last_sync_status": "success", "last_sync_error": null,
+            "observed_at": "2023-11-14T22:13:20.000Z", "version": null, "started_at": null,
             "backends": 1,
         })
     );
@@ -185,7 +186,7 @@ async fn haproxy_is_shown() {
         *backend,
         json!({
             "id": backend["id"], "instance_id": instance["id"], "name": "be_jurws", "last_fetch_status": "success",
-            "last_fetch_error": null, "servers": 6, "ready": backend["ready"],
+            "last_fetch_error": null, "observed_at": "2023-11-14T22:13:20.000Z", "missed_at": null, "servers": 6, "ready": backend["ready"],
         })
     );
     let servers = world
@@ -204,9 +205,11 @@ async fn haproxy_is_shown() {
         *server,
         json!({
             "id": server["id"], "backend_id": backend["id"], "name": "web01_jurws_1", "status": "UP 1/3",
-            "health": "going_down", "admin": "drain", "sessions": 4, "queue": 0, "weight": 100, "check_status": "L7OK",
+            "health": "going_down", "admin": "drain", "own_admin": "drain",
+            "takes_requests": true, "backup": false, "tracks": null, "agent_check": false, "sessions": 4, "queue": 0, "weight": 100, "check_status": "L7OK",
             "address": "192.0.2.1", "port": 8001, "application_id": server["application_id"],
-            "last_seen": "2023-11-14T22:13:20.000Z", "desired": null, "drift": false,
+            "last_seen": "2023-11-14T22:13:20.000Z",
+            "observed_at": "2023-11-14T22:13:20.000Z", "missed_at": null, "desired": null, "drift": false,
         })
     );
     assert!(server["application_id"].is_i64());

@@ -339,6 +339,7 @@ fn backend() -> BTreeMap<String, Vec<ObservedServer>> {
             old_sessions: None,
             queue: Some(0),
             weight: 100,
+            role: drover_domain::balancer::ServerRole::default(),
             check_status: Some("L7OK".to_owned()),
             address: Some(format!("192.0.2.{server}")),
             port: Some(8_000 + number),

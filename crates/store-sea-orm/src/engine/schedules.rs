@@ -66,7 +66,10 @@ impl ScheduleStore for SeaOrmStore {
         let others = session.row::<CountRow>(others).await?;
         if others.is_some_and(|row| row.count >= i64::from(Schedule::COUNT_MAX)) {
             return Err(StoreError::Refused {
-                reason: format!("there are {} schedules, and no more are stored; remove one first"),
+                reason: format!(
+                    "there are {} schedules, and no more are stored; remove one first",
+                    Schedule::COUNT_MAX
+                ),
             });
         }
         let sql = Sql::new(

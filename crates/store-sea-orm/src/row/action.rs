@@ -6,7 +6,7 @@ use drover_domain::balancer::action::{
     ActionEnd, ActionRequest, ActionStanding, ActionStatus, ActionTarget, BalancerAction, Evidence,
     Look, action_task,
 };
-use drover_domain::balancer::{AdminState, BreakerRecord, InstanceKey, ServerWord};
+use drover_domain::balancer::{AdminState, BreakerRecord, InstanceKey, ServerWord, Tracker};
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
@@ -29,6 +29,8 @@ pub(crate) struct LookShape {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     old_sessions: Option<u64>,
     queue: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_agent_check: bool,
 }
 
 impl LookShape {
@@ -42,6 +44,7 @@ impl LookShape {
                 sessions: look.sessions,
                 old_sessions: look.old_sessions,
                 queue: look.queue,
+                has_agent_check: look.has_agent_check,
             })
             .collect()
     }
@@ -53,6 +56,7 @@ impl LookShape {
             sessions: self.sessions,
             old_sessions: self.old_sessions,
             queue: self.queue,
+            has_agent_check: self.has_agent_check,
         }
     }
 }
@@ -183,7 +187,7 @@ impl ActionRow {
 /// What a query for [`TargetRow`] starts with.
 pub(crate) const SELECT_TARGET: &str = "
 SELECT h.id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address, h.port,
-       b.id AS backend_id, b.name AS backend_name, i.id AS instance_id, i.name AS instance_name,
+       h.is_backup, h.tracks, h.has_agent_check, b.id AS backend_id, b.name AS backend_name, i.id AS instance_id, i.name AS instance_name,
        s.address AS agent_host, s.port AS agent_port, i.breaker_failures AS failures,
        i.breaker_opened_at AS opened_at, i.breaker_probe_at AS probe_at,
        h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AS is_present,
@@ -218,8 +222,13 @@ impl Row for TargetRow {
 }
 
 impl TargetRow {
+    /// The key of its instance.
+    pub(crate) const fn instance(&self) -> i64 {
+        self.instance_id
+    }
+
     /// The target.
-    pub(crate) fn read(self) -> Result<ActionTarget, StoreError> {
+    pub(crate) fn read(self, trackers: Vec<Tracker>) -> Result<ActionTarget, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
         let instance = Key::new(self.instance_id);
         Ok(ActionTarget {
@@ -233,8 +242,47 @@ impl TargetRow {
             agent_port: stored.number("port", self.agent_port)?,
             is_present: self.is_present,
             desired: self.desired.read(&stored)?,
+            trackers,
             breaker: self.breaker.read(instance)?,
         })
+    }
+}
+
+/// The present servers that follow another one, of the instances of the servers `$1`; ends with that list.
+pub(crate) const SELECT_TRACKERS: &str = "
+SELECT b.instance_id, b.name AS backend, h.name AS server, h.tracks
+FROM haproxy_servers h JOIN haproxy_backends b ON b.id = h.backend_id
+WHERE h.tracks IS NOT NULL AND h.removed_at IS NULL AND b.removed_at IS NULL AND b.instance_id IN (
+    SELECT o.instance_id FROM haproxy_servers w JOIN haproxy_backends o ON o.id = w.backend_id WHERE w.id IN ";
+
+/// A server that follows another one.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct TrackerRow {
+    instance_id: i64,
+    backend: String,
+    server: String,
+    tracks: String,
+}
+
+impl Row for TrackerRow {
+    const WHAT: &'static str = "HAProxy server";
+}
+
+impl TrackerRow {
+    /// The key of its instance, and the server.
+    pub(crate) fn read(self) -> (i64, Tracker) {
+        let Self {
+            instance_id,
+            backend,
+            server,
+            tracks,
+        } = self;
+        let tracker = Tracker {
+            backend,
+            server,
+            tracks,
+        };
+        (instance_id, tracker)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use drover_domain::balancer::{
     AdminBits, AdminState, BalancerBackend, BalancerInstance, BalancerProcess, BalancerServer,
-    DesiredState, FetchStatus, MappingCandidate, ObservedServer, ServerWord,
+    DesiredState, FetchStatus, MappingCandidate, ObservedServer, ServerRole, ServerWord,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{DoubtfulMapping, StoreError};
@@ -15,7 +15,7 @@ use crate::session::Row;
 /// What a query for [`InstanceRow`] starts with.
 pub(crate) const SELECT_INSTANCE: &str = "
 SELECT i.id, i.server_id, s.name AS server_name, i.name, i.is_active, i.last_sync, i.last_sync_status,
-       i.last_sync_error, i.empty_answers, i.process_id, i.process_started_at,
+       i.last_sync_error, i.is_partial, i.observed_at, i.version, i.process_id, i.process_started_at,
        (SELECT count(*) FROM haproxy_backends b WHERE b.instance_id = i.id AND b.removed_at IS NULL) AS backends
 FROM haproxy_instances i
 JOIN servers s ON s.id = i.server_id
@@ -32,7 +32,9 @@ pub(crate) struct InstanceRow {
     last_sync: Option<i64>,
     last_sync_status: String,
     last_sync_error: Option<String>,
-    empty_answers: i64,
+    is_partial: bool,
+    observed_at: Option<i64>,
+    version: Option<String>,
     process_id: Option<i64>,
     process_started_at: Option<i64>,
     backends: i64,
@@ -53,13 +55,10 @@ impl InstanceRow {
             name: self.name,
             is_active: self.is_active,
             last_sync: time(self.last_sync),
-            last_sync_status: stored.word(
-                "sync status",
-                &self.last_sync_status,
-                FetchStatus::parse,
-            )?,
+            last_sync_status: read_status(&stored, &self.last_sync_status, self.is_partial)?,
             last_sync_error: self.last_sync_error,
-            empty_answers: stored.number("count of empty answers", self.empty_answers)?,
+            observed_at: time(self.observed_at),
+            version: self.version,
             process: stored
                 .optional("process number", self.process_id)?
                 .zip(time(self.process_started_at))
@@ -69,12 +68,25 @@ impl InstanceRow {
     }
 }
 
+/// How a reading went; one of which not all was read is stored as a success.
+fn read_status(stored: &Stored, word: &str, is_partial: bool) -> Result<FetchStatus, StoreError> {
+    let status = stored.word("status of a reading", word, FetchStatus::parse)?;
+    Ok(if is_partial && status == FetchStatus::Success {
+        FetchStatus::Partial
+    } else {
+        status
+    })
+}
+
 /// What a query for [`BackendRow`] starts with.
 pub(crate) const SELECT_BACKEND: &str = "
-SELECT b.id, b.instance_id, b.name, b.last_fetch_status, b.last_fetch_error, b.removed_at,
+SELECT b.id, b.instance_id, b.name, b.last_fetch_status, b.is_partial, b.last_fetch_error, b.missed_at, b.removed_at,
+       COALESCE(b.observed_at, (SELECT i.observed_at FROM haproxy_instances i WHERE i.id = b.instance_id)) AS observed_at,
        (SELECT count(*) FROM haproxy_servers h WHERE h.backend_id = b.id AND h.removed_at IS NULL) AS servers,
-       (SELECT count(*) FROM haproxy_servers h
-        WHERE h.backend_id = b.id AND h.removed_at IS NULL AND h.takes_traffic) AS ready
+       (SELECT CASE WHEN count(*) FILTER (WHERE NOT h.is_backup) > 0 THEN count(*) FILTER (WHERE NOT h.is_backup)
+                    WHEN count(*) > 0 THEN 1 ELSE 0 END
+        FROM haproxy_servers h
+        WHERE h.backend_id = b.id AND h.removed_at IS NULL AND h.missed_at IS NULL AND h.takes_traffic) AS ready
 FROM haproxy_backends b
 ";
 
@@ -85,7 +97,10 @@ pub(crate) struct BackendRow {
     instance_id: i64,
     name: String,
     last_fetch_status: String,
+    is_partial: bool,
     last_fetch_error: Option<String>,
+    observed_at: Option<i64>,
+    missed_at: Option<i64>,
     removed_at: Option<i64>,
     servers: i64,
     ready: i64,
@@ -103,12 +118,10 @@ impl BackendRow {
             key: Key::new(self.id),
             instance: Key::new(self.instance_id),
             name: self.name,
-            last_fetch_status: stored.word(
-                "fetch status",
-                &self.last_fetch_status,
-                FetchStatus::parse,
-            )?,
+            last_fetch_status: read_status(&stored, &self.last_fetch_status, self.is_partial)?,
             last_fetch_error: self.last_fetch_error,
+            observed_at: time(self.observed_at),
+            missed_at: time(self.missed_at),
             servers: stored.number("count of servers", self.servers)?,
             ready: stored.number("count of servers", self.ready)?,
             removed_at: time(self.removed_at),
@@ -119,7 +132,9 @@ impl BackendRow {
 /// What a query for [`BalancerServerRow`] starts with; `b` is the backend, `m` the active mapping.
 pub(crate) const SELECT_SERVER: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
-       h.port, m.application_id, h.last_seen, h.removed_at, h.desired_state, h.desired_by, h.desired_reason,
+       h.port, h.is_backup, h.tracks, h.has_agent_check, m.application_id, h.last_seen, h.missed_at, h.removed_at,
+       COALESCE(b.observed_at, (SELECT i.observed_at FROM haproxy_instances i WHERE i.id = b.instance_id)) AS read_at,
+       h.desired_state, h.desired_by, h.desired_reason,
        h.desired_since, h.desired_until
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
@@ -138,6 +153,9 @@ pub(crate) struct ObservedRow {
     check_status: Option<String>,
     address: Option<String>,
     port: Option<i64>,
+    is_backup: bool,
+    tracks: Option<String>,
+    has_agent_check: bool,
 }
 
 impl ObservedRow {
@@ -152,6 +170,11 @@ impl ObservedRow {
             old_sessions: None,
             queue: stored.optional("queue length", self.queue)?,
             weight: stored.number("weight", self.weight)?,
+            role: ServerRole {
+                is_backup: self.is_backup,
+                tracks: self.tracks,
+                has_agent_check: self.has_agent_check,
+            },
             port: stored.optional("port", self.port)?,
             name: self.name,
             check_status: self.check_status,
@@ -198,6 +221,8 @@ pub(crate) struct BalancerServerRow {
     desired: DesiredRow,
     application_id: Option<i64>,
     last_seen: Option<i64>,
+    read_at: Option<i64>,
+    missed_at: Option<i64>,
     removed_at: Option<i64>,
 }
 
@@ -216,6 +241,11 @@ impl BalancerServerRow {
             application: self.application_id.map(Key::new),
             desired: self.desired.read(&stored)?,
             last_seen: time(self.last_seen),
+            observed_at: time(match self.missed_at {
+                Some(_) => self.last_seen,
+                None => self.last_seen.max(self.read_at),
+            }),
+            missed_at: time(self.missed_at),
             removed_at: time(self.removed_at),
         })
     }

@@ -113,7 +113,8 @@ impl MappingChangeRow {
 /// What a query for [`UnmappedRow`] starts with: the columns of [`BalancerServerRow`] and where the server is.
 pub(crate) const SELECT_UNMAPPED: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
-       h.port, m.application_id, h.last_seen, h.removed_at, h.mapping_held_at AS held_at, h.mapping_held_by AS holder,
+       h.port, h.is_backup, h.tracks, h.has_agent_check, m.application_id, h.last_seen, h.missed_at, h.removed_at,
+       COALESCE(b.observed_at, i.observed_at) AS read_at, h.mapping_held_at AS held_at, h.mapping_held_by AS holder,
        h.mapping_held_reason AS hold_reason,
        b.name AS backend_name, i.id AS instance_id, i.name AS instance_name, s.name AS node_name
 FROM haproxy_servers h

@@ -14,7 +14,8 @@ use crate::session::Row;
 /// How many instances and backends there are.
 pub(crate) const COUNTS: &str = "
 SELECT count(*) AS instances,
-       count(*) FILTER (WHERE i.last_sync_status = 'success') AS synced,
+       count(*) FILTER (WHERE i.last_sync_status = 'success' AND NOT i.is_partial) AS synced,
+       count(*) FILTER (WHERE i.last_sync_status = 'success' AND i.is_partial) AS partial,
        count(*) FILTER (WHERE i.last_sync_status = 'failed') AS failed,
        (SELECT count(*) FROM haproxy_backends b JOIN haproxy_instances o ON o.id = b.instance_id
         WHERE b.removed_at IS NULL AND o.is_active) AS backends
@@ -27,6 +28,7 @@ WHERE i.is_active
 pub(crate) struct CountsRow {
     instances: i64,
     synced: i64,
+    partial: i64,
     failed: i64,
     backends: i64,
 }
@@ -42,6 +44,7 @@ impl CountsRow {
         Ok(BalancerSummary {
             instances: stored.number("count", self.instances)?,
             synced: stored.number("count", self.synced)?,
+            partial: stored.number("count", self.partial)?,
             failed: stored.number("count", self.failed)?,
             backends: stored.number("count", self.backends)?,
             ..BalancerSummary::default()
@@ -51,20 +54,21 @@ impl CountsRow {
 
 /// How many servers show what, are held in which state, and have no mapping.
 pub(crate) const WORDS: &str = "
-SELECT h.status, h.admin_state, h.desired_state, count(*) AS servers, count(*) FILTER (WHERE m.id IS NULL) AS unmapped,
+SELECT h.status, h.takes_traffic AND NOT h.is_backup AS takes_requests, h.admin_state, h.desired_state, count(*) AS servers, count(*) FILTER (WHERE m.id IS NULL) AS unmapped,
        count(*) FILTER (WHERE m.id IS NULL AND h.mapping_held_at IS NOT NULL) AS held
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 JOIN haproxy_instances i ON i.id = b.instance_id
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
 WHERE h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active
-GROUP BY h.status, h.admin_state, h.desired_state
+GROUP BY h.status, h.takes_traffic AND NOT h.is_backup, h.admin_state, h.desired_state
 ";
 
 /// How many servers show the same and are held in the same state.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct WordRow {
     status: String,
+    takes_requests: bool,
     admin_state: Option<i64>,
     desired_state: Option<String>,
     servers: i64,
@@ -82,7 +86,7 @@ impl WordRow {
         let stored = Stored::new(Self::WHAT, &self.status);
         let servers = stored.number("count", self.servers)?;
         let word = ServerWord::new(&self.status);
-        summary.servers.note(&word, servers);
+        summary.servers.note(&word, self.takes_requests, servers);
         if let Some(desired) = &self.desired_state {
             let desired = stored.word("desired state", desired, AdminState::parse)?;
             let bits = stored.optional("admin state", self.admin_state)?;
@@ -132,16 +136,20 @@ impl InstanceBreakerRow {
     }
 }
 
-/// The backends with servers of which fewer than `$1` take requests, at most `$2` of them.
+/// As [`drover_domain::balancer::Capacity`] has it: the backends with servers of which fewer than `$1` take requests, at most `$2` of them.
 pub(crate) const SHORT_BACKENDS: &str = "
 SELECT b.id, b.name, i.id AS instance_id, i.name AS instance_name, count(*) AS servers,
-       count(*) FILTER (WHERE h.takes_traffic) AS ready, count(*) OVER () AS of_all
+       CASE WHEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL AND NOT h.is_backup) > 0
+            THEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL AND NOT h.is_backup)
+            WHEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL) > 0 THEN 1 ELSE 0 END AS ready, count(*) OVER () AS of_all
 FROM haproxy_backends b
 JOIN haproxy_instances i ON i.id = b.instance_id
 JOIN haproxy_servers h ON h.backend_id = b.id
 WHERE h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active
 GROUP BY b.id, b.name, i.id, i.name
-HAVING count(*) FILTER (WHERE h.takes_traffic) < $1
+HAVING CASE WHEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL AND NOT h.is_backup) > 0
+            THEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL AND NOT h.is_backup)
+            WHEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL) > 0 THEN 1 ELSE 0 END < $1
 ORDER BY b.id
 LIMIT $2
 ";

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_domain::balancer::{AdminBits, AdminState, ObservedProcess, ObservedServer, ServerWord};
+use drover_domain::balancer::{
+    AdminBits, AdminState, ObservedProcess, ObservedServer, ServerRole, ServerWord,
+};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
-use drover_ports::{AgentAddress, AgentError, AgentGateway, Fault};
+use drover_ports::{AgentAddress, AgentError, AgentGateway, Fault, NameAnswer};
 
 use super::{Agent, AgentWorld, RefusalShape, Sight};
 
@@ -60,6 +62,11 @@ pub fn server(name: &str, word: &str) -> ObservedServer {
         old_sessions: Some(2),
         queue: Some(0),
         weight: 100,
+        role: ServerRole {
+            is_backup: name == "web2_jurws_1",
+            tracks: (name == "s").then(|| "be_jurws/web1_jurws_1".to_owned()),
+            has_agent_check: name == "web1_jurws_1",
+        },
         check_status: Some("L7OK".to_owned()),
         address: Some("10.0.0.7".to_owned()),
         port: Some(8080),
@@ -105,6 +112,8 @@ fn sight() -> Sight {
                 uptime: Duration::from_secs(1_000),
             },
         )]),
+        version: Some("2.6.12".to_owned()),
+        unread: Vec::new(),
     }
 }
 
@@ -186,7 +195,7 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
         let agent = world.arrange(Agent::Answers(Sight::default())).await;
         let report = world.gateway().inventory(&agent).await.unwrap();
         assert_eq!((report.applications.len(), report.complaints.len()), (0, 0));
-        assert_eq!(world.gateway().balancer_instances(&agent).await.unwrap(), Vec::<String>::new());
+        assert_eq!(world.gateway().balancer_instances(&agent).await.unwrap(), NameAnswer::default());
     }
 
     /// One application without a name does not hide the others.
@@ -201,16 +210,27 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
     async fn what_haproxy_shows_arrives_as_it_is(world) {
         let agent = world.arrange(Agent::Answers(sight())).await;
         let gateway = world.gateway();
-        assert_eq!(gateway.balancer_instances(&agent).await.unwrap(), ["default", "second"]);
-        assert_eq!(gateway.backends(&agent, "default").await.unwrap(), ["be_jurws", "be_site"]);
-        assert_eq!(gateway.backends(&agent, "second").await.unwrap(), Vec::<String>::new());
+        assert_eq!(gateway.balancer_instances(&agent).await.unwrap().names, ["default", "second"]);
+        assert_eq!(gateway.backends(&agent, "default").await.unwrap().names, ["be_jurws", "be_site"]);
+        assert_eq!(gateway.backends(&agent, "second").await.unwrap(), NameAnswer::default());
         for backend in ["be_jurws", "be_site"] {
             let answer = gateway.backend_servers(&agent, "default", backend).await.unwrap();
             let listed = sight().balancers.get("default").and_then(|backends| backends.get(backend)).cloned();
             assert_eq!(Some(answer.servers), listed);
             assert_eq!(answer.complaints, Vec::<String>::new());
             assert_eq!(answer.process, sight().processes.get("default").copied());
+            assert_eq!((answer.version, answer.is_partial), (sight().version, false));
         }
+    }
+
+    /// Rows that the agent could not read are complaints, and the list is not complete.
+    async fn unread_rows_make_an_answer_partial(world) {
+        let unread = vec!["row 2 has no name".to_owned()];
+        let agent = world.arrange(Agent::Answers(Sight { unread: unread.clone(), ..sight() })).await;
+        let names = world.gateway().backends(&agent, "default").await.unwrap();
+        assert_eq!((names.names.len(), &names.complaints), (2, &unread));
+        let answer = world.gateway().backend_servers(&agent, "default", "be_jurws").await.unwrap();
+        assert_eq!((answer.servers.len(), answer.is_partial, answer.complaints), (2, true, unread));
     }
 
     /// The agent does not tell an unknown backend from an empty one.

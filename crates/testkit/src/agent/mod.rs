@@ -68,6 +68,10 @@ pub struct Sight {
     pub balancers: BTreeMap<String, BTreeMap<String, Vec<ObservedServer>>>,
     /// The process of each HAProxy instance that tells of it.
     pub processes: BTreeMap<String, ObservedProcess>,
+    /// The version of its HAProxy, if it reports it; it does so beside a process.
+    pub version: Option<String>,
+    /// What it could not read of HAProxy's answers, a sentence each.
+    pub unread: Vec<String>,
 }
 
 /// A gateway, and a way to arrange the agents behind it.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_domain::text::visible;
-use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 
 use super::{Agent, Sight};
 
@@ -176,21 +176,26 @@ impl AgentGateway for ScriptedAgents {
         })
     }
 
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError> {
-        Ok(self.sight(agent)?.balancers.into_keys().collect())
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
+        Ok(NameAnswer {
+            names: self.sight(agent)?.balancers.into_keys().collect(),
+            complaints: Vec::new(),
+        })
     }
 
     async fn backends(
         &self,
         agent: &AgentAddress,
         instance: &str,
-    ) -> Result<Vec<String>, AgentError> {
+    ) -> Result<NameAnswer, AgentError> {
         check(agent, instance)?;
-        let backends = self.sight(agent)?.balancers.remove(instance);
-        Ok(backends
-            .ok_or_else(|| refused(agent, 400, "no such instance"))?
-            .into_keys()
-            .collect())
+        let mut sight = self.sight(agent)?;
+        let backends = sight.balancers.remove(instance);
+        let backends = backends.ok_or_else(|| refused(agent, 400, "no such instance"))?;
+        Ok(NameAnswer {
+            names: backends.into_keys().collect(),
+            complaints: sight.unread,
+        })
     }
 
     async fn backend_servers(
@@ -211,7 +216,9 @@ impl AgentGateway for ScriptedAgents {
         Ok(BackendAnswer {
             servers,
             process,
-            complaints: Vec::new(),
+            version: sight.version,
+            is_partial: !sight.unread.is_empty(),
+            complaints: sight.unread,
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use drover_domain::access::{ApiKey, KeyDigest, KeyOrigin, Role};
 use drover_domain::balancer::sync::{self, ObservedBackends};
-use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerWord};
+use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerRole, ServerWord};
 use drover_domain::fleet::inventory::{self, InventoryReport, PollPolicy, Reconciled};
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, EventKind,
@@ -135,6 +135,7 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
         old_sessions: None,
         queue: Some(1),
         weight: 100,
+        role: ServerRole::default(),
         check_status: Some("L7OK".to_owned()),
         address: Some("10.0.0.9".to_owned()),
         port: Some(8080),
@@ -143,6 +144,18 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
 
 /// Stores what a sync finds when HAProxy shows exactly these backends.
 pub async fn sync(
+    world: &World,
+    instance: InstanceKey,
+    backends: &[(&str, &[ObservedServer])],
+    now: Timestamp,
+) {
+    sync_once(world, instance, backends, now).await;
+    // What is not shown is believed to be gone the second time.
+    sync_once(world, instance, backends, now).await;
+}
+
+/// Stores what one sync finds.
+pub async fn sync_once(
     world: &World,
     instance: InstanceKey,
     backends: &[(&str, &[ObservedServer])],

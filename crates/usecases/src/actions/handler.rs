@@ -1,5 +1,6 @@
 //! Doing an action: look, decide, send, look again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::balancer::action::{
-    ActionEnd, ActionFailure, ActionTarget, BalancerAction, Commands, Evidence, Look, Next,
-    check_capacity, next,
+    ActionEnd, ActionFailure, ActionTarget, BalancerAction, CapacityShort, Commands, Evidence,
+    Look, Next, Progress, check_capacity, next,
 };
-use drover_domain::balancer::{AdminState, Admission, ObservedProcess, ObservedServer};
+use drover_domain::balancer::{
+    AdminState, Admission, Health, ObservedProcess, ObservedServer, Tracker, followers,
+};
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Guarantee, Json};
 use drover_ports::{
@@ -18,7 +21,6 @@ use drover_ports::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::request::is_own;
 use crate::patience::{Interrupted, patiently};
 use crate::polling::sentence;
 use crate::service::{Policy, Ports};
@@ -83,8 +85,92 @@ pub(crate) struct Course {
     seen: Option<ObservedServer>,
     /// Consecutive samples without sessions.
     pub(crate) calm: usize,
+    /// Since when the wanted state is seen without a break.
+    reached_at: Option<Instant>,
+    /// Which process showed the wanted state last.
+    reached_in: Option<Option<u32>>,
     noted: Evidence,
     noted_at: Instant,
+}
+
+/// What HAProxy showed of a backend, and of those that follow it.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// The backend.
+    pub(crate) own: BackendAnswer,
+    /// The servers of other backends in which servers follow some of the backend.
+    others: BTreeMap<String, Vec<ObservedServer>>,
+}
+
+impl Sight {
+    fn servers_of(&self, target: &ActionTarget, backend: &str) -> &[ObservedServer] {
+        if backend == target.backend_name {
+            return &self.own.servers;
+        }
+        self.others
+            .get(backend)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// The servers that follow `server` of the backend of `target`.
+    fn followers(&self, target: &ActionTarget, server: &str) -> Vec<&ObservedServer> {
+        let followers = followers(&target.trackers, &target.backend_name, server);
+        let found = followers.iter().filter_map(|(backend, name)| {
+            let mut servers = self.servers_of(target, backend).iter();
+            servers.find(|server| server.name == *name)
+        });
+        found.collect()
+    }
+
+    /// Checks that the backend of `target`, and each whose servers follow, keeps `min_ready` servers when those called
+    /// `leaving` leave it.
+    pub(crate) fn check_capacity(
+        &self,
+        target: &ActionTarget,
+        leaving: &BTreeSet<&str>,
+        min_ready: u32,
+    ) -> Result<(), CapacityShort> {
+        let own = &target.backend_name;
+        let leaving = leaving_with_followers(&target.trackers, own, leaving);
+        for (backend, names) in &leaving {
+            let leaves = |name: &str| names.contains(name);
+            check_capacity(backend, self.servers_of(target, backend), leaves, min_ready)?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of the servers that leave each backend when those called `leaving` leave `backend`.
+pub(super) fn leaving_with_followers(
+    trackers: &[Tracker],
+    backend: &str,
+    leaving: &BTreeSet<&str>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let own = leaving.iter().map(|name| (*name).to_owned()).collect();
+    let mut all = BTreeMap::from([(backend.to_owned(), own)]);
+    for name in leaving {
+        for (backend, server) in followers(trackers, backend, name) {
+            let of_backend: &mut BTreeSet<String> = all.entry(backend).or_default();
+            of_backend.insert(server);
+        }
+    }
+    all
+}
+
+/// The other backends in which servers follow some of the backend of `target`.
+fn following_backends(target: &ActionTarget) -> BTreeSet<String> {
+    let own = &target.backend_name;
+    let tracked = target.trackers.iter().filter_map(|tracker| {
+        let (backend, server) = tracker.tracks.split_once('/')?;
+        (backend == own).then_some(server)
+    });
+    let mut backends: BTreeSet<String> = tracked
+        .flat_map(|server| followers(&target.trackers, own, server))
+        .map(|(backend, _)| backend)
+        .collect();
+    backends.remove(own);
+    backends
 }
 
 impl Course {
@@ -100,21 +186,51 @@ impl Course {
         self.process = Some(pid);
     }
 
-    /// Takes in one answer about the backend: what is believed of the server `name`, `None` where it is not there.
+    /// Takes in what was seen: what is believed of the server of `target` and of those that follow it, `None` where it is
+    /// not there.
     pub(crate) fn sample(
         &mut self,
-        answer: &BackendAnswer,
-        name: &str,
+        sight: &Sight,
+        target: &ActionTarget,
         at: Timestamp,
     ) -> Option<ObservedServer> {
-        self.told_by(answer.process);
-        let observed = answer.servers.iter().find(|member| member.name == name)?;
-        let observed = self.evidence.believed(observed, self.was_reloaded);
+        self.told_by(sight.own.process);
+        let name = &target.observed.name;
+        let mut members = sight.own.servers.iter();
+        let own = members.find(|member| member.name == *name)?;
+        let followers = sight.followers(target, name);
+        let whole = own.with_followers(followers);
+        let observed = self.evidence.believed(&whole, self.was_reloaded);
         self.commands.seen(&observed);
         self.evidence.add(Look::of(&observed, at));
-        self.seen = Some(observed.clone());
+        self.seen = Some(self.evidence.believed(own, self.was_reloaded));
         self.calm = if observed.is_calm() { self.calm + 1 } else { 0 };
         Some(observed)
+    }
+
+    /// How far it has come after a sample, on the way to `wanted`.
+    pub(crate) fn progress(
+        &mut self,
+        wanted: AdminState,
+        observed: &ObservedServer,
+        sends: u32,
+        is_late: bool,
+    ) -> Progress {
+        let is_wanted = observed.own_state() == Some(wanted);
+        let passes = matches!(observed.word.health(), Health::Up | Health::NoCheck);
+        if is_wanted && (wanted != AdminState::Ready || passes) {
+            self.reached_at.get_or_insert_with(Instant::now);
+            self.reached_in = Some(self.process);
+        } else {
+            self.reached_at = None;
+        }
+        Progress {
+            calm: self.calm,
+            sends,
+            is_late,
+            reached: self.reached_at.map(|since| since.elapsed()),
+            is_undone: !is_wanted && self.reached_in == Some(self.process),
+        }
     }
 
     /// Goes on where the attempt before was seen last. Whether HAProxy was reloaded between the two attempts is not known, so
@@ -128,6 +244,8 @@ impl Course {
             was_reloaded: false,
             seen: None,
             calm: 0,
+            reached_at: None,
+            reached_in: None,
             noted,
             noted_at: Instant::now(),
         }
@@ -192,21 +310,23 @@ impl ActionHandler {
         }
         let begun = Instant::now();
         loop {
-            let answer = self.look(&target).await?;
+            let sight = self.look(&target).await?;
             let observed = course
-                .sample(&answer, &target.observed.name, self.ports.clock.now())
+                .sample(&sight, &target, self.ports.clock.now())
                 .ok_or(ActionFailure::Gone)?;
             self.note(claim, course).await?;
             let is_late = begun.elapsed() >= action.request.wait;
             let sends = course.commands.in_vain();
-            match next(&action.request, &observed, course.calm, sends, is_late) {
+            let progress = course.progress(wanted, &observed, sends, is_late);
+            match next(&action.request, &observed, progress) {
                 Next::Done => return Ok(()),
                 Next::Fail(failure) => return Err(failure.into()),
                 Next::Wait => sleep(pause(begun.elapsed())).await,
                 Next::Send(state) => {
                     if state != AdminState::Ready && action.request.forced.is_none() {
-                        let (backend, least) = (&target.backend_name, self.policy.min_ready);
-                        check_capacity(backend, &answer.servers, is_own(&observed), least)
+                        let leaving = BTreeSet::from([target.observed.name.as_str()]);
+                        sight
+                            .check_capacity(&target, &leaving, self.policy.min_ready)
                             .map_err(ActionFailure::from)?;
                     }
                     // What was sent and not obeyed is looked at for a moment before it is sent again.
@@ -227,21 +347,34 @@ impl ActionHandler {
     pub(crate) async fn observe(
         &self,
         target: &ActionTarget,
-    ) -> Result<Result<BackendAnswer, String>, Interrupted> {
+    ) -> Result<Result<Sight, String>, Interrupted> {
         match self.look(target).await {
-            Ok(answer) => Ok(Ok(answer)),
+            Ok(sight) => Ok(Ok(sight)),
             Err(Stuck::Failed(failure)) => Ok(Err(failure.to_string())),
             Err(Stuck::Interrupted(interrupted)) => Err(interrupted),
         }
     }
 
-    async fn look(&self, target: &ActionTarget) -> Result<BackendAnswer, Stuck> {
+    /// The backend of a server, and those whose servers follow servers of it.
+    async fn look(&self, target: &ActionTarget) -> Result<Sight, Stuck> {
+        let own = self.look_into(target, &target.backend_name).await?;
+        let mut others = BTreeMap::new();
+        for backend in following_backends(target) {
+            let answer = self.look_into(target, &backend).await?;
+            others.insert(backend, answer.servers);
+        }
+        Ok(Sight { own, others })
+    }
+
+    async fn look_into(
+        &self,
+        target: &ActionTarget,
+        backend: &str,
+    ) -> Result<BackendAnswer, Stuck> {
         let agents = &self.ports.agents;
         let (agent, instance) = (agent(target), &target.instance_name);
-        self.call(target, || {
-            agents.backend_servers(&agent, instance, &target.backend_name)
-        })
-        .await
+        self.call(target, || agents.backend_servers(&agent, instance, backend))
+            .await
     }
 
     /// Sends a command; `sends` counts each time, also those that were not answered.

@@ -3,5 +3,5 @@
 mod handler;
 mod request;
 
-pub(crate) use handler::{ActionHandler, Course, pause};
+pub(crate) use handler::{ActionHandler, Course, Sight, pause};
 pub use request::{AcceptedAction, ActionError, ActionOrder, Actions};

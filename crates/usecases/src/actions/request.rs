@@ -12,13 +12,14 @@ use drover_domain::balancer::action::{
 };
 use drover_domain::balancer::{
     AdminState, Admission, BackendKey, BalancerInstance, BalancerServerKey, Breaker, InstanceKey,
-    ObservedServer,
+    Tracker,
 };
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::{Json, WorkflowId};
 use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 use sha2::{Digest as _, Sha256};
 
+use super::handler::leaving_with_followers;
 use crate::balancer::Forgotten;
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
@@ -317,19 +318,52 @@ impl Actions {
             let Some(known) = self.ports.balancers.load(instance).await? else {
                 continue;
             };
-            for backend in &known.backends {
-                let Some(names) = backends.get(&backend.key) else {
+            let name_of = |key: BackendKey| {
+                let mut found = known.backends.iter();
+                found
+                    .find(|backend| backend.key == key)
+                    .map(|backend| backend.name.as_str())
+            };
+            let trackers: Vec<Tracker> = known
+                .servers
+                .iter()
+                .filter_map(|server| {
+                    Some(Tracker {
+                        backend: name_of(server.backend)?.to_owned(),
+                        server: server.observed.name.clone(),
+                        tracks: server.observed.role.tracks.clone()?,
+                    })
+                })
+                .collect();
+            // What all of it together takes out of each backend, those that follow included.
+            let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for (backend, names) in &backends {
+                let Some(backend) = name_of(*backend) else {
                     continue;
                 };
-                let members = known
-                    .servers
-                    .iter()
-                    .filter(|server| server.backend == backend.key && server.removed_at.is_none())
-                    .map(|server| &server.observed);
-                let leaves = |name: &str| names.contains(name);
-                let min_ready = self.policy.min_ready;
-                if let Err(error) = check_capacity(&backend.name, members, leaves, min_ready) {
-                    short.insert(backend.key, error);
+                for (backend, names) in leaving_with_followers(&trackers, backend, names) {
+                    all.entry(backend).or_default().extend(names);
+                }
+            }
+            for (backend, names) in &backends {
+                let Some(name) = name_of(*backend) else {
+                    continue;
+                };
+                for affected in leaving_with_followers(&trackers, name, names).into_keys() {
+                    let members = known
+                        .servers
+                        .iter()
+                        .filter(|server| name_of(server.backend) == Some(affected.as_str()))
+                        .filter(|server| server.missed_at.is_none())
+                        .map(|server| &server.observed);
+                    let leaves = |name: &str| {
+                        let names = all.get(&affected);
+                        names.is_some_and(|names| names.contains(name))
+                    };
+                    let min_ready = self.policy.min_ready;
+                    if let Err(error) = check_capacity(&affected, members, leaves, min_ready) {
+                        short.entry(*backend).or_insert(error);
+                    }
                 }
             }
         }
@@ -524,12 +558,6 @@ fn digest(request: &ActionRequest) -> Vec<u8> {
         wait.as_micros()
     );
     Sha256::digest(text).to_vec()
-}
-
-/// The names of the servers of a backend that an action takes out: only its own.
-pub(super) fn is_own(own: &ObservedServer) -> impl Fn(&str) -> bool {
-    let name = own.name.clone();
-    move |other| other == name
 }
 
 #[cfg(test)]

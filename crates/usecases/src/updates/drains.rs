@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use drover_domain::balancer::action::{
     ActionFailure, ActionRequest, ActionStatus, ActionTarget, BalancerAction, Evidence, Look, Next,
-    check_capacity, next,
+    next,
 };
 use drover_domain::balancer::{AdminState, BalancerServerKey, Health, InstanceKey, ObservedServer};
 use drover_domain::rollout::job::JobId;
@@ -21,11 +21,11 @@ use drover_domain::rollout::request::{
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{Origin, TaskRun, UpdateTask};
 use drover_domain::rollout::verdict::HaproxySight;
-use drover_ports::{BackendAnswer, Fault};
+use drover_ports::Fault;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::actions::{ActionHandler, ActionOrder, Actions, Course, pause};
+use crate::actions::{ActionHandler, ActionOrder, Actions, Course, Sight, pause};
 use crate::patience::{Interrupted, patiently, warn_and_wait};
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
@@ -301,13 +301,12 @@ impl Drains {
             .iter()
             .map(|(_, target)| target.observed.name.as_str())
             .collect();
-        let is_leaving = |name: &str| names.contains(name);
-        check_capacity(&first.backend_name, &answer.servers, is_leaving, min_ready).map_err(
-            |short| {
+        answer
+            .check_capacity(first, &names, min_ready)
+            .map_err(|short| {
                 let names: Vec<&str> = names.iter().copied().collect();
                 Trouble::Failed(format!("refused to drain {}: {short}", names.join(", ")))
-            },
-        )?;
+            })?;
         let forced = (min_ready < self.policy.min_ready)
             .then(|| format!("the playbook sets min_ready to {min_ready}"));
         let requests = leaving.iter().map(|(_, target)| ActionRequest {
@@ -350,7 +349,7 @@ impl Drains {
                 (TargetState::Drained, "the drain was requested".to_owned()),
             );
             let mut course = Course::after(action.evidence.clone(), is_replayed);
-            course.told_by(answer.process);
+            course.told_by(answer.own.process);
             watched.push(Watched {
                 composite,
                 target,
@@ -411,12 +410,12 @@ impl Drains {
             let is_late = passed + begun.elapsed() >= wait;
             let mut forgotten = Vec::new();
             for (one, request) in watched.iter_mut().zip(&requests) {
-                let Some(observed) = one.course.sample(&answer, &one.target.observed.name, now)
-                else {
+                let Some(observed) = one.course.sample(&answer, &one.target, now) else {
                     return Err(Trouble::Failed(gone(&one.target)));
                 };
                 // One command was sent; whether it is forgotten shows the administrative state.
-                match next(request, &observed, one.course.calm, 1, is_late) {
+                let progress = one.course.progress(request.wanted, &observed, 1, is_late);
+                match next(request, &observed, progress) {
                     Next::Done => {
                         one.found = Some(format!(
                             "no session and no queued request in {} samples",
@@ -872,14 +871,14 @@ impl Drains {
         Ok(commanded)
     }
 
-    async fn look(&self, targets: &[(String, ActionTarget)]) -> Result<BackendAnswer, Trouble> {
+    async fn look(&self, targets: &[(String, ActionTarget)]) -> Result<Sight, Trouble> {
         self.look_at(targets.first().map(|(_, target)| target))
             .await
     }
 
-    async fn look_at(&self, target: Option<&ActionTarget>) -> Result<BackendAnswer, Trouble> {
+    async fn look_at(&self, target: Option<&ActionTarget>) -> Result<Sight, Trouble> {
         let Some(target) = target else {
-            return Ok(BackendAnswer::default());
+            return Ok(Sight::default());
         };
         let answer = self.haproxy.observe(target).await?;
         answer.map_err(Trouble::Failed)
@@ -916,11 +915,8 @@ fn gone(target: &ActionTarget) -> String {
     format!("HAProxy backend `{backend}` has no server `{server}`")
 }
 
-fn seen<'a>(
-    answer: &'a BackendAnswer,
-    target: &ActionTarget,
-) -> Result<&'a ObservedServer, Trouble> {
-    let mut servers = answer.servers.iter();
+fn seen<'a>(sight: &'a Sight, target: &ActionTarget) -> Result<&'a ObservedServer, Trouble> {
+    let mut servers = sight.own.servers.iter();
     servers
         .find(|server| server.name == target.observed.name)
         .ok_or_else(|| Trouble::Failed(gone(target)))
@@ -934,6 +930,7 @@ fn left_at_the_end(failure: &ActionFailure, wait: Duration) -> Result<String, Tr
         ActionFailure::StillBusy {
             sessions: Some(sessions),
             old_sessions,
+            is_reported: _,
         } => Ok(match old_sessions {
             Some(old) if *old > 0 => format!(
                 "{sessions} session(s), {old} of them in old workers of HAProxy, are still there after {seconds} s"

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use drover_domain::balancer::action::{ActionRequest, ActionStatus, BalancerAction};
+use drover_domain::balancer::action::{
+    AGENT_CHECK_WATCH, ActionRequest, ActionStatus, BalancerAction,
+};
 use drover_domain::balancer::{
-    AdminBits, AdminState, BalancerServerKey, InstanceKey, ObservedServer, ServerWord,
+    AdminBits, AdminState, BalancerServerKey, FetchStatus, InstanceKey, ObservedServer, ServerRole,
+    ServerWord,
 };
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::Origin;
@@ -813,4 +816,256 @@ async fn no_lie_of_an_agent_makes_a_false_success() {
     assert_eq!(cases, 216);
     let without_need = successes.iter().filter(|(_, was_so)| *was_so).count();
     assert!(without_need >= LIES.len() * 3, "{successes:?}");
+}
+
+/// A backend `other` beside the scene's, in which `t1` follows `srv1`.
+async fn with_follower(scene: &Scene, sessions: u64) {
+    scene.harness.agents.change(&scene.agent, |sight| {
+        let (_, backends) = sight.balancers.iter_mut().next().unwrap();
+        let (own, members) = backends.iter().next().unwrap();
+        let follower = ObservedServer {
+            name: "t1".to_owned(),
+            sessions: Some(sessions),
+            role: ServerRole {
+                tracks: Some(format!("{own}/{}", members[0].name)),
+                ..ServerRole::default()
+            },
+            ..members[0].clone()
+        };
+        backends.insert("other".to_owned(), vec![follower]);
+    });
+    scene
+        .harness
+        .service
+        .actions
+        .sync(scene.instance)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_followers_are_the_last_of_their_backend_stays() {
+    let scene = Scene::new().await;
+    with_follower(&scene, 0).await;
+    let refused = scene
+        .harness
+        .service
+        .actions
+        .request(scene.order(1, AdminState::Drain))
+        .await;
+    let error = refused.unwrap_err();
+    assert_eq!(error.code(), "below_min_ready");
+    assert!(error.to_string().contains("`other`"), "{error}");
+    // The others have no followers.
+    let action = scene.carry_out(scene.order(2, AdminState::Drain)).await;
+    assert_eq!(code(&action), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_the_sessions_of_followers() {
+    let scene = Scene::new().await;
+    with_follower(&scene, 1).await;
+    let mut order = scene.order(1, AdminState::Drain);
+    order.request.wait = SECOND * 5;
+    order.request.forced = Some("it is night".to_owned());
+    let action = scene.carry_out(order).await;
+    assert_eq!(code(&action), Some("still_busy"), "{action:?}");
+    assert_eq!(action.evidence.looks.last().unwrap().sessions, Some(1));
+    // What is stored of the server itself is its own.
+    assert_eq!(scene.stored(1).await.sessions, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_out_with_another_server_is_sent_and_held() {
+    for (wanted, bits) in [
+        (AdminState::Maint, 2),
+        (AdminState::Drain, 2),
+        (AdminState::Drain, 16),
+        (AdminState::Maint, 32),
+    ] {
+        let scene = Scene::with(vec![rich(1, "MAINT (via a/s1)", bits), rich(2, "UP", 0)]).await;
+        scene.on_command(move |sight, command| {
+            let own = if command.state == AdminState::Maint {
+                1
+            } else {
+                8
+            };
+            set(
+                sight,
+                &command.path[2],
+                "MAINT (via a/s1)",
+                Some(bits | own),
+                Some(0),
+            );
+            Ok(())
+        });
+        let action = scene.carry_out(scene.order(1, wanted)).await;
+        assert_eq!(
+            (code(&action), scene.states()),
+            (None, vec![wanted]),
+            "{bits}"
+        );
+        let store: &dyn BalancerStore = &scene.harness.store;
+        let known = store.load(scene.instance).await.unwrap().unwrap();
+        let desired = known.servers[0]
+            .desired
+            .as_ref()
+            .map(|desired| desired.state);
+        assert_eq!(desired, Some(wanted), "{bits}");
+    }
+}
+
+/// Two servers, the first one with an agent-check.
+async fn with_agent_check(word: &'static str, bits: u32) -> Scene {
+    let checked = ObservedServer {
+        role: ServerRole {
+            has_agent_check: true,
+            ..ServerRole::default()
+        },
+        ..rich(1, word, bits)
+    };
+    Scene::with(vec![checked, rich(2, "UP", 0)]).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_check_undoes_is_no_success() {
+    for (wanted, before, bits) in [
+        (AdminState::Drain, "UP", 0),
+        (AdminState::Ready, "DRAIN", 8),
+    ] {
+        let scene = with_agent_check(before, bits).await;
+        let worker = scene.harness.work("w1");
+        let id = scene.ask(scene.order(1, wanted)).await;
+        let scene = &scene;
+        eventually(SECOND * 9, || async {
+            let action = scene.found(id).await;
+            let is_reached = scene.states().last() == Some(&wanted);
+            if is_reached {
+                Ok(())
+            } else {
+                Err(format!("{action:?}"))
+            }
+        })
+        .await;
+        tokio::time::sleep(SECOND * 2).await;
+        scene.harness.agents.change(&scene.agent, |sight| {
+            set(sight, "s1_a_1", before, Some(bits), Some(0))
+        });
+        let action = scene.until_over(id).await;
+        worker.stop().await;
+        assert_eq!(code(&action), Some("agent_check"), "{wanted:?} {action:?}");
+        assert!(
+            action
+                .evidence
+                .looks
+                .iter()
+                .all(|look| look.has_agent_check)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_lasts_beside_an_agent_check_is_a_success_that_says_so() {
+    let scene = with_agent_check("UP", 0).await;
+    let before = tokio::time::Instant::now();
+    let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
+    assert_eq!(
+        (code(&action), scene.states()),
+        (None, vec![AdminState::Drain])
+    );
+    assert!(
+        before.elapsed() >= AGENT_CHECK_WATCH,
+        "{:?}",
+        before.elapsed()
+    );
+    assert!(action.evidence.looks.last().unwrap().has_agent_check);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_not_listed_is_not_removed_and_not_fresh() {
+    let scene = Scene::new().await;
+    let store: &dyn BalancerStore = &scene.harness.store;
+    let read = store.load(scene.instance).await.unwrap().unwrap();
+    let mut sight = Sight::default();
+    scene
+        .harness
+        .agents
+        .change(&scene.agent, |now| sight = now.clone());
+    scene
+        .harness
+        .agents
+        .change(&scene.agent, |sight| sight.balancers.clear());
+    for _ in 0..3 {
+        scene.harness.clock.advance(SECOND * 60);
+        let after = scene
+            .harness
+            .service
+            .actions
+            .sync(scene.instance)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (after.is_active, after.last_sync_status),
+            (true, FetchStatus::Failed)
+        );
+        assert!(
+            after
+                .last_sync_error
+                .unwrap()
+                .contains("does not list this HAProxy")
+        );
+        assert_eq!(after.observed_at, read.instance.observed_at);
+    }
+    let known = store.load(scene.instance).await.unwrap().unwrap();
+    assert_eq!(known.servers.len(), 3);
+    scene
+        .harness
+        .agents
+        .arrange(scene.agent.clone(), Agent::Answers(sight));
+    let back = scene
+        .harness
+        .service
+        .actions
+        .sync(scene.instance)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(back.last_sync_status, FetchStatus::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_a_complaint_of_the_sync_and_removes_nothing() {
+    let scene = Scene::new().await;
+    scene.harness.agents.change(&scene.agent, |sight| {
+        sight.unread = vec!["row 2 has no name".to_owned()];
+        for servers in sight
+            .balancers
+            .values_mut()
+            .flat_map(|backends| backends.values_mut())
+        {
+            servers.clear();
+        }
+    });
+    for _ in 0..3 {
+        let after = scene
+            .harness
+            .service
+            .actions
+            .sync(scene.instance)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(after.last_sync_status, FetchStatus::Partial);
+        assert!(after.last_sync_error.unwrap().contains("row 2 has no name"));
+    }
+    let store: &dyn BalancerStore = &scene.harness.store;
+    let known = store.load(scene.instance).await.unwrap().unwrap();
+    assert_eq!(known.servers.len(), 3);
+    assert!(
+        known
+            .servers
+            .iter()
+            .all(|server| server.missed_at.is_none())
+    );
 }

@@ -382,6 +382,7 @@ pub(crate) fn balancer_server(number: u8, word: &str) -> ObservedServer {
         old_sessions: None,
         queue: Some(0),
         weight: 1,
+        role: drover_domain::balancer::ServerRole::default(),
         check_status: Some("L7OK".to_owned()),
         address: Some(format!("10.0.0.{number}")),
         port: Some(8080),

@@ -88,6 +88,7 @@ fn look(word: &str, sessions: Option<u64>) -> Look {
         sessions,
         old_sessions: sessions.map(|sessions| sessions / 2),
         queue: None,
+        has_agent_check: sessions.is_some(),
     }
 }
 
@@ -113,6 +114,11 @@ fn changed() -> ObservedServer {
         old_sessions: None,
         queue: None,
         weight: 7,
+        role: drover_domain::balancer::ServerRole {
+            is_backup: true,
+            tracks: Some("other/a".to_owned()),
+            has_agent_check: true,
+        },
         check_status: None,
         address: Some("10.9.9.9".to_owned()),
         port: None,
@@ -322,6 +328,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             observed: changed(),
             desired: Some(desired.clone()),
             last_seen: Some(at(40)),
+            observed_at: Some(at(40)),
             ..servers[0].clone()
         };
         assert_eq!(world.actions().targets(&[servers[0].key]).await.unwrap()[0].desired, Some(desired));
@@ -558,10 +565,11 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         let pair = ["a", "b"].map(|name| balancer_server(name, "UP 1/3"));
         let instance = balancer(world, "lb01", &[("be", &pair), ("gone", &pair[..1])]).await;
         let idle = balancer(world, "lb02", &[("be", &pair[..1])]).await;
+        let mut stored = servers(world, instance).await;
+        let backends = world.balancers().load(instance).await.unwrap().unwrap().backends;
         synced(world, instance, &[("be", &pair[..1])], at(10)).await;
         let known = world.balancers().load(idle).await.unwrap().unwrap();
         world.balancers().discovered(known.instance.server, &[], at(11)).await.unwrap();
-        let mut stored = servers(world, instance).await;
         stored.extend(servers(world, idle).await);
         let mut keys: Vec<_> = stored.iter().map(|server| server.key).collect();
         keys.extend([Key::new(404), stored[0].key]);
@@ -569,8 +577,8 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         let mut expected = Vec::new();
         for server in &stored {
             let instance = if server.backend == known.backends[0].key { idle } else { instance };
-            let loaded = world.balancers().load(instance).await.unwrap().unwrap();
-            let backend = loaded.backends.into_iter().find(|backend| backend.key == server.backend).unwrap();
+            let mut backends = backends.iter().chain(&known.backends).cloned();
+            let backend = backends.find(|backend| backend.key == server.backend).unwrap();
             expected.push(ActionTarget {
                 server: server.key,
                 observed: server.observed.clone(),
@@ -582,6 +590,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
                 agent_host: "10.0.0.2".to_owned(),
                 agent_port: 5001,
                 desired: None,
+                trackers: Vec::new(),
                 breaker: BreakerRecord::default(),
             });
         }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use drover_domain::Key;
 use drover_domain::balancer::action::{ActionEnd, Evidence};
-use drover_domain::balancer::sync::{self, ServerUpsert, SyncChange};
+use drover_domain::balancer::sync::{
+    self, KnownBalancer, ObservedBackends, ServerUpsert, ShownServers, SyncChange,
+};
 use drover_domain::balancer::{
     BalancerProcess, BalancerServer, BalancerServerKey, FetchStatus, InstanceKey, MappingBasis,
-    MappingCandidate, ObservedServer,
+    MappingCandidate, ObservedServer, ServerRole, Tracker,
 };
 use drover_domain::fleet::{ApplicationKey, Network, NewServer, ObservedApplication, ServerKey};
 use drover_domain::workflow::Json;
@@ -19,7 +21,7 @@ use crate::store::fixtures::actions::{action_on, start_actions, take_action};
 use crate::store::fixtures::mappings::unmapping;
 use crate::store::fixtures::{
     HOSTILE, Updater, at, balancer, balancer_server, fleet, new_server, observed, poll,
-    sync as synced,
+    sync as synced, sync_once,
 };
 
 async fn node(world: &World) -> ServerKey {
@@ -94,7 +96,7 @@ contract! { $ balancer_store => balancer_store_contract for World;
         let first = &instances[0];
         assert_eq!((first.server, first.server_name.as_str(), first.is_active), (node, "lb01", true));
         assert_eq!((first.last_sync, first.last_sync_status, &first.last_sync_error), (None, FetchStatus::Unknown, &None));
-        assert_eq!((first.empty_answers, first.backends), (0, 0));
+        assert_eq!((first.observed_at, &first.version, first.backends), (None, &None, 0));
         assert_eq!(world.balancers().active_instances(node).await.unwrap(), instances);
     }
 
@@ -208,7 +210,7 @@ contract! { $ balancer_store => balancer_store_contract for World;
         hold(1, "a", 100).await;
         hold(2, "b", 100).await;
         let known = world.balancers().load(instance).await.unwrap().unwrap();
-        let seen = [("be".to_owned(), Ok(shown.to_vec()))].into();
+        let seen = [("be".to_owned(), Ok(shown.to_vec()))].into_iter().collect();
         let early = sync::reconcile(&known, &seen, None, at(109));
         assert_eq!((early.lapsed.clone(), early.is_quiet()), (vec![], true));
         let late = sync::reconcile(&known, &seen, None, at(110));
@@ -227,12 +229,11 @@ contract! { $ balancer_store => balancer_store_contract for World;
         let before = world.balancers().load(instance).await.unwrap().unwrap();
         synced(world, instance, &[("other", &[])], at(10)).await;
         let gone = world.balancers().load(instance).await.unwrap().unwrap();
-        let backend = gone.backends.iter().find(|backend| backend.name == "be").unwrap();
-        assert_eq!((backend.removed_at, backend.servers, gone.servers[0].removed_at), (Some(at(10)), 0, Some(at(10))));
-        assert_eq!(gone.instance.backends, 1);
+        assert_eq!((gone.backends.len(), gone.servers.len(), gone.instance.backends), (1, 0, 1));
         synced(world, instance, &[("be", &srv), ("other", &[])], at(20)).await;
         let back = world.balancers().load(instance).await.unwrap().unwrap();
-        assert_eq!(back.backends, before.backends);
+        let keys = |known: &KnownBalancer| known.backends.iter().map(|backend| backend.key).collect::<Vec<_>>();
+        assert_eq!(keys(&back), keys(&before));
         assert_eq!((back.servers[0].key, back.servers[0].removed_at), (before.servers[0].key, None));
     }
 
@@ -246,7 +247,81 @@ contract! { $ balancer_store => balancer_store_contract for World;
             ..sync::failed(&known.instance, "", at(10))
         };
         world.balancers().store(&change).await.unwrap();
-        assert_eq!(servers(world, instance).await[0].removed_at, Some(at(10)));
+        assert_eq!(servers(world, instance).await, []);
+    }
+
+    /// What HAProxy does not list is missed once, and does not count then; when it is listed again, nothing was.
+    async fn what_is_missed_once_is_shown_as_missed(world) {
+        let both = ["srv1", "srv2"].map(|name| balancer_server(name, "UP"));
+        let instance = balancer(world, "lb01", &[("be", &both)]).await;
+        sync_once(world, instance, &[("be", &both[..1])], at(10)).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!(known.instance.last_sync_status, FetchStatus::Partial);
+        assert_eq!((known.backends[0].servers, known.backends[0].ready), (2, 1));
+        let missed = server(world, instance, "srv2").await;
+        assert_eq!((missed.missed_at, missed.removed_at, missed.observed_at), (Some(at(10)), None, Some(at(2))));
+        assert_eq!(server(world, instance, "srv1").await.observed_at, Some(at(10)));
+        sync_once(world, instance, &[("be", &both)], at(20)).await;
+        let back = server(world, instance, "srv2").await;
+        assert_eq!((back.missed_at, back.key), (None, missed.key));
+        sync_once(world, instance, &[], at(30)).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!((known.backends[0].missed_at, known.servers.len()), (Some(at(30)), 2));
+        sync_once(world, instance, &[], at(40)).await;
+        assert_eq!(servers(world, instance).await, []);
+    }
+
+    /// A reading of which not all was read, and what is known of a version and an age, are stored.
+    async fn how_a_reading_went_is_stored(world) {
+        let srv = [balancer_server("srv1", "UP")];
+        let instance = balancer(world, "lb01", &[("be", &srv), ("other", &[])]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let shown = ShownServers {
+            servers: srv.to_vec(),
+            is_partial: true,
+            complaints: vec![HOSTILE.to_owned()],
+        };
+        let observed = ObservedBackends {
+            backends: [("be".to_owned(), Ok(shown)), ("other".to_owned(), Err("timeout".to_owned()))].into(),
+            version: Some("2.6.12".to_owned()),
+            ..ObservedBackends::default()
+        };
+        world.balancers().store(&sync::reconcile(&known, &observed, None, at(10))).await.unwrap();
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!(known.instance.last_sync_status, FetchStatus::Partial);
+        assert_eq!((known.instance.version.as_deref(), known.instance.observed_at), (Some("2.6.12"), Some(at(10))));
+        let found: Vec<_> = known.backends.iter().map(|backend| (backend.last_fetch_status, backend.observed_at)).collect();
+        assert_eq!(found, [(FetchStatus::Partial, Some(at(10))), (FetchStatus::Failed, Some(at(2)))]);
+        assert_eq!(known.backends[0].last_fetch_error.as_deref(), Some(HOSTILE));
+        // What was not read stays as old as it was.
+        let observed = ObservedBackends { backends: [("be".to_owned(), Err(String::new()))].into(), is_partial: true, ..ObservedBackends::default() };
+        world.balancers().store(&sync::reconcile(&known, &observed, None, at(20))).await.unwrap();
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        assert_eq!((known.instance.observed_at, known.backends[0].observed_at), (Some(at(20)), Some(at(10))));
+    }
+
+    /// Backups and servers of weight 0 take no requests beside others; what a server tracks is stored.
+    async fn what_takes_requests_is_counted_by_the_rule(world) {
+        let role = |role: ServerRole, name: &str, word: &str| ObservedServer { role, ..balancer_server(name, word) };
+        let backup = || ServerRole { is_backup: true, ..ServerRole::default() };
+        let tracks = ServerRole { tracks: Some("be/a".to_owned()), has_agent_check: true, ..ServerRole::default() };
+        let idle = ObservedServer { weight: 0, ..balancer_server("idle", "UP") };
+        let shown = [balancer_server("a", "UP"), idle.clone(), role(backup(), "b", "UP"), role(backup(), "c", "UP")];
+        let spare = [balancer_server("a", "DOWN"), idle.clone(), role(backup(), "b", "UP"), role(backup(), "c", "no check")];
+        let follower = role(tracks, "a", "UP");
+        let instance = balancer(world, "lb01", &[("be", &shown), ("idle", &[idle]), ("spare", &spare), ("t", std::slice::from_ref(&follower))]).await;
+        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let ready: Vec<_> = known.backends.iter().map(|backend| (backend.name.as_str(), backend.ready)).collect();
+        assert_eq!(ready, [("be", 1), ("idle", 0), ("spare", 1), ("t", 1)]);
+        let of_t = known.servers.iter().find(|server| server.observed.role.tracks.is_some()).unwrap();
+        assert_eq!(of_t.observed, follower);
+        let summary = world.balancer_view().summary(1).await.unwrap();
+        assert_eq!((summary.servers.up, summary.servers.standby, summary.servers.down), (2, 7, 1));
+        let short: Vec<_> = summary.short_backends.iter().map(|backend| (backend.name.as_str(), backend.ready)).collect();
+        assert_eq!(short, [("idle", 0)]);
+        let target = world.actions().targets(&[known.servers[0].key]).await.unwrap().pop().unwrap();
+        let expected = Tracker { backend: "t".to_owned(), server: "a".to_owned(), tracks: "be/a".to_owned() };
+        assert_eq!(target.trackers, [expected]);
     }
 
     /// A server that HAProxy lists twice is stored once; the last counts.

@@ -7,7 +7,7 @@ use drover_domain::balancer::action::{
 };
 use drover_domain::balancer::{
     Admission, BalancerServer, BalancerServerKey, Breaker, BreakerPolicy, BreakerRecord,
-    DesiredChange, DesiredState, InstanceKey, ObservedServer, desired_after,
+    DesiredChange, DesiredState, InstanceKey, ObservedServer, Tracker, desired_after,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
@@ -80,8 +80,26 @@ impl State {
             agent_port: host.port,
             is_present,
             desired: server.desired.clone(),
+            trackers: self.trackers(instance.key),
             breaker: self.breaker_record(instance.key),
         })
+    }
+
+    fn trackers(&self, instance: InstanceKey) -> Vec<Tracker> {
+        let servers = self
+            .balancer_servers
+            .values()
+            .filter(|server| server.removed_at.is_none());
+        let trackers = servers.filter_map(|server| {
+            let backend = self.backends.get(&server.backend.get())?;
+            let is_there = backend.instance == instance && backend.removed_at.is_none();
+            Some(Tracker {
+                backend: backend.name.clone(),
+                server: server.observed.name.clone(),
+                tracks: server.observed.role.tracks.clone().filter(|_| is_there)?,
+            })
+        });
+        trackers.collect()
     }
 
     fn breaker_record(&self, instance: InstanceKey) -> BreakerRecord {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
 use drover_domain::balancer::{
     BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, FetchStatus, InstanceKey, MappingBasis, MappingCandidate, ObservedServer,
-    ServerWord,
+    BalancerSummary, Capacity, FetchStatus, InstanceKey, MappingBasis, MappingCandidate,
+    ObservedServer, ServerWord,
 };
 use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::page::{Page, PageRequest};
@@ -49,18 +49,26 @@ impl State {
                 .filter(|server| server.backend == stored.key);
             of_backend.filter(|server| server.removed_at.is_none())
         };
-        let ready = servers()
-            .filter(|server| server.observed.word.takes_traffic())
-            .count();
+        let there = servers().filter(|server| server.missed_at.is_none());
+        let ready = Capacity::of(there.map(|server| &server.observed)).serving();
         BalancerBackend {
             servers: u32::try_from(servers().count()).unwrap(),
             ready: u32::try_from(ready).unwrap(),
+            observed_at: stored
+                .observed_at
+                .or_else(|| self.instances.get(&stored.instance.get())?.observed_at),
             ..stored.clone()
         }
     }
 
     pub(super) fn balancer_server(&self, stored: &BalancerServer) -> BalancerServer {
+        let backend = self.backends.get(&stored.backend.get());
+        let read_at = backend.and_then(|backend| self.backend(backend).observed_at);
         BalancerServer {
+            observed_at: match stored.missed_at {
+                Some(_) => stored.last_seen,
+                None => stored.last_seen.max(read_at),
+            },
             application: self
                 .active_mapping(stored.key)
                 .map(|active| active.application),
@@ -99,6 +107,19 @@ impl State {
             .retain(|_, action| is_there(action.request.server));
     }
 
+    /// Forgets the servers with these keys, and what hangs on them.
+    pub(super) fn forget_servers(&mut self, is_old: impl Fn(i64) -> bool) {
+        self.balancer_servers.retain(|key, _| !is_old(*key));
+        let servers = &self.balancer_servers;
+        let is_there = |key: BalancerServerKey| servers.contains_key(&key.get());
+        self.mappings.retain(|mapping| is_there(mapping.server));
+        self.mapping_history.retain(|(server, _)| is_there(*server));
+        self.status_history.retain(|(server, _)| is_there(*server));
+        self.holds.retain(|server, _| servers.contains_key(server));
+        self.actions
+            .retain(|_, action| is_there(action.request.server));
+    }
+
     fn has_instance(&self, backend: BackendKey, instance: InstanceKey) -> bool {
         self.backends
             .get(&backend.get())
@@ -115,6 +136,8 @@ impl State {
             if let Some(known) = known {
                 known.last_fetch_status = upsert.status;
                 known.last_fetch_error.clone_from(&upsert.error);
+                known.observed_at = upsert.observed_at;
+                known.missed_at = None;
                 known.removed_at = None;
                 continue;
             }
@@ -125,6 +148,8 @@ impl State {
                 name: upsert.name.clone(),
                 last_fetch_status: upsert.status,
                 last_fetch_error: upsert.error.clone(),
+                observed_at: upsert.observed_at,
+                missed_at: None,
                 servers: 0,
                 ready: 0,
                 removed_at: None,
@@ -144,6 +169,7 @@ impl State {
             if let Some(known) = known {
                 known.observed = kept(&upsert.observed);
                 known.last_seen = Some(change.at);
+                known.missed_at = None;
                 known.removed_at = None;
                 continue;
             }
@@ -155,6 +181,8 @@ impl State {
                 application: None,
                 desired: None,
                 last_seen: Some(change.at),
+                observed_at: None,
+                missed_at: None,
                 removed_at: None,
             };
             self.balancer_servers.insert(key, server);
@@ -164,8 +192,16 @@ impl State {
             .values_mut()
             .filter(|backend| backend.instance == instance)
         {
+            if change.missed_backends.contains(&backend.key) {
+                backend.missed_at = Some(change.at);
+            }
             if change.removed_backends.contains(&backend.key) {
                 backend.removed_at = backend.removed_at.or(Some(change.at));
+            }
+        }
+        for key in &change.missed_servers {
+            if let Some(server) = self.balancer_servers.get_mut(&key.get()) {
+                server.missed_at = Some(change.at);
             }
         }
         let gone: Vec<i64> = self
@@ -263,7 +299,8 @@ impl BalancerStore for MemoryStore {
                 last_sync: None,
                 last_sync_status: FetchStatus::Unknown,
                 last_sync_error: None,
-                empty_answers: 0,
+                observed_at: None,
+                version: None,
                 process: None,
                 backends: 0,
             };
@@ -289,11 +326,10 @@ impl BalancerStore for MemoryStore {
         let backends = state
             .backends
             .values()
-            .filter(|backend| backend.instance == instance);
-        let servers = state
-            .balancer_servers
-            .values()
-            .filter(|server| state.has_instance(server.backend, instance));
+            .filter(|backend| backend.instance == instance && backend.removed_at.is_none());
+        let servers = state.balancer_servers.values().filter(|server| {
+            server.removed_at.is_none() && state.has_instance(server.backend, instance)
+        });
         Ok(Some(KnownBalancer {
             instance: state.instance(found),
             backends: backends.map(|backend| state.backend(backend)).collect(),
@@ -313,7 +349,8 @@ impl BalancerStore for MemoryStore {
         instance
             .last_sync_error
             .clone_from(&change.instance.last_sync_error);
-        instance.empty_answers = change.instance.empty_answers;
+        instance.observed_at = change.instance.observed_at;
+        instance.version.clone_from(&change.instance.version);
         instance.process = change.instance.process;
         state.apply(change);
         Ok(())

@@ -144,13 +144,15 @@ impl State {
         let mut summary = BalancerSummary {
             instances: count(instances().count()),
             synced: with(FetchStatus::Success),
+            partial: with(FetchStatus::Partial),
             failed: with(FetchStatus::Failed),
             backends: count(backends().count()),
             ..BalancerSummary::default()
         };
         for (_, server) in self.shown_servers() {
             let observed = &server.observed;
-            summary.servers.note(&observed.word, 1);
+            let takes_requests = observed.takes_requests() && !observed.role.is_backup;
+            summary.servers.note(&observed.word, takes_requests, 1);
             if let Some(desired) = &server.desired {
                 summary.note_desired(desired.state, &observed.word, observed.admin, 1);
             }

@@ -34,6 +34,18 @@ impl HistoryUpkeep for MemoryStore {
                     .map(|(_, change)| (change.at, change.position))
                     .collect()
             }
+            History::GoneServers => {
+                let servers = state.balancer_servers.iter();
+                servers
+                    .filter_map(|(key, server)| Some((server.removed_at?, *key)))
+                    .collect()
+            }
+            History::GoneBackends => {
+                let backends = state.backends.iter();
+                backends
+                    .filter_map(|(key, backend)| Some((backend.removed_at?, *key)))
+                    .collect()
+            }
             // They are not kept here.
             History::InstanceStatuses => Vec::new(),
             History::GoneApplications => state.long_gone(before),
@@ -51,6 +63,8 @@ impl HistoryUpkeep for MemoryStore {
                 let changes = &mut state.status_history;
                 changes.retain(|(_, change)| !is_old(change.position));
             }
+            History::GoneServers => state.forget_servers(is_old),
+            History::GoneBackends => state.backends.retain(|key, _| !is_old(*key)),
             History::InstanceStatuses => {}
             History::GoneApplications => {
                 for (_, key) in &old {
