@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
-use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer};
+use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 use metrics::{Unit, describe_histogram, histogram};
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ impl AgentGateway for MeteredAgents {
         measured("inventory", self.inner.inventory(agent)).await
     }
 
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<Vec<String>, AgentError> {
+    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
         measured("instances", self.inner.balancer_instances(agent)).await
     }
 
@@ -68,7 +68,7 @@ impl AgentGateway for MeteredAgents {
         &self,
         agent: &AgentAddress,
         instance: &str,
-    ) -> Result<Vec<String>, AgentError> {
+    ) -> Result<NameAnswer, AgentError> {
         measured("backends", self.inner.backends(agent, instance)).await
     }
 

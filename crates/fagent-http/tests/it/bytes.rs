@@ -129,12 +129,15 @@ async fn bytes_that_are_no_text_do_not_hide_what_haproxy_shows() {
     let instances = b"{\"success\":true,\"x\":\"\\ud800\",\"data\":{\"instances\":[{\"name\":\"default\"},{\"name\":\"\xff\"}]}}";
     let agent = agent_that_says(&stubs, instances).await;
     assert_eq!(
-        gateway().balancer_instances(&agent).await.unwrap(),
+        gateway().balancer_instances(&agent).await.unwrap().names,
         ["default"]
     );
     let backends = b"{\"success\":true,\"data\":{\"backends\":[\"be\",\"caf\\udce9\"]}}";
     let agent = agent_that_says(&stubs, backends).await;
-    assert_eq!(gateway().backends(&agent, "default").await.unwrap(), ["be"]);
+    assert_eq!(
+        gateway().backends(&agent, "default").await.unwrap().names,
+        ["be"]
+    );
     let servers = b"{\"success\":true,\"data\":{\"servers\":[{\"name\":\"s1\",\"status\":\"UP\",\"check_status\":\"caf\xe9\"}]}}";
     let agent = agent_that_says(&stubs, servers).await;
     let answer = gateway()

@@ -34,7 +34,10 @@ fn fleet() -> ControlHost {
         )
         .unwrap();
         std::fs::set_permissions(&by_hand, Permissions::from_mode(0o755)).unwrap();
-        options.ansible_playbook = by_hand.to_str().unwrap().to_owned();
+        by_hand
+            .to_str()
+            .unwrap()
+            .clone_into(&mut options.ansible_playbook);
     })
 }
 

@@ -286,7 +286,7 @@ impl Drains {
         let mut leaving = Vec::new();
         for (composite, target) in targets {
             let observed = seen(&answer, &target)?;
-            match self.kept(&target, observed) {
+            match Self::kept(&target, observed) {
                 Some(why) => {
                     known.insert(composite, (TargetState::Kept, why));
                 }
@@ -368,7 +368,7 @@ impl Drains {
     }
 
     /// Why a server stays as someone else left it, if so.
-    fn kept(&self, target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
+    fn kept(target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
         let state = observed.admin_state()?;
         let hold = target
             .desired
@@ -925,23 +925,26 @@ fn seen<'a>(sight: &'a Sight, target: &ActionTarget) -> Result<&'a ObservedServe
 /// What is said of a drain that is not proven; the update goes on when its time is over.
 fn left_at_the_end(failure: &ActionFailure, wait: Duration) -> Result<String, Trouble> {
     let seconds = wait.as_secs();
-    let by_timer = || format!("by timer, not proven: {seconds} s are over");
-    match failure {
-        ActionFailure::StillBusy {
-            sessions: Some(sessions),
-            old_sessions,
-            is_reported: _,
-        } => Ok(match old_sessions {
+    if let ActionFailure::StillBusy {
+        sessions: Some(sessions),
+        old_sessions,
+        ..
+    } = failure
+    {
+        return Ok(match old_sessions {
             Some(old) if *old > 0 => format!(
                 "{sessions} session(s), {old} of them in old workers of HAProxy, are still there after {seconds} s"
             ),
             Some(_) | None => format!("{sessions} session(s) are still there after {seconds} s"),
-        }),
-        ActionFailure::StillBusy { sessions: None, .. } | ActionFailure::NotProven { .. } => {
-            Ok(by_timer())
-        }
-        other => Err(Trouble::Failed(other.to_string())),
+        });
     }
+    if matches!(
+        failure,
+        ActionFailure::StillBusy { .. } | ActionFailure::NotProven { .. }
+    ) {
+        return Ok(format!("by timer, not proven: {seconds} s are over"));
+    }
+    Err(Trouble::Failed(failure.to_string()))
 }
 
 /// The servers that still have sessions, with the numbers.

@@ -155,10 +155,7 @@ impl RequestError {
                 };
             }
         };
-        let reason = match error {
-            Unprepared::Runner(source) => source.to_string(),
-            other => other.to_string(),
-        };
+        let reason = error.to_string();
         Self::Refused { reason, subject }
     }
 
@@ -207,6 +204,10 @@ impl Updates {
     ///
     /// [`RequestError`], and then nothing changed.
     #[tracing::instrument(name = "updates.request", skip_all, fields(applications = order.applications.len()))]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one refusal after the other, then one transaction"
+    )]
     pub async fn request(&self, order: UpdateOrder) -> Result<Accepted, RequestError> {
         let snapshot = self
             .ports

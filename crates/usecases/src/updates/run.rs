@@ -246,6 +246,11 @@ impl UpdateHandler {
     ///
     /// The events are read from the first one on, also the second time: what the store already has
     /// it ignores, and the verdict needs them all.
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "one loop over what the play, its requests and people say"
+    )]
     async fn run(
         &self,
         claim: &Claim,

@@ -967,7 +967,7 @@ async fn what_an_agent_check_undoes_is_no_success() {
 #[tokio::test(start_paused = true)]
 async fn a_state_that_lasts_beside_an_agent_check_is_a_success_that_says_so() {
     let scene = with_agent_check("UP", 0).await;
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
     let action = scene.carry_out(scene.order(1, AdminState::Drain)).await;
     assert_eq!(
         (code(&action), scene.states()),

@@ -24,7 +24,7 @@ fn step(kind: StepKind, targets: &[&str]) -> Step {
     Step {
         kind,
         targets: targets.iter().map(|name| (*name).to_owned()).collect(),
-        drain_wait: Duration::from_secs(60),
+        drain_wait: Duration::from_mins(1),
         settle: Duration::from_secs(2),
         health_wait: Duration::from_secs(20),
         ready_wait: Duration::from_secs(5),

@@ -294,7 +294,7 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
         .updates
         .request(order(harness.applications().await));
     assert_eq!(first.await.unwrap().warnings, Vec::<String>::new());
-    harness.clock.advance(Duration::from_secs(60));
+    harness.clock.advance(Duration::from_mins(1));
     let server = harness.add_server("s9", 9, false).await;
     let newcomer = Sight {
         applications: vec![ObservedApplication {
@@ -320,7 +320,7 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
         .await
         .unwrap();
     assert_eq!(others.warnings, Vec::<String>::new());
-    harness.clock.advance(Duration::from_secs(60));
+    harness.clock.advance(Duration::from_mins(1));
     let next = harness
         .service
         .updates
@@ -332,7 +332,7 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
         next.warnings[1],
         "joined the group `a` since its last update: `a_9` on s9"
     );
-    harness.clock.advance(Duration::from_secs(60));
+    harness.clock.advance(Duration::from_mins(1));
     let last = harness.service.updates.request(all(keys)).await.unwrap();
     assert_eq!(last.warnings.len(), 1, "{:?}", last.warnings);
 }

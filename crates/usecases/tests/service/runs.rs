@@ -232,7 +232,7 @@ async fn ended_as(script: Script, version: &str) -> (TaskStatus, Vec<(InstanceOu
 
 #[tokio::test(start_paused = true)]
 async fn a_play_whose_agents_show_no_change_is_unverified() {
-    let (status, outcomes) = ended_as(successful(), "1.0.0").await;
+    let (status, outcomes) = Box::pin(ended_as(successful(), "1.0.0")).await;
     assert_eq!(status, TaskStatus::Failed);
     for (outcome, detail) in outcomes {
         assert_eq!(outcome, InstanceOutcome::Unverified);
@@ -250,9 +250,9 @@ async fn a_play_that_reports_nothing_is_done_where_the_agents_show_the_change() 
             .event(JobEventKind::Changed, Some("localhost"), None)
             .stats(&[("localhost", 3, 0)])
     };
-    let (status, outcomes) = ended_as(silent(), "1.1.0").await;
+    let (status, outcomes) = Box::pin(ended_as(silent(), "1.1.0")).await;
     assert_eq!(status, TaskStatus::Succeeded, "{outcomes:?}");
-    let (status, outcomes) = ended_as(silent(), "1.0.0").await;
+    let (status, outcomes) = Box::pin(ended_as(silent(), "1.0.0")).await;
     assert_eq!(status, TaskStatus::Failed);
     for (outcome, detail) in outcomes {
         assert_eq!(outcome, InstanceOutcome::Unknown);
