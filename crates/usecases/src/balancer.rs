@@ -111,6 +111,10 @@ impl BalancerSync {
         Ok(names)
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one sequence: read backends, read servers, compare, write"
+    )]
     async fn sync_instance(
         &self,
         agent: &AgentAddress,

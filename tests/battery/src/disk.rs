@@ -5,6 +5,7 @@
 //! while nothing can be written, and writing has to work within five seconds after the space is back.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -31,7 +32,7 @@ const REFUSALS: u32 = 20;
 /// How soon writing has to work again.
 const SOON: Duration = Duration::from_secs(5);
 /// How long anything may take before the life is given up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Which database is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -258,7 +259,7 @@ fn large(number: u32) -> NewWorkflow {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        text.push_str(&format!("{state:016x}"));
+        let _infallible = write!(text, "{state:016x}");
     }
     text.push('"');
     let input = Json::from_parsed("the input", &*text).unwrap_or_else(|_| Json::null());

@@ -68,6 +68,7 @@ pub(crate) struct Envelope<T> {
 /// The data of `/instances`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Instances {
+    #[expect(clippy::struct_field_names, reason = "the agent's own word")]
     pub(crate) instances: List<Named>,
     #[serde(default)]
     pub(crate) count: Field,
@@ -78,6 +79,7 @@ pub(crate) struct Instances {
 /// The data of `/backends`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Backends {
+    #[expect(clippy::struct_field_names, reason = "the agent's own word")]
     pub(crate) backends: List<Named>,
     #[serde(default)]
     pub(crate) count: Field,

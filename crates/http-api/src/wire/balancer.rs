@@ -232,6 +232,10 @@ impl From<BalancerBackend> for HaproxyBackend {
 
 /// A server of a backend, as HAProxy tells.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of HAProxy by itself, and the shape is published"
+)]
 pub(crate) struct HaproxyServer {
     /// Its id.
     #[schema(minimum = 1)]

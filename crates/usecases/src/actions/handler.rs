@@ -88,6 +88,10 @@ pub(crate) struct Course {
     /// Since when the wanted state is seen without a break.
     reached_at: Option<Instant>,
     /// Which process showed the wanted state last.
+    #[expect(
+        clippy::option_option,
+        reason = "the agent may not report the process of the sample"
+    )]
     reached_in: Option<Option<u32>>,
     noted: Evidence,
     noted_at: Instant,

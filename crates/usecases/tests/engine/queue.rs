@@ -141,11 +141,11 @@ impl TaskQueue for RoughQueue {
         Ok(claimed)
     }
 
-    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
+    async fn held(&self, lease: LeaseId, age: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
         if self.now().is_away {
             return Err(away("look what a lease holds"));
         }
-        self.store.held(lease, least).await
+        self.store.held(lease, age).await
     }
 
     async fn report(

@@ -950,7 +950,7 @@ async fn what_an_agent_check_undoes_is_no_success() {
         .await;
         advance(SECOND * 2).await;
         scene.harness.agents.change(&scene.agent, |sight| {
-            set(sight, "s1_a_1", before, Some(bits), Some(0))
+            set(sight, "s1_a_1", before, Some(bits), Some(0));
         });
         let action = scene.until_over(id).await;
         worker.stop().await;

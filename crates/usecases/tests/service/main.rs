@@ -3,7 +3,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a broken setup should stop the test"
+    clippy::large_futures,
+    reason = "a broken setup should stop the test, and a scene of it holds a whole service"
 )]
 
 mod actions;

@@ -104,8 +104,8 @@ impl TaskQueue for Broken {
         self.heard(Place::Claim, Ok(tasks))
     }
 
-    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
-        self.ports.tasks.held(lease, least).await
+    async fn held(&self, lease: LeaseId, age: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
+        self.ports.tasks.held(lease, age).await
     }
 
     async fn report(

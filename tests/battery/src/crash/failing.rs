@@ -70,8 +70,8 @@ impl TaskQueue for Failing {
         self.points.call(Place::Claim, call).await
     }
 
-    async fn held(&self, lease: LeaseId, least: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
-        self.ports.tasks.held(lease, least).await
+    async fn held(&self, lease: LeaseId, age: Duration) -> Result<Vec<HeldAttempt>, StoreError> {
+        self.ports.tasks.held(lease, age).await
     }
 
     async fn report(

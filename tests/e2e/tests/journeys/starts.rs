@@ -112,7 +112,7 @@ fn run(program: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Outp
 
 // The secret may have the separator in it.
 fn secret_of(key: &str) -> &str {
-    &key["drv_0123456789abcdef_".len()..]
+    key.split_at("drv_0123456789abcdef_".len()).1
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::api::Api;
 use crate::process::{Process, Turn, binary, free_port};
 
-/// Leaves a line in `mark` each time it runs, then waits for `go`.
+/// Leaves a line in `mark` each time it runs, waits for `go`, then writes the version that the agent reads.
 const ORCHESTRATOR: &str = r#"---
 # Marks its run and waits
 #
@@ -32,6 +32,12 @@ const ORCHESTRATOR: &str = r#"---
         path: "{{ playbook_dir }}/go"
         sleep: 1
         timeout: 120
+    - name: bring the new version
+      ansible.builtin.replace:
+        path: "{{ playbook_dir }}/../apps.d/{{ item.split('::')[1] }}.yml"
+        regexp: "1\\.0\\.0"
+        replace: "1.1.0"
+      loop: "{{ app_instances.split(',') }}"
     - name: report
       ansible.builtin.debug:
         msg:
