@@ -336,14 +336,20 @@ fn exit_of_store(error: &StoreError) -> Exit {
 }
 
 fn exit_of_io(error: &std::io::Error) -> Exit {
-    match error.kind() {
-        // No waiting gives this user another right, or makes a path another one.
-        std::io::ErrorKind::PermissionDenied
-        | std::io::ErrorKind::InvalidInput
-        | std::io::ErrorKind::InvalidFilename
-        | std::io::ErrorKind::NotADirectory
-        | std::io::ErrorKind::AlreadyExists => Exit::Config,
-        _ => Exit::Unavailable,
+    use std::io::ErrorKind;
+
+    // Waiting gives this user no other right, and does not make a path another one.
+    let stays = [
+        ErrorKind::PermissionDenied,
+        ErrorKind::InvalidInput,
+        ErrorKind::InvalidFilename,
+        ErrorKind::NotADirectory,
+        ErrorKind::AlreadyExists,
+    ];
+    if stays.contains(&error.kind()) {
+        Exit::Config
+    } else {
+        Exit::Unavailable
     }
 }
 

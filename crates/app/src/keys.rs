@@ -38,12 +38,13 @@ pub(crate) async fn ensure(
     };
     let has_changed = access.configure(configured.as_ref()).await;
     if has_changed.map_err(KeyError::Store)? {
-        match &configured {
-            Some(key) => tracing::info!(
+        if let Some(key) = &configured {
+            tracing::info!(
                 key.id = key.public_id,
                 "the setting `access.admin_key` has another key than before; the one before is revoked"
-            ),
-            None => tracing::info!("the setting `access.admin_key` is gone; its key is revoked"),
+            );
+        } else {
+            tracing::info!("the setting `access.admin_key` is gone; its key is revoked");
         }
     }
     if configured.is_some() {

@@ -258,7 +258,7 @@ mod tests {
         // Behind a proxy that compresses.
         for seen in [
             format!("W/{seen}"),
-            seen.replacen("\"", "", 1)
+            seen.replacen('"', "", 1)
                 .replace('"', "-gzip\"")
                 .replacen("", "\"", 1),
         ] {

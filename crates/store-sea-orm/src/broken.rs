@@ -1,8 +1,4 @@
 //! What a failed or dropped transaction leaves behind: nothing, wherever it fails.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a broken test setup should stop the test"
-)]
 
 use std::future::poll_fn;
 use std::num::NonZeroU32;

@@ -1,4 +1,4 @@
-//! The store behind a real PgBouncer, in the modes that have transactions.
+//! The store behind a real `PgBouncer`, in the modes that have transactions.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 const PORT: u16 = 6432;
 
-/// PgBouncer in front of one server, on a socket in a folder of its own.
+/// `PgBouncer` in front of one server, on a socket in a folder of its own.
 struct Bouncer {
     process: Child,
     folder: TempDir,
@@ -50,7 +50,7 @@ fn program() -> PathBuf {
 }
 
 impl Bouncer {
-    async fn start(mode: &str, more: &str) -> Self {
+    async fn start(mode: &str, settings_besides: &str) -> Self {
         let cluster = Cluster::private(Durability::Fast);
         let database = cluster.database("pooled");
         let direct = database.url();
@@ -62,7 +62,7 @@ impl Bouncer {
             "[databases]\n* = host={socket} port=5432 user=postgres\n\
              [pgbouncer]\nlisten_addr =\nlisten_port = {PORT}\nunix_socket_dir = {at}\nauth_type = any\n\
              pool_mode = {mode}\ndefault_pool_size = 20\nmax_client_conn = 200\nlogfile = {at}/log\n\
-             pidfile = {at}/pid\n{more}\n"
+             pidfile = {at}/pid\n{settings_besides}\n"
         );
         let file = folder.path().join("pgbouncer.ini");
         fs::write(&file, settings).unwrap();

@@ -224,7 +224,7 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
     all_equal("a first sync", &first, 3);
     all_equal("a sync with changes", &changed, 3);
     all_equal("a quiet sync", &quiet, 1);
-    all_equal("a sync without backends", &gone, 3);
+    all_equal("a sync without backends", &gone, 5);
     all_equal("loading an instance", &loads, 3);
     all_equal("mapping", &maps, 5);
     all_equal("mapping again", &moves, 6);

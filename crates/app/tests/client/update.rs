@@ -145,9 +145,10 @@ async fn an_empty_group_starts_nothing() {
     );
     assert_eq!(done.err, "drover: there is no group `jurws`\n");
     let stub = Stub::start(|asked| {
-        let items = match asked.line.contains("application-groups") {
-            true => json!([{"id": 3, "name": "jurws"}]),
-            false => json!([]),
+        let items = if asked.line.contains("application-groups") {
+            json!([{"id": 3, "name": "jurws"}])
+        } else {
+            json!([])
         };
         (200, json!({"items": items, "next_cursor": null}))
     })

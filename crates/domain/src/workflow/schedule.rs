@@ -567,7 +567,7 @@ mod tests {
             let found: Vec<String> = moments
                 .skip(1)
                 .take(all.len())
-                .map(|moment| moment.to_string()[5..16].to_owned())
+                .map(|moment| moment.to_string().chars().skip(5).take(11).collect())
                 .collect();
             assert_eq!(found, all, "{line} in {zone} from {from}");
         }
@@ -590,7 +590,7 @@ mod tests {
             let days: Vec<String> = moments
                 .skip(1)
                 .take(3)
-                .map(|moment| moment.to_string()[..10].to_owned())
+                .map(|moment| moment.to_string().chars().take(10).collect())
                 .collect();
             assert_eq!(days, expected, "{line}");
         }

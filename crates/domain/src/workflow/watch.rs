@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(rounds(ahead), 24);
         // Set right before the day is over, it never removed anything, and is watched for another day.
         let (back, leap) = ClockWatch::look(Some(ahead), now.after(HOUR));
-        assert_eq!(leap, Some(ClockLeap::Back(years - HOUR)));
+        assert_eq!(leap, Some(ClockLeap::Back(years.saturating_sub(HOUR))));
         assert_eq!(rounds(back), 24);
     }
 

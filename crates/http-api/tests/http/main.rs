@@ -3,7 +3,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests stop the test when the setup is broken"
+    clippy::large_futures,
+    reason = "helpers of tests stop the test when the setup is broken, and a world holds a whole service"
 )]
 
 mod access;

@@ -20,11 +20,14 @@ use drover_testkit::store::MemoryStore;
 
 use crate::world::send;
 
+/// A request, and the routes that take it.
+type Plan = (Router, Request<Body>);
+
 /// The record of what people own, with a request that is carried out before the next change.
 #[derive(Clone)]
 pub(crate) struct Meddler {
     store: Arc<MemoryStore>,
-    plan: Arc<Mutex<Option<(Router, Request<Body>)>>>,
+    plan: Arc<Mutex<Option<Plan>>>,
 }
 
 impl Meddler {

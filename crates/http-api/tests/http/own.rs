@@ -49,7 +49,7 @@ async fn updating(world: &World) -> (String, String) {
     let path = "/api/v1/applications/batch_update";
     let accepted = world.post(path, wanted(&world.apps[..1])).await.ok(202);
     let task = accepted.json()["task_ids"][0].as_str().unwrap().to_owned();
-    let workflow = format!("{}000", &task[..task.len() - 3]);
+    let workflow = format!("{}000", task.split_at(task.len() - 3).0);
     (format!("/api/v1/workflows/{workflow}"), task)
 }
 
