@@ -260,7 +260,7 @@ fn check(settings: &Settings, secrets: &[(String, PathBuf)]) -> Exit {
 
 /// The files of secrets that the settings name, by key.
 fn secret_files(file: &File, variables: &[(String, String)]) -> Vec<(String, PathBuf)> {
-    let text = read(file).ok().flatten();
+    let text = read(file, variables).ok().flatten();
     let source = text.as_ref().map(|(name, text)| Source { name, text });
     let shown = drover_config::describe(source, variables.iter().cloned()).unwrap_or_default();
     shown
