@@ -67,7 +67,7 @@ impl Budget {
         let admin = (limit / 16).clamp(4, ADMIN_MAX);
         let api = limit
             .saturating_sub(reserve + admin)
-            .clamp((limit / 4).max(8), API_MAX);
+            .clamp((limit / 4).clamp(8, API_MAX), API_MAX);
         Self {
             api_connections: usize::try_from(api).unwrap_or(8),
             admin_connections: usize::try_from(admin).unwrap_or(4),

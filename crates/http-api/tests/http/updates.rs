@@ -399,7 +399,7 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
         (&json!("failed"), &json!(2), &json!("be_jurws"))
     );
     let counts = json!({
-        "host": "localhost", "ok": 1, "changed": 0, "unreachable": 0, "failed": 1, "skipped": 0, "rescued": 0, "ignored": 0,
+        "host": "localhost", "ok": 1, "changed": 1, "unreachable": 0, "failed": 1, "skipped": 0, "rescued": 0, "ignored": 0,
     });
     assert_eq!(run["hosts"], json!([counts]));
     let instances = task["instances"].as_array().unwrap();

@@ -19,7 +19,7 @@ use drover_ports::{ActionView, AgentAddress, AgentError, BalancerStore, Balancer
 use drover_testkit::agent::{Agent, Command, Habit, Sight, obey};
 use drover_testkit::eventually::eventually;
 use drover_usecases::{ActionError, ActionFilter, ActionOrder, Actions, InstanceFilter};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, advance, timeout};
 
 use crate::harness::{Harness, address, balancer_server, balancer_sight};
 
@@ -948,7 +948,7 @@ async fn what_an_agent_check_undoes_is_no_success() {
             }
         })
         .await;
-        tokio::time::sleep(SECOND * 2).await;
+        advance(SECOND * 2).await;
         scene.harness.agents.change(&scene.agent, |sight| {
             set(sight, "s1_a_1", before, Some(bits), Some(0))
         });

@@ -187,6 +187,28 @@ impl State {
             };
             self.balancer_servers.insert(key, server);
         }
+        self.apply_absence(change);
+        for key in &change.lapsed {
+            let known = self.balancer_servers.get_mut(&key.get());
+            let known = known.filter(|known| {
+                let desired = known.desired.as_ref();
+                desired.is_some_and(|desired| desired.has_lapsed(change.at))
+            });
+            if let Some(known) = known {
+                known.desired = None;
+            }
+        }
+        for entry in &change.history {
+            let words = (entry.old.clone(), entry.new.clone());
+            let action = self.action_under_way(entry.server);
+            let action = action.filter(|_| entry.is_administrative);
+            self.record_status(entry.server, change.at, words, action);
+        }
+    }
+
+    /// Marks what an answer lacks as missed, and what it lacks again as removed.
+    fn apply_absence(&mut self, change: &SyncChange) {
+        let instance = change.instance.key;
         for backend in self
             .backends
             .values_mut()
@@ -218,22 +240,6 @@ impl State {
             .collect();
         for key in gone {
             self.balancer_servers.get_mut(&key).unwrap().removed_at = Some(change.at);
-        }
-        for key in &change.lapsed {
-            let known = self.balancer_servers.get_mut(&key.get());
-            let known = known.filter(|known| {
-                let desired = known.desired.as_ref();
-                desired.is_some_and(|desired| desired.has_lapsed(change.at))
-            });
-            if let Some(known) = known {
-                known.desired = None;
-            }
-        }
-        for entry in &change.history {
-            let words = (entry.old.clone(), entry.new.clone());
-            let action = self.action_under_way(entry.server);
-            let action = action.filter(|_| entry.is_administrative);
-            self.record_status(entry.server, change.at, words, action);
         }
     }
 
