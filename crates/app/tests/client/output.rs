@@ -57,7 +57,6 @@ async fn an_answer_that_cannot_be_written_is_74() {
         "dead-letters list",
         "dead-letters redrive --all",
         "config show",
-        "config check",
         "version",
         "--help",
         "update --help",
