@@ -85,7 +85,7 @@ pub(crate) fn safe(text: &str) -> String {
     shown
 }
 
-/// A JSON document with hidden characters as `\uXXXX`, which is the same document.
+/// A JSON document with hidden characters as JSON escapes, which is the same document.
 pub(crate) fn escaped(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for found in json.chars() {

@@ -181,7 +181,7 @@ impl LongLoad {
         load
     }
 
-    /// Starts no further requests, waits for the answers under way, and tells what became of all.
+    /// Starts no further requests, waits for the answers under way, and returns the outcome of all.
     pub async fn finish(self) -> Tally {
         self.stop.cancel();
         self.tracker.close();

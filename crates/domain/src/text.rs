@@ -204,7 +204,7 @@ fn not_a_number(text: &str) -> (usize, Option<&'static str>) {
     word.map_or((1, None), |word| (word.len(), Some("null")))
 }
 
-// The surrogate that a `\uXXXX` at the beginning of `text` stands for.
+// The surrogate of the JSON escape at the beginning of `text`.
 fn surrogate(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -260,7 +260,7 @@ pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     Cow::Owned(found)
 }
 
-/// The UTF-16 unit of an escape `\uXXXX` at the start of `text`.
+/// The UTF-16 unit of a JSON escape (`\u` and four hexadecimal digits) at the start of `text`.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits

@@ -158,7 +158,7 @@ impl ApiError {
         )
     }
 
-    /// Why Drover is not ready: whoever asks is an operator, and the sentence is Drover's own.
+    /// Why Drover is not ready, in Drover's own sentence, for operators.
     pub(crate) fn not_ready(error: StoreError) -> Self {
         let detail = error.to_string();
         Self::build(
@@ -237,7 +237,7 @@ impl ApiError {
         }
     }
 
-    /// Counts a refusal of somebody without a key; the log has one such line a minute.
+    /// Counts a refused request without a key; the log has one such line a minute.
     fn count_stranger(&self) {
         static REFUSED: Mutex<Throttle> = Mutex::new(Throttle::new());
         let (code, detail) = (self.0.code.word(), &self.0.detail);

@@ -61,7 +61,7 @@ pub(crate) fn span(request: &Request) -> Span {
 pub(crate) fn answered<B>(response: &axum::http::Response<B>, latency: Duration, _: &Span) {
     let status = response.status().as_u16();
     let elapsed_ms = latency.as_secs_f64() * 1_000.0;
-    // What strangers ask for in vain is counted where it is refused.
+    // Refused requests without a key are counted where they are refused.
     let is_stranger = response.extensions().get::<Authenticated>().is_none();
     if status < 400 || (is_stranger && status < 500) {
         tracing::debug!(

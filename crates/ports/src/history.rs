@@ -14,9 +14,9 @@ pub enum History {
     BalancerStatuses,
     /// How the status of applications changed.
     InstanceStatuses,
-    /// Servers that are not in HAProxy any more, with everything that hangs on them.
+    /// Servers that HAProxy no longer has, with their history and mappings.
     GoneServers,
-    /// Backends that are not in HAProxy any more.
+    /// Backends that HAProxy no longer has.
     GoneBackends,
     /// Applications that are gone, by when they were last seen; those of removed servers whenever that was.
     GoneApplications,

@@ -90,7 +90,7 @@ impl SeaOrmStore {
     }
 }
 
-/// Removes the mappings of servers that are not stored any more.
+/// Removes the mappings of servers that are no longer stored.
 pub(crate) const FORGET_MAPPINGS: &str = "
 DELETE FROM application_mappings
 WHERE entity_type = 'haproxy_server' AND NOT EXISTS (SELECT 1 FROM haproxy_servers h WHERE h.id = entity_id)

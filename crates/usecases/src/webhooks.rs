@@ -100,7 +100,7 @@ impl Webhooks {
         }
     }
 
-    /// Adds a webhook; what happens from now on is told. Returns it with its secret, which is not shown again, except to
+    /// Adds a webhook; it receives what happens from now on. Returns it with its secret, which is not shown again, except to
     /// the same request made again under its idempotency key.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub(super) enum Found {
     Hidden,
 }
 
-/// Whether a process has this id, whoever may see it.
+/// Whether a process has this id; it may belong to another user.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid)
         .ok()

@@ -279,8 +279,8 @@ fn look_at(description: Description, file: &Path, processes: Processes) -> (Foun
     )
 }
 
-/// The process a pid file names, if it lives; a missing file means that none does. An error says why the file does not
-/// tell: then the application may well live.
+/// The process a pid file names, if it lives; a missing file means that none does. After an error, which says why the
+/// file names no process, the application may be alive.
 fn living(
     pid_file: &Path,
     name: Option<&str>,

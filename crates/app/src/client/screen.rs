@@ -246,7 +246,7 @@ fn head(view: &View, is_one_of_many: bool, now: DateTime<Utc>) -> String {
     let mut parts = Vec::new();
     if is_one_of_many {
         let id = cell(task, "id");
-        // The end of an identifier tells those apart that were made together.
+        // Identifiers made at the same moment differ only at their end.
         let end: String = id
             .chars()
             .skip(id.chars().count().saturating_sub(8))

@@ -164,7 +164,7 @@ pub(crate) async fn run(
 async fn members(group: &str, service: &Service) -> Result<Vec<i64>, Failure> {
     let items = service.all("applications", &[("group", group)]).await?;
     if items.is_empty() {
-        // Nobody is in it, or it is not there.
+        // The group has no applications, or there is no such group.
         service.find(GROUPS, "group", group).await?;
     }
     let ids: Vec<i64> = items

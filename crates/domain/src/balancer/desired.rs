@@ -38,7 +38,7 @@ impl DesiredState {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// Whether HAProxy shows that something else is asked of the server; `false` where it does not tell. What it
+    /// Whether HAProxy shows that something else is asked of the server; `false` where it is not shown. What it
     /// inherits from another server does not count: that ends with the other's.
     #[must_use]
     pub fn differs_from(&self, observed: &ObservedServer) -> bool {

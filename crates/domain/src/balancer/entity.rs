@@ -101,7 +101,7 @@ pub struct BalancerBackend {
     pub last_fetch_error: Option<String>,
     /// When its servers were read last: what is known of them is as of then.
     pub observed_at: Option<Timestamp>,
-    /// When HAProxy did not list it any more; it is removed if the next whole answer does not list it either.
+    /// When HAProxy first failed to list it; it is removed if the next whole answer does not list it either.
     pub missed_at: Option<Timestamp>,
     /// How many servers it has.
     pub servers: u32,
@@ -170,7 +170,7 @@ pub struct BalancerServer {
     pub last_seen: Option<Timestamp>,
     /// When it was last read: what is known of it is as of then.
     pub observed_at: Option<Timestamp>,
-    /// When HAProxy did not list it any more; it is removed if the next whole answer does not list it either.
+    /// When HAProxy first failed to list it; it is removed if the next whole answer does not list it either.
     pub missed_at: Option<Timestamp>,
     /// When it vanished from HAProxy; a returning server keeps its key.
     pub removed_at: Option<Timestamp>,

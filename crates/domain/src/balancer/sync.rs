@@ -172,8 +172,8 @@ pub struct StatusHistory {
 ///
 /// What is not in an answer is gone only if the answer was whole and the next whole one does not have it either: one
 /// answer may be short for many reasons, on every level. A backend that could not be read keeps its servers. A
-/// status-history row is made only for a real change of a known server. `process` is the latest one of those that told;
-/// `None` says nothing about it.
+/// status-history row is made only for a real change of a known server. `process` is the latest one that was
+/// reported; `None` means that no answer had one.
 #[must_use]
 pub fn reconcile(
     known: &KnownBalancer,

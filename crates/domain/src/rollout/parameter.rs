@@ -50,7 +50,7 @@ const RESERVED: [&str; 20] = [
     "vars",
 ];
 
-/// The variables that Drover sets and nobody else, besides all that begin with `drover_`: they say whom a play is for, which
+/// The variables that only Drover may set, besides all that begin with `drover_`: they say whom a play is for, which
 /// file it runs and with whose secret.
 const OWNED: [&str; 9] = [
     "app",

@@ -367,7 +367,7 @@ pub struct TaskInstance {
     pub detail: Option<String>,
     /// The version before the task.
     pub version_before: Option<String>,
-    /// Which process served before the task: its start time or its number, where the agent tells.
+    /// Which process served before the task: its start time or its number, where the agent reports it.
     pub process_before: Option<String>,
     /// The version after it.
     pub version_after: Option<String>,

@@ -21,7 +21,7 @@ pub struct ClockWatch {
 pub enum ClockLeap {
     /// Nothing is known of it yet.
     New,
-    /// It is later by this much than in the last round: nothing ran for so long, or it was set.
+    /// It is later by this much than in the last round: the process was paused, or the clock was set.
     Ahead(Duration),
     /// It is earlier by this much than in the last round: it was set.
     Back(Duration),

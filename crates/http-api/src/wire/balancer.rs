@@ -163,7 +163,7 @@ pub(crate) struct HaproxyInstance {
     last_sync_error: Option<String>,
     /// When HAProxy was read last, in whole or in part: what is shown of it is as of then.
     observed_at: Option<Instant>,
-    /// HAProxy's version, where the agent tells.
+    /// HAProxy's version; null when the agent does not report it.
     version: Option<String>,
     /// When its process started, where the agent tells; a later one is a reload or a restart.
     started_at: Option<Instant>,
@@ -248,9 +248,9 @@ pub(crate) struct HaproxyServer {
     /// HAProxy's own word, such as `UP`, `DRAIN` or `MAINT (resolution)`.
     status: String,
     health: ServerHealth,
-    /// The administrative state it is in, its own or inherited; null when the agent does not tell.
+    /// The administrative state it is in, its own or inherited; null when the agent does not report it.
     admin: Option<AdminState>,
-    /// What was asked of the server itself, whatever it inherits; null when the agent does not tell.
+    /// What was asked of the server itself, whatever it inherits; null when the agent does not report it.
     own_admin: Option<AdminState>,
     /// Whether HAProxy sends it requests when it is its turn.
     takes_requests: bool,

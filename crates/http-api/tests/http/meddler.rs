@@ -1,4 +1,4 @@
-//! Somebody else's request in the middle of one: between what a handler reads and what it writes.
+//! A second request in the middle of a first one: between the handler's read and its write.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Two who change one thing at the same moment: each is told what became of it, and nothing is lost in silence.
+//! Two requests that change one thing at the same moment: each answer is true, and no change is lost.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -116,7 +116,7 @@ async fn with_a_tag_the_second_change_is_refused_and_the_first_stays() {
             .await;
         answer.problem(412, "precondition_failed");
         changed(&world.get(&path).await.ok(200), &theirs);
-        // A tag that a proxy weakened is good for a change while nobody else makes one.
+        // A tag that a proxy weakened is good for a change that no other request overtakes.
         let seen = world.get(&path).await.ok(200);
         let tag = format!("\"other\", W/{}", seen.header("etag"));
         let answer = world

@@ -137,7 +137,7 @@ pub trait WorkflowStore: Send + Sync {
     ) -> Result<Option<WorkflowStatus>, StoreError>;
 
     /// Does dead letters again, oldest first, at most `limit`: each as by [`Decision::Retry`]. Those
-    /// whose workflows do not allow it any more are left alone. The tasks that are queued again. A request whose
+    /// whose workflows no longer allow it stay as they are. The tasks that are queued again. A request whose
     /// idempotency key was used before changes nothing and finds the tasks of the first.
     ///
     /// # Errors

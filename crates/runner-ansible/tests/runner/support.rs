@@ -12,7 +12,7 @@ use drover_testkit::runner::{Play, RunnerWorld};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// A task that asks as `drover_haproxy` does, and one that tells the answer.
+/// A task that asks as `drover_haproxy` does, and one that prints the answer.
 const ASKS_TO_DRAIN: &str = r#"shell: |
         cd "$DROVER_MAILBOX"
         echo '{"action":"drain","targets":["web1::a_1"],"drain_delay":30,"settle":0,"health_timeout":1,"ready_timeout":1,"min_ready":2}' > draft

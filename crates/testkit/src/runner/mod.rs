@@ -22,7 +22,7 @@ pub enum Play {
     Fails,
     /// One task on `localhost` waits for [`RunnerWorld::release`].
     Waits,
-    /// It asks Drover to drain `web1::a_1` within 30 s, 2 servers staying, and tells the state and the detail of the answer.
+    /// It asks Drover to drain `web1::a_1` within 30 s, 2 servers staying, and prints the state and the detail of the answer.
     AsksToDrain,
     /// It is for a host that does not exist.
     MatchesNobody,

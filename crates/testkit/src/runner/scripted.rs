@@ -104,13 +104,13 @@ impl Script {
         self.step(Step::Hold)
     }
 
-    /// Then it asks Drover for this, waits for the answer, and tells each target's state and detail.
+    /// Then it asks Drover for this, waits for the answer, and reports each target's state and detail.
     #[must_use]
     pub fn asks(self, step: Asked) -> Self {
         self.step(Step::Ask(step))
     }
 
-    /// Then it tells its closing counts: `ok` and `failed` of each host; all that is ok changed something.
+    /// Then it reports its closing counts: `ok` and `failed` of each host; all that is ok changed something.
     #[must_use]
     pub fn stats(self, hosts: &[(&str, u32, u32)]) -> Self {
         let stats = hosts.iter().map(|(host, ok, failed)| HostStats {

@@ -42,7 +42,7 @@ enum Launch {
     Started,
     /// It does not, for this reason.
     Refused(String),
-    /// The control host did not answer for so long that the wait has ended; what it did is unknown.
+    /// The control host did not answer within the limit of the wait; what it did is unknown.
     Unknown(String),
     /// The update was cancelled, and the control host was never asked to start the play.
     NotTried,
@@ -327,7 +327,7 @@ impl UpdateHandler {
             };
             let batch = match batch {
                 Ok(batch) => batch,
-                // The job goes on by itself: it is followed until it can be told how it ended.
+                // The job goes on by itself: it is followed until its end is known.
                 Err(error) => {
                     if let Some(shown) = silence.note(&error) {
                         let (shown, known) = (Some(shown), track.instances());

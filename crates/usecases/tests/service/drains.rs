@@ -38,7 +38,7 @@ fn asks(steps: impl IntoIterator<Item = Step>) -> Script {
         .fold(Script::new().head(HEAD), Script::asks)
 }
 
-/// Two servers with an application each behind an HAProxy whose agent tells everything.
+/// Two servers with an application each behind an HAProxy whose agent reports everything.
 struct Scene {
     harness: Harness,
     agent: AgentAddress,

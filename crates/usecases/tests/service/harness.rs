@@ -196,7 +196,7 @@ impl Harness {
         });
     }
 
-    /// Asks for an update of everything and returns its only task. Agents tell the new version from then on.
+    /// Asks for an update of everything and returns its only task. Agents report the new version from then on.
     pub(crate) async fn update(&self) -> TaskId {
         let accepted = self
             .service

@@ -216,7 +216,7 @@ async fn a_task_whose_fleet_changed_is_refused_before_anything_runs() {
     worker.stop().await;
 }
 
-/// How the instances of a run on two servers ended whose agents go on telling `version`.
+/// How the instances of a run on two servers ended whose agents still report `version`.
 async fn ended_as(script: Script, version: &str) -> (TaskStatus, Vec<(InstanceOutcome, String)>) {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, script.head(HEAD));
