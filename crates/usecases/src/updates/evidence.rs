@@ -8,12 +8,14 @@ use drover_domain::rollout::artifact::artifact_version;
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::task::{InstanceOutcome, TaskInstance, UpdateMode, UpdateTask};
 use drover_domain::rollout::verdict::{AgentSight, Sighting};
+use drover_ports::StoreError;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::drains::Drains;
 use super::handler::UpdateHandler;
 use crate::patience::{Interrupted, patiently};
-use crate::polling::PollOutcome;
+use crate::polling::{PollOutcome, Refreshed};
 
 /// The longest all touched servers together are polled once.
 const POLL_WAIT: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ impl UpdateHandler {
         Ok(sightings.collect())
     }
 
-    /// Polls the servers of a snapshot; those that did not answer, with the reason.
+    /// Polls the servers of a snapshot, some at once; those that did not answer, with the reason.
     async fn poll(&self, snapshot: &FleetSnapshot) -> BTreeMap<ServerKey, String> {
         let servers: BTreeSet<ServerKey> = snapshot
             .targets
@@ -86,31 +88,48 @@ impl UpdateHandler {
             .iter()
             .map(|server| (*server, "it was not polled in time".to_owned()))
             .collect();
+        let most = self.polling.policy().poll_concurrency.max(1);
+        let mut waiting = servers.into_iter();
+        let mut under_way = JoinSet::new();
         let polls = async {
-            for server in servers {
-                let said = match self.polling.poll(server).await {
-                    Ok(Some(polled)) => match polled.outcome {
-                        PollOutcome::Stored | PollOutcome::Unchanged => None,
-                        outcome @ (PollOutcome::NotAsked
-                        | PollOutcome::Suspect
-                        | PollOutcome::Unreachable
-                        | PollOutcome::Unreadable) => {
-                            Some(polled.detail.unwrap_or_else(|| outcome.as_str().to_owned()))
-                        }
-                    },
-                    Ok(None) => Some("the server is gone".to_owned()),
-                    Err(error) => Some(error.to_string()),
-                };
-                match said {
-                    None => silent.remove(&server),
-                    Some(reason) => silent.insert(server, reason),
-                };
+            loop {
+                for server in waiting.by_ref().take(most.saturating_sub(under_way.len())) {
+                    let polling = self.polling.clone();
+                    under_way.spawn(async move { (server, reason_of(polling.poll(server).await)) });
+                }
+                match under_way.join_next().await {
+                    Some(Ok((server, None))) => {
+                        silent.remove(&server);
+                    }
+                    Some(Ok((server, Some(reason)))) => {
+                        silent.insert(server, reason);
+                    }
+                    Some(Err(error)) => tracing::error!(%error, "a poll ended without an answer"),
+                    None => break,
+                }
             }
         };
         if timeout(POLL_WAIT, polls).await.is_err() {
             tracing::warn!("not every server that the update touched was polled in time");
         }
         silent
+    }
+}
+
+/// Why a poll shows nothing new of its server.
+fn reason_of(polled: Result<Option<Refreshed>, StoreError>) -> Option<String> {
+    match polled {
+        Ok(Some(polled)) => match polled.outcome {
+            PollOutcome::Stored | PollOutcome::Unchanged => None,
+            outcome @ (PollOutcome::NotAsked
+            | PollOutcome::Suspect
+            | PollOutcome::Unreachable
+            | PollOutcome::Unreadable) => {
+                Some(polled.detail.unwrap_or_else(|| outcome.as_str().to_owned()))
+            }
+        },
+        Ok(None) => Some("the server is gone".to_owned()),
+        Err(error) => Some(error.to_string()),
     }
 }
 
