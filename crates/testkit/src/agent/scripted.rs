@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_domain::text::visible;
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
+use tokio::time::sleep;
 
 use super::{Agent, Sight};
 
@@ -35,6 +37,7 @@ pub struct ScriptedAgents {
     looks: AtomicUsize,
     pings: AtomicUsize,
     is_starved: AtomicBool,
+    delays: Mutex<HashMap<AgentAddress, Duration>>,
 }
 
 impl fmt::Debug for ScriptedAgents {
@@ -109,6 +112,15 @@ impl ScriptedAgents {
         self.pings.load(Ordering::Relaxed)
     }
 
+    /// How long the agent at `address` takes to answer a ping.
+    ///
+    /// # Panics
+    ///
+    /// If a thread panicked while it set one.
+    pub fn delay(&self, address: AgentAddress, delay: Duration) {
+        self.delays.lock().unwrap().insert(address, delay);
+    }
+
     /// Whether this node lacks what it takes to ask an agent.
     pub fn starve(&self, is_starved: bool) {
         self.is_starved.store(is_starved, Ordering::Relaxed);
@@ -155,6 +167,10 @@ impl ScriptedAgents {
 impl AgentGateway for ScriptedAgents {
     async fn ping(&self, agent: &AgentAddress) -> Result<(), AgentError> {
         self.pings.fetch_add(1, Ordering::Relaxed);
+        let delay = self.delays.lock().unwrap().get(agent).copied();
+        if let Some(delay) = delay {
+            sleep(delay).await;
+        }
         match self.agent(agent)? {
             // A ping is answered by its status alone.
             Agent::Answers(_) | Agent::SpeaksNonsense | Agent::Babbles | Agent::BreaksOff => Ok(()),

@@ -264,6 +264,32 @@ async fn a_play_that_reports_nothing_is_done_where_the_agents_show_the_change() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_agent_leaves_the_other_servers_of_an_update_polled() {
+    let harness = Harness::with_fleet(2).await;
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness.update().await;
+    let slow = address(&harness.server("s1").await);
+    harness.agents.delay(slow, Duration::from_mins(1));
+    let worker = harness.work("w1");
+    let detail = eventually(Duration::from_mins(5), || async {
+        let detail = harness.task(task).await;
+        match detail.task.finished_at {
+            Some(_) => Ok(detail),
+            None => Err(format!("{detail:?}")),
+        }
+    })
+    .await;
+    worker.stop().await;
+    let outcomes: Vec<InstanceOutcome> = detail.instances.iter().map(|it| it.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [InstanceOutcome::Unverified, InstanceOutcome::Done],
+        "{:?}",
+        detail.instances
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_shows_the_change_late_is_waited_for() {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, successful());
