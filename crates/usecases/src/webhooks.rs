@@ -385,7 +385,8 @@ impl Webhooks {
                 deadline: None,
                 idempotency: key.map(|key| Idempotency {
                     scope: SCOPE.to_owned(),
-                    digest: key.clone().into_bytes(),
+                    // The key says all of it; a digest has at most 64 bytes, and the key may be longer.
+                    digest: SCOPE.as_bytes().to_vec(),
                     key,
                 }),
             },
