@@ -12,7 +12,7 @@ use crate::StoreError;
 pub struct ScanOutcome {
     /// Playbooks seen for the first time.
     pub new: u32,
-    /// Playbooks known before.
+    /// Playbooks known before whose metadata changed.
     pub updated: u32,
 }
 

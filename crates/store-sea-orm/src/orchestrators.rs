@@ -34,11 +34,11 @@ impl OrchestratorStore for SeaOrmStore {
         found: &[OrchestratorMetadata],
         at: Timestamp,
     ) -> Result<ScanOutcome, StoreError> {
-        let rows: BTreeMap<&str, FoundRow<'_>> = found
+        let last: BTreeMap<&str, &OrchestratorMetadata> = found
             .iter()
-            .map(|found| (found.file_path.as_str(), row(found)))
+            .map(|found| (found.file_path.as_str(), found))
             .collect();
-        let rows: Vec<FoundRow<'_>> = rows.into_values().collect();
+        let rows: Vec<FoundRow<'_>> = last.values().copied().map(row).collect();
         if rows.is_empty() {
             return Ok(ScanOutcome::default());
         }
@@ -46,15 +46,26 @@ impl OrchestratorStore for SeaOrmStore {
             .write("store the orchestrator playbooks that a scan found")
             .await?;
         let table = session.dialect.rows::<FoundRow<'_>>(1, "r");
+        let stored = format!("{SELECT} WHERE file_path IN (SELECT r.file_path FROM {table})");
+        let stored = session
+            .rows::<OrchestratorRow>(Sql::new(stored).rows(&rows))
+            .await?;
+        // A row that cannot be read any longer is not what the scan found.
+        let same = stored
+            .into_iter()
+            .filter_map(|row| row.read().ok())
+            .filter(|known| last.get(known.metadata.file_path.as_str()) == Some(&&known.metadata))
+            .count();
         let known = format!(
             "UPDATE orchestrator_playbooks AS o SET
                  name = r.name, description = r.description, version = r.version,
                  required_params = r.required_params, optional_params = r.optional_params, last_scanned = $2
              FROM {table} WHERE o.file_path = r.file_path"
         );
-        let updated = session
+        let written = session
             .execute(Sql::new(known).rows(&rows).bind(at.as_micros()))
             .await?;
+        let updated = written.saturating_sub(u64::try_from(same).unwrap_or(u64::MAX));
         let missing = format!(
             "INSERT INTO orchestrator_playbooks (
                  file_path, name, description, version, required_params, optional_params, last_scanned, created_at)

@@ -31,6 +31,18 @@ contract! { $ orchestrator_store => orchestrator_store_contract for crate::store
         assert_eq!(world.orchestrators().find("b.yml").await.unwrap().as_ref(), before.get(1));
     }
 
+    /// A scan that finds what is known updates nothing, and says when it was.
+    async fn an_equal_scan_updates_nothing(world) {
+        let found = [orchestrator("a.yml", "1.0"), orchestrator("b.yml", "1.0")];
+        world.orchestrators().scanned(&found, at(1)).await.unwrap();
+        let again = [found[0].clone(), orchestrator("b.yml", "2.0")];
+        let outcome = world.orchestrators().scanned(&again, at(2)).await.unwrap();
+        assert_eq!(outcome, ScanOutcome { new: 0, updated: 1 });
+        let outcome = world.orchestrators().scanned(&again, at(3)).await.unwrap();
+        assert_eq!(outcome, ScanOutcome::default());
+        assert_eq!(world.orchestrators().find("a.yml").await.unwrap().unwrap().last_scanned, at(3));
+    }
+
     /// A scan that found nothing changes nothing; one file found twice counts once.
     async fn empty_and_doubled_scans_are_fine(world) {
         assert_eq!(world.orchestrators().scanned(&[], at(1)).await.unwrap(), ScanOutcome::default());

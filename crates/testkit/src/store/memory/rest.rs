@@ -106,8 +106,8 @@ impl OrchestratorStore for MemoryStore {
                 .values_mut()
                 .find(|known| known.metadata.file_path == file_path);
             if let Some(known) = known {
+                outcome.updated += u32::from(known.metadata != *metadata);
                 (known.metadata, known.last_scanned) = (metadata.clone(), at);
-                outcome.updated += 1;
                 continue;
             }
             let key = state.draw_key();
