@@ -29,7 +29,7 @@ pub struct Scan {
     pub scanned: u32,
     /// Seen for the first time.
     pub new: u32,
-    /// Known before.
+    /// Known before, with another header now.
     pub updated: u32,
     /// Files that could not be read, each with the reason.
     pub errors: Vec<(String, String)>,

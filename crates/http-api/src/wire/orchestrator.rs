@@ -101,7 +101,7 @@ pub(crate) struct ScanReport {
     scanned: u32,
     /// Seen for the first time.
     new: u32,
-    /// Known before.
+    /// Known before, with another header now.
     updated: u32,
     /// Files that could not be read.
     pub(crate) errors: Vec<ScanFailure>,
