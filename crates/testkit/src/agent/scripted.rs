@@ -1,17 +1,16 @@
 //! A gateway to agents that exist only in a test.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::InventoryReport;
 use drover_domain::text::visible;
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
-use tokio::time::sleep;
 
 use super::{Agent, Sight};
 
@@ -37,7 +36,7 @@ pub struct ScriptedAgents {
     looks: AtomicUsize,
     pings: AtomicUsize,
     is_starved: AtomicBool,
-    delays: Mutex<HashMap<AgentAddress, Duration>>,
+    held: Mutex<HashSet<AgentAddress>>,
 }
 
 impl fmt::Debug for ScriptedAgents {
@@ -112,13 +111,13 @@ impl ScriptedAgents {
         self.pings.load(Ordering::Relaxed)
     }
 
-    /// How long the agent at `address` takes to answer a ping.
+    /// Lets pings of the agent at `address` wait without an end, as if no client had a deadline.
     ///
     /// # Panics
     ///
-    /// If a thread panicked while it set one.
-    pub fn delay(&self, address: AgentAddress, delay: Duration) {
-        self.delays.lock().unwrap().insert(address, delay);
+    /// If a thread panicked while it held one.
+    pub fn hold(&self, address: AgentAddress) {
+        self.held.lock().unwrap().insert(address);
     }
 
     /// Whether this node lacks what it takes to ask an agent.
@@ -167,9 +166,9 @@ impl ScriptedAgents {
 impl AgentGateway for ScriptedAgents {
     async fn ping(&self, agent: &AgentAddress) -> Result<(), AgentError> {
         self.pings.fetch_add(1, Ordering::Relaxed);
-        let delay = self.delays.lock().unwrap().get(agent).copied();
-        if let Some(delay) = delay {
-            sleep(delay).await;
+        let is_held = self.held.lock().unwrap().contains(agent);
+        if is_held {
+            pending::<()>().await;
         }
         match self.agent(agent)? {
             // A ping is answered by its status alone.

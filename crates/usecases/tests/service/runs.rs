@@ -269,7 +269,7 @@ async fn a_slow_agent_leaves_the_other_servers_of_an_update_polled() {
     harness.runner.script(ORCHESTRATOR, successful());
     let task = harness.update().await;
     let slow = address(&harness.server("s1").await);
-    harness.agents.delay(slow, Duration::from_mins(1));
+    harness.agents.hold(slow);
     let worker = harness.work("w1");
     let detail = eventually(Duration::from_mins(5), || async {
         let detail = harness.task(task).await;
