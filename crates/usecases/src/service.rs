@@ -283,7 +283,7 @@ impl Service {
             remote_workers: RemoteWorkers::new(engine, Arc::clone(ids)),
             events: EventFeed::new(engine),
             fleet: Fleet::new(&ports, Arc::clone(&policy)),
-            settings: Settings::new(&ports),
+            settings: Settings::new(&ports, &policy),
             access: Access::new(Arc::clone(&ports.keys), Arc::clone(clock)),
             servers: Servers::new(&ports, polling.clone()),
             updates,

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use drover_domain::fleet::{
     Application, ApplicationKind, ApplicationSettings, CatalogEntry, CatalogSettings, Group,
-    GroupSettings,
+    GroupSettings, SettingsLayer,
 };
+use drover_domain::rollout::playbook_path::{PlaybookPath, PlaybookPathError};
 use drover_domain::rollout::task::Origin;
 use drover_ports::{
     ApplicationRegistry, CatalogRegistry, Clock, GroupRegistry, NamedGroup, Release, Settled,
     StoreError,
 };
 
-use crate::service::Ports;
+use crate::service::{Policy, Ports};
 
 /// Wishes about what holds for applications, groups and catalog entries.
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub struct Settings {
     groups: Arc<dyn GroupRegistry>,
     catalog: Arc<dyn CatalogRegistry>,
     clock: Arc<dyn Clock>,
+    playbook_folder: String,
 }
 
 /// Writes down who did what to the `what` called `name`.
@@ -37,13 +39,29 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(ports: &Ports) -> Self {
+    pub(crate) fn new(ports: &Ports, policy: &Policy) -> Self {
         Self {
             applications: Arc::clone(&ports.applications),
             groups: Arc::clone(&ports.groups),
             catalog: Arc::clone(&ports.catalog),
             clock: Arc::clone(&ports.clock),
+            playbook_folder: policy.playbook_folder.clone(),
         }
+    }
+
+    /// Checks that an update could use the playbook path of a layer, with the sentence that a request for an update
+    /// gives. Whether the file exists is left to the request: it may be put there later.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaybookPathError`].
+    pub fn check(&self, layer: &SettingsLayer) -> Result<(), PlaybookPathError> {
+        let Some(path) = &layer.playbook_path else {
+            return Ok(());
+        };
+        PlaybookPath::parse(path)?
+            .file_in(&self.playbook_folder)
+            .map(drop)
     }
 
     /// Changes what people say about an application, if it is still as it was known. Updates that have begun go on as

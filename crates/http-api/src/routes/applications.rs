@@ -9,6 +9,7 @@ use drover_usecases::{
     ApplicationDetail, ApplicationFilter, FleetEventFilter, Idempotency, Settled, UpdateOrder,
 };
 
+use super::groups::check_playbook;
 use crate::body::Body;
 use crate::etag::{
     IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
@@ -108,6 +109,7 @@ pub(crate) async fn set(
     Body(NewApplicationSettings(body)): Body<NewApplicationSettings>,
 ) -> Result<Tagged<ApplicationSettings>, ApiError> {
     let settings = &api.service.settings;
+    check_playbook(&api, &body.own, "/custom_playbook_path")?;
     for _ in 0..TRIES {
         let known = find(&api, id).await?.application;
         wanted.check(&application_tag(&known))?;

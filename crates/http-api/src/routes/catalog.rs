@@ -6,7 +6,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use drover_domain::fleet::{self, CatalogKey};
 use drover_usecases::CatalogFilter;
 
-use super::groups::released;
+use super::groups::{check_playbook, released};
 use crate::body::Body;
 use crate::etag::{
     IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
@@ -55,6 +55,7 @@ pub(crate) async fn add(
     Body(NewCatalogEntry { kind, entry }): Body<NewCatalogEntry>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<CatalogEntry>), ApiError> {
     let settings = &api.service.settings;
+    check_playbook(&api, &entry.own, "/default_playbook_path")?;
     let entry = settings.add_entry(kind, &entry, &origin).await?;
     let location = format!("{prefix}/application-catalog/{}", entry.key);
     Ok((
@@ -120,6 +121,7 @@ pub(crate) async fn put(
     Body(ChangeCatalogEntry(body)): Body<ChangeCatalogEntry>,
 ) -> Result<Tagged<CatalogEntry>, ApiError> {
     let settings = &api.service.settings;
+    check_playbook(&api, &body.own, "/default_playbook_path")?;
     for _ in 0..TRIES {
         let known = find(&api, id).await?;
         wanted.check(&entry_tag(&known))?;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
-use drover_domain::fleet::GroupKey;
+use drover_domain::fleet::{GroupKey, SettingsLayer};
 use drover_usecases::{GroupFilter, NamedGroup, Release, Settled};
 
 use crate::body::Body;
@@ -66,6 +66,7 @@ pub(crate) async fn add(
     ),
     ApiError,
 > {
+    check_playbook(&api, &body.own, "/update_playbook_path")?;
     let added = api.service.settings.add_group(&body, &origin).await?;
     let group = added.ok_or_else(no_such_entry)?;
     let location = format!("{prefix}/application-groups/{}", group.0.key);
@@ -132,6 +133,7 @@ pub(crate) async fn put(
     Body(NewApplicationGroup(body)): Body<NewApplicationGroup>,
 ) -> Result<Tagged<ApplicationGroup>, ApiError> {
     let settings = &api.service.settings;
+    check_playbook(&api, &body.own, "/update_playbook_path")?;
     for _ in 0..TRIES {
         let (known, _) = find(&api, id).await?;
         wanted.check(&group_tag(&known))?;
@@ -171,6 +173,16 @@ pub(crate) async fn delete(
         }
     }
     Err(contended())
+}
+
+/// Refuses a playbook path that no update could use; `pointer` is the field of the body.
+pub(super) fn check_playbook(
+    api: &Api,
+    layer: &SettingsLayer,
+    pointer: &str,
+) -> Result<(), ApiError> {
+    let checked = api.service.settings.check(layer);
+    checked.map_err(|error| ApiError::refused(pointer, error.to_string()))
 }
 
 /// The answer to a request to remove `what`, `None` when others changed it in between; `advice` says what to do when it is

@@ -371,3 +371,62 @@ async fn the_playbook_comes_from_the_first_layer_that_says_one() {
     world.ask(Method::PUT, &application, body).await.ok(200);
     assert_eq!(holds().await, "own.yml");
 }
+
+#[tokio::test]
+async fn a_playbook_outside_the_folder_is_refused_by_every_layer() {
+    let world = World::with_fleet().await;
+    let post = async |path: &str, body: Value| {
+        let made = world.ask(Method::POST, path, body).await.ok(201).json();
+        format!("{path}/{}", made["id"])
+    };
+    let group = post("/api/v1/application-groups", json!({ "name": "shop" })).await;
+    let catalog = "/api/v1/application-catalog";
+    let entry = post(catalog, json!({ "name": "shop", "app_type": "service" })).await;
+    let application = format!("/api/v1/applications/{}/settings", world.apps[0]);
+    let outside = "/nonexistent/dir/update.yml {server}";
+    let sentence = "the playbook path `/nonexistent/dir/update.yml` is not in the playbook folder `/etc/drover/ansible` of \
+                    the control host; put the file there and write its name";
+    let places = [
+        (
+            Method::PUT,
+            application.as_str(),
+            "custom_playbook_path",
+            json!({}),
+        ),
+        (
+            Method::PUT,
+            group.as_str(),
+            "update_playbook_path",
+            json!({ "name": "shop" }),
+        ),
+        (
+            Method::POST,
+            "/api/v1/application-groups",
+            "update_playbook_path",
+            json!({ "name": "other" }),
+        ),
+        (
+            Method::PUT,
+            entry.as_str(),
+            "default_playbook_path",
+            json!({ "name": "shop" }),
+        ),
+        (
+            Method::POST,
+            catalog,
+            "default_playbook_path",
+            json!({ "name": "other", "app_type": "service" }),
+        ),
+    ];
+    for (method, path, field, mut body) in places {
+        body[field] = json!(outside);
+        let answer = world.ask(method.clone(), path, body.clone()).await;
+        let problem = answer.problem(422, "refused");
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{field}"));
+        assert_eq!(problem["detail"], sentence, "{method} {path}");
+        // What a file of the folder is called, also with the folder before it, is taken.
+        body[field] = json!("/etc/drover/ansible//update.yml {server}");
+        let status = if method == Method::PUT { 200 } else { 201 };
+        world.ask(method, path, body).await.ok(status);
+    }
+}
