@@ -16,13 +16,16 @@ One verb per call, a JSON request on stdin, a JSON answer on stdout. A job is a 
 Standard library of Python 3.6 only.
 """
 
+import configparser
 import errno
+import ipaddress
 import json
 import os
 import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,7 @@ PLAYBOOK_BYTES_MAX = 64 * 1024
 PLAYBOOK_LINES_MAX = 150
 REQUEST_BYTES_MAX = 64 * 1024 * 1024
 START_SECONDS_MAX = 10
+INVENTORY_SECONDS_MAX = 30
 SIGNAL_PATIENCE_SECONDS = 10
 ANSIBLE_MIN = (2, 14)
 # The longest path of a Unix socket.
@@ -51,6 +55,13 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What an administrator has to change; everything else may pass by itself, such as a full disk.
 LASTING_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
                   errno.ELOOP, errno.ENAMETOOLONG, errno.ENOEXEC}
+
+
+# The variables that say where a connection goes, and the connections that go there.
+ADDRESS_VARIABLES = ("ansible_host", "ansible_ssh_host", "ansible_paramiko_host", "ansible_winrm_host", "ansible_psrp_host")
+ADDRESSED_CONNECTIONS = {"smart", "ssh", "paramiko", "paramiko_ssh", "winrm", "psrp"}
+SSH_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+SSH_HOST_NAME = re.compile(r"-o\s*[\"']?hostname\b", re.IGNORECASE)
 
 
 LONE_SURROGATE = re.compile(u"[\ud800-\udfff]")
@@ -111,6 +122,7 @@ def build(folder, request):
             write_file(target, text)
         for name in ("events.jsonl", "stdout", "stderr"):
             write_file(os.path.join(draft, name), "")
+        check_hosts(draft, playbook, program, request)
         variables = os.path.join(folder, "vars.json")
         plan = {
             "argv": [program, "-e", "@" + variables, "--", playbook],
@@ -160,6 +172,105 @@ def environment(folder, program, request):
         "DROVER_MAILBOX": inside("mailbox"),
         "DROVER_ANSIBLE_PLAYBOOK": program,
     }
+
+
+def check_hosts(draft, playbook, program, request):
+    """Refuses a job whose hosts are other machines for Ansible than for Drover. The inventory of the administrator, and
+    `group_vars` and `host_vars` beside it or beside a playbook, outrank the addresses that Drover passes."""
+    folders = {os.path.dirname(playbook)}
+    update = json.loads(request["files"]["vars.json"]).get("update_playbook")
+    if isinstance(update, dict):
+        try:
+            folders.add(os.path.dirname(find_playbook(request["playbooks"], update["__ansible_unsafe"])))
+        except Refusal:
+            pass
+    beside = [os.path.join(folder, name) for folder in folders for name in ("group_vars", "host_vars")]
+    if not (request["inventory"] or request["ansible_config"] or any(map(os.path.isdir, beside))):
+        return
+    hosts = json.loads(request["files"]["inventory.json"])["all"]["hosts"]
+    usual = default_of_configuration(request["ansible_config"], "transport") or "smart"
+    for folder in sorted(folders):
+        found = variables_of_hosts(folder, environment(draft, program, request), program)
+        for name in sorted(hosts):
+            reason = misdirection(name, hosts[name].get("ansible_host"), found.get(name, hosts[name]), usual)
+            if reason:
+                raise Refusal("refused", "the variables of `%s` lead Ansible to another machine than Drover's: %s. Look at the"
+                              " inventory, and at group_vars and host_vars beside it and in %s" % (name, reason, folder))
+
+
+def default_of_configuration(configuration, key):
+    """A value of the section `defaults` of Ansible's configuration, or None."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read(configuration or [])
+        return parser.get("defaults", key, fallback=None)
+    except (configparser.Error, UnicodeDecodeError):
+        return None
+
+
+def variables_of_hosts(folder, variables, program):
+    """What Ansible itself makes of all sources, for playbooks in `folder`."""
+    beside = os.path.join(os.path.dirname(program), "ansible-inventory")
+    inventory = beside if os.access(beside, os.X_OK) else shutil.which("ansible-inventory", path=variables["PATH"])
+    if inventory is None:
+        raise Refusal("unfit", "`ansible-inventory` is not installed beside `%s`; without it the hosts of the inventory cannot be"
+                               " checked" % program)
+    listed = subprocess.run([inventory, "--list", "--playbook-dir", folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=variables, cwd=folder, timeout=INVENTORY_SECONDS_MAX)
+    if listed.returncode != 0:
+        said = listed.stderr.decode("utf-8", "replace").strip()
+        raise Refusal("refused", "Ansible cannot read the inventory, or group_vars and host_vars in %s: %s" % (folder, said[-1000:]))
+    return json.loads(listed.stdout.decode("utf-8", "replace"))["_meta"]["hostvars"]
+
+
+def misdirection(name, address, variables, usual):
+    """Why a connection to the host would not go to `address`, or None. The control host has no address."""
+    connection = str(variables.get("ansible_connection", usual))
+    plugin = connection.rpartition(".")[2]
+    if address is None:
+        return None if plugin == "local" else (
+            "`%s` is the control host, and `ansible_connection: %s` leads elsewhere" % (name, connection))
+    for key in ADDRESS_VARIABLES:
+        given = variables.get(key, address)
+        if not is_same_address(str(given), address):
+            return "its address is `%s` in Drover, and `%s: %s` for Ansible. Keep one of them (`drover servers set NAME --address`)" % (
+                address, key, given)
+    for key in SSH_ARGUMENTS:
+        if SSH_HOST_NAME.search(str(variables.get(key, ""))):
+            return "`%s` has the option HostName" % key
+    if plugin == "local" and not is_here(address):
+        return "`ansible_connection: %s` is the control host, and its address in Drover is `%s`" % (connection, address)
+    if plugin != "local" and plugin not in ADDRESSED_CONNECTIONS:
+        return "`ansible_connection: %s` does not use its address, `%s`" % (connection, address)
+    return None
+
+
+def is_same_address(given, address):
+    try:
+        return ipaddress.ip_address(given) == ipaddress.ip_address(address)
+    except ValueError:
+        pass
+    found = addresses(given)
+    return given.lower() == address.lower() or bool(found) and found <= addresses(address)
+
+
+def addresses(text):
+    try:
+        return {found[4][0] for found in socket.getaddrinfo(text, None)}
+    except (OSError, UnicodeError):
+        return set()
+
+
+def is_here(address):
+    """Whether an address is one of this host: only those can be bound."""
+    try:
+        found = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM)
+        for family, kind, protocol, _, place in found:
+            with socket.socket(family, kind, protocol) as one:
+                one.bind(place)
+        return bool(found)
+    except (OSError, UnicodeError):
+        return False
 
 
 def account():
@@ -594,8 +705,9 @@ def probe(request):
         if request[key] and not os.access(request[key], os.R_OK):
             raise Refusal("unfit", "`%s` of the setting `%s` cannot be read by the user `%s`"
                           % (request[key], setting, account()[0]))
+    home_folder = home(account()[1], request["spool"])
     program = find_program(request)
-    clean = {"PATH": play_path(request), "LC_ALL": "C.UTF-8", "HOME": home(account()[1], request["spool"])}
+    clean = {"PATH": play_path(request), "LC_ALL": "C.UTF-8", "HOME": home_folder}
     asked = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, env=clean, cwd="/", timeout=request["patience_s"])
     if asked.returncode != 0:

@@ -8,6 +8,7 @@
 mod agent;
 mod callback;
 mod even_odd;
+mod inventory;
 mod jobs;
 mod local;
 mod ssh;
