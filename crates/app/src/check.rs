@@ -174,11 +174,34 @@ impl Findings {
                 ));
             }
         }
+        if let Some(file) = &settings.ansible.config {
+            self.vault(file);
+        }
         if settings.ansible.config.is_none() && folder.join("ansible.cfg").exists() {
             self.warn(format!(
                 "`{}` has no effect; name it in `ansible.config` to have it used",
                 folder.join("ansible.cfg").display()
             ));
+        }
+    }
+
+    /// Ansible begins no play without the files of vault passwords that its configuration names.
+    fn vault(&mut self, configuration: &Path) {
+        let text = std::fs::read_to_string(configuration).unwrap_or_default();
+        let folder = configuration.parent().unwrap_or(configuration);
+        for named in vault_files(&text) {
+            let file = match named.strip_prefix("~/") {
+                Some(below) => std::env::home_dir()
+                    .map_or_else(|| PathBuf::from(named), |home| home.join(below)),
+                None => folder.join(named),
+            };
+            if std::fs::File::open(&file).is_err() {
+                self.fatal(format!(
+                    "the vault password file `{}`, which `{}` of the setting `ansible.config` names, does not exist or cannot be read by this user, so no update can run",
+                    file.display(),
+                    configuration.display()
+                ));
+            }
         }
     }
 
@@ -191,6 +214,36 @@ impl Findings {
             ));
         }
     }
+}
+
+/// The files of vault passwords in the section `defaults` of a configuration, except those whose paths Ansible makes from
+/// variables.
+fn vault_files(configuration: &str) -> Vec<&str> {
+    let mut section = "";
+    let mut found = Vec::new();
+    for line in configuration.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some((key, value)) = line.split_once(['=', ':']) else {
+            continue;
+        };
+        match (section, key.trim()) {
+            ("[defaults]", "vault_password_file") => found.push(value),
+            ("[defaults]", "vault_identity_list") => found.extend(
+                value
+                    .split(',')
+                    .map(|one| one.rsplit('@').next().unwrap_or(one)),
+            ),
+            _ => {}
+        }
+    }
+    found.retain(|path| !path.contains('$') && !path.contains("{{"));
+    found
+        .into_iter()
+        .map(str::trim)
+        .filter(|path| !path.is_empty() && *path != "prompt")
+        .collect()
 }
 
 fn is_installed(program: &str) -> bool {
@@ -305,6 +358,42 @@ mod tests {
             root.path().display()
         );
         assert_eq!(findings(&named, &[]), []);
+    }
+
+    #[test]
+    fn a_vault_password_file_that_is_not_there_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let configuration = root.path().join("ansible.cfg");
+        let settings = format!(
+            "{}config = \"{}\"\n",
+            installation(root.path()),
+            configuration.display()
+        );
+        std::fs::write(root.path().join("there"), "word\n").unwrap();
+        for (text, missing) in [
+            ("[defaults]\nvault_password_file = there\n", None),
+            ("[defaults]\nvault_password_file=gone\n", Some("gone")),
+            (
+                "[defaults]\nvault_identity_list = dev@there, prod@gone/too, x@prompt\n",
+                Some("gone/too"),
+            ),
+            ("[defaults]\nvault_password_file = $HOME/gone\n", None),
+            ("[other]\nvault_password_file = gone\n", None),
+            ("[defaults]\n# vault_password_file = gone\n", None),
+        ] {
+            std::fs::write(&configuration, text).unwrap();
+            let found = findings(&settings, &[]);
+            let Some(missing) = missing else {
+                assert_eq!(found, [], "{text}");
+                continue;
+            };
+            let path = root.path().join(missing);
+            assert!(
+                found[0].is_fatal && found[0].sentence.contains(&format!("`{}`", path.display())),
+                "{text}: {found:?}"
+            );
+            assert_eq!(found.len(), 1);
+        }
     }
 
     #[test]

@@ -262,6 +262,21 @@ fn settings_that_cannot_be_used_are_78_and_named() {
     for (name, value, words) in [
         ("DROVER_HTTP_REQUEST__ALLOW", "10.0.0.1/8", "10.0.0.0/8"),
         ("DROVER_ENGINE__QUEUES__A B", "1", "engine.queues"),
+        (
+            "DROVER_ROLLOUT__DEFAULT_PLAYBOOK",
+            "p.yml {nosuch}",
+            "`rollout.default_playbook` cannot be used: the parameter `nosuch`",
+        ),
+        (
+            "DROVER_ROLLOUT__DEFAULT_PLAYBOOK",
+            "p.yml {server} {app_instances=a::b}",
+            "the parameter `app_instances` of the playbook path is set by Drover",
+        ),
+        (
+            "DROVER_ROLLOUT__DEFAULT_PLAYBOOK",
+            "/nowhere/p.yml {server}",
+            "`/nowhere/p.yml` is not in the playbook folder",
+        ),
     ] {
         let done = drover(&[(name, value)], &["config", "check"]);
         assert_eq!((done.code, done.out.as_str()), (Some(78), ""), "{name}");

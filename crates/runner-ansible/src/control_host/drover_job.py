@@ -208,6 +208,17 @@ def default_of_configuration(configuration, key):
         return None
 
 
+def vault_files(configuration, home_folder):
+    """The files of passwords that a play cannot begin without, except those whose paths Ansible makes from variables."""
+    named = [default_of_configuration(configuration, "vault_password_file") or ""]
+    for one in (default_of_configuration(configuration, "vault_identity_list") or "").split(","):
+        named.append(one.rpartition("@")[2])
+    for path in map(str.strip, named):
+        if path and path != "prompt" and not re.search(r"[$]|[{][{]", path):
+            path = os.path.join(home_folder, path[2:]) if path.startswith("~/") else path
+            yield os.path.join(os.path.dirname(configuration), path)
+
+
 def variables_of_hosts(folder, variables, program):
     """What Ansible itself makes of all sources, for playbooks in `folder`."""
     beside = os.path.join(os.path.dirname(program), "ansible-inventory")
@@ -706,6 +717,10 @@ def probe(request):
             raise Refusal("unfit", "`%s` of the setting `%s` cannot be read by the user `%s`"
                           % (request[key], setting, account()[0]))
     home_folder = home(account()[1], request["spool"])
+    for path in vault_files(request["ansible_config"], home_folder):
+        if not os.access(path, os.R_OK):
+            raise Refusal("unfit", "the vault password file `%s`, which `%s` of the setting `ansible.config` names, does not exist or"
+                          " cannot be read by the user `%s`" % (path, request["ansible_config"], account()[0]))
     program = find_program(request)
     clean = {"PATH": play_path(request), "LC_ALL": "C.UTF-8", "HOME": home_folder}
     asked = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@
 
 mod agent;
 mod callback;
+mod configuration;
 mod even_odd;
 mod inventory;
 mod jobs;
