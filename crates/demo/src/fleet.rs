@@ -32,7 +32,7 @@ pub struct Server {
     pub short: String,
     /// Its own address on the loopback.
     pub ip: IpAddr,
-    /// Its folder: `apps.d` and one folder for each application.
+    /// Its folder: `apps` and one folder for each application.
     pub folder: PathBuf,
 }
 
@@ -40,7 +40,7 @@ impl Server {
     /// Folder of the application descriptions.
     #[must_use]
     pub fn descriptions(&self) -> PathBuf {
-        self.folder.join("apps.d")
+        self.folder.join("apps")
     }
 }
 
@@ -185,8 +185,7 @@ impl Fleet {
     }
 }
 
-/// Writes the folder and the description of one instance: `apps.d/NAME.yml` for the agent and the update playbook,
-/// `NAME/app.yml` for the playbook alone.
+/// Writes the folder of one instance and its description `apps/NAME.yml`, which the agent and the update playbook read.
 fn lay_out(server: &Server, instance: &Instance, version: &str) -> anyhow::Result<()> {
     let folder = &instance.folder;
     std::fs::create_dir_all(folder.join("releases"))?;
@@ -208,10 +207,9 @@ fn lay_out(server: &Server, instance: &Instance, version: &str) -> anyhow::Resul
         // A JSON string is a YAML string, whatever the folder is called.
         writeln!(text, "{key}: {}", serde_json::to_string(&path)?)?;
     }
+    writeln!(text, "health_url: http://{}/health", instance.address)?;
     let file = server.descriptions().join(format!("{}.yml", instance.name));
-    std::fs::write(file, text)?;
-    let more = format!("health_url: http://{}/health\n", instance.address);
-    Ok(std::fs::write(folder.join("app.yml"), more)?)
+    Ok(std::fs::write(file, text)?)
 }
 
 #[cfg(test)]
@@ -244,24 +242,21 @@ mod tests {
         let version = std::fs::read_to_string(root.path().join("app02/jurws_2/VERSION")).unwrap();
         assert_eq!(version, "1.0.0\n");
         let description =
-            std::fs::read_to_string(root.path().join("app02/apps.d/jurws_2.yml")).unwrap();
+            std::fs::read_to_string(root.path().join("app02/apps/jurws_2.yml")).unwrap();
         let port = second.address.port();
         let folder = root.path().join("app02/jurws_2");
         for line in [
             "name: jurws_2".to_owned(),
             "ip: 127.0.0.3".to_owned(),
             format!("port: {port}"),
+            format!("path: \"{}\"", folder.display()),
             format!("version_file: \"{}/VERSION\"", folder.display()),
+            format!("health_url: http://127.0.0.3:{port}/health"),
         ] {
             assert!(
                 description.lines().any(|found| found == line),
                 "{line} is not in:\n{description}"
             );
         }
-        let more = std::fs::read_to_string(folder.join("app.yml")).unwrap();
-        assert_eq!(
-            more,
-            format!("health_url: http://127.0.0.3:{port}/health\n")
-        );
     }
 }

@@ -336,7 +336,7 @@ fn inventory(fleet: &Fleet) -> Value {
                 "ansible_connection": "local",
                 // The Python that has Ansible also has what its modules need.
                 "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                "drover_apps_root": server.folder,
+                "drover_apps_dir": server.descriptions(),
             });
             (server.short.clone(), variables)
         })
@@ -487,8 +487,8 @@ mod tests {
         let host = &inventory["all"]["hosts"]["app02"];
         assert_eq!(host["ansible_connection"], "local");
         assert_eq!(
-            host["drover_apps_root"],
-            root.path().join("app02").to_str().unwrap()
+            host["drover_apps_dir"],
+            root.path().join("app02/apps").to_str().unwrap()
         );
         assert_eq!(inventory["all"]["hosts"].as_object().unwrap().len(), 3);
     }

@@ -9,15 +9,15 @@ DOCUMENTATION = r"""
 module: drover_app
 short_description: Update applications that are folders with releases
 description:
-    - "An application is described in I(root)/apps.d/NAME.yml, the file that drover-agent reads; paths in it are relative
-      to I(root)/apps.d. Used here: version_file, distr_path_file, pid_file. An optional file I(root)/NAME/app.yml
-      adds health_url and restart_argv, its paths are relative to I(root)/NAME."
-    - "Per application: download to I(root)/NAME/releases/FILE, compare with the SHA-256 in URL.sha256, point
-      I(root)/NAME/current at it, write the version, restart, wait for the application to be well."
+    - "An application is described in I(apps_dir)/NAME.yml, the file that drover-agent reads; paths in it are relative to
+      I(apps_dir). Used here: path (the folder of the application), version_file, distr_path_file, pid_file, health_url,
+      restart_argv (run in the folder of the application)."
+    - "Per application: download to PATH/releases/FILE, compare with the SHA-256 in URL.sha256, point
+      PATH/current at it, write the version, restart, wait for the application to be well."
     - A restart is restart_argv, or TERM to the process of pid_file when something restarts it.
     - Every application is tried; the task fails when one of them does.
 options:
-    root: {description: The folder of the applications., required: true}
+    apps_dir: {description: The folder of the descriptions; apps_dir of drover-agent., default: /etc/drover-agent/apps}
     apps: {description: Names joined by commas., required: true}
     url: {description: "Where the artifact is, http or https.", required: true}
     server: {description: "The server's name, told to the artifact server.", required: true}
@@ -124,22 +124,24 @@ class Artifact(object):
 
 
 class Application(object):
-    def __init__(self, root, name):
+    def __init__(self, apps_dir, name):
         if not name or name in (".", "..") or "/" in name or "\0" in name:
             raise Failure("`%s` is not the name of an application" % name)
         self.name = name
-        self.folder = os.path.join(root, name)
-        described = os.path.join(root, "apps.d")
-        facts = read_yaml(os.path.join(described, name + ".yml"))
-        if facts is None:
-            raise Failure("there is no description %s" % os.path.join(described, name + ".yml"))
-        more = read_yaml(os.path.join(self.folder, "app.yml")) or {}
-        inside = lambda key: os.path.join(described, facts[key]) if facts.get(key) else None
+        file = os.path.join(apps_dir, name + ".yml")
+        facts = read_yaml(file)
+        if facts.get("name") != name:
+            raise Failure("%s describes `%s`, not `%s`; a description is called like its application"
+                          % (file, facts.get("name"), name))
+        inside = lambda key: os.path.join(apps_dir, facts[key]) if facts.get(key) else None
+        self.folder = inside("path")
+        if not self.folder or not os.path.isdir(self.folder):
+            raise Failure("%s names no folder that exists; `path` is the folder of the application" % file)
         self.version_file = inside("version_file") or os.path.join(self.folder, "VERSION")
         self.distr_path_file = inside("distr_path_file")
         self.pid_file = inside("pid_file")
-        self.health_url = more.get("health_url") or facts.get("health_url")
-        self.restart_argv = more.get("restart_argv") or facts.get("restart_argv")
+        self.health_url = facts.get("health_url")
+        self.restart_argv = facts.get("restart_argv")
         if self.restart_argv is not None and not (
                 isinstance(self.restart_argv, list) and all(isinstance(part, str) for part in self.restart_argv)):
             raise Failure("restart_argv of `%s` is not a list of texts" % name)
@@ -242,8 +244,8 @@ def read_yaml(path):
     try:
         with open(path) as file:
             found = yaml.safe_load(file.read(ANSWER_BYTES_MAX))
-    except IOError:
-        return None
+    except IOError as trouble:
+        raise Failure("the description %s cannot be read: %s" % (path, trouble.strerror))
     except yaml.YAMLError:
         raise Failure("%s is not YAML" % path)
     if not isinstance(found, dict):
@@ -261,7 +263,7 @@ def write(path, text):
 
 
 def update(name, artifact, options):
-    application = Application(options["root"], name)
+    application = Application(options["apps_dir"], name)
     application.deliver(artifact, {"X-Drover-Instance": "%s/%s" % (options["server"], name)})
     if options["mode"] == "deliver":
         return "%s is delivered" % artifact.file
@@ -273,7 +275,7 @@ def update(name, artifact, options):
 
 def main():
     module = AnsibleModule(argument_spec={
-        "root": {"type": "path", "required": True},
+        "apps_dir": {"type": "path", "default": "/etc/drover-agent/apps"},
         "apps": {"required": True},
         "url": {"required": True},
         "server": {"required": True},

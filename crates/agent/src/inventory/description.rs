@@ -68,6 +68,7 @@ impl Description {
             ("version_file", &raw.version_file),
             ("pid_file", &raw.pid_file),
             ("process", &raw.process),
+            ("health_url", &raw.health_url),
         ] {
             if text
                 .as_ref()
@@ -75,6 +76,9 @@ impl Description {
             {
                 return Err(DescriptionError::TooLong { key });
             }
+        }
+        if raw.restart_argv.as_ref().is_some_and(Vec::is_empty) {
+            return Err(DescriptionError::RestartArgv);
         }
         let unit = raw
             .unit
@@ -147,6 +151,10 @@ struct Raw {
     pid_file: Option<String>,
     process: Option<String>,
     unit: Option<String>,
+    /// For the update playbook, which reads the same file.
+    health_url: Option<String>,
+    /// For the update playbook.
+    restart_argv: Option<Vec<String>>,
 }
 
 /// Why a file describes no application.
@@ -160,6 +168,8 @@ pub(super) enum DescriptionError {
         "`name` must have 1 to {NAME_CHARACTERS_MAX} characters and none of them a control character"
     )]
     Name,
+    #[error("`restart_argv` is empty; name the program and its arguments, or leave it out")]
+    RestartArgv,
     #[error("`{key}` has more than {TEXT_CHARACTERS_MAX} characters")]
     TooLong { key: &'static str },
     #[error("`{key}` and `{key}_file` are both given; keep one")]
@@ -204,6 +214,28 @@ mod tests {
             }
         );
         assert_eq!(said.socket(), Some("127.0.0.2:8001".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_only_the_update_playbook_uses_is_accepted_and_checked() {
+        let with = |more: &str| parse(&format!("name: jurws_1\ntype: service\n{more}"));
+        assert_eq!(
+            with("health_url: http://127.0.0.1:8101/health\nrestart_argv: [systemctl, restart, jurws]\n")
+                .unwrap(),
+            with("").unwrap()
+        );
+        assert!(matches!(
+            with("restart_argv: []\n"),
+            Err(DescriptionError::RestartArgv)
+        ));
+        assert!(matches!(
+            with("restart_argv: systemctl restart jurws\n"),
+            Err(DescriptionError::Malformed { .. })
+        ));
+        assert!(matches!(
+            with(&format!("health_url: {}\n", "h".repeat(1025))),
+            Err(DescriptionError::TooLong { key: "health_url" })
+        ));
     }
 
     #[test]

@@ -52,18 +52,18 @@ fn fleet_with(change: impl FnOnce(&mut Options)) -> ControlHost {
     let mut hosts = Vec::new();
     for server in ["web1", "web2"] {
         let root = host.path(server);
-        std::fs::create_dir_all(root.join("apps.d")).unwrap();
+        std::fs::create_dir_all(root.join("apps")).unwrap();
         for app in ["a_1", "a_2"] {
             std::fs::create_dir(root.join(app)).unwrap();
             host.write(&format!("{server}/{app}/VERSION"), "1.0.0\n");
             let description = format!(
-                "name: {app}\ntype: service\nversion_file: ../{app}/VERSION\ndistr_path_file: ../{app}/DISTR\n"
+                "name: {app}\ntype: service\npath: ../{app}\nversion_file: ../{app}/VERSION\ndistr_path_file: ../{app}/DISTR\n"
             );
-            host.write(&format!("{server}/apps.d/{app}.yml"), &description);
+            host.write(&format!("{server}/apps/{app}.yml"), &description);
         }
         hosts.push(format!(
-            r#""{server}":{{"drover_apps_root":"{}"}}"#,
-            root.display()
+            r#""{server}":{{"drover_apps_dir":"{}"}}"#,
+            root.join("apps").display()
         ));
     }
     let python = r#""ansible_connection":"local","ansible_python_interpreter":"{{ ansible_playbook_python }}""#;
@@ -731,19 +731,19 @@ async fn applications_are_restarted_and_waited_for_each_on_its_own() {
     let agent = Agent::start(&[], Trouble::default()).await;
     let health = |version: &str| format!("health_url: http://{}/health/{version}\n", agent.address);
     host.write(
-        "web1/a_1/app.yml",
+        "web1/apps/a_1.yml",
         &format!(
-            "{}restart_argv: [sh, -c, 'cp VERSION restarted']\n",
+            "name: a_1\ntype: service\npath: ../a_1\n{}restart_argv: [sh, -c, 'cp VERSION restarted']\n",
             health("1.1.0")
         ),
     );
-    let described =
-        "name: a_2\ntype: service\npid_file: ../a_2/pid\n".to_owned() + &health("1.1.0");
-    host.write("web1/apps.d/a_2.yml", &described);
+    let described = "name: a_2\ntype: service\npath: ../a_2\npid_file: ../a_2/pid\n".to_owned()
+        + &health("1.1.0");
+    host.write("web1/apps/a_2.yml", &described);
     std::fs::create_dir(host.path("web1/a_3")).unwrap();
     host.write(
-        "web1/apps.d/a_3.yml",
-        &("name: a_3\ntype: site\n".to_owned() + &health("1.0.0")),
+        "web1/apps/a_3.yml",
+        &("name: a_3\ntype: site\npath: ../a_3\n".to_owned() + &health("1.0.0")),
     );
     let _running = Respawned::start(&host.path("web1/a_2/pid"));
     crate::support::until_exists(&host.path("web1/a_2/pid")).await;

@@ -16,6 +16,7 @@ mod api;
 mod database;
 mod demo;
 mod flood;
+mod guide;
 mod haproxy;
 mod nodes;
 mod peer;

@@ -34,7 +34,7 @@ const ORCHESTRATOR: &str = r#"---
         timeout: 120
     - name: bring the new version
       ansible.builtin.replace:
-        path: "{{ playbook_dir }}/../apps.d/{{ item.split('::')[1] }}.yml"
+        path: "{{ playbook_dir }}/../apps/{{ item.split('::')[1] }}.yml"
         regexp: "1\\.0\\.0"
         replace: "1.1.0"
       loop: "{{ app_instances.split(',') }}"
@@ -314,7 +314,7 @@ impl World {
 }
 
 fn start_agent(root: &Path) -> (Process, u16) {
-    let descriptions: PathBuf = root.join("apps.d");
+    let descriptions: PathBuf = root.join("apps");
     fs::create_dir(&descriptions).unwrap();
     for name in ["jurws_1", "jurws_2"] {
         let text = format!("name: {name}\ntype: service\nversion: '1.0.0'\n");
