@@ -31,7 +31,9 @@ pub(crate) fn reference(text: &str) -> Result<Reference, String> {
     if text.is_empty() {
         return Err("a name or a number is expected".to_owned());
     }
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    // Drover prints no number with a zero before it, so `01` is what a thing is called.
+    let is_padded = text.len() > 1 && text.starts_with('0');
+    if is_padded || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Reference::Name(text.to_owned()));
     }
     match text.parse() {
@@ -303,10 +305,10 @@ mod tests {
     #[test]
     fn a_number_is_a_number_and_all_else_a_name() {
         assert_eq!(reference("7"), Ok(Reference::Number(7)));
-        for name in ["shop_1", "shop/shop_1", "7a", "1.5", "5s"] {
+        for name in ["shop_1", "shop/shop_1", "7a", "1.5", "5s", "01", "00"] {
             assert_eq!(reference(name), Ok(Reference::Name(name.to_owned())));
         }
-        for nothing in ["", " ", "0", "00", "99999999999999999999"] {
+        for nothing in ["", " ", "0", "99999999999999999999"] {
             assert!(reference(nothing).is_err(), "{nothing:?}");
         }
     }

@@ -42,9 +42,14 @@ fn service(asked: &Asked) -> (u16, Value) {
         "GET /api/v1/haproxy/instances/3/backends" => {
             filtered(vec![backend(30, "shop"), backend(31, "shop_internal")])
         }
-        "GET /api/v1/haproxy/backends/10/servers" => {
-            filtered(vec![server(100, "shop_1"), server(101, "shop_10")])
-        }
+        "GET /api/v1/haproxy/backends/10/servers" => filtered(vec![
+            server(100, "shop_1"),
+            server(101, "shop_10"),
+            server(102, "shop_01"),
+            server(103, "shop-1"),
+            server(104, "Shop_1"),
+            server(105, "01"),
+        ]),
         "GET /api/v1/haproxy/backends/20/servers" => filtered(vec![server(200, "shop_1")]),
         "GET /api/v1/haproxy/backends/30/servers" => filtered(vec![server(300, "shop_2")]),
         "GET /api/v1/haproxy/backends/31/servers" => {
@@ -55,6 +60,7 @@ fn service(asked: &Asked) -> (u16, Value) {
                 application(7, "shop_1", "web1.example"),
                 application(8, "shop_1", "web2.example")
             ])),
+            "name=shop_01" => page(&json!([application(10, "shop_01", "web01.example")])),
             "name=lone" => page(&json!([application(9, "lone", "web1.example")])),
             _ => page(&json!([])),
         },
@@ -123,6 +129,25 @@ async fn a_name_does_where_a_number_does() {
         ),
         ("apps show shop_1@web2", "GET /api/v1/applications/8"),
         ("apps show lone", "GET /api/v1/applications/9"),
+        // Zeros, `-` and `_`, and the case are parts of a name.
+        ("apps show shop_01@web01", "GET /api/v1/applications/10"),
+        (
+            "haproxy drain shop_01",
+            "POST /api/v1/haproxy/servers/102/action",
+        ),
+        (
+            "haproxy drain shop-1",
+            "POST /api/v1/haproxy/servers/103/action",
+        ),
+        (
+            "haproxy drain Shop_1",
+            "POST /api/v1/haproxy/servers/104/action",
+        ),
+        (
+            "haproxy drain 01",
+            "POST /api/v1/haproxy/servers/105/action",
+        ),
+        ("haproxy drain 1", "POST /api/v1/haproxy/servers/1/action"),
         (
             "apps history shop_1@web1.example",
             "GET /api/v1/applications/7/versions?limit=50",

@@ -84,6 +84,15 @@ impl MappingCandidate {
         }
     }
 
+    fn host(&self) -> &str {
+        self.server_name.split('.').next().unwrap_or_default()
+    }
+
+    /// What a server in HAProxy is called for it.
+    fn full_name(&self) -> String {
+        format!("{}_{}", self.host(), self.name)
+    }
+
     fn label(&self) -> String {
         format!(
             "`{}` on {}",
@@ -259,8 +268,8 @@ impl<'a> Index<'a> {
                 let place = (address, port, standing);
                 index.places.entry(place).or_default().push(candidate);
             }
-            let host = candidate.server_name.split('.').next().unwrap_or_default();
-            let name = format!("{host}_{}", candidate.name).to_lowercase();
+            let host = candidate.host();
+            let name = candidate.full_name().to_lowercase();
             index.names.entry(name).or_default().push(candidate);
             // `web1_jurws` for `jurws_1` only counts while it is the only such application on the host.
             let parsed = ApplicationName::parse(&candidate.name);
@@ -284,6 +293,14 @@ impl<'a> Index<'a> {
         let name = server.name.to_lowercase();
         let named = self.names.get(&name).or_else(|| self.bare_names.get(&name));
         let named = named.map_or(&[][..], Vec::as_slice);
+        // The case of letters counts only where the names differ in nothing else.
+        let exact = named
+            .iter()
+            .position(|found| found.full_name() == server.name);
+        let named = match exact {
+            Some(place) => named.get(place..=place).unwrap_or(named),
+            None => named,
+        };
 
         let by = |basis| move |found: &MappingCandidate| Ok((found.application, basis));
         let by_address = by(MappingBasis::Address);
@@ -391,6 +408,33 @@ mod tests {
             networks: vec![Network::parse(network).unwrap()],
             ..candidate
         }
+    }
+
+    #[test]
+    fn near_names_are_mapped_each_to_its_own_application() {
+        let applications = [
+            "jurws_01", "jurws_1", "jurws-01", "jurws-1", "Jurws_1", "JURWS_01",
+        ];
+        let candidates: Vec<MappingCandidate> = (1..)
+            .zip(applications)
+            .map(|(key, name)| candidate(key, name, "web1", None))
+            .collect();
+        let servers: Vec<ObservedServer> = applications
+            .iter()
+            .map(|name| server(&format!("web1_{name}"), None))
+            .collect();
+        let found = find_applications(&servers, &candidates);
+        let expected: Vec<_> = (1..)
+            .map(|key| Ok((Key::new(key), MappingBasis::Name)))
+            .take(applications.len())
+            .collect();
+        assert_eq!(found, expected);
+        // Another host is another host, and without the same letters the case is no difference to decide by.
+        for name in ["web01_jurws_1", "web-1_jurws_1", "web1_jurws_001"] {
+            assert!(reason(server(name, None), &candidates).contains("no application fits"));
+        }
+        let unclear = reason(server("WEB1_JURWS_1", None), &candidates);
+        assert!(unclear.contains("several applications fit"), "{unclear}");
     }
 
     #[track_caller]

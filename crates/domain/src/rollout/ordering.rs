@@ -179,6 +179,28 @@ mod tests {
     }
 
     #[test]
+    fn near_names_are_applications_of_their_own_and_none_is_lost() {
+        let mut items = Vec::new();
+        for instance in ["jurws_01", "jurws_1", "jurws-01", "Jurws_1"] {
+            for server in ["fdmz01", "fdmz1", "fdmz-01"] {
+                items.push(OrderItem {
+                    instance: instance.to_owned(),
+                    server: server.to_owned(),
+                });
+            }
+        }
+        let order = order_for_halves(&items);
+        assert!(is_safe(&order, &items));
+        let mut all = order.clone();
+        all.sort_unstable();
+        assert_eq!(all, (0..items.len()).collect::<Vec<_>>());
+        // The order of the request does not matter.
+        let mut reversed = items.clone();
+        reversed.reverse();
+        assert_eq!(names(&items), names(&reversed));
+    }
+
+    #[test]
     fn nothing_and_one_stay_as_they_are() {
         assert_eq!(order_for_halves(&[]), Vec::<usize>::new());
         assert_eq!(order_for_halves(&fleet(&[1])), [0]);

@@ -942,3 +942,75 @@ async fn an_update_playbook_that_works_from_another_host_and_reports_is_asked_fo
         (InstanceOutcome::Done, "over the api")
     );
 }
+
+/// Names that are one name to whoever drops zeros, takes `-` for `_`, or does not mind the case.
+const NEAR_NAMES: [&str; 4] = ["jurws_01", "jurws_1", "jurws-01", "Jurws_1"];
+
+#[tokio::test]
+async fn near_names_stay_apart_from_the_request_to_the_folder() {
+    let host = fleet();
+    let agent = Agent::start(&SERVERS, Trouble::default()).await;
+    let servers = ["fdmz01", "fdmz1", "fdmz-01"];
+    let (mut hosts, mut instances) = (serde_json::Map::new(), Vec::new());
+    for server in servers {
+        for app in NEAR_NAMES {
+            let folder = format!("{server}/{app}");
+            std::fs::create_dir_all(host.path(&folder)).unwrap();
+            std::fs::create_dir_all(host.path(&format!("{server}/apps"))).unwrap();
+            host.write(&format!("{folder}/VERSION"), "1.0.0\n");
+            host.write(
+                &format!("{server}/apps/{app}.yml"),
+                &format!("name: {app}\ntype: service\npath: ../{app}\n"),
+            );
+            instances.push(format!("{server}::{app}"));
+        }
+        let apps = host.path(server).join("apps");
+        let variables = serde_json::json!({
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "drover_apps_dir": apps,
+        });
+        hosts.insert(server.to_owned(), variables);
+    }
+    let inventory = serde_json::json!({ "all": { "hosts": hosts } });
+    host.write("inventory.json", &inventory.to_string());
+    let mut asked = update(&agent);
+    asked
+        .variables
+        .retain(|name, _| !name.starts_with("haproxy_"));
+    // All but one: what is not asked for is not touched, however near its name is.
+    let left = instances.remove(5);
+    assert_eq!(left, "fdmz1::jurws_1");
+    asked.variables.insert(
+        "app_instances".to_owned(),
+        Variable::Text(instances.join(",")),
+    );
+    asked.hosts = servers
+        .map(|name| InventoryHost {
+            name: name.to_owned(),
+            address: "127.0.0.1".to_owned(),
+        })
+        .to_vec();
+    let told = run(&host, &asked).await;
+    assert_eq!(
+        told.status,
+        JobStatus::Ended { exit_code: 0 },
+        "{:?}",
+        told.failures()
+    );
+    let outcomes = told.outcomes();
+    for instance in &instances {
+        assert_eq!(outcomes[instance.as_str()].0, InstanceOutcome::Done);
+        assert_eq!(version(&host, &instance.replace("::", "/")), "1.1.0");
+    }
+    assert_eq!(outcomes.len(), instances.len());
+    assert_eq!(version(&host, "fdmz1/jurws_1"), "1.0.0");
+    let mut fetched = agent.log();
+    fetched.sort();
+    let mut expected: Vec<String> = instances
+        .iter()
+        .map(|instance| format!("fetch {}", instance.replace("::", "/")))
+        .collect();
+    expected.sort();
+    assert_eq!(fetched, expected);
+}
