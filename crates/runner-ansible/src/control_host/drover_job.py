@@ -257,12 +257,13 @@ def misdirection(name, address, variables, usual):
 
 
 def is_same_address(given, address):
+    if given.lower() == address.lower():
+        return True
     try:
         return ipaddress.ip_address(given) == ipaddress.ip_address(address)
     except ValueError:
-        pass
-    found = addresses(given)
-    return given.lower() == address.lower() or bool(found) and found <= addresses(address)
+        found = addresses(given)
+        return bool(found) and found <= addresses(address)
 
 
 def addresses(text):
