@@ -523,6 +523,18 @@ async fn the_page_update_your_own_application_works_as_typed() {
     let answered = load.unwrap().end().await;
     assert!(answered > 200, "{answered} requests");
 
+    // Variables beside the playbooks that lead to another machine end an update before it drains anything.
+    let aside = stage.root.join("etc/drover/ansible/host_vars");
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("web1.yml"), "ansible_host: 192.0.2.9\n").unwrap();
+    let update = "drover update --group shop --distr-url http://127.0.0.1:9100/shop-1.2.0.py --watch || true";
+    let refused = stage.run(&stage.here(update)).await;
+    let words = "its address is `127.0.0.1` in Drover, and `ansible_host: 192.0.2.9` for Ansible";
+    assert!(
+        refused.contains(words) && !refused.contains("drained"),
+        "{refused}"
+    );
+
     // Evidence that does not come from the page.
     let api = Api::new(
         &format!("http://127.0.0.1:{}", stage.ports["drover"]),
@@ -535,7 +547,11 @@ async fn the_page_update_your_own_application_works_as_typed() {
         .iter()
         .map(|task| &task["status"])
         .collect();
-    assert_eq!(statuses, ["completed", "failed", "completed"], "{tasks}");
+    assert_eq!(
+        statuses,
+        ["failed", "completed", "failed", "completed"],
+        "{tasks}"
+    );
     for folder in ["shop_1", "shop_2"] {
         let folder = stage.root.join("srv").join(folder);
         assert_eq!(
