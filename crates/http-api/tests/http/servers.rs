@@ -260,7 +260,7 @@ async fn a_scan_tells_what_it_found() {
         .json();
     assert_eq!(
         report,
-        json!({ "scanned": 2, "new": 1, "updated": 1, "errors": [] })
+        json!({ "scanned": 2, "new": 1, "updated": 0, "errors": [] })
     );
 
     world.runner.go_away(1);
