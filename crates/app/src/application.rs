@@ -124,7 +124,7 @@ impl Application {
         store.migrate().await?;
         let agents = FagentHttp::new(drover_fagent_http::Options {
             inventory_deadline: settings.fleet.connection_timeout,
-            balancer_deadline: settings.balancer.request_timeout,
+            haproxy_deadline: settings.haproxy.request_timeout,
         })
         .map_err(|source| StartError::Client {
             source: Box::new(source),
@@ -396,13 +396,13 @@ fn policy(settings: &Settings, kinds: Kinds) -> Policy {
             ..PollPolicy::default()
         },
         polling_interval: settings.fleet.polling_interval,
-        sync_interval: settings.balancer.sync_interval,
-        min_ready: settings.balancer.min_ready,
+        sync_interval: settings.haproxy.sync_interval,
+        min_ready: settings.haproxy.min_ready,
         poll_concurrency: settings.fleet.poll_concurrency.get(),
         node: engine::worker(),
         history: HistoryAges {
             fleet_events: settings.fleet.events_retention,
-            balancer_statuses: settings.balancer.history_retention,
+            haproxy_statuses: settings.haproxy.history_retention,
             gone_applications: settings.fleet.forget_after,
         },
         kinds,

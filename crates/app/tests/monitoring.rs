@@ -21,7 +21,7 @@ const KEY: &str = "drv_00000000000000aa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 const PREFIX: &str = "drover_";
 
 /// What is told of a fleet in trouble only: an HAProxy whose breaker was open.
-const OF_TROUBLE: [&str; 1] = ["drover_balancer_breaker_open"];
+const OF_TROUBLE: [&str; 1] = ["drover_haproxy_breaker_open"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -10,6 +10,6 @@ mod variables;
 
 pub use describe::{Shown, describe};
 pub use settings::{
-    Access, Ansible, AnsibleTarget, Balancer, Database, Engine, Fleet, HttpRequest, Log, LogFormat,
+    Access, Ansible, AnsibleTarget, Database, Engine, Fleet, Haproxy, HttpRequest, Log, LogFormat,
     Rollout, Server, Settings, SettingsError, Source, load,
 };

@@ -11,7 +11,7 @@ pub(crate) struct Raw {
     pub(crate) server: Server,
     pub(crate) database: Database,
     pub(crate) fleet: Fleet,
-    pub(crate) balancer: Balancer,
+    pub(crate) haproxy: Haproxy,
     pub(crate) ansible: Ansible,
     pub(crate) engine: Engine,
     pub(crate) http_request: HttpRequest,
@@ -61,7 +61,7 @@ pub(crate) struct Fleet {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Balancer {
+pub(crate) struct Haproxy {
     pub(crate) sync_interval_ms: u64,
     pub(crate) request_timeout_ms: u64,
     pub(crate) min_ready: u32,

@@ -31,7 +31,7 @@ pub struct Settings {
     pub server: Server,
     pub database: Database,
     pub fleet: Fleet,
-    pub balancer: Balancer,
+    pub haproxy: Haproxy,
     pub ansible: Ansible,
     pub engine: Engine,
     pub http_request: HttpRequest,
@@ -95,7 +95,7 @@ pub struct Fleet {
 
 /// HAProxy.
 #[derive(Debug, Clone)]
-pub struct Balancer {
+pub struct Haproxy {
     /// How often each HAProxy is synced.
     pub sync_interval: Duration,
     /// The longest an agent may take for one answer about HAProxy.
@@ -290,8 +290,20 @@ pub(crate) fn layers(
     if let Some(file) = file {
         figment = figment.merge(Toml::string(file.text));
     }
-    Ok(figment.merge(variables))
+    let figment = figment.merge(variables);
+    if figment.contains(FORMER_HAPROXY) {
+        return Err(SettingsError::Unreadable {
+            reason: format!(
+                "the section `[{FORMER_HAPROXY}]` is named `[haproxy]`; rename it, and variables \
+                 `DROVER_BALANCER__…` to `DROVER_HAPROXY__…`"
+            ),
+        });
+    }
+    Ok(figment)
 }
+
+// Earlier settings files have the section under this name.
+const FORMER_HAPROXY: &str = "balancer";
 
 /// Settings whose values are never shown.
 pub(crate) const SECRETS: [&str; 5] = [
@@ -355,16 +367,16 @@ impl TryFrom<raw::Raw> for Settings {
             },
             database: database(raw.database)?,
             fleet: fleet(raw.fleet)?,
-            balancer: Balancer {
-                sync_interval: millis("balancer.sync_interval_ms", raw.balancer.sync_interval_ms)?,
+            haproxy: Haproxy {
+                sync_interval: millis("haproxy.sync_interval_ms", raw.haproxy.sync_interval_ms)?,
                 request_timeout: millis(
-                    "balancer.request_timeout_ms",
-                    raw.balancer.request_timeout_ms,
+                    "haproxy.request_timeout_ms",
+                    raw.haproxy.request_timeout_ms,
                 )?,
-                min_ready: raw.balancer.min_ready,
+                min_ready: raw.haproxy.min_ready,
                 history_retention: days(
-                    "balancer.history_retention_days",
-                    raw.balancer.history_retention_days,
+                    "haproxy.history_retention_days",
+                    raw.haproxy.history_retention_days,
                 )?,
             },
             ansible: ansible(raw.ansible)?,

@@ -105,6 +105,19 @@ fn truths_and_lists_can_be_variables() {
 }
 
 #[test]
+fn the_former_name_of_the_haproxy_section_is_refused_with_the_new_one() {
+    let in_file = refusal("[balancer]\nmin_ready = 2\n", &[]);
+    let in_variable = refusal("", &[("DROVER_BALANCER__MIN_READY", "2")]);
+    for refused in [in_file, in_variable] {
+        assert!(
+            refused.contains("`[balancer]` is named `[haproxy]`")
+                && refused.contains("`DROVER_HAPROXY__…`"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_place() {
     let in_file = refusal("[fleet]\npolling_intervall_ms = 5\n", &[]);
     assert!(
@@ -146,8 +159,8 @@ fn impossible_values_name_the_key() {
             "`fleet.events_retention_days` must be at least 1",
         ),
         (
-            "[balancer]\nhistory_retention_days = 0",
-            "`balancer.history_retention_days` must be at least 1",
+            "[haproxy]\nhistory_retention_days = 0",
+            "`haproxy.history_retention_days` must be at least 1",
         ),
         (
             "[rollout]\nretention_days = 0",

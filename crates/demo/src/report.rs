@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
-use crate::balancer::is_in_use;
 use crate::fleet::haproxy_server;
+use crate::haproxy::is_in_use;
 use crate::load::Tally;
 use crate::watcher::Entry;
 

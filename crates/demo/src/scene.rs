@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::address::{Addresses, loopback};
 use crate::api::{Api, Application, StoredServer};
 use crate::artifact::Artifact;
-use crate::balancer::{BACKEND, Balancer, INSTANCE};
 use crate::fleet::{Fleet, Instance, full_name};
+use crate::haproxy::{BACKEND, Haproxy, INSTANCE};
 use crate::http::{self, Request};
 use crate::postgres::{Postgres, write_secret};
 use crate::process::{Handle, Launch, Stage};
@@ -31,7 +31,7 @@ pub const VERSION_BEFORE: &str = "1.0.0";
 pub const VERSION_AFTER: &str = "1.1.0";
 
 /// Short name of the server with the HAProxy.
-const BALANCER_SERVER: &str = "lb01";
+const HAPROXY_SERVER: &str = "lb01";
 
 /// The instance whose artifact is broken on demand: Drover's order begins with it, so it is in the even half and the
 /// other half stays untouched.
@@ -109,7 +109,7 @@ pub struct Scene {
     /// Servers and instances.
     pub fleet: Fleet,
     /// The HAProxy.
-    pub balancer: Balancer,
+    pub haproxy: Haproxy,
     /// Drover.
     pub api: Api,
     /// Drover's process.
@@ -155,14 +155,14 @@ impl Scene {
         ));
 
         let frontend = addresses.free(local)?;
-        let folder = root.join(BALANCER_SERVER);
+        let folder = root.join(HAPROXY_SERVER);
         let haproxy = &plan.tools.haproxy;
         let longest = plan.reload.unwrap_or_default();
-        let (balancer, _) =
-            Balancer::start(stage, haproxy, &folder, &fleet, frontend, longest).await?;
+        let (haproxy, _) =
+            Haproxy::start(stage, haproxy, &folder, &fleet, frontend, longest).await?;
         screen.line(format!("HAProxy before them on http://{frontend}/"));
 
-        let agents = start_agents(plan, stage, &fleet, &balancer, &mut addresses).await?;
+        let agents = start_agents(plan, stage, &fleet, &haproxy, &mut addresses).await?;
         screen.line(format!("{} agents, one beside HAProxy", agents.len()));
 
         let artifact = Artifact::new(
@@ -201,10 +201,10 @@ impl Scene {
             .while_it_lives(introduce(&api, &fleet, &agents))
             .await?;
         screen.line("Drover knows the fleet and who serves what in HAProxy\n");
-        let visit = visit(&fleet, &balancer, &agents, listens, &artifact_url, &key);
+        let visit = visit(&fleet, &haproxy, &agents, listens, &artifact_url, &key);
         Ok(Self {
             fleet,
-            balancer,
+            haproxy,
             api,
             drover,
             applications,
@@ -227,7 +227,7 @@ async fn start_agents(
     plan: &Plan,
     stage: &Stage,
     fleet: &Fleet,
-    balancer: &Balancer,
+    haproxy: &Haproxy,
     addresses: &mut Addresses,
 ) -> anyhow::Result<Vec<Agent>> {
     let mut agents = Vec::new();
@@ -263,9 +263,9 @@ async fn start_agents(
         socket.push(path);
         socket
     };
-    let (socket, master) = (named(&balancer.socket.path), named(&balancer.master.path));
+    let (socket, master) = (named(&haproxy.socket.path), named(&haproxy.master.path));
     started.push(start(
-        BALANCER_SERVER,
+        HAPROXY_SERVER,
         loopback(1),
         true,
         vec![
@@ -312,7 +312,7 @@ fn drover(
         .variable("DROVER_SERVER__SHUTDOWN_GRACE_MS", STOP_GRACE_MS)
         .variable("DROVER_DATABASE__URL_FILE", url_file)
         .variable("DROVER_FLEET__POLLING_INTERVAL_MS", INTERVAL_MS)
-        .variable("DROVER_BALANCER__SYNC_INTERVAL_MS", INTERVAL_MS)
+        .variable("DROVER_HAPROXY__SYNC_INTERVAL_MS", INTERVAL_MS)
         .variable("DROVER_ANSIBLE__TARGET", "local")
         .variable("DROVER_ANSIBLE__PLAYBOOKS", &plan.playbooks)
         .variable("DROVER_ANSIBLE__SPOOL", root.join("spool"))
@@ -421,7 +421,7 @@ pub fn find_application<'known>(
 
 fn visit(
     fleet: &Fleet,
-    balancer: &Balancer,
+    haproxy: &Haproxy,
     agents: &[Agent],
     listens: DroverAddresses,
     artifact_url: &str,
@@ -435,8 +435,8 @@ fn visit(
          new version  {artifact_url}\n",
         listens.api,
         listens.admin,
-        balancer.frontend,
-        balancer.socket.path.display()
+        haproxy.frontend,
+        haproxy.socket.path.display()
     );
     for agent in agents {
         writeln!(

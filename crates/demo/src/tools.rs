@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The programs of the demo.
 #[derive(Debug, Clone)]
 pub struct Tools {
-    /// The load balancer.
+    /// HAProxy.
     pub haproxy: PathBuf,
     /// What runs the playbooks.
     pub ansible_playbook: PathBuf,

@@ -58,9 +58,9 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
     };
     let long_load = scene.reload.map(|work| {
         let count = scene.applications.len() * LONG_REQUESTS;
-        LongLoad::start(scene.balancer.frontend, expected.clone(), count, work)
+        LongLoad::start(scene.haproxy.frontend, expected.clone(), count, work)
     });
-    let load = Load::start(scene.balancer.frontend, expected);
+    let load = Load::start(scene.haproxy.frontend, expected);
     requests(&load, WARM_UP_REQUESTS).await?;
     let versions_before = versions(scene).await;
     screen.line(format!(
@@ -68,7 +68,7 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
         scene.applications.len()
     ));
 
-    let watcher = Watcher::start(scene.balancer.socket.clone()).await?;
+    let watcher = Watcher::start(scene.haproxy.socket.clone()).await?;
     let began = Instant::now();
     // Long requests have all the time they need: it is the drain that has to wait for them.
     let drain_minutes = scene
@@ -89,7 +89,7 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
     let versions_after = versions(scene).await;
     let drover_versions = drover_versions(scene, &versions_after).await?;
     let sight = watcher.finish().await?;
-    let left_drained = scene.balancer.socket.drained().await?;
+    let left_drained = scene.haproxy.socket.drained().await?;
     let (mut tally, sent_for) = load.finish().await;
     let long_requests = match long_load {
         Some(load) => {
@@ -244,7 +244,7 @@ async fn follow(
             .values()
             .filter(|began| began.elapsed() >= RELOAD_AFTER);
         if scene.reload.is_some() && reloads < due.count() {
-            scene.balancer.reload().await?;
+            scene.haproxy.reload().await?;
             reloads += 1;
             screen.line(format!("{at_s:>6.1} s  HAProxy is reloaded"));
         }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::balancer::{BACKEND, INSTANCE, RuntimeSocket, ServerRow};
+use crate::haproxy::{BACKEND, INSTANCE, RuntimeSocket, ServerRow};
 
 /// How often HAProxy is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use drover_demo::address::{Addresses, loopback};
 use drover_demo::application::{PID_FILE, VERSION_FILE};
-use drover_demo::balancer::{BACKEND, Balancer, RuntimeSocket, ServerRow};
 use drover_demo::fleet::{Fleet, Instance};
+use drover_demo::haproxy::{BACKEND, Haproxy, RuntimeSocket, ServerRow};
 use drover_demo::load::{Expected, Load};
 use drover_demo::process::Stage;
 use drover_demo::tools::find;
@@ -24,7 +24,7 @@ fn search() -> OsString {
     OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
-async fn fleet_behind_haproxy(stage: &Stage, root: &Path) -> (Fleet, Balancer) {
+async fn fleet_behind_haproxy(stage: &Stage, root: &Path) -> (Fleet, Haproxy) {
     let mut addresses = Addresses::new().unwrap();
     let fleet = Fleet::lay_out(root, 2, "1.0.0", &mut addresses).unwrap();
     fleet
@@ -33,7 +33,7 @@ async fn fleet_behind_haproxy(stage: &Stage, root: &Path) -> (Fleet, Balancer) {
         .unwrap();
     let haproxy = find("haproxy", &search()).unwrap();
     let frontend = addresses.free(loopback(1)).unwrap();
-    let (balancer, _) = Balancer::start(
+    let (haproxy, _) = Haproxy::start(
         stage,
         &haproxy,
         &root.join("lb01"),
@@ -43,10 +43,10 @@ async fn fleet_behind_haproxy(stage: &Stage, root: &Path) -> (Fleet, Balancer) {
     )
     .await
     .unwrap();
-    (fleet, balancer)
+    (fleet, haproxy)
 }
 
-fn load_on(fleet: &Fleet, balancer: &Balancer) -> Load {
+fn load_on(fleet: &Fleet, haproxy: &Haproxy) -> Load {
     let expected = Expected {
         names: fleet
             .instances
@@ -55,7 +55,7 @@ fn load_on(fleet: &Fleet, balancer: &Balancer) -> Load {
             .collect(),
         versions: ["1.0.0".to_owned(), "1.1.0".to_owned()].into(),
     };
-    Load::start(balancer.frontend, expected)
+    Load::start(haproxy.frontend, expected)
 }
 
 async fn requests(load: &Load, more: u64) {
@@ -112,9 +112,9 @@ async fn an_update_of_a_drained_instance_loses_no_request() {
     let stage = Stage::open(root.path().join("logs"), Vec::new(), OsStr::new(&search()))
         .await
         .unwrap();
-    let (fleet, balancer) = fleet_behind_haproxy(&stage, root.path()).await;
-    let socket = &balancer.socket;
-    let load = load_on(&fleet, &balancer);
+    let (fleet, haproxy) = fleet_behind_haproxy(&stage, root.path()).await;
+    let socket = &haproxy.socket;
+    let load = load_on(&fleet, &haproxy);
     requests(&load, 100).await;
     let watcher = Watcher::start(socket.clone()).await.unwrap();
 
@@ -163,8 +163,8 @@ async fn an_instance_that_is_killed_under_load_is_seen_and_comes_back() {
     let stage = Stage::open(root.path().join("logs"), Vec::new(), OsStr::new(&search()))
         .await
         .unwrap();
-    let (fleet, balancer) = fleet_behind_haproxy(&stage, root.path()).await;
-    let watcher = Watcher::start(balancer.socket.clone()).await.unwrap();
+    let (fleet, haproxy) = fleet_behind_haproxy(&stage, root.path()).await;
+    let watcher = Watcher::start(haproxy.socket.clone()).await.unwrap();
     let instance = &fleet.instances[0];
     let server = instance.haproxy_server();
     // Without its version it cannot start again, so HAProxy must see it go.
@@ -176,9 +176,9 @@ async fn an_instance_that_is_killed_under_load_is_seen_and_comes_back() {
         Signal::KILL,
     )
     .unwrap();
-    seen(&balancer.socket, &server, |row| row.status == "DOWN").await;
+    seen(&haproxy.socket, &server, |row| row.status == "DOWN").await;
     std::fs::write(version, "1.0.0").unwrap();
-    seen(&balancer.socket, &server, |row| row.status == "UP").await;
+    seen(&haproxy.socket, &server, |row| row.status == "UP").await;
     assert_eq!(watcher.finish().await.unwrap().min_ready, 5);
     assert_eq!(instance.version().await.unwrap(), "1.0.0");
     stage.stop().await;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::balancer::{BalancerServerKey, ServerWord};
 use crate::fleet::{ApplicationKey, ApplicationStatus, ServerKey, ServerStatus};
+use crate::haproxy::{HaproxyServerKey, ServerWord};
 use crate::workflow::{
     Action, Definition, DefinitionError, ExecutionMode, Guarantee, Json, Kind, QueueName,
     RetryPolicy, RetryPolicyError, RetryStrategy, TaskId, TaskKey, TaskNo, TaskPolicy, TaskSpec,
@@ -50,7 +50,7 @@ pub enum EventType {
     /// The version of an application on a server changed.
     InstanceVersion,
     /// What HAProxy shows of a server changed.
-    BalancerStatus,
+    HaproxyStatus,
     /// An action on a server in HAProxy ended.
     ActionFinished,
     /// Somebody tries a webhook out.
@@ -63,7 +63,7 @@ impl EventType {
         Self::ServerStatus,
         Self::InstanceStatus,
         Self::InstanceVersion,
-        Self::BalancerStatus,
+        Self::HaproxyStatus,
         Self::ActionFinished,
     ];
 
@@ -74,7 +74,7 @@ impl EventType {
             Self::ServerStatus => "server.status_changed",
             Self::InstanceStatus => "instance.status_changed",
             Self::InstanceVersion => "instance.version_changed",
-            Self::BalancerStatus => "haproxy.server.status_changed",
+            Self::HaproxyStatus => "haproxy.server.status_changed",
             Self::ActionFinished => "haproxy.action.finished",
             Self::Test => "webhook.test",
         }
@@ -186,9 +186,9 @@ pub struct NamedInstance {
 
 /// A server in HAProxy, as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedBalancerServer {
+pub struct NamedHaproxyServer {
     /// Its key.
-    pub key: BalancerServerKey,
+    pub key: HaproxyServerKey,
     /// Its name in HAProxy.
     pub name: String,
     /// Its backend's name.
@@ -232,9 +232,9 @@ pub enum Noticed {
         task: Option<TaskId>,
     },
     /// What HAProxy shows changed.
-    BalancerStatus {
+    HaproxyStatus {
         /// The server.
-        server: NamedBalancerServer,
+        server: NamedHaproxyServer,
         /// Before.
         old: ServerWord,
         /// After.
@@ -247,7 +247,7 @@ pub enum Noticed {
         /// The action.
         action: TaskId,
         /// The server.
-        server: NamedBalancerServer,
+        server: NamedHaproxyServer,
         /// The state that was wanted.
         wanted: String,
         /// Who asked.
@@ -279,7 +279,7 @@ impl Notice {
             Noticed::ServerStatus { .. } => EventType::ServerStatus,
             Noticed::InstanceStatus { .. } => EventType::InstanceStatus,
             Noticed::InstanceVersion { .. } => EventType::InstanceVersion,
-            Noticed::BalancerStatus { .. } => EventType::BalancerStatus,
+            Noticed::HaproxyStatus { .. } => EventType::HaproxyStatus,
             Noticed::ActionFinished { .. } => EventType::ActionFinished,
             Noticed::Test { .. } => EventType::Test,
         }

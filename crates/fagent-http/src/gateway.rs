@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
+use drover_domain::haproxy::AdminState;
 use drover_egress::{ClientError, Proxy, client};
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 use reqwest::header::HeaderValue;
 
 use crate::call::Call;
 use crate::wire::{Action, Done};
-use crate::{balancer, inventory, reading};
+use crate::{haproxy, inventory, reading};
 
 /// The deadlines of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Options {
     /// The most time for one answer to a ping or about applications.
     pub inventory_deadline: Duration,
     /// The most time for one answer about HAProxy.
-    pub balancer_deadline: Duration,
+    pub haproxy_deadline: Duration,
 }
 
 /// A token that cannot be sent. It is not shown.
@@ -45,8 +45,8 @@ impl FagentHttp {
     ///
     /// [`ClientError`] when no HTTP client can be made.
     pub fn new(options: Options) -> Result<Self, ClientError> {
-        let shorter = options.inventory_deadline.min(options.balancer_deadline);
-        let longer = options.inventory_deadline.max(options.balancer_deadline);
+        let shorter = options.inventory_deadline.min(options.haproxy_deadline);
+        let longer = options.inventory_deadline.max(options.haproxy_deadline);
         let client = client(drover_egress::Options {
             connect_timeout: shorter / 2,
             // Each call has its own, shorter deadline; this one holds if that is ever forgotten.
@@ -96,8 +96,8 @@ impl FagentHttp {
         }
     }
 
-    fn balancer_call<'a>(&'a self, agent: &'a AgentAddress) -> Call<'a> {
-        self.call(agent, self.options.balancer_deadline)
+    fn haproxy_call<'a>(&'a self, agent: &'a AgentAddress) -> Call<'a> {
+        self.call(agent, self.options.haproxy_deadline)
     }
 }
 
@@ -119,11 +119,11 @@ impl AgentGateway for FagentHttp {
         Ok(InventoryReport { agent_ip, ..report })
     }
 
-    #[tracing::instrument(name = "agent.balancer_instances", level = "debug", skip_all, fields(agent.address = %agent))]
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
-        let call = self.balancer_call(agent);
+    #[tracing::instrument(name = "agent.haproxy_instances", level = "debug", skip_all, fields(agent.address = %agent))]
+    async fn haproxy_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
+        let call = self.haproxy_call(agent);
         let body = call.get("/api/v1/haproxy/instances").await?;
-        reading::read_data(&call, &body, balancer::instances)
+        reading::read_data(&call, &body, haproxy::instances)
     }
 
     #[tracing::instrument(name = "agent.backends", level = "debug", skip_all, fields(agent.address = %agent))]
@@ -132,12 +132,12 @@ impl AgentGateway for FagentHttp {
         agent: &AgentAddress,
         instance: &str,
     ) -> Result<NameAnswer, AgentError> {
-        let call = self.balancer_call(agent);
+        let call = self.haproxy_call(agent);
         let instance = call.segment("HAProxy instance", instance)?;
         let body = call
             .get(&format!("/api/v1/haproxy/{instance}/backends"))
             .await?;
-        reading::read_data(&call, &body, balancer::backends)
+        reading::read_data(&call, &body, haproxy::backends)
     }
 
     #[tracing::instrument(name = "agent.backend_servers", level = "debug", skip_all, fields(agent.address = %agent))]
@@ -147,7 +147,7 @@ impl AgentGateway for FagentHttp {
         instance: &str,
         backend: &str,
     ) -> Result<BackendAnswer, AgentError> {
-        let call = self.balancer_call(agent);
+        let call = self.haproxy_call(agent);
         let instance = call.segment("HAProxy instance", instance)?;
         let backend = call.segment("backend", backend)?;
         let body = call
@@ -155,7 +155,7 @@ impl AgentGateway for FagentHttp {
                 "/api/v1/haproxy/{instance}/backends/{backend}/servers"
             ))
             .await?;
-        reading::read_data(&call, &body, balancer::servers)
+        reading::read_data(&call, &body, haproxy::servers)
     }
 
     #[tracing::instrument(name = "agent.set_state", level = "debug", skip_all, fields(agent.address = %agent))]
@@ -167,7 +167,7 @@ impl AgentGateway for FagentHttp {
         server: &str,
         state: AdminState,
     ) -> Result<(), AgentError> {
-        let call = self.balancer_call(agent);
+        let call = self.haproxy_call(agent);
         let instance = call.segment("HAProxy instance", instance)?;
         let backend = call.segment("backend", backend)?;
         let server = call.segment("server", server)?;

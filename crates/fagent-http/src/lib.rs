@@ -5,11 +5,11 @@
 //! leniently; what cannot be read is a complaint about that one thing. It decides nothing and
 //! repeats nothing. It must not know who asks.
 //!
-//! Start reading at [`FagentHttp`], then `wire` (the shapes) and `inventory`, `balancer` (what they mean).
+//! Start reading at [`FagentHttp`], then `wire` (the shapes) and `inventory`, `haproxy` (what they mean).
 
-mod balancer;
 mod call;
 mod gateway;
+mod haproxy;
 mod inventory;
 mod reading;
 mod wire;

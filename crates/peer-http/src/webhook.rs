@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use drover_domain::Timestamp;
 use drover_domain::secret::without_secrets;
 use drover_domain::webhook::{
-    NamedBalancerServer, NamedInstance, Notice, Noticed, URL_MAX, WebhookSecret,
+    NamedHaproxyServer, NamedInstance, Notice, Noticed, URL_MAX, WebhookSecret,
 };
 use drover_egress::{ClientError, GuardedClient, GuardedOptions, refusal};
 use drover_ports::{Outgoing, Receipt, SendFailure, WebhookSender};
@@ -105,7 +105,7 @@ fn instance(instance: &NamedInstance) -> Value {
     })
 }
 
-fn balancer_server(server: &NamedBalancerServer) -> Value {
+fn haproxy_server(server: &NamedHaproxyServer) -> Value {
     json!({
         "id": server.key.get(), "name": server.name, "backend": server.backend, "instance": server.instance,
         "node": server.node, "href": format!("/api/v1/haproxy/servers/{}/history", server.key),
@@ -134,13 +134,13 @@ fn data(what: &Noticed) -> Value {
             "application": instance(of), "old_version": old.as_deref().map(cut), "version": new.as_deref().map(cut),
             "task": task.map(|task| task.to_string()),
         }),
-        Noticed::BalancerStatus {
+        Noticed::HaproxyStatus {
             server,
             old,
             new,
             action,
         } => json!({
-            "server": balancer_server(server), "old_status": old.as_str(), "status": new.as_str(),
+            "server": haproxy_server(server), "old_status": old.as_str(), "status": new.as_str(),
             "action": action.as_ref().map(|(action, _)| action.to_string()),
             "actor": action.as_ref().and_then(|(_, actor)| actor.as_deref()),
         }),
@@ -152,7 +152,7 @@ fn data(what: &Noticed) -> Value {
             failure,
         } => json!({
             "action": {"id": action.to_string(), "href": format!("/api/v1/haproxy/actions/{action}")},
-            "server": balancer_server(server), "wanted": wanted, "actor": actor,
+            "server": haproxy_server(server), "wanted": wanted, "actor": actor,
             "status": if failure.is_some() { "failed" } else { "success" },
             "error": failure.as_ref().map(|(code, detail)| json!({"code": code, "detail": cut(detail)})),
         }),

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{ActionEnd, ActionTarget, BalancerAction, Evidence};
-use drover_domain::balancer::{
-    AdminState, Admission, BalancerServerKey, BreakerPolicy, InstanceKey, ObservedServer,
+use drover_domain::haproxy::action::{ActionEnd, ActionTarget, Evidence, HaproxyAction};
+use drover_domain::haproxy::{
+    AdminState, Admission, BreakerPolicy, HaproxyInstanceKey, HaproxyServerKey, ObservedServer,
     ServerWord,
 };
 use drover_domain::page::{Page, PageRequest};
@@ -15,11 +15,11 @@ use crate::{Claim, NewWorkflow, StartedWorkflow, StoreError};
 /// An action to start.
 #[derive(Debug, Clone)]
 pub struct NewAction {
-    /// The workflow: an [`action_definition`](drover_domain::balancer::action::action_definition), with the transaction
+    /// The workflow: an [`action_definition`](drover_domain::haproxy::action::action_definition), with the transaction
     /// identifier as its idempotency key.
     pub workflow: NewWorkflow,
     /// What its task does; it has the task's identifier.
-    pub action: BalancerAction,
+    pub action: HaproxyAction,
 }
 
 /// A change of a server's status.
@@ -45,14 +45,13 @@ pub struct StatusChange {
 /// * A write under a claim that is no longer held is refused with [`StoreError::Stale`] and changes nothing.
 /// * The number of statements depends on no number of rows.
 #[async_trait]
-pub trait BalancerActions: Send + Sync {
+pub trait HaproxyActions: Send + Sync {
     /// Where these servers are, by key; those that do not exist are absent.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn targets(&self, servers: &[BalancerServerKey])
-    -> Result<Vec<ActionTarget>, StoreError>;
+    async fn targets(&self, servers: &[HaproxyServerKey]) -> Result<Vec<ActionTarget>, StoreError>;
 
     /// Starts actions: their workflows and what is their own, in one transaction. One whose idempotency key was used
     /// before by the same request is left as it is.
@@ -73,7 +72,7 @@ pub trait BalancerActions: Send + Sync {
         &self,
         claim: &Claim,
         at: Timestamp,
-    ) -> Result<Option<BalancerAction>, StoreError>;
+    ) -> Result<Option<HaproxyAction>, StoreError>;
 
     /// Whether an HAProxy may be asked now; its breaker is where that leaves it. An instance that is gone may.
     ///
@@ -82,7 +81,7 @@ pub trait BalancerActions: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn admit(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
         at: Timestamp,
     ) -> Result<Admission, StoreError>;
@@ -94,7 +93,7 @@ pub trait BalancerActions: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn told(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
         was_reached: bool,
         at: Timestamp,
@@ -109,7 +108,7 @@ pub trait BalancerActions: Send + Sync {
 
     /// Stores what an action came to, with all it did and saw, what was last seen of its server, with a row of its history where the status is
     /// another one, and who holds the server from then on, as
-    /// [`desired_after`](drover_domain::balancer::desired_after) says. The first end holds; another one changes nothing.
+    /// [`desired_after`](drover_domain::haproxy::desired_after) says. The first end holds; another one changes nothing.
     ///
     /// # Errors
     ///
@@ -127,7 +126,7 @@ pub trait BalancerActions: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ActionFilter {
     /// On this server.
-    pub server: Option<BalancerServerKey>,
+    pub server: Option<HaproxyServerKey>,
     /// That set it to this state.
     pub wanted: Option<AdminState>,
     /// Asked for not before this moment.
@@ -145,7 +144,7 @@ pub trait ActionView: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn find(&self, action: TaskId) -> Result<Option<BalancerAction>, StoreError>;
+    async fn find(&self, action: TaskId) -> Result<Option<HaproxyAction>, StoreError>;
 
     /// The actions with these transaction identifiers, in no order; at most one of each.
     ///
@@ -155,7 +154,7 @@ pub trait ActionView: Send + Sync {
     async fn of_transactions(
         &self,
         transactions: &[String],
-    ) -> Result<Vec<BalancerAction>, StoreError>;
+    ) -> Result<Vec<HaproxyAction>, StoreError>;
 
     /// Actions, newest first; each comes with its position.
     ///
@@ -166,7 +165,7 @@ pub trait ActionView: Send + Sync {
         &self,
         filter: &ActionFilter,
         page: PageRequest,
-    ) -> Result<Page<(i64, BalancerAction)>, StoreError>;
+    ) -> Result<Page<(i64, HaproxyAction)>, StoreError>;
 
     /// How a server's status changed, newest first; `None` if there is no such server.
     ///
@@ -175,7 +174,7 @@ pub trait ActionView: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn history(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         page: PageRequest,
     ) -> Result<Option<Page<StatusChange>>, StoreError>;
 }

@@ -1,8 +1,8 @@
 //! Agents on servers.
 
 use async_trait::async_trait;
-use drover_domain::balancer::{AdminState, ObservedProcess, ObservedServer};
 use drover_domain::fleet::inventory::InventoryReport;
+use drover_domain::haproxy::{AdminState, ObservedProcess, ObservedServer};
 
 use crate::{BoxError, Fault};
 
@@ -143,7 +143,7 @@ pub trait AgentGateway: Send + Sync {
     /// # Errors
     ///
     /// Any [`AgentError`].
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError>;
+    async fn haproxy_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError>;
 
     /// The names of the backends of an instance. One unreadable name is a complaint, not an error.
     ///

@@ -11,7 +11,7 @@ pub enum History {
     /// What happened to servers and applications.
     FleetEvents,
     /// How the status of servers in HAProxy changed.
-    BalancerStatuses,
+    HaproxyStatuses,
     /// How the status of applications changed.
     InstanceStatuses,
     /// Servers that HAProxy no longer has, with their history and mappings.
@@ -30,7 +30,7 @@ impl History {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::FleetEvents,
-        Self::BalancerStatuses,
+        Self::HaproxyStatuses,
         Self::InstanceStatuses,
         Self::GoneApplications,
         Self::EmptyGroups,
@@ -44,7 +44,7 @@ impl History {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FleetEvents => "events of the fleet",
-            Self::BalancerStatuses => "status changes in HAProxy",
+            Self::HaproxyStatuses => "status changes in HAProxy",
             Self::InstanceStatuses => "status changes of applications",
             Self::GoneServers => "servers gone from HAProxy",
             Self::GoneBackends => "backends gone from HAProxy",

@@ -8,10 +8,10 @@
 mod access;
 mod actions;
 mod agent;
-mod balancer;
 mod clock;
 mod fault;
 mod fleet;
+mod haproxy;
 mod history;
 mod orchestrators;
 mod runner;
@@ -22,19 +22,19 @@ mod webhooks;
 mod workflow;
 
 pub use access::AccessKeys;
-pub use actions::{ActionFilter, ActionView, BalancerActions, NewAction, StatusChange};
+pub use actions::{ActionFilter, ActionView, HaproxyActions, NewAction, StatusChange};
 pub use agent::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
-pub use balancer::{
-    BackendFilter, BalancerMappings, BalancerServerFilter, BalancerStore, BalancerView,
-    DoubtfulMapping, InstanceFilter, ManualMapping, MapOutcome, MappingCause, MappingChange,
-    NewMapping, UnmappedFilter, UnmappedServer, Unmapping,
-};
 pub use clock::{Clock, IdSource};
 pub use fault::{BoxError, Fault};
 pub use fleet::{
     ApplicationColumn, ApplicationFilter, CatalogColumn, FleetEventFilter, FleetSnapshots,
     FleetView, GroupColumn, GroupFilter, InventoryStore, Removal, ServerColumn, ServerFilter,
     ServerRegistry,
+};
+pub use haproxy::{
+    BackendFilter, DoubtfulMapping, HaproxyInstanceFilter, HaproxyMappings, HaproxyServerFilter,
+    HaproxyStore, HaproxyView, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
+    UnmappedFilter, UnmappedServer, Unmapping,
 };
 pub use history::{History, HistoryUpkeep};
 pub use orchestrators::{OrchestratorStore, ScanOutcome};

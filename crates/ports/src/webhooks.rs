@@ -23,7 +23,7 @@ pub enum NoticeSource {
     /// How the version of an application changed.
     InstanceVersion,
     /// How the status of a server in HAProxy changed.
-    BalancerStatus,
+    HaproxyStatus,
     /// An action that ended.
     Action,
 }

@@ -1,14 +1,14 @@
 //! Actions on servers in HAProxy as people look at them.
 
 use async_trait::async_trait;
-use drover_domain::balancer::action::{BalancerAction, action_task};
-use drover_domain::balancer::{AdminState, BalancerServerKey};
+use drover_domain::haproxy::action::{HaproxyAction, action_task};
+use drover_domain::haproxy::{AdminState, HaproxyServerKey};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{ActionFilter, ActionView, StatusChange, StoreError};
 
-use crate::balancer_view::is_stored;
+use crate::haproxy_view::is_stored;
 use crate::row::action::{ActionRow, StatusChangeRow, select_actions};
 use crate::session::Session;
 use crate::sql::{Sql, limit};
@@ -17,7 +17,7 @@ use crate::store::SeaOrmStore;
 #[async_trait]
 impl ActionView for SeaOrmStore {
     #[tracing::instrument(name = "db.action_view.find", level = "debug", skip_all)]
-    async fn find(&self, action: TaskId) -> Result<Option<BalancerAction>, StoreError> {
+    async fn find(&self, action: TaskId) -> Result<Option<HaproxyAction>, StoreError> {
         find_action(&self.read("find an action"), action).await
     }
 
@@ -25,7 +25,7 @@ impl ActionView for SeaOrmStore {
     async fn of_transactions(
         &self,
         transactions: &[String],
-    ) -> Result<Vec<BalancerAction>, StoreError> {
+    ) -> Result<Vec<HaproxyAction>, StoreError> {
         let session = self.read("find actions by their transactions");
         let rest = format!(
             "WHERE a.transaction_id IN {} ORDER BY a.id",
@@ -42,7 +42,7 @@ impl ActionView for SeaOrmStore {
         &self,
         filter: &ActionFilter,
         page: PageRequest,
-    ) -> Result<Page<(i64, BalancerAction)>, StoreError> {
+    ) -> Result<Page<(i64, HaproxyAction)>, StoreError> {
         let mut wanted = vec!["a.id < $1".to_owned()];
         let mut sql = Sql::new("")
             .descending(page)
@@ -83,7 +83,7 @@ impl ActionView for SeaOrmStore {
     #[tracing::instrument(name = "db.action_view.history", level = "debug", skip_all)]
     async fn history(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         page: PageRequest,
     ) -> Result<Option<Page<StatusChange>>, StoreError> {
         let session = self.read("list the status changes of a HAProxy server");
@@ -115,7 +115,7 @@ impl ActionView for SeaOrmStore {
 pub(crate) async fn find_action(
     session: &Session,
     task: TaskId,
-) -> Result<Option<BalancerAction>, StoreError> {
+) -> Result<Option<HaproxyAction>, StoreError> {
     if task != action_task(task.workflow()) {
         return Ok(None);
     }

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{
-    ActionEnd, ActionTarget, BalancerAction, Evidence, action_task,
+use drover_domain::haproxy::action::{
+    ActionEnd, ActionTarget, Evidence, HaproxyAction, action_task,
 };
-use drover_domain::balancer::{
-    Admission, BalancerServerKey, Breaker, BreakerPolicy, DesiredChange, InstanceKey,
+use drover_domain::haproxy::{
+    Admission, Breaker, BreakerPolicy, DesiredChange, HaproxyInstanceKey, HaproxyServerKey,
     ObservedServer, desired_after,
 };
 use drover_domain::workflow::TaskId;
-use drover_ports::{BalancerActions, Claim, NewAction, NewWorkflow, StartedWorkflow, StoreError};
+use drover_ports::{Claim, HaproxyActions, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 
 use crate::action_view::find_action;
-use crate::balancer::{NO_DESIRED_STATE, ServerUpsertRow, server_row};
 use crate::dialect::rows;
 use crate::engine::start_all;
+use crate::haproxy::{NO_DESIRED_STATE, ServerUpsertRow, server_row};
 use crate::held::hold;
 use crate::row::action::{
     BreakerRow, LookShape, SELECT_TARGET, SELECT_TRACKERS, TargetRow, TrackerRow,
@@ -50,12 +50,9 @@ rows! {
 }
 
 #[async_trait]
-impl BalancerActions for SeaOrmStore {
+impl HaproxyActions for SeaOrmStore {
     #[tracing::instrument(name = "db.actions.targets", level = "debug", skip_all)]
-    async fn targets(
-        &self,
-        servers: &[BalancerServerKey],
-    ) -> Result<Vec<ActionTarget>, StoreError> {
+    async fn targets(&self, servers: &[HaproxyServerKey]) -> Result<Vec<ActionTarget>, StoreError> {
         let session = self.read("find servers in HAProxy");
         let keys: Vec<i64> = servers.iter().map(|key| key.get()).collect();
         let sql = Sql::new(format!(
@@ -86,7 +83,7 @@ impl BalancerActions for SeaOrmStore {
             .map(|action| action.workflow.clone())
             .collect();
         let (answers, told) = start_all(&session, &workflows).await?;
-        let created: Vec<&BalancerAction> = actions
+        let created: Vec<&HaproxyAction> = actions
             .iter()
             .zip(&answers)
             .filter(|(_, answer)| matches!(answer, StartedWorkflow::Created(_)))
@@ -103,7 +100,7 @@ impl BalancerActions for SeaOrmStore {
         &self,
         claim: &Claim,
         at: Timestamp,
-    ) -> Result<Option<BalancerAction>, StoreError> {
+    ) -> Result<Option<HaproxyAction>, StoreError> {
         let session = self.write("begin with an action").await?;
         hold(&session, claim, WHAT).await?;
         let change = "started_at = COALESCE(started_at, $2)";
@@ -116,7 +113,7 @@ impl BalancerActions for SeaOrmStore {
     #[tracing::instrument(name = "db.actions.admit", level = "debug", skip_all)]
     async fn admit(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
         at: Timestamp,
     ) -> Result<Admission, StoreError> {
@@ -133,7 +130,7 @@ impl BalancerActions for SeaOrmStore {
     #[tracing::instrument(name = "db.actions.told", level = "debug", skip_all)]
     async fn told(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
         was_reached: bool,
         at: Timestamp,
@@ -200,7 +197,7 @@ impl BalancerActions for SeaOrmStore {
     }
 }
 
-async fn insert_actions(session: &Session, actions: &[&BalancerAction]) -> Result<(), StoreError> {
+async fn insert_actions(session: &Session, actions: &[&HaproxyAction]) -> Result<(), StoreError> {
     if actions.is_empty() {
         return Ok(());
     }
@@ -262,7 +259,7 @@ async fn change_action(
 /// The breaker of an instance, locked until the end of the transaction.
 async fn breaker(
     session: &Session,
-    instance: InstanceKey,
+    instance: HaproxyInstanceKey,
     policy: BreakerPolicy,
 ) -> Result<Option<Breaker>, StoreError> {
     let sql = Sql::new(format!(
@@ -278,7 +275,7 @@ async fn breaker(
 /// Stores the breaker `after` what happened, if that changed it.
 async fn keep(
     session: Session,
-    instance: InstanceKey,
+    instance: HaproxyInstanceKey,
     before: Breaker,
     after: Breaker,
 ) -> Result<(), StoreError> {

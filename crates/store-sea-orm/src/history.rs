@@ -47,7 +47,7 @@ impl HistoryUpkeep for SeaOrmStore {
         };
         let (table, old) = match history {
             History::FleetEvents => ("events", by_time("events", "at")),
-            History::BalancerStatuses => {
+            History::HaproxyStatuses => {
                 let table = "haproxy_server_status_history";
                 (table, by_time(table, "changed_at"))
             }

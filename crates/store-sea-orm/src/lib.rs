@@ -7,8 +7,6 @@
 
 mod action_view;
 mod actions;
-mod balancer;
-mod balancer_view;
 mod batch;
 #[cfg(test)]
 mod broken;
@@ -19,6 +17,8 @@ mod engine;
 mod events;
 mod fleet_view;
 mod groups;
+mod haproxy;
+mod haproxy_view;
 mod health;
 mod held;
 mod history;

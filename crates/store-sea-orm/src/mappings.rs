@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use drover_domain::balancer::{BalancerServerKey, MappingAction, MappingBasis, ServerMapping};
 use drover_domain::fleet::ApplicationKey;
+use drover_domain::haproxy::{HaproxyServerKey, MappingAction, MappingBasis, ServerMapping};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
+    HaproxyMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
     StoreError, UnmappedFilter, UnmappedServer, Unmapping,
 };
 use sea_orm::FromQueryResult;
 
-use crate::balancer_view::is_stored;
 use crate::dialect::rows;
+use crate::haproxy_view::is_stored;
 use crate::row::Stored;
 use crate::row::mapping::{
     MappingChangeRow, SELECT_MAPPING, SELECT_UNMAPPED, ServerMappingRow, UnmappedRow,
@@ -39,7 +39,7 @@ rows! {
 }
 
 #[async_trait]
-impl BalancerMappings for SeaOrmStore {
+impl HaproxyMappings for SeaOrmStore {
     #[tracing::instrument(name = "db.mappings.map_by_hand", level = "debug", skip_all)]
     async fn map_by_hand(&self, mapping: &ManualMapping) -> Result<MapOutcome, StoreError> {
         let session = self.write("map a HAProxy server by hand").await?;
@@ -107,14 +107,14 @@ impl BalancerMappings for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.mappings.find", level = "debug", skip_all)]
-    async fn find(&self, server: BalancerServerKey) -> Result<Option<ServerMapping>, StoreError> {
+    async fn find(&self, server: HaproxyServerKey) -> Result<Option<ServerMapping>, StoreError> {
         find(&self.read("find the mapping of a HAProxy server"), server).await
     }
 
     #[tracing::instrument(name = "db.mappings.history", level = "debug", skip_all)]
     async fn history(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         page: PageRequest,
     ) -> Result<Option<Page<MappingChange>>, StoreError> {
         let session = self.read("list the mapping changes of a HAProxy server");
@@ -179,7 +179,7 @@ pub(crate) async fn make(session: &Session, mappings: &[NewMapping]) -> Result<u
 /// Ends these mappings where they are still active and not made by hand, and says how many ended.
 pub(crate) async fn end_by_rule(
     session: &Session,
-    mappings: &[(BalancerServerKey, ApplicationKey)],
+    mappings: &[(HaproxyServerKey, ApplicationKey)],
     at: Timestamp,
     cause: Option<&MappingCause>,
 ) -> Result<u64, StoreError> {
@@ -462,7 +462,7 @@ impl Row for PlaceRow {
 // Under the lock on its instance: a sync cannot take it away before the mapping is made.
 async fn place(
     session: &Session,
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
 ) -> Result<Option<PlaceRow>, StoreError> {
     let sql = Sql::new(
         "SELECT h.name, h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AS is_present
@@ -476,7 +476,7 @@ async fn place(
 
 async fn find(
     session: &Session,
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
 ) -> Result<Option<ServerMapping>, StoreError> {
     let sql = Sql::new(format!("{SELECT_MAPPING} WHERE h.id = $1")).bind(server.get());
     let row = session.row::<ServerMappingRow>(sql).await?;
@@ -485,7 +485,7 @@ async fn find(
 
 async fn set_hold(
     session: &Session,
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
     hold: Option<&Unmapping>,
 ) -> Result<(), StoreError> {
     let cause = hold.map(|hold| &hold.cause);

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use drover_domain::Key;
 use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
 use drover_domain::rollout::snapshot::{
-    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+    FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
 };
 use drover_ports::{FleetSnapshots, StoreError};
 use sea_orm::FromQueryResult;
@@ -47,7 +47,7 @@ struct TargetRow {
     agent_address: Option<String>,
     agent_port: Option<i64>,
     namesake: Option<String>,
-    expects_balancer: bool,
+    expects_haproxy: bool,
     is_new_in_group: bool,
     has_haproxy: bool,
 }
@@ -88,7 +88,7 @@ impl FleetSnapshots for SeaOrmStore {
                     COALESCE(a.id IN (SELECT e.application_id FROM expecting e WHERE e.application_id IS NOT NULL)
                         OR a.group_id IN (SELECT e.group_id FROM expecting e WHERE e.group_id IS NOT NULL)
                         OR a.catalog_id IN (SELECT e.catalog_id FROM expecting e WHERE e.catalog_id IS NOT NULL), false)
-                        AS expects_balancer,
+                        AS expects_haproxy,
                     COALESCE(a.joined_at > g.last_update_at, false) AS is_new_in_group,
                     EXISTS (SELECT 1 FROM haproxy_instances x WHERE x.is_active) AS has_haproxy
              FROM application_instances a
@@ -121,24 +121,24 @@ impl FleetSnapshots for SeaOrmStore {
         for mut row in rows {
             let stored = Stored::new(TargetRow::WHAT, row.id);
             snapshot.has_haproxy = row.has_haproxy;
-            let mapped = row.balancer_server(&stored)?;
+            let mapped = row.haproxy_server(&stored)?;
             let target = match snapshot.targets.entry(Key::new(row.id)) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(row.target(&stored)?)
                 }
             };
-            target.balancer_servers.extend(mapped);
+            target.haproxy_servers.extend(mapped);
         }
         Ok(snapshot)
     }
 }
 
 impl TargetRow {
-    fn balancer_server(
+    fn haproxy_server(
         &mut self,
         stored: &Stored,
-    ) -> Result<Option<TargetBalancerServer>, StoreError> {
+    ) -> Result<Option<TargetHaproxyServer>, StoreError> {
         let (
             Some(key),
             Some(name),
@@ -158,7 +158,7 @@ impl TargetRow {
             return Ok(None);
         };
         let port = stored.number("port of an agent", self.agent_port.unwrap_or_default())?;
-        Ok(Some(TargetBalancerServer {
+        Ok(Some(TargetHaproxyServer {
             key: Key::new(key),
             name,
             backend: Key::new(backend),
@@ -208,8 +208,8 @@ impl TargetRow {
                 artifact_url: self.catalog_artifact_url,
                 artifact_extension: self.catalog_artifact_extension,
             },
-            balancer_servers: Vec::new(),
-            expects_balancer: self.expects_balancer,
+            haproxy_servers: Vec::new(),
+            expects_haproxy: self.expects_haproxy,
             is_new_in_group: self.is_new_in_group,
         })
     }

@@ -55,7 +55,7 @@ const fn table(source: NoticeSource) -> &'static str {
         NoticeSource::FleetEvent => "events",
         NoticeSource::InstanceStatus => "application_status_history",
         NoticeSource::InstanceVersion => "application_version_history",
-        NoticeSource::BalancerStatus => "haproxy_server_status_history",
+        NoticeSource::HaproxyStatus => "haproxy_server_status_history",
         NoticeSource::Action => "haproxy_actions",
     }
 }

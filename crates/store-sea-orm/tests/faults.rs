@@ -15,9 +15,9 @@ use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::UpdateTask;
 use drover_ports::{
-    AccessKeys, BalancerView, Fault, FleetEventFilter, FleetSnapshots, FleetView, InstanceFilter,
-    InventoryStore, OrchestratorStore, Rejection, ServerRegistry, StoreError, StoreHealth,
-    TaskView, UpdateTasks,
+    AccessKeys, Fault, FleetEventFilter, FleetSnapshots, FleetView, HaproxyInstanceFilter,
+    HaproxyView, InventoryStore, OrchestratorStore, Rejection, ServerRegistry, StoreError,
+    StoreHealth, TaskView, UpdateTasks,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -261,7 +261,7 @@ async fn an_unreadable_row_is_named() {
         &task_id(1).to_string(),
     );
     assert_eq!(
-        BalancerView::instances(&store, &InstanceFilter::default(), first)
+        HaproxyView::instances(&store, &HaproxyInstanceFilter::default(), first)
             .await
             .unwrap()
             .items,

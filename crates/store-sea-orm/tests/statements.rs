@@ -16,22 +16,21 @@ mod mappings;
 mod names;
 mod support;
 
-use drover_domain::balancer::sync::{self, ObservedBackends};
-use drover_domain::balancer::{InstanceKey, MappingBasis, ObservedServer};
 use drover_domain::fleet::inventory::{
     self, InventoryChange, InventoryReport, PollPolicy, Reconciled,
 };
 use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
+use drover_domain::haproxy::sync::{self, ObservedBackends};
+use drover_domain::haproxy::{HaproxyInstanceKey, MappingBasis, ObservedServer};
 use drover_domain::rollout::task::{
     EndStatus, InstanceOutcome, RunProgress, TaskEnd, TaskInstance,
 };
 use drover_ports::{
-    BalancerStore, FleetSnapshots, InventoryStore, NewMapping, ServerRegistry, TaskView,
-    UpdateTasks,
+    FleetSnapshots, HaproxyStore, InventoryStore, NewMapping, ServerRegistry, TaskView, UpdateTasks,
 };
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::{
-    Updater, at, balancer_server, event, instance, job_event, new_server, observed, run, task,
+    Updater, at, event, haproxy_server, instance, job_event, new_server, observed, run, task,
     updates, version_change,
 };
 
@@ -145,7 +144,7 @@ async fn a_snapshot_costs_one_statement(store: SeaOrmStore) {
     all_equal("a snapshot", &costs, 1);
 }
 
-async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, InstanceKey) {
+async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, HaproxyInstanceKey) {
     let node = NewServer::new(name, "10.0.0.2", 5001, true).unwrap();
     let server = store.add(&node, at(0)).await.unwrap().key;
     let names: Vec<String> = (0..names)
@@ -157,13 +156,13 @@ async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, Inst
 
 async fn shown(
     store: &SeaOrmStore,
-    instance: InstanceKey,
+    instance: HaproxyInstanceKey,
     count: usize,
     word: &str,
 ) -> sync::SyncChange {
-    let known = BalancerStore::load(store, instance).await.unwrap().unwrap();
+    let known = HaproxyStore::load(store, instance).await.unwrap().unwrap();
     let servers: Vec<ObservedServer> = (0..count)
-        .map(|number| balancer_server(&format!("s{number}"), word))
+        .map(|number| haproxy_server(&format!("s{number}"), word))
         .collect();
     let observed: ObservedBackends = if count == 0 {
         ObservedBackends::default()
@@ -177,8 +176,8 @@ async fn shown(
     let mut change = sync::reconcile(&known, &observed, None, at(2));
     if count == 0 {
         // Believed only the second time in a row.
-        BalancerStore::store(store, &change).await.unwrap();
-        let known = BalancerStore::load(store, instance).await.unwrap().unwrap();
+        HaproxyStore::store(store, &change).await.unwrap();
+        let known = HaproxyStore::load(store, instance).await.unwrap().unwrap();
         change = sync::reconcile(&known, &observed, None, at(3));
     }
     change
@@ -197,9 +196,9 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
             (&mut quiet, count, "DRAIN"),
         ] {
             let change = shown(&store, instance, count, word).await;
-            costs.push(cost(&store, BalancerStore::store(&store, &change)).await.0);
+            costs.push(cost(&store, HaproxyStore::store(&store, &change)).await.0);
         }
-        let (spent, known) = cost(&store, BalancerStore::load(&store, instance)).await;
+        let (spent, known) = cost(&store, HaproxyStore::load(&store, instance)).await;
         loads.push(spent);
         let servers = known.unwrap().unwrap().servers;
         assert_eq!(servers.len(), count);
@@ -218,7 +217,7 @@ async fn syncs_cost_the_same(store: SeaOrmStore) {
             costs.push(cost(&store, store.map(&wanted)).await.0);
         }
         let change = shown(&store, instance, 0, "").await;
-        gone.push(cost(&store, BalancerStore::store(&store, &change)).await.0);
+        gone.push(cost(&store, HaproxyStore::store(&store, &change)).await.0);
     }
     all_equal("a discovery", &discoveries, 6);
     all_equal("a first sync", &first, 3);

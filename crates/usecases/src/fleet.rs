@@ -119,7 +119,7 @@ impl Fleet {
             playbook_path: target
                 .map_or_else(|| default.clone(), |target| playbook_of(target, default)),
             serves_as: target
-                .map(|target| target.balancer_servers.iter())
+                .map(|target| target.haproxy_servers.iter())
                 .into_iter()
                 .flatten()
                 .map(|server| format!("{}/{}", server.backend_name, server.name))

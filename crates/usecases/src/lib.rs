@@ -7,10 +7,10 @@
 mod access;
 mod actions;
 mod background;
-mod balancer;
 mod engine;
 mod engine_ports;
 mod fleet;
+mod haproxy;
 mod mappings;
 mod orchestrators;
 mod patience;
@@ -28,14 +28,14 @@ pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
     ActionFilter, ActionView, ApplicationColumn, ApplicationFilter, Assignment, BackendFilter,
-    BalancerMappings, BalancerServerFilter, BalancerView, Beat, CatalogColumn, CatalogFilter,
-    CatalogRegistry, DeadLetter, DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter,
-    EventFilter, EventPage, Fault, FleetEventFilter, FleetView, GroupColumn, GroupFilter,
-    GroupRegistry, HeldAttempt, Idempotency, InstanceFilter, MappingCause, MappingChange,
-    NamedGroup, OrchestratorStore, QueueStats, Rejection, Release, Removal, ReportVerdict,
-    ServerColumn, ServerFilter, ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError,
-    StoreHealth, TaskRecord, TaskView, UnmappedFilter, UnmappedServer, WorkflowFilter,
-    WorkflowRecord, WorkflowView,
+    Beat, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter, DeadLetterFilter,
+    DefinitionRecord, DefinitionRef, DeliveryFilter, EventFilter, EventPage, Fault,
+    FleetEventFilter, FleetView, GroupColumn, GroupFilter, GroupRegistry, HaproxyInstanceFilter,
+    HaproxyMappings, HaproxyServerFilter, HaproxyView, HeldAttempt, Idempotency, MappingCause,
+    MappingChange, NamedGroup, OrchestratorStore, QueueStats, Rejection, Release, Removal,
+    ReportVerdict, ServerColumn, ServerFilter, ServerRegistry, Settled, StartedWorkflow,
+    StatusChange, StoreError, StoreHealth, TaskRecord, TaskView, UnmappedFilter, UnmappedServer,
+    WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,

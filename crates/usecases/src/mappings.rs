@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use drover_domain::Timestamp;
-use drover_domain::balancer::{
-    BalancerServerKey, BalancerSummary, Breaker, BreakerState, InstanceKey, ObservedServer,
+use drover_domain::fleet::ApplicationKey;
+use drover_domain::haproxy::{
+    Breaker, BreakerState, HaproxyCounts, HaproxyInstanceKey, HaproxyServerKey, ObservedServer,
     ServerMapping, find_applications,
 };
-use drover_domain::fleet::ApplicationKey;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::Origin;
 use drover_ports::{
@@ -44,7 +44,7 @@ pub struct Remapped {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HaproxySummary {
     /// The numbers.
-    pub numbers: BalancerSummary,
+    pub numbers: HaproxyCounts,
     /// Where each of `numbers.breakers` stands and until when nobody else may ask, in the same order. Once that is
     /// past, the next one asks for all.
     pub breakers: Vec<(BreakerState, Option<Timestamp>)>,
@@ -59,7 +59,7 @@ pub enum MapError {
     #[error("there is no HAProxy server with id {server}")]
     UnknownServer {
         /// Its key.
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
     },
     /// There is no such application.
     #[error("there is no application with id {application}")]
@@ -105,7 +105,7 @@ impl Mappings {
     #[tracing::instrument(name = "mappings.map", skip_all, fields(haproxy.server.id = %server))]
     pub async fn map(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         application: ApplicationKey,
         cause: MappingCause,
     ) -> Result<ServerMapping, MapError> {
@@ -132,7 +132,7 @@ impl Mappings {
     #[tracing::instrument(name = "mappings.unmap", skip_all, fields(haproxy.server.id = %server))]
     pub async fn unmap(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         hold: bool,
         cause: MappingCause,
     ) -> Result<Option<ServerMapping>, StoreError> {
@@ -182,7 +182,7 @@ impl Mappings {
         let candidates = if found.items.is_empty() {
             Vec::new()
         } else {
-            self.ports.balancers.candidates().await?
+            self.ports.haproxy.candidates().await?
         };
         let observed: Vec<ObservedServer> = found
             .items
@@ -206,7 +206,7 @@ impl Mappings {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     pub async fn summary(&self) -> Result<HaproxySummary, StoreError> {
         let min_ready = self.policy.min_ready;
-        let numbers = self.ports.balancer_view.summary(min_ready).await?;
+        let numbers = self.ports.haproxy_view.summary(min_ready).await?;
         let breakers = numbers.breakers.iter().map(|found| {
             let breaker = Breaker::restore(self.policy.breaker, found.breaker);
             (breaker.state(), breaker.until())
@@ -223,17 +223,17 @@ impl Mappings {
 /// unmapped; of one instance or of all active ones.
 pub(crate) async fn map_unmapped(
     ports: &Ports,
-    instance: Option<InstanceKey>,
+    instance: Option<HaproxyInstanceKey>,
     cause: Option<&MappingCause>,
 ) -> Result<Remapped, StoreError> {
     let at = ports.clock.now();
     end_unfounded(ports, instance, cause, at).await?;
-    let unmapped = ports.balancers.unmapped(instance).await?;
+    let unmapped = ports.haproxy.unmapped(instance).await?;
     let looked_at = u64::try_from(unmapped.len()).unwrap_or(u64::MAX);
     if unmapped.is_empty() {
         return Ok(Remapped::default());
     }
-    let candidates = ports.balancers.candidates().await?;
+    let candidates = ports.haproxy.candidates().await?;
     let observed: Vec<ObservedServer> = unmapped
         .iter()
         .map(|server| server.observed.clone())
@@ -255,7 +255,7 @@ pub(crate) async fn map_unmapped(
     let mapped = if mappings.is_empty() {
         0
     } else {
-        ports.balancers.map(&mappings).await?
+        ports.haproxy.map(&mappings).await?
     };
     Ok(Remapped { looked_at, mapped })
 }
@@ -263,11 +263,11 @@ pub(crate) async fn map_unmapped(
 // What an agent reported when the mapping was made, or what a person said of its server, may have changed since.
 async fn end_unfounded(
     ports: &Ports,
-    instance: Option<InstanceKey>,
+    instance: Option<HaproxyInstanceKey>,
     cause: Option<&MappingCause>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let doubtful = ports.balancers.doubtful(instance).await?;
+    let doubtful = ports.haproxy.doubtful(instance).await?;
     let mut unfounded = Vec::new();
     for found in doubtful {
         let candidate = &found.candidate;
@@ -283,7 +283,7 @@ async fn end_unfounded(
         unfounded.push((found.server, candidate.application));
     }
     if !unfounded.is_empty() {
-        ports.balancers.end(&unfounded, at, cause).await?;
+        ports.haproxy.end(&unfounded, at, cause).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use drover_domain::page::PageRequest;
 use drover_ports::{AgentAddress, AgentError, Fault, StoreError};
 use tokio::sync::watch;
 
-use crate::balancer::{BalancerSync, Synced};
+use crate::haproxy::{HaproxySync, Synced};
 use crate::service::{Policy, Ports};
 
 /// The most servers of one fleet.
@@ -92,7 +92,7 @@ type Turn = Arc<tokio::sync::Mutex<Option<Timestamp>>>;
 pub(crate) struct Polling {
     ports: Ports,
     policy: Arc<Policy>,
-    balancer: BalancerSync,
+    haproxy: HaproxySync,
     turns: Arc<Mutex<HashMap<ServerKey, Turn>>>,
     losses: Arc<Mutex<FleetLosses>>,
     list_changed: Arc<watch::Sender<u64>>,
@@ -106,11 +106,11 @@ impl fmt::Debug for Polling {
 
 impl Polling {
     pub(crate) fn new(ports: Ports, policy: Arc<Policy>) -> Self {
-        let balancer = BalancerSync::new(ports.clone());
+        let haproxy = HaproxySync::new(ports.clone());
         Self {
             ports,
             policy,
-            balancer,
+            haproxy,
             turns: Arc::default(),
             losses: Arc::default(),
             list_changed: Arc::new(watch::Sender::new(0)),
@@ -338,7 +338,7 @@ impl Polling {
 
     /// Syncs the HAProxy instances of a server.
     pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
-        self.balancer.sync(server).await
+        self.haproxy.sync(server).await
     }
 
     async fn missed(

@@ -24,7 +24,7 @@ pub struct HistoryAges {
     /// What happened to servers and applications.
     pub fleet_events: Duration,
     /// How the status of servers in HAProxy changed.
-    pub balancer_statuses: Duration,
+    pub haproxy_statuses: Duration,
     /// Applications that are gone, with their history.
     pub gone_applications: Duration,
 }
@@ -36,8 +36,8 @@ impl HistoryAges {
     const fn of(self, history: History) -> Duration {
         match history {
             History::FleetEvents | History::InstanceStatuses => self.fleet_events,
-            History::BalancerStatuses | History::GoneServers | History::GoneBackends => {
-                self.balancer_statuses
+            History::HaproxyStatuses | History::GoneServers | History::GoneBackends => {
+                self.haproxy_statuses
             }
             History::GoneApplications => self.gone_applications,
             History::EmptyGroups | History::EmptyCatalogEntries => EMPTY_MIN,
@@ -51,7 +51,7 @@ impl Default for HistoryAges {
         let month = Duration::from_hours(30 * 24);
         Self {
             fleet_events: month,
-            balancer_statuses: month,
+            haproxy_statuses: month,
             gone_applications: month,
         }
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use drover_domain::balancer::BalancerInstance;
 use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
+use drover_domain::haproxy::HaproxyInstance;
 use drover_domain::rollout::task::Origin;
-use drover_ports::{BalancerStore, Clock, Removal, ServerRegistry, StoreError};
+use drover_ports::{Clock, HaproxyStore, Removal, ServerRegistry, StoreError};
 
 use crate::polling::{Polling, Refreshed};
 use crate::service::Ports;
@@ -15,7 +15,7 @@ use crate::service::Ports;
 #[derive(Clone)]
 pub struct Servers {
     registry: Arc<dyn ServerRegistry>,
-    balancers: Arc<dyn BalancerStore>,
+    haproxy: Arc<dyn HaproxyStore>,
     clock: Arc<dyn Clock>,
     polling: Polling,
 }
@@ -32,7 +32,7 @@ pub struct HaproxyNode {
     /// The server as it is now.
     pub server: Server,
     /// Its active instances by name, as they were just read; none on a server that is no node.
-    pub instances: Vec<BalancerInstance>,
+    pub instances: Vec<HaproxyInstance>,
     /// Why its agent could not be asked for its instances. The server is a node all the same: the next sync asks again.
     pub error: Option<String>,
 }
@@ -41,7 +41,7 @@ impl Servers {
     pub(crate) fn new(ports: &Ports, polling: Polling) -> Self {
         Self {
             registry: Arc::clone(&ports.servers),
-            balancers: Arc::clone(&ports.balancers),
+            haproxy: Arc::clone(&ports.haproxy),
             clock: Arc::clone(&ports.clock),
             polling,
         }
@@ -188,7 +188,7 @@ impl Servers {
         }
         let error = self.polling.sync(&server).await?.error;
         Ok(Some(HaproxyNode {
-            instances: self.balancers.active_instances(server.key).await?,
+            instances: self.haproxy.active_instances(server.key).await?,
             server,
             error,
         }))

@@ -4,18 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_domain::balancer::{BreakerPolicy, action};
 use drover_domain::fleet::inventory::PollPolicy;
+use drover_domain::haproxy::{BreakerPolicy, action};
 use drover_domain::rollout::update;
 use drover_domain::webhook;
 use drover_domain::workflow::Kind;
 use drover_ports::{
-    AccessKeys, ActionView, AgentGateway, ApplicationRegistry, BalancerActions, BalancerMappings,
-    BalancerStore, BalancerView, CatalogRegistry, Clock, DefinitionStore, EventLog, FleetSnapshots,
-    FleetView, GroupRegistry, HistoryUpkeep, IdSource, InventoryStore, OrchestratorStore,
-    PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth, TaskHandler, TaskQueue,
-    TaskView, UpdateTasks, WakeUps, WebhookSender, WebhookStore, WorkflowStore, WorkflowUpkeep,
-    WorkflowView,
+    AccessKeys, ActionView, AgentGateway, ApplicationRegistry, CatalogRegistry, Clock,
+    DefinitionStore, EventLog, FleetSnapshots, FleetView, GroupRegistry, HaproxyActions,
+    HaproxyMappings, HaproxyStore, HaproxyView, HistoryUpkeep, IdSource, InventoryStore,
+    OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth,
+    TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps, WebhookSender, WebhookStore,
+    WorkflowStore, WorkflowUpkeep, WorkflowView,
 };
 
 use crate::actions::ActionHandler;
@@ -40,10 +40,10 @@ pub struct Ports {
     pub inventory: Arc<dyn InventoryStore>,
     pub fleet: Arc<dyn FleetView>,
     pub snapshots: Arc<dyn FleetSnapshots>,
-    pub balancers: Arc<dyn BalancerStore>,
-    pub balancer_view: Arc<dyn BalancerView>,
-    pub mappings: Arc<dyn BalancerMappings>,
-    pub actions: Arc<dyn BalancerActions>,
+    pub haproxy: Arc<dyn HaproxyStore>,
+    pub haproxy_view: Arc<dyn HaproxyView>,
+    pub mappings: Arc<dyn HaproxyMappings>,
+    pub actions: Arc<dyn HaproxyActions>,
     pub action_view: Arc<dyn ActionView>,
     pub tasks: Arc<dyn UpdateTasks>,
     pub task_view: Arc<dyn TaskView>,
@@ -79,10 +79,10 @@ impl Ports {
             + InventoryStore
             + FleetView
             + FleetSnapshots
-            + BalancerStore
-            + BalancerView
-            + BalancerMappings
-            + BalancerActions
+            + HaproxyStore
+            + HaproxyView
+            + HaproxyMappings
+            + HaproxyActions
             + ActionView
             + UpdateTasks
             + TaskView
@@ -110,8 +110,8 @@ impl Ports {
             inventory: Arc::<S>::clone(&store),
             fleet: Arc::<S>::clone(&store),
             snapshots: Arc::<S>::clone(&store),
-            balancers: Arc::<S>::clone(&store),
-            balancer_view: Arc::<S>::clone(&store),
+            haproxy: Arc::<S>::clone(&store),
+            haproxy_view: Arc::<S>::clone(&store),
             mappings: Arc::<S>::clone(&store),
             actions: Arc::<S>::clone(&store),
             action_view: Arc::<S>::clone(&store),
@@ -201,8 +201,8 @@ pub struct Views {
     pub servers: Arc<dyn ServerRegistry>,
     pub groups: Arc<dyn GroupRegistry>,
     pub catalog: Arc<dyn CatalogRegistry>,
-    pub balancer: Arc<dyn BalancerView>,
-    pub mappings: Arc<dyn BalancerMappings>,
+    pub haproxy: Arc<dyn HaproxyView>,
+    pub mappings: Arc<dyn HaproxyMappings>,
     pub actions: Arc<dyn ActionView>,
     pub tasks: Arc<dyn TaskView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
@@ -296,7 +296,7 @@ impl Service {
                 servers: ports.servers,
                 groups: ports.groups,
                 catalog: ports.catalog,
-                balancer: ports.balancer_view,
+                haproxy: ports.haproxy_view,
                 mappings: ports.mappings,
                 actions: ports.action_view,
                 tasks: ports.task_view,

@@ -14,11 +14,11 @@ pub(crate) struct Peer {
     purpose: &'static str,
 }
 
-/// The balancer.
+/// HAProxy.
 pub(crate) const HAPROXY: Peer = Peer {
     program: "haproxy",
     package: "haproxy",
-    purpose: "the balancer that is driven",
+    purpose: "the HAProxy that is driven",
 };
 /// The playbook program.
 pub(crate) const ANSIBLE: Peer = Peer {

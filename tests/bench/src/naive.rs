@@ -1,10 +1,10 @@
 //! The straightforward way to the same snapshot: follow every relation of every application.
 
 use anyhow::{Context, Result};
-use drover_domain::balancer::{BackendKey, BalancerServerKey, InstanceKey};
 use drover_domain::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, SettingsLayer};
+use drover_domain::haproxy::{BackendKey, HaproxyInstanceKey, HaproxyServerKey};
 use drover_domain::rollout::snapshot::{
-    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+    FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
 
@@ -73,8 +73,8 @@ pub(crate) async fn snapshot(
                     "default_artifact_extension",
                 ],
             )?,
-            balancer_servers: vec![balancer_server(database, application).await?],
-            expects_balancer: false,
+            haproxy_servers: vec![haproxy_server(database, application).await?],
+            expects_haproxy: false,
             is_new_in_group: false,
         };
         snapshot.targets.insert(application, target);
@@ -97,10 +97,10 @@ async fn target_server(database: &DatabaseConnection, server: i64) -> Result<Tar
     })
 }
 
-async fn balancer_server(
+async fn haproxy_server(
     database: &DatabaseConnection,
     application: ApplicationKey,
-) -> Result<TargetBalancerServer> {
+) -> Result<TargetHaproxyServer> {
     let mapping = "SELECT entity_id FROM application_mappings
                    WHERE application_id = $1 AND entity_type = 'haproxy_server' AND is_active";
     let server: i64 = one(database, mapping, application.get())
@@ -120,12 +120,12 @@ async fn balancer_server(
                       FROM haproxy_instances AS i JOIN servers AS s ON s.id = i.server_id WHERE i.id = $1";
     let instance_row = one(database, with_agent, instance).await?;
     let port: i64 = instance_row.try_get("", "port")?;
-    Ok(TargetBalancerServer {
-        key: BalancerServerKey::new(server),
+    Ok(TargetHaproxyServer {
+        key: HaproxyServerKey::new(server),
         name: server_row.try_get("", "name")?,
         backend: BackendKey::new(backend),
         backend_name: backend_row.try_get("", "name")?,
-        instance: InstanceKey::new(instance),
+        instance: HaproxyInstanceKey::new(instance),
         instance_name: instance_row.try_get("", "name")?,
         agent: (instance_row.try_get("", "address")?, u16::try_from(port)?),
     })

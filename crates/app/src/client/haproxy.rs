@@ -626,8 +626,8 @@ fn hours(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use drover_domain::balancer::AdminState;
-    use drover_domain::balancer::action::{self, ActionStatus};
+    use drover_domain::haproxy::AdminState;
+    use drover_domain::haproxy::action::{self, ActionStatus};
 
     use super::*;
 
@@ -747,7 +747,7 @@ mod tests {
             assert_eq!(verb.word(), state.as_str());
         }
         assert!((action::WAIT_MAX.as_secs_f64() - WAIT_MAX).abs() < f64::EPSILON);
-        assert!((drover_domain::balancer::HOLD_MAX.as_secs_f64() - HOLD_MAX).abs() < f64::EPSILON);
+        assert!((drover_domain::haproxy::HOLD_MAX.as_secs_f64() - HOLD_MAX).abs() < f64::EPSILON);
         for status in ActionStatus::ALL {
             let is_failed = has_failed(&json!({"status": status.as_str()}));
             assert_eq!(is_failed, status == ActionStatus::Failed, "{status:?}");

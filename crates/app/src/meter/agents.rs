@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use drover_domain::balancer::AdminState;
 use drover_domain::fleet::inventory::InventoryReport;
+use drover_domain::haproxy::AdminState;
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 use metrics::{Unit, describe_histogram, histogram};
 use tokio::time::Instant;
@@ -60,8 +60,8 @@ impl AgentGateway for MeteredAgents {
         measured("inventory", self.inner.inventory(agent)).await
     }
 
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
-        measured("instances", self.inner.balancer_instances(agent)).await
+    async fn haproxy_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
+        measured("instances", self.inner.haproxy_instances(agent)).await
     }
 
     async fn backends(

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::Timestamp;
-use drover_domain::balancer::{
-    BalancerInstance, Breaker, BreakerPolicy, BreakerState, FetchStatus, InstanceBreaker,
-    InstanceKey,
-};
 use drover_domain::fleet::{Server, ServerStatus};
+use drover_domain::haproxy::{
+    Breaker, BreakerPolicy, BreakerState, FetchStatus, HaproxyInstance, HaproxyInstanceKey,
+    InstanceBreaker,
+};
 use drover_domain::page::PageRequest;
-use drover_usecases::{DeadLetterFilter, InstanceFilter, Policy, Service, StoreError, Views};
+use drover_usecases::{
+    DeadLetterFilter, HaproxyInstanceFilter, Policy, Service, StoreError, Views,
+};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::rounded;
@@ -29,12 +31,12 @@ const SERVERS: &str = "drover_servers";
 const POLLED: &str = "drover_servers_by_last_poll";
 const WITHOUT_INVENTORY: &str = "drover_servers_without_inventory";
 const INVENTORY_AGE: &str = "drover_inventory_age_seconds";
-const SYNCED: &str = "drover_balancers_by_last_sync";
-const SYNC_AGE: &str = "drover_balancer_sync_age_seconds";
-const BREAKER: &str = "drover_balancer_breaker_open";
-const BREAKERS: &str = "drover_balancers_by_breaker";
-const HELD: &str = "drover_balancer_servers_held";
-const DRIFTING: &str = "drover_balancer_servers_drifting";
+const SYNCED: &str = "drover_haproxy_instances_by_last_sync";
+const SYNC_AGE: &str = "drover_haproxy_sync_age_seconds";
+const BREAKER: &str = "drover_haproxy_breaker_open";
+const BREAKERS: &str = "drover_haproxy_instances_by_breaker";
+const HELD: &str = "drover_haproxy_servers_held";
+const DRIFTING: &str = "drover_haproxy_servers_drifting";
 const DEAD_LETTERS: &str = "drover_dead_letters_total";
 
 /// How a server's last poll went.
@@ -63,7 +65,7 @@ impl Fleet {
     pub(super) async fn tell(&mut self, now: Timestamp) {
         for told in [
             self.servers(now).await,
-            self.balancers(now).await,
+            self.haproxy(now).await,
             self.breakers().await,
             self.dead_letters().await,
         ] {
@@ -93,14 +95,14 @@ impl Fleet {
         Ok(())
     }
 
-    async fn balancers(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut sums = Balancers::default();
+    async fn haproxy(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut sums = HaproxyInstances::default();
         let mut page = largest();
         for _ in 0..PAGES_MAX {
             let found = self
                 .views
-                .balancer
-                .instances(&InstanceFilter::default(), page)
+                .haproxy
+                .instances(&HaproxyInstanceFilter::default(), page)
                 .await?;
             for instance in &found.items {
                 sums.add(instance, now);
@@ -116,7 +118,7 @@ impl Fleet {
 
     async fn breakers(&mut self) -> Result<(), StoreError> {
         let least = self.policy.min_ready;
-        let summary = self.views.balancer.summary(least).await?;
+        let summary = self.views.haproxy.summary(least).await?;
         self.breakers.tell(&summary.breakers, self.policy.breaker);
         gauge!(HELD).set(rounded(summary.desired));
         gauge!(DRIFTING).set(rounded(summary.drifting));
@@ -267,12 +269,12 @@ fn last_poll(server: &Server) -> &'static str {
 
 /// Sums over HAProxy instances.
 #[derive(Debug)]
-struct Balancers {
+struct HaproxyInstances {
     syncs: Words,
     oldest: Duration,
 }
 
-impl Default for Balancers {
+impl Default for HaproxyInstances {
     fn default() -> Self {
         let statuses = [
             FetchStatus::Success,
@@ -287,8 +289,8 @@ impl Default for Balancers {
     }
 }
 
-impl Balancers {
-    fn add(&mut self, instance: &BalancerInstance, now: Timestamp) {
+impl HaproxyInstances {
+    fn add(&mut self, instance: &HaproxyInstance, now: Timestamp) {
         if !instance.is_active {
             return;
         }
@@ -309,7 +311,7 @@ impl Balancers {
 /// The breakers that are told. Closed ones are not: an instance has a label once its breaker was seen open.
 #[derive(Debug, Default)]
 struct Breakers {
-    labelled: BTreeSet<InstanceKey>,
+    labelled: BTreeSet<HaproxyInstanceKey>,
 }
 
 impl Breakers {
@@ -333,7 +335,7 @@ impl Breakers {
         }
         for instance in &self.labelled {
             let is_open = if open.contains(instance) { 1.0 } else { 0.0 };
-            gauge!(BREAKER, "balancer" => instance.to_string()).set(is_open);
+            gauge!(BREAKER, "haproxy" => instance.to_string()).set(is_open);
         }
         for (state, count) in &states {
             gauge!(BREAKERS, "state" => *state).set(rounded(*count));
@@ -351,7 +353,7 @@ fn none_of<const N: usize>(words: [&'static str; N]) -> Words {
 #[cfg(test)]
 mod tests {
     use drover_domain::Key;
-    use drover_domain::balancer::BreakerRecord;
+    use drover_domain::haproxy::BreakerRecord;
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
@@ -380,8 +382,8 @@ mod tests {
         }
     }
 
-    fn instance() -> BalancerInstance {
-        BalancerInstance {
+    fn instance() -> HaproxyInstance {
+        HaproxyInstance {
             key: Key::new(1),
             server: Key::new(1),
             server_name: "web1".to_owned(),
@@ -458,14 +460,14 @@ mod tests {
 
     #[test]
     fn an_instance_that_is_gone_makes_nothing_stale() {
-        let mut sums = Balancers::default();
+        let mut sums = HaproxyInstances::default();
         for instance in [
             instance(),
-            BalancerInstance {
+            HaproxyInstance {
                 last_sync_status: FetchStatus::Failed,
                 ..instance()
             },
-            BalancerInstance {
+            HaproxyInstance {
                 is_active: false,
                 last_sync: Some(at(1)),
                 observed_at: Some(at(1)),
@@ -476,10 +478,10 @@ mod tests {
         }
         let told = told(|| sums.tell());
         for line in [
-            "drover_balancers_by_last_sync{outcome=\"success\"} 1",
-            "drover_balancers_by_last_sync{outcome=\"failed\"} 1",
-            "drover_balancers_by_last_sync{outcome=\"unknown\"} 0",
-            "drover_balancer_sync_age_seconds 30",
+            "drover_haproxy_instances_by_last_sync{outcome=\"success\"} 1",
+            "drover_haproxy_instances_by_last_sync{outcome=\"failed\"} 1",
+            "drover_haproxy_instances_by_last_sync{outcome=\"unknown\"} 0",
+            "drover_haproxy_sync_age_seconds 30",
         ] {
             assert!(told.contains(line), "{line} is not in\n{told}");
         }
@@ -507,14 +509,14 @@ mod tests {
             breakers.tell(&[breaker(2, Some(at(6))), breaker(1, None)], policy);
         });
         for line in [
-            "drover_balancer_breaker_open{balancer=\"1\"} 0",
-            "drover_balancer_breaker_open{balancer=\"2\"} 1",
-            "drover_balancers_by_breaker{state=\"closed\"} 1",
-            "drover_balancers_by_breaker{state=\"open\"} 1",
-            "drover_balancers_by_breaker{state=\"half_open\"} 0",
+            "drover_haproxy_breaker_open{haproxy=\"1\"} 0",
+            "drover_haproxy_breaker_open{haproxy=\"2\"} 1",
+            "drover_haproxy_instances_by_breaker{state=\"closed\"} 1",
+            "drover_haproxy_instances_by_breaker{state=\"open\"} 1",
+            "drover_haproxy_instances_by_breaker{state=\"half_open\"} 0",
         ] {
             assert!(told.contains(line), "{line} is not in\n{told}");
         }
-        assert!(!told.contains("balancer=\"3\""), "{told}");
+        assert!(!told.contains("haproxy=\"3\""), "{told}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::balancer::{BackendKey, BalancerServerKey, InstanceKey};
 use crate::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, SettingsLayer};
+use crate::haproxy::{BackendKey, HaproxyInstanceKey, HaproxyServerKey};
 
 /// The applications of one update with everything around them.
 ///
@@ -26,7 +26,7 @@ impl FleetSnapshot {
         let groups =
             targets().filter_map(|target| Some(format!("group:{}", target.group.as_ref()?.key)));
         let backends = targets()
-            .flat_map(|target| &target.balancer_servers)
+            .flat_map(|target| &target.haproxy_servers)
             .map(|server| format!("backend:{}", server.backend));
         groups
             .chain(backends)
@@ -41,7 +41,7 @@ impl FleetSnapshot {
         applications: &'a [ApplicationKey],
     ) -> impl Iterator<Item = &'a Target> {
         let targets = applications.iter().filter_map(|key| self.targets.get(key));
-        targets.filter(|target| target.balancer_servers.is_empty())
+        targets.filter(|target| target.haproxy_servers.is_empty())
     }
 }
 
@@ -67,10 +67,10 @@ pub struct Target {
     /// The settings of its catalog entry.
     pub catalog_settings: SettingsLayer,
     /// The HAProxy servers it is actively mapped to, in the order of their keys; removed ones absent.
-    pub balancer_servers: Vec<TargetBalancerServer>,
+    pub haproxy_servers: Vec<TargetHaproxyServer>,
     /// Whether it had a mapping before, or others of its group or catalog entry have one: then the lack of a mapping is
     /// a fault sooner than a fact.
-    pub expects_balancer: bool,
+    pub expects_haproxy: bool,
     /// Whether it joined its group since that was updated last, and no person has assigned it.
     pub is_new_in_group: bool,
 }
@@ -115,9 +115,9 @@ pub struct TargetGroup {
 
 /// A HAProxy server an application is mapped to, with its backend and instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetBalancerServer {
+pub struct TargetHaproxyServer {
     /// The server's key.
-    pub key: BalancerServerKey,
+    pub key: HaproxyServerKey,
     /// Its name in HAProxy.
     pub name: String,
     /// The backend's key.
@@ -125,7 +125,7 @@ pub struct TargetBalancerServer {
     /// The backend's name in HAProxy.
     pub backend_name: String,
     /// The instance's key.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// The instance's name at its agent.
     pub instance_name: String,
     /// Where the agent of the instance listens: address and port.

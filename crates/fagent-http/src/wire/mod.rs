@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for Unread {
 /// The data of `/servers`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct BackendServers {
-    pub(crate) servers: List<Entry<BalancerServer>>,
+    pub(crate) servers: List<Entry<HaproxyServer>>,
     #[serde(default)]
     pub(crate) count: Field,
     #[serde(default)]
@@ -125,7 +125,7 @@ pub(crate) struct Process {
 /// A server in HAProxy. FAgent sends the first five; `drover-agent` the others too.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct BalancerServer {
+pub(crate) struct HaproxyServer {
     pub(crate) name: Field,
     pub(crate) status: Field,
     pub(crate) weight: Field,

@@ -129,7 +129,7 @@ async fn bytes_that_are_no_text_do_not_hide_what_haproxy_shows() {
     let instances = b"{\"success\":true,\"x\":\"\\ud800\",\"data\":{\"instances\":[{\"name\":\"default\"},{\"name\":\"\xff\"}]}}";
     let agent = agent_that_says(&stubs, instances).await;
     assert_eq!(
-        gateway().balancer_instances(&agent).await.unwrap().names,
+        gateway().haproxy_instances(&agent).await.unwrap().names,
         ["default"]
     );
     let backends = b"{\"success\":true,\"data\":{\"backends\":[\"be\",\"caf\\udce9\"]}}";
@@ -230,7 +230,7 @@ async fn null_is_no_answer_to_any_question() {
     let gateway = gateway();
     let errors = [
         gateway.inventory(&agent).await.unwrap_err(),
-        gateway.balancer_instances(&agent).await.unwrap_err(),
+        gateway.haproxy_instances(&agent).await.unwrap_err(),
         gateway.backends(&agent, "default").await.unwrap_err(),
         gateway
             .backend_servers(&agent, "default", "web")

@@ -1,6 +1,6 @@
 //! Which paths are asked, in which spelling.
 
-use drover_domain::balancer::AdminState;
+use drover_domain::haproxy::AdminState;
 use drover_ports::{AgentAddress, AgentError, AgentGateway as _};
 
 use crate::stub::{Answer, Stubs, gateway};
@@ -49,7 +49,7 @@ async fn names_stand_in_the_path_as_they_are() {
         })
         .await;
     let gateway = gateway();
-    gateway.balancer_instances(&agent).await.unwrap();
+    gateway.haproxy_instances(&agent).await.unwrap();
     gateway.backends(&agent, "edge:1").await.unwrap();
     gateway
         .backend_servers(&agent, "edge:1", "be_a-b.c")

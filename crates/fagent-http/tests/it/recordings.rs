@@ -3,8 +3,8 @@
 //! `crates/testkit/recordings/fagent.json` has an exchange or two for every endpoint and every shape of an error, in our own
 //! words after the contract; `drover-agent` passes the same file as a server. `means` is a line for each thing read.
 
-use drover_domain::balancer::{AdminBits, AdminState, ObservedServer};
 use drover_domain::fleet::ObservedApplication;
+use drover_domain::haproxy::{AdminBits, AdminState, ObservedServer};
 use drover_ports::{AgentAddress, AgentError, AgentGateway as _, BackendAnswer};
 use serde::Deserialize;
 use serde_json::Value;
@@ -119,7 +119,7 @@ async fn read(agent: &AgentAddress, ask: &str) -> Result<Vec<String>, AgentError
             lines.extend(complaints(report.complaints));
             lines
         }
-        ["instances"] => gateway.balancer_instances(agent).await?.names,
+        ["instances"] => gateway.haproxy_instances(agent).await?.names,
         ["backends", instance] => gateway.backends(agent, instance).await?.names,
         ["servers", instance, backend] => {
             servers(gateway.backend_servers(agent, instance, backend).await?)

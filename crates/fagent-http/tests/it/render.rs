@@ -1,7 +1,7 @@
 //! What an agent sees, as FAgent would write it: values of HAProxy are texts, empty fields left out.
 
-use drover_domain::balancer::ObservedServer;
 use drover_domain::fleet::{ApplicationKind, ObservedApplication};
+use drover_domain::haproxy::ObservedServer;
 use drover_testkit::agent::{RefusalShape, Sight};
 use serde_json::{Map, Value, json};
 
@@ -14,14 +14,14 @@ pub(crate) fn answer(sight: &Sight, path: &str) -> Answer {
         ["api", "v1", "apps"] => Answer::json(200, &inventory(sight).to_string()),
         ["api", "v1", "haproxy", "instances"] => {
             let instances: Vec<Value> = sight
-                .balancers
+                .haproxy
                 .keys()
                 .map(|name| json!({"name": name, "socket_path": "/run/haproxy.sock", "available": true}))
                 .collect();
             success(&json!({"instances": instances, "count": instances.len()}))
         }
         ["api", "v1", "haproxy", instance, rest @ ..] => {
-            let Some(backends) = sight.balancers.get(*instance) else {
+            let Some(backends) = sight.haproxy.get(*instance) else {
                 return refusal(RefusalShape::Controller, 400, "no such instance");
             };
             match rest {

@@ -16,7 +16,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_millis(1_500);
 pub(crate) fn gateway() -> FagentHttp {
     FagentHttp::new(Options {
         inventory_deadline: DEADLINE,
-        balancer_deadline: DEADLINE,
+        haproxy_deadline: DEADLINE,
     })
     .unwrap()
 }

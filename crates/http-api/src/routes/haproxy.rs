@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use drover_domain::balancer::{BackendKey, InstanceKey};
-use drover_usecases::{BackendFilter, BalancerServerFilter, InstanceFilter};
+use drover_domain::haproxy::{BackendKey, HaproxyInstanceKey};
+use drover_usecases::{BackendFilter, HaproxyInstanceFilter, HaproxyServerFilter};
 
 use crate::extract::{NoQuery, PathId};
 use crate::page::{ItemPage, List, Listed, PageParams};
@@ -24,9 +24,9 @@ pub(super) const TAG: &str = "haproxy";
 )]
 pub(crate) async fn instances(
     State(api): State<Api>,
-    list: List<InstanceFilter>,
+    list: List<HaproxyInstanceFilter>,
 ) -> Result<Listed<HaproxyInstance>, ApiError> {
-    let view = &api.service.views.balancer;
+    let view = &api.service.views.haproxy;
     let page = view.instances(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
@@ -45,8 +45,8 @@ pub(crate) async fn backends(
     let page = api
         .service
         .views
-        .balancer
-        .backends(InstanceKey::new(id), &list.filter, list.page)
+        .haproxy
+        .backends(HaproxyInstanceKey::new(id), &list.filter, list.page)
         .await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("HAProxy instance", id))
@@ -61,12 +61,12 @@ pub(crate) async fn backends(
 pub(crate) async fn servers(
     State(api): State<Api>,
     PathId(id): PathId,
-    list: List<BalancerServerFilter>,
+    list: List<HaproxyServerFilter>,
 ) -> Result<Listed<HaproxyServer>, ApiError> {
     let page = api
         .service
         .views
-        .balancer
+        .haproxy
         .servers(BackendKey::new(id), &list.filter, list.page)
         .await?;
     page.map(|page| list.reply(page))
@@ -85,7 +85,11 @@ pub(crate) async fn sync(
     PathId(id): PathId,
     _: NoQuery,
 ) -> Result<Json<HaproxyInstance>, ApiError> {
-    let synced = api.service.actions.sync(InstanceKey::new(id)).await?;
+    let synced = api
+        .service
+        .actions
+        .sync(HaproxyInstanceKey::new(id))
+        .await?;
     synced
         .map(|instance| Json(instance.into()))
         .ok_or_else(|| ApiError::not_found("HAProxy instance", id))

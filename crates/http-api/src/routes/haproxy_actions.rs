@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use drover_domain::balancer::BalancerServerKey;
+use drover_domain::haproxy::HaproxyServerKey;
 use drover_usecases::ActionFilter;
 
 use super::haproxy::TAG;
@@ -43,7 +43,7 @@ pub(crate) async fn act(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewHaproxyAction>,
 ) -> Result<(StatusCode, HeaderMap, Json<HaproxyAction>), ApiError> {
-    let order = body.order(BalancerServerKey::new(id), key, origin)?;
+    let order = body.order(HaproxyServerKey::new(id), key, origin)?;
     let accepted = api.service.actions.request(order).await?;
 
     let mut headers = HeaderMap::new();
@@ -121,7 +121,7 @@ pub(crate) async fn history(
     list: List<()>,
 ) -> Result<Listed<HaproxyStatusChange>, ApiError> {
     let view = &api.service.views.actions;
-    let page = view.history(BalancerServerKey::new(id), list.page).await?;
+    let page = view.history(HaproxyServerKey::new(id), list.page).await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("HAProxy server", id))
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use drover_domain::balancer::BalancerServerKey;
+use drover_domain::haproxy::HaproxyServerKey;
 use drover_usecases::{MappingCause, UnmappedFilter};
 
 use super::haproxy::TAG;
@@ -57,7 +57,7 @@ pub(crate) async fn map(
     };
     let mappings = &api.service.mappings;
     let mapping = mappings
-        .map(BalancerServerKey::new(id), application, cause)
+        .map(HaproxyServerKey::new(id), application, cause)
         .await?;
     Ok(Json(mapping.into()))
 }
@@ -85,7 +85,7 @@ pub(crate) async fn unmap(
     };
     let mappings = &api.service.mappings;
     let after = mappings
-        .unmap(BalancerServerKey::new(id), hold, cause)
+        .unmap(HaproxyServerKey::new(id), hold, cause)
         .await?;
     after
         .map(|mapping| Json(mapping.into()))
@@ -119,7 +119,7 @@ pub(crate) async fn get(
     _: NoQuery,
 ) -> Result<Json<HaproxyMapping>, ApiError> {
     let view = &api.service.views.mappings;
-    let mapping = view.find(BalancerServerKey::new(id)).await?;
+    let mapping = view.find(HaproxyServerKey::new(id)).await?;
     mapping
         .map(|mapping| Json(mapping.into()))
         .ok_or_else(|| ApiError::not_found("HAProxy server", id))
@@ -137,7 +137,7 @@ pub(crate) async fn history(
     list: List<()>,
 ) -> Result<Listed<HaproxyMappingChange>, ApiError> {
     let view = &api.service.views.mappings;
-    let page = view.history(BalancerServerKey::new(id), list.page).await?;
+    let page = view.history(HaproxyServerKey::new(id), list.page).await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("HAProxy server", id))
 }

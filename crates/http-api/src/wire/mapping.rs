@@ -1,14 +1,14 @@
 //! HAProxy: which application stands behind a server, and how that changed.
 
-use drover_domain::balancer::{ActiveMapping, MappingHold, ServerMapping};
 use drover_domain::fleet::ApplicationKey;
+use drover_domain::haproxy::{ActiveMapping, MappingHold, ServerMapping};
 use drover_usecases::{MappingChange, Remapped, UnmappedServer};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ID_MAX;
-use super::balancer::HaproxyServer;
-use super::balancer_action::line;
+use super::haproxy::HaproxyServer;
+use super::haproxy_action::line;
 use super::schema::{self, Instant};
 use super::word::{MappingAction, MappingBasis};
 use crate::body::{Fields, ReadBody, boolean, whole};

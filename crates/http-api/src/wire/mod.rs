@@ -6,12 +6,12 @@
 mod access;
 mod application;
 mod application_settings;
-mod balancer;
-mod balancer_action;
-mod balancer_summary;
 mod definition;
 mod document;
 mod group;
+mod haproxy;
+mod haproxy_action;
+mod haproxy_summary;
 mod mapping;
 mod orchestrator;
 mod queue;
@@ -36,16 +36,6 @@ pub(crate) use application_settings::{
     ApplicationEventParams, ApplicationEvents, ApplicationSettings, NewApplicationSettings,
     NewApplicationSettingsShape, application_tag,
 };
-pub(crate) use balancer::{
-    HaproxyBackend, HaproxyBackendParams, HaproxyInstance, HaproxyInstanceParams, HaproxyServer,
-    HaproxyServerParams, UnmappedParams,
-};
-pub(crate) use balancer_action::{
-    BatchTransactionParams, HaproxyAction, HaproxyActionParams, HaproxyActionResults,
-    HaproxyStatusChange, NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions,
-    NewHaproxyActionsShape, TransactionParams,
-};
-pub(crate) use balancer_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode};
 pub(crate) use definition::{
     DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
     WorkflowDefinitionDetail,
@@ -55,6 +45,16 @@ pub(crate) use group::{
     GroupParams, NewApplicationGroup, NewApplicationGroupShape, NewCatalogEntry,
     NewCatalogEntryShape, entry_tag, group_tag,
 };
+pub(crate) use haproxy::{
+    HaproxyBackend, HaproxyBackendParams, HaproxyInstance, HaproxyInstanceParams, HaproxyServer,
+    HaproxyServerParams, UnmappedParams,
+};
+pub(crate) use haproxy_action::{
+    BatchTransactionParams, HaproxyAction, HaproxyActionParams, HaproxyActionResults,
+    HaproxyStatusChange, NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions,
+    NewHaproxyActionsShape, TransactionParams,
+};
+pub(crate) use haproxy_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode};
 pub(crate) use mapping::{
     EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, NewHaproxyMapping,
     UnmappedHaproxyServer,

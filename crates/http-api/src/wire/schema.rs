@@ -1,9 +1,9 @@
 //! Schemas that derives cannot say.
 
 use drover_domain::Timestamp;
-use drover_domain::balancer::HOLD_MAX;
-use drover_domain::balancer::action::WAIT_MAX;
 use drover_domain::fleet::{Network, NewServer, SettingsLayer};
+use drover_domain::haproxy::HOLD_MAX;
+use drover_domain::haproxy::action::WAIT_MAX;
 use drover_domain::page::{Sort, SortColumn};
 use drover_domain::rollout::grouping::GroupingStrategy;
 use drover_domain::rollout::playbook_path::PlaybookPath;

@@ -14,7 +14,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::balancer_action::line;
+use super::haproxy_action::line;
 use super::schema::{self, Instant};
 use super::word::DeliveryStatus;
 use crate::body::{Fields, Flaw, ReadBody, boolean, list, text};

@@ -1,7 +1,7 @@
 //! Words for states; the exhaustive matches make a new state of the domain choose its word here.
 
 use drover_domain::webhook;
-use drover_domain::{balancer, fleet, rollout::job, rollout::task, workflow};
+use drover_domain::{fleet, haproxy, rollout::job, rollout::task, workflow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -51,32 +51,32 @@ words! {
 }
 words! {
     /// How the last attempt to read something went; `partial`: not all of it could be read.
-    FetchStatus for balancer::FetchStatus { Unknown, Success, Partial, Failed }
+    FetchStatus for haproxy::FetchStatus { Unknown, Success, Partial, Failed }
 }
 words! {
     /// What HAProxy's status word tells of a server's health.
-    ServerHealth for balancer::Health { Up, GoingDown, Down, ComingUp, NoCheck, Unknown }
+    ServerHealth for haproxy::Health { Up, GoingDown, Down, ComingUp, NoCheck, Unknown }
 }
 words! {
     /// What an operator asked of a server in HAProxy.
-    AdminState for balancer::AdminState { Ready, Drain, Maint }
+    AdminState for haproxy::AdminState { Ready, Drain, Maint }
 }
 words! {
     /// Why a server in HAProxy and an application belong together: the same address and port, the name, or because
     /// somebody said so.
-    MappingBasis for balancer::MappingBasis { Address, Name, Manual }
+    MappingBasis for haproxy::MappingBasis { Address, Name, Manual }
 }
 words! {
     /// What became of a mapping; `updated`: it has another basis, `activated`: it had ended before.
-    MappingAction for balancer::MappingAction { Created, Updated, Activated, Deactivated }
+    MappingAction for haproxy::MappingAction { Created, Updated, Activated, Deactivated }
 }
 words! {
     /// Whether an HAProxy is asked (`closed`), is not, or is by one for all (`half_open`).
-    BreakerState for balancer::BreakerState { Closed, Open, HalfOpen }
+    BreakerState for haproxy::BreakerState { Closed, Open, HalfOpen }
 }
 words! {
     /// Where an action stands; `success`: HAProxy was seen to be as wanted.
-    ActionStatus for balancer::action::ActionStatus { Pending, Running, Success, Failed }
+    ActionStatus for haproxy::action::ActionStatus { Pending, Running, Success, Failed }
 }
 words! {
     /// Where a message to a webhook stands; `failed`: it is not sent any more.
@@ -235,11 +235,11 @@ mod tests {
             assert_eq!(word(EventType::from(kind)), kind.as_str());
         }
         for health in ["UP", "UP 1/3", "DOWN", "DOWN 1/2", "no check", "?"]
-            .map(|word| balancer::ServerWord::new(word).health())
+            .map(|word| haproxy::ServerWord::new(word).health())
         {
             assert_eq!(word(ServerHealth::from(health)), health.as_str());
         }
-        for status in balancer::action::ActionStatus::ALL {
+        for status in haproxy::action::ActionStatus::ALL {
             assert_eq!(word(ActionStatus::from(status)), status.as_str());
         }
         for status in workflow::WorkflowStatus::ALL {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use drover_domain::access::Role;
-use drover_domain::balancer::action::action_queue;
-use drover_domain::balancer::{BreakerPolicy, InstanceKey, ServerWord};
-use drover_ports::{AgentAddress, BalancerActions as _, Clock as _};
+use drover_domain::haproxy::action::action_queue;
+use drover_domain::haproxy::{BreakerPolicy, HaproxyInstanceKey, ServerWord};
+use drover_ports::{AgentAddress, Clock as _, HaproxyActions as _};
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
 use drover_usecases::{Engine, EngineOptions, EnginePorts, Handlers, QueueOptions};
@@ -86,7 +86,7 @@ impl Fleet {
     /// Lets HAProxy show these words, and syncs it.
     pub(crate) async fn show(&self, words: &[(&str, &str)]) -> Value {
         self.world.agents.change(&agent(), |sight| {
-            let backend = sight.balancers.get_mut("default").unwrap();
+            let backend = sight.haproxy.get_mut("default").unwrap();
             for server in backend.get_mut("be_jurws").unwrap() {
                 let word = words.iter().find(|(name, _)| *name == server.name);
                 if let Some((_, word)) = word {
@@ -320,7 +320,7 @@ async fn what_is_not_there_is_not_found() {
 async fn a_server_that_left_haproxy_is_a_conflict() {
     let fleet = Fleet::new().await;
     fleet.world.agents.change(&agent(), |sight| {
-        let backend = sight.balancers.get_mut("default").unwrap();
+        let backend = sight.haproxy.get_mut("default").unwrap();
         backend
             .get_mut("be_jurws")
             .unwrap()
@@ -381,7 +381,7 @@ async fn an_haproxy_that_does_not_answer_is_left_alone_for_a_while() {
     let fleet = Fleet::new().await;
     let (policy, now) = (BreakerPolicy::default(), FixedClock::default().now());
     for _ in 0..policy.failures {
-        let instance = InstanceKey::new(fleet.instance);
+        let instance = HaproxyInstanceKey::new(fleet.instance);
         let store = &fleet.world.store;
         store.told(instance, policy, false, now).await.unwrap();
     }

@@ -1,8 +1,8 @@
 //! Saying which application stands behind a server in HAProxy, and HAProxy in a few numbers.
 
 use axum::http::Method;
-use drover_domain::balancer::{BreakerPolicy, InstanceKey};
-use drover_ports::{AgentAddress, BalancerActions as _, Clock as _};
+use drover_domain::haproxy::{BreakerPolicy, HaproxyInstanceKey};
+use drover_ports::{AgentAddress, Clock as _, HaproxyActions as _};
 use drover_testkit::agent::Agent;
 use drover_testkit::clock::FixedClock;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl Fleet {
     /// Lets the agent's HAProxy have no `web01_jurws_1` any more.
     async fn remove_server(&self) {
         self.world.agents.change(&agent(), |sight| {
-            let backend = sight.balancers.get_mut("default").unwrap();
+            let backend = sight.haproxy.get_mut("default").unwrap();
             let servers = backend.get_mut("be_jurws").unwrap();
             servers.retain(|server| server.name != "web01_jurws_1");
         });
@@ -275,7 +275,7 @@ async fn a_summary_tells_all_of_haproxy_in_a_few_numbers() {
         .ok(200);
     let (policy, now) = (BreakerPolicy::default(), FixedClock::default().now());
     for _ in 0..policy.failures {
-        let instance = InstanceKey::new(fleet.instance);
+        let instance = HaproxyInstanceKey::new(fleet.instance);
         let store = &fleet.world.store;
         store.told(instance, policy, false, now).await.unwrap();
     }

@@ -8,8 +8,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use drover_domain::Timestamp;
 use drover_domain::access::{ApiKey, KeyOrigin, Role};
-use drover_domain::balancer::{AdminBits, ObservedServer, ServerWord};
 use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
+use drover_domain::haproxy::{AdminBits, ObservedServer, ServerWord};
 use drover_domain::id::Uuid;
 use drover_http_api::{ApiKeyText, Options, router};
 use drover_ports::{AccessKeys, AgentAddress, IdSource};
@@ -205,7 +205,7 @@ impl World {
                 ..Sight::default()
             };
             if number == 1 {
-                sight.balancers = BTreeMap::from([("default".to_owned(), backend())]);
+                sight.haproxy = BTreeMap::from([("default".to_owned(), backend())]);
             }
             world.agents.arrange(
                 AgentAddress {
@@ -339,7 +339,7 @@ fn backend() -> BTreeMap<String, Vec<ObservedServer>> {
             old_sessions: None,
             queue: Some(0),
             weight: 100,
-            role: drover_domain::balancer::ServerRole::default(),
+            role: drover_domain::haproxy::ServerRole::default(),
             check_status: Some("L7OK".to_owned()),
             address: Some(format!("192.0.2.{server}")),
             port: Some(8_000 + number),

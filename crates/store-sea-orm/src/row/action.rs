@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use drover_domain::balancer::action::{
-    ActionEnd, ActionRequest, ActionStanding, ActionStatus, ActionTarget, BalancerAction, Evidence,
+use drover_domain::haproxy::action::{
+    ActionEnd, ActionRequest, ActionStanding, ActionStatus, ActionTarget, Evidence, HaproxyAction,
     Look, action_task,
 };
-use drover_domain::balancer::{AdminState, BreakerRecord, InstanceKey, ServerWord, Tracker};
+use drover_domain::haproxy::{AdminState, BreakerRecord, HaproxyInstanceKey, ServerWord, Tracker};
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
@@ -14,7 +14,7 @@ use drover_ports::{StatusChange, StoreError};
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
-use super::balancer::{DesiredRow, ObservedRow};
+use super::haproxy::{DesiredRow, ObservedRow};
 use super::task::STATUS;
 use super::{Stored, time};
 use crate::session::Row;
@@ -124,7 +124,7 @@ impl Row for ActionRow {
 
 impl ActionRow {
     /// The action with its position.
-    pub(crate) fn read(mut self) -> Result<(i64, BalancerAction), StoreError> {
+    pub(crate) fn read(mut self) -> Result<(i64, HaproxyAction), StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
         let evidence = self.evidence(&stored)?;
         let end = self.end();
@@ -136,7 +136,7 @@ impl ActionRow {
             error: self.error_message,
             workflow_error: self.workflow_error,
         };
-        let action = BalancerAction {
+        let action = HaproxyAction {
             id: action_task(stored.id("workflow identifier", &self.workflow_id)?),
             request: ActionRequest {
                 server: Key::new(self.haproxy_server_id),
@@ -300,7 +300,7 @@ impl Row for BreakerRow {
 
 impl BreakerRow {
     /// The breaker of this instance.
-    pub(crate) fn read(self, instance: InstanceKey) -> Result<BreakerRecord, StoreError> {
+    pub(crate) fn read(self, instance: HaproxyInstanceKey) -> Result<BreakerRecord, StoreError> {
         let stored = Stored::new(Self::WHAT, instance);
         Ok(BreakerRecord {
             failures: stored.number("count of failures", self.failures)?,

@@ -1,6 +1,6 @@
 //! The shapes of mappings, of their history, and of servers without one.
 
-use drover_domain::balancer::{
+use drover_domain::haproxy::{
     ActiveMapping, MappingAction, MappingBasis, MappingHold, ServerMapping,
 };
 use drover_domain::rollout::task::Origin;
@@ -8,7 +8,7 @@ use drover_domain::{Key, Timestamp};
 use drover_ports::{MappingCause, MappingChange, StoreError, UnmappedServer};
 use sea_orm::FromQueryResult;
 
-use super::balancer::BalancerServerRow;
+use super::haproxy::HaproxyServerRow;
 use super::{Stored, time};
 use crate::session::Row;
 
@@ -110,7 +110,7 @@ impl MappingChangeRow {
     }
 }
 
-/// What a query for [`UnmappedRow`] starts with: the columns of [`BalancerServerRow`] and where the server is.
+/// What a query for [`UnmappedRow`] starts with: the columns of [`HaproxyServerRow`] and where the server is.
 pub(crate) const SELECT_UNMAPPED: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
        h.port, h.is_backup, h.tracks, h.has_agent_check, m.application_id, h.last_seen, h.missed_at, h.removed_at,
@@ -128,7 +128,7 @@ LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entit
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct UnmappedRow {
     #[sea_orm(nested)]
-    server: BalancerServerRow,
+    server: HaproxyServerRow,
     #[sea_orm(nested)]
     hold: HoldRow,
     backend_name: String,

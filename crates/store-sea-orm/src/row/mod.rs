@@ -2,10 +2,10 @@
 
 pub(crate) mod action;
 pub(crate) mod application;
-pub(crate) mod balancer;
 pub(crate) mod catalog;
 pub(crate) mod event;
 pub(crate) mod group;
+pub(crate) mod haproxy;
 pub(crate) mod mapping;
 pub(crate) mod orchestrator;
 pub(crate) mod prepared;

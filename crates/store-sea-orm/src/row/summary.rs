@@ -1,8 +1,8 @@
 //! The queries that sum HAProxy up, and the shapes of their rows.
 
 use drover_domain::Key;
-use drover_domain::balancer::{
-    AdminBits, AdminState, BalancerSummary, InstanceBreaker, ServerWord, ShortBackend,
+use drover_domain::haproxy::{
+    AdminBits, AdminState, HaproxyCounts, InstanceBreaker, ServerWord, ShortBackend,
 };
 use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
@@ -39,15 +39,15 @@ impl Row for CountsRow {
 
 impl CountsRow {
     /// A summary with these counts.
-    pub(crate) fn read(self) -> Result<BalancerSummary, StoreError> {
+    pub(crate) fn read(self) -> Result<HaproxyCounts, StoreError> {
         let stored = Stored::new(Self::WHAT, "all");
-        Ok(BalancerSummary {
+        Ok(HaproxyCounts {
             instances: stored.number("count", self.instances)?,
             synced: stored.number("count", self.synced)?,
             partial: stored.number("count", self.partial)?,
             failed: stored.number("count", self.failed)?,
             backends: stored.number("count", self.backends)?,
-            ..BalancerSummary::default()
+            ..HaproxyCounts::default()
         })
     }
 }
@@ -82,7 +82,7 @@ impl Row for WordRow {
 
 impl WordRow {
     /// Adds them.
-    pub(crate) fn add_to(self, summary: &mut BalancerSummary) -> Result<(), StoreError> {
+    pub(crate) fn add_to(self, summary: &mut HaproxyCounts) -> Result<(), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.status);
         let servers = stored.number("count", self.servers)?;
         let word = ServerWord::new(&self.status);
@@ -136,7 +136,7 @@ impl InstanceBreakerRow {
     }
 }
 
-/// As [`drover_domain::balancer::Capacity`] has it: the backends with servers of which fewer than `$1` take requests, at most `$2` of them.
+/// As [`drover_domain::haproxy::Capacity`] has it: the backends with servers of which fewer than `$1` take requests, at most `$2` of them.
 pub(crate) const SHORT_BACKENDS: &str = "
 SELECT b.id, b.name, i.id AS instance_id, i.name AS instance_name, count(*) AS servers,
        CASE WHEN count(*) FILTER (WHERE h.takes_traffic AND h.missed_at IS NULL AND NOT h.is_backup) > 0

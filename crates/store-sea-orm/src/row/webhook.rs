@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use drover_domain::balancer::ServerWord;
-use drover_domain::balancer::action::action_task;
 use drover_domain::fleet::{ApplicationStatus, ServerStatus};
+use drover_domain::haproxy::ServerWord;
+use drover_domain::haproxy::action::action_task;
 use drover_domain::webhook::{
-    Delivery, DeliveryAttempt, DeliveryStatus, EventType, NamedBalancerServer, NamedInstance,
+    Delivery, DeliveryAttempt, DeliveryStatus, EventType, NamedHaproxyServer, NamedInstance,
     Notice, Noticed, Webhook, WebhookSecret, WebhookSecrets, WebhookWish, delivery_task,
 };
 use drover_domain::workflow::TaskStatus;
@@ -188,7 +188,7 @@ impl AttemptRow {
     }
 }
 
-/// Where a server in HAProxy is, for [`BalancerNamesRow`]: `h` is the server.
+/// Where a server in HAProxy is, for [`HaproxyNamesRow`]: `h` is the server.
 const NAMES: &str =
     "h.id AS server_id, h.name AS server_name, b.name AS backend_name, i.name AS instance_name,
        s.name AS node_name";
@@ -199,7 +199,7 @@ JOIN servers s ON s.id = i.server_id";
 
 /// The names of a server in HAProxy.
 #[derive(Debug, FromQueryResult)]
-struct BalancerNamesRow {
+struct HaproxyNamesRow {
     server_id: i64,
     server_name: String,
     backend_name: String,
@@ -207,9 +207,9 @@ struct BalancerNamesRow {
     node_name: String,
 }
 
-impl BalancerNamesRow {
-    fn read(self) -> NamedBalancerServer {
-        NamedBalancerServer {
+impl HaproxyNamesRow {
+    fn read(self) -> NamedHaproxyServer {
+        NamedHaproxyServer {
             key: Key::new(self.server_id),
             name: self.server_name,
             backend: self.backend_name,
@@ -403,7 +403,7 @@ pub(crate) struct UntoldWordRow {
     action_workflow_id: Option<String>,
     actor: Option<String>,
     #[sea_orm(nested)]
-    names: BalancerNamesRow,
+    names: HaproxyNamesRow,
 }
 
 impl Row for UntoldWordRow {
@@ -418,14 +418,14 @@ impl UntoldWordRow {
             .action_workflow_id
             .map(|id| stored.id("workflow identifier", &id));
         let action = workflow.transpose()?.map(action_task);
-        let what = Noticed::BalancerStatus {
+        let what = Noticed::HaproxyStatus {
             server: self.names.read(),
             old: ServerWord::new(&self.old_status),
             new: ServerWord::new(&self.new_status),
             action: action.map(|action| (action, self.actor)),
         };
         Ok(untold(
-            NoticeSource::BalancerStatus,
+            NoticeSource::HaproxyStatus,
             self.id,
             self.changed_at,
             what,
@@ -448,7 +448,7 @@ pub(crate) struct UntoldActionRow {
     #[sea_orm(nested)]
     action: ActionRow,
     #[sea_orm(nested)]
-    names: BalancerNamesRow,
+    names: HaproxyNamesRow,
 }
 
 impl Row for UntoldActionRow {

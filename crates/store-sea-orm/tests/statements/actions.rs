@@ -1,12 +1,12 @@
 //! Actions: what it costs to find their servers, start them and look at them depends on no number of rows.
 
-use drover_domain::balancer::action::{ActionEnd, Evidence};
-use drover_domain::balancer::{BalancerServer, BreakerPolicy};
+use drover_domain::haproxy::action::{ActionEnd, Evidence};
+use drover_domain::haproxy::{BreakerPolicy, HaproxyServer};
 use drover_domain::page::PageRequest;
-use drover_ports::{ActionFilter, ActionView, BalancerActions, NewAction, StartedWorkflow};
+use drover_ports::{ActionFilter, ActionView, HaproxyActions, NewAction, StartedWorkflow};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::actions::{action_on, take_action};
-use drover_testkit::store::fixtures::{Updater, at, balancer_server};
+use drover_testkit::store::fixtures::{Updater, at, haproxy_server};
 
 use super::support;
 use super::{all_equal, cost, discovered, shown};
@@ -19,8 +19,8 @@ const ALL: PageRequest = PageRequest {
 };
 
 /// So many servers in a HAProxy of their own.
-async fn servers(store: &SeaOrmStore, count: usize) -> Vec<BalancerServer> {
-    use drover_ports::BalancerStore;
+async fn servers(store: &SeaOrmStore, count: usize) -> Vec<HaproxyServer> {
+    use drover_ports::HaproxyStore;
 
     let (_, instance) = discovered(store, &format!("lb{count}"), 1).await;
     let change = shown(store, instance, count, "UP").await;
@@ -61,7 +61,7 @@ async fn actions_cost_the_same(store: SeaOrmStore) {
             at: at(40),
             failure: None,
         };
-        let seen = balancer_server("any", "DRAIN");
+        let seen = haproxy_server("any", "DRAIN");
         let evidence = Evidence::default();
         let (note, noted) = cost(&store, store.note(&claim, &evidence)).await;
         noted.unwrap();

@@ -1,7 +1,7 @@
 //! Mappings: what it costs to make, end and look at them, and to sum HAProxy up, depends on no number of rows.
 
 use drover_domain::page::PageRequest;
-use drover_ports::{BalancerMappings, BalancerView, MapOutcome, ServerRegistry, UnmappedFilter};
+use drover_ports::{HaproxyMappings, HaproxyView, MapOutcome, ServerRegistry, UnmappedFilter};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::at;
 use drover_testkit::store::fixtures::mappings::{by_hand, unmapping};
@@ -15,25 +15,22 @@ const ALL: PageRequest = PageRequest {
 };
 
 async fn mappings_cost_the_same(store: SeaOrmStore) {
-    use drover_ports::BalancerStore;
+    use drover_ports::HaproxyStore;
 
     let mut costs: [Vec<u64>; 9] = Default::default();
     for count in SIZES {
         let (_, instance) = discovered(&store, &format!("lb{count}"), count).await;
         let change = shown(&store, instance, count, "UP").await;
-        BalancerStore::store(&store, &change).await.unwrap();
-        let known = BalancerStore::load(&store, instance)
-            .await
-            .unwrap()
-            .unwrap();
+        HaproxyStore::store(&store, &change).await.unwrap();
+        let known = HaproxyStore::load(&store, instance).await.unwrap().unwrap();
         let server = known.servers[0].key;
         let keys = applications(&store, &format!("app{count}"), 2).await;
 
-        let (find_unmapped, found) = cost(&store, BalancerStore::unmapped(&store, None)).await;
+        let (find_unmapped, found) = cost(&store, HaproxyStore::unmapped(&store, None)).await;
         assert!(found.unwrap().len() >= count);
         let (list, page) = cost(
             &store,
-            BalancerMappings::unmapped(&store, &UnmappedFilter::default(), ALL),
+            HaproxyMappings::unmapped(&store, &UnmappedFilter::default(), ALL),
         )
         .await;
         assert!(page.unwrap().items.len() >= count.min(200));
@@ -46,9 +43,9 @@ async fn mappings_cost_the_same(store: SeaOrmStore) {
         let (map, outcome) =
             cost(&store, store.map_by_hand(&by_hand(server, keys[1], at(10)))).await;
         assert!(matches!(outcome.unwrap(), MapOutcome::Mapped(_)));
-        let (history, page) = cost(&store, BalancerMappings::history(&store, server, ALL)).await;
+        let (history, page) = cost(&store, HaproxyMappings::history(&store, server, ALL)).await;
         assert_eq!(page.unwrap().unwrap().items.len(), 3);
-        let (find, found) = cost(&store, BalancerMappings::find(&store, server)).await;
+        let (find, found) = cost(&store, HaproxyMappings::find(&store, server)).await;
         assert!(found.unwrap().unwrap().active.is_some());
         let (unmap, after) = cost(&store, store.unmap(&unmapping(server, true, at(11)))).await;
         assert!(after.unwrap().unwrap().hold.is_some());

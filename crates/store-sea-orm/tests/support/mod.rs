@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use drover_domain::Key;
-use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
+use drover_domain::haproxy::HaproxyServerKey;
 use drover_store_sea_orm::{Options, SeaOrmStore};
 use drover_testkit::store::postgres::{self, Database};
 use drover_testkit::store::{SideDoor, World};
@@ -173,7 +173,7 @@ impl SideDoor for Scene {
         self.execute(text, vec![file_path.into()]).await;
     }
 
-    async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)> {
+    async fn status_history(&self) -> Vec<(HaproxyServerKey, String, String)> {
         let text = "SELECT haproxy_server_id, old_status, new_status FROM haproxy_server_status_history ORDER BY id";
         let rows = self.rows(text).await;
         rows.iter()
@@ -196,7 +196,7 @@ impl SideDoor for Scene {
             .collect()
     }
 
-    async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)> {
+    async fn mapping_history(&self) -> Vec<(HaproxyServerKey, ApplicationKey, String)> {
         let text = "SELECT m.entity_id, m.application_id, h.action FROM application_mapping_history h \
                     JOIN application_mappings m ON m.id = h.mapping_id ORDER BY h.id";
         let rows = self.rows(text).await;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_domain::balancer::{
+use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
+use drover_domain::haproxy::{
     AdminBits, AdminState, ObservedProcess, ObservedServer, ServerRole, ServerWord,
 };
-use drover_domain::fleet::{ApplicationKind, ApplicationStatus, ObservedApplication, VersionState};
 use drover_ports::{AgentAddress, AgentError, AgentGateway, Fault, NameAnswer};
 
 use super::{Agent, AgentWorld, RefusalShape, Sight};
@@ -101,7 +101,7 @@ fn sight() -> Sight {
             application(ApplicationKind::Service, "jurws_2"),
         ],
         nameless: 0,
-        balancers: BTreeMap::from([
+        haproxy: BTreeMap::from([
             ("default".to_owned(), backends),
             ("second".to_owned(), BTreeMap::new()),
         ]),
@@ -126,8 +126,8 @@ async fn failures(
     let mut failures = vec![
         ("inventory", gateway.inventory(agent).await.unwrap_err()),
         (
-            "balancer_instances",
-            gateway.balancer_instances(agent).await.unwrap_err(),
+            "haproxy_instances",
+            gateway.haproxy_instances(agent).await.unwrap_err(),
         ),
         (
             "backends",
@@ -195,7 +195,7 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
         let agent = world.arrange(Agent::Answers(Sight::default())).await;
         let report = world.gateway().inventory(&agent).await.unwrap();
         assert_eq!((report.applications.len(), report.complaints.len()), (0, 0));
-        assert_eq!(world.gateway().balancer_instances(&agent).await.unwrap(), NameAnswer::default());
+        assert_eq!(world.gateway().haproxy_instances(&agent).await.unwrap(), NameAnswer::default());
     }
 
     /// One application without a name does not hide the others.
@@ -210,12 +210,12 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
     async fn what_haproxy_shows_arrives_as_it_is(world) {
         let agent = world.arrange(Agent::Answers(sight())).await;
         let gateway = world.gateway();
-        assert_eq!(gateway.balancer_instances(&agent).await.unwrap().names, ["default", "second"]);
+        assert_eq!(gateway.haproxy_instances(&agent).await.unwrap().names, ["default", "second"]);
         assert_eq!(gateway.backends(&agent, "default").await.unwrap().names, ["be_jurws", "be_site"]);
         assert_eq!(gateway.backends(&agent, "second").await.unwrap(), NameAnswer::default());
         for backend in ["be_jurws", "be_site"] {
             let answer = gateway.backend_servers(&agent, "default", backend).await.unwrap();
-            let listed = sight().balancers.get("default").and_then(|backends| backends.get(backend)).cloned();
+            let listed = sight().haproxy.get("default").and_then(|backends| backends.get(backend)).cloned();
             assert_eq!(Some(answer.servers), listed);
             assert_eq!(answer.complaints, Vec::<String>::new());
             assert_eq!(answer.process, sight().processes.get("default").copied());

@@ -9,8 +9,8 @@ mod scripted;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use drover_domain::balancer::{ObservedProcess, ObservedServer};
 use drover_domain::fleet::ObservedApplication;
+use drover_domain::haproxy::{ObservedProcess, ObservedServer};
 use drover_ports::{AgentAddress, AgentGateway};
 
 pub use contract::*;
@@ -65,7 +65,7 @@ pub struct Sight {
     /// How many more it lists without a name.
     pub nameless: usize,
     /// The servers by HAProxy instance and backend.
-    pub balancers: BTreeMap<String, BTreeMap<String, Vec<ObservedServer>>>,
+    pub haproxy: BTreeMap<String, BTreeMap<String, Vec<ObservedServer>>>,
     /// The process of each HAProxy instance that tells of it.
     pub processes: BTreeMap<String, ObservedProcess>,
     /// The version of its HAProxy, if it reports it; it does so beside a process.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use drover_domain::balancer::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::fleet::inventory::InventoryReport;
+use drover_domain::haproxy::{AdminBits, AdminState, ObservedServer, ServerWord};
 use drover_domain::text::visible;
 use drover_ports::{AgentAddress, AgentError, AgentGateway, BackendAnswer, NameAnswer};
 
@@ -191,9 +191,9 @@ impl AgentGateway for ScriptedAgents {
         })
     }
 
-    async fn balancer_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
+    async fn haproxy_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
         Ok(NameAnswer {
-            names: self.sight(agent)?.balancers.into_keys().collect(),
+            names: self.sight(agent)?.haproxy.into_keys().collect(),
             complaints: Vec::new(),
         })
     }
@@ -205,7 +205,7 @@ impl AgentGateway for ScriptedAgents {
     ) -> Result<NameAnswer, AgentError> {
         check(agent, instance)?;
         let mut sight = self.sight(agent)?;
-        let backends = sight.balancers.remove(instance);
+        let backends = sight.haproxy.remove(instance);
         let backends = backends.ok_or_else(|| refused(agent, 400, "no such instance"))?;
         Ok(NameAnswer {
             names: backends.into_keys().collect(),
@@ -224,7 +224,7 @@ impl AgentGateway for ScriptedAgents {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let mut sight = self.sight(agent)?;
         let process = sight.processes.get(instance).copied();
-        let backends = sight.balancers.remove(instance);
+        let backends = sight.haproxy.remove(instance);
         let mut backends = backends.ok_or_else(|| refused(agent, 400, "no such instance"))?;
         // As the real agent: an unknown backend is an empty list.
         let servers: Vec<ObservedServer> = backends.remove(backend).unwrap_or_default();
@@ -248,7 +248,7 @@ impl AgentGateway for ScriptedAgents {
         for name in [instance, backend, server] {
             check(agent, name)?;
         }
-        if !self.sight(agent)?.balancers.contains_key(instance) {
+        if !self.sight(agent)?.haproxy.contains_key(instance) {
             return Err(refused(agent, 400, "no such instance"));
         }
         let command = Command {
@@ -274,7 +274,7 @@ impl AgentGateway for ScriptedAgents {
 pub fn obey(sight: &mut Sight, command: &Command) {
     let [instance, backend, server] = &command.path;
     let servers = sight
-        .balancers
+        .haproxy
         .get_mut(instance)
         .and_then(|backends| backends.get_mut(backend));
     let found = servers

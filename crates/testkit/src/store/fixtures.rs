@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::access::{ApiKey, KeyDigest, KeyOrigin, Role};
-use drover_domain::balancer::sync::{self, ObservedBackends};
-use drover_domain::balancer::{AdminBits, InstanceKey, ObservedServer, ServerRole, ServerWord};
 use drover_domain::fleet::inventory::{self, InventoryReport, PollPolicy, Reconciled};
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ApplicationStatus, ChangeSource, ChangedBy, EventKind,
     EventStatus, NewEvent, NewServer, ObservedApplication, Server, ServerKey, VersionChange,
     VersionState,
+};
+use drover_domain::haproxy::sync::{self, ObservedBackends};
+use drover_domain::haproxy::{
+    AdminBits, HaproxyInstanceKey, ObservedServer, ServerRole, ServerWord,
 };
 use drover_domain::id::Uuid;
 use drover_domain::rollout::drain::DrainWait;
@@ -126,7 +128,7 @@ pub async fn fleet(world: &World, server: &str, names: &[&str]) -> (Server, Vec<
 
 /// A server in HAProxy with every field filled.
 #[must_use]
-pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
+pub fn haproxy_server(name: &str, word: &str) -> ObservedServer {
     ObservedServer {
         name: name.to_owned(),
         word: ServerWord::new(word),
@@ -145,7 +147,7 @@ pub fn balancer_server(name: &str, word: &str) -> ObservedServer {
 /// Stores what a sync finds when HAProxy shows exactly these backends.
 pub async fn sync(
     world: &World,
-    instance: InstanceKey,
+    instance: HaproxyInstanceKey,
     backends: &[(&str, &[ObservedServer])],
     now: Timestamp,
 ) {
@@ -157,32 +159,32 @@ pub async fn sync(
 /// Stores what one sync finds.
 pub async fn sync_once(
     world: &World,
-    instance: InstanceKey,
+    instance: HaproxyInstanceKey,
     backends: &[(&str, &[ObservedServer])],
     now: Timestamp,
 ) {
-    let known = world.balancers().load(instance).await.unwrap().unwrap();
+    let known = world.haproxy().load(instance).await.unwrap().unwrap();
     let shown: ObservedBackends = backends
         .iter()
         .map(|(name, servers)| ((*name).to_owned(), Ok(servers.to_vec())))
         .collect();
     world
-        .balancers()
+        .haproxy()
         .store(&sync::reconcile(&known, &shown, None, now))
         .await
         .unwrap();
 }
 
 /// A server with an HAProxy called `default` behind its agent, synced.
-pub async fn balancer(
+pub async fn haproxy(
     world: &World,
     server: &str,
     backends: &[(&str, &[ObservedServer])],
-) -> InstanceKey {
+) -> HaproxyInstanceKey {
     let new = NewServer::new(server, "10.0.0.2", 5001, true).unwrap();
     let server = world.servers().add(&new, at(0)).await.unwrap();
     let instances = world
-        .balancers()
+        .haproxy()
         .discovered(server.key, &["default".to_owned()], at(1))
         .await
         .unwrap();

@@ -26,17 +26,17 @@ macro_rules! every_store_contract {
         mod fleet_snapshots {
             $crate::fleet_snapshots_contract!($fresh);
         }
-        mod balancer_store {
-            $crate::balancer_store_contract!($fresh);
+        mod haproxy_store {
+            $crate::haproxy_store_contract!($fresh);
         }
-        mod balancer_view {
-            $crate::balancer_view_contract!($fresh);
+        mod haproxy_view {
+            $crate::haproxy_view_contract!($fresh);
         }
-        mod balancer_mappings {
-            $crate::balancer_mappings_contract!($fresh);
+        mod haproxy_mappings {
+            $crate::haproxy_mappings_contract!($fresh);
         }
-        mod balancer_actions {
-            $crate::balancer_actions_contract!($fresh);
+        mod haproxy_actions {
+            $crate::haproxy_actions_contract!($fresh);
         }
         mod action_view {
             $crate::action_view_contract!($fresh);

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use drover_domain::balancer::BalancerServerKey;
 use drover_domain::fleet::{ApplicationKey, CatalogKey, GroupKey, SettingsLayer};
+use drover_domain::haproxy::HaproxyServerKey;
 use drover_ports::{
-    AccessKeys, ActionView, ApplicationRegistry, BalancerActions, BalancerMappings, BalancerStore,
-    BalancerView, CatalogRegistry, FleetSnapshots, FleetView, GroupRegistry, HistoryUpkeep,
+    AccessKeys, ActionView, ApplicationRegistry, CatalogRegistry, FleetSnapshots, FleetView,
+    GroupRegistry, HaproxyActions, HaproxyMappings, HaproxyStore, HaproxyView, HistoryUpkeep,
     InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView,
     UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
 };
@@ -22,10 +22,10 @@ pub trait AnyStore:
     + InventoryStore
     + FleetView
     + FleetSnapshots
-    + BalancerStore
-    + BalancerView
-    + BalancerMappings
-    + BalancerActions
+    + HaproxyStore
+    + HaproxyView
+    + HaproxyMappings
+    + HaproxyActions
     + ActionView
     + OrchestratorStore
     + UpdateTasks
@@ -48,10 +48,10 @@ impl<S> AnyStore for S where
         + InventoryStore
         + FleetView
         + FleetSnapshots
-        + BalancerStore
-        + BalancerView
-        + BalancerMappings
-        + BalancerActions
+        + HaproxyStore
+        + HaproxyView
+        + HaproxyMappings
+        + HaproxyActions
         + ActionView
         + OrchestratorStore
         + UpdateTasks
@@ -88,14 +88,14 @@ pub trait SideDoor: Send + Sync {
     async fn retire_orchestrator(&self, file_path: &str);
 
     /// The status history of HAProxy servers: the server, its status before and after; oldest first.
-    async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)>;
+    async fn status_history(&self) -> Vec<(HaproxyServerKey, String, String)>;
 
     /// Why each row of the status history was written, `sync` or `command`; oldest first.
     async fn status_reasons(&self) -> Vec<String>;
 
     /// The history of mappings: the server, the application and `created`, `updated`, `activated` or
     /// `deactivated`; oldest first.
-    async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)>;
+    async fn mapping_history(&self) -> Vec<(HaproxyServerKey, ApplicationKey, String)>;
 
     /// Takes the database away for good.
     async fn cut(&self);
@@ -173,25 +173,25 @@ impl World {
 
     /// The port.
     #[must_use]
-    pub fn balancers(&self) -> &dyn BalancerStore {
+    pub fn haproxy(&self) -> &dyn HaproxyStore {
         &*self.store
     }
 
     /// The port.
     #[must_use]
-    pub fn balancer_view(&self) -> &dyn BalancerView {
+    pub fn haproxy_view(&self) -> &dyn HaproxyView {
         &*self.store
     }
 
     /// The port.
     #[must_use]
-    pub fn mappings(&self) -> &dyn BalancerMappings {
+    pub fn mappings(&self) -> &dyn HaproxyMappings {
         &*self.store
     }
 
     /// The port.
     #[must_use]
-    pub fn actions(&self) -> &dyn BalancerActions {
+    pub fn actions(&self) -> &dyn HaproxyActions {
         &*self.store
     }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{
-    ActionEnd, ActionFailure, ActionTarget, BalancerAction, CapacityShort, Commands, Evidence,
-    Look, Next, Progress, check_capacity, next,
+use drover_domain::haproxy::action::{
+    ActionEnd, ActionFailure, ActionTarget, CapacityShort, Commands, Evidence, HaproxyAction, Look,
+    Next, Progress, check_capacity, next,
 };
-use drover_domain::balancer::{
+use drover_domain::haproxy::{
     AdminState, Admission, Health, ObservedProcess, ObservedServer, Tracker, followers,
 };
 use drover_domain::workflow::run::{Outcome, TaskError};
@@ -301,7 +301,7 @@ impl ActionHandler {
     async fn act(
         &self,
         claim: &Claim,
-        action: &BalancerAction,
+        action: &HaproxyAction,
         course: &mut Course,
     ) -> Result<(), Stuck> {
         let servers = [action.request.server];
@@ -513,7 +513,7 @@ fn outcome(end: &ActionEnd) -> Outcome {
     }
 }
 
-fn tell(action: &BalancerAction, end: &ActionEnd, sends: u32) {
+fn tell(action: &HaproxyAction, end: &ActionEnd, sends: u32) {
     let (server, wanted) = (action.request.server, action.request.wanted.as_str());
     match &end.failure {
         None => tracing::info!(

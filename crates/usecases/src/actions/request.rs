@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{
-    ACTION_KIND, ActionRequest, ActionStatus, ActionTarget, BalancerAction, CapacityShort,
-    Evidence, action_definition, action_task, check_capacity,
+use drover_domain::haproxy::action::{
+    ACTION_KIND, ActionRequest, ActionStatus, ActionTarget, CapacityShort, Evidence, HaproxyAction,
+    action_definition, action_task, check_capacity,
 };
-use drover_domain::balancer::{
-    AdminState, Admission, BackendKey, BalancerInstance, BalancerServerKey, Breaker, InstanceKey,
-    Tracker,
+use drover_domain::haproxy::{
+    AdminState, Admission, BackendKey, Breaker, HaproxyInstance, HaproxyInstanceKey,
+    HaproxyServerKey, Tracker,
 };
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::{Json, WorkflowId};
@@ -20,7 +20,7 @@ use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, 
 use sha2::{Digest as _, Sha256};
 
 use super::handler::leaving_with_followers;
-use crate::balancer::Forgotten;
+use crate::haproxy::Forgotten;
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
 
@@ -59,7 +59,7 @@ pub struct ActionOrder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedAction {
     /// The action as it stands.
-    pub action: BalancerAction,
+    pub action: HaproxyAction,
     /// Whether it came of the same order given before.
     pub replayed: bool,
 }
@@ -71,7 +71,7 @@ pub enum ActionError {
     #[error("there is no HAProxy server with id {server}")]
     UnknownServer {
         /// Its key.
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
     },
     /// The server was in HAProxy once.
     #[error("the server `{name}` is not in HAProxy any more")]
@@ -201,7 +201,7 @@ impl Actions {
     async fn known(
         &self,
         transactions: Vec<String>,
-    ) -> Result<BTreeMap<String, BalancerAction>, StoreError> {
+    ) -> Result<BTreeMap<String, HaproxyAction>, StoreError> {
         if transactions.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -210,19 +210,19 @@ impl Actions {
             .action_view
             .of_transactions(&transactions)
             .await?;
-        let by_transaction = |action: BalancerAction| (action.transaction_id.clone(), action);
+        let by_transaction = |action: HaproxyAction| (action.transaction_id.clone(), action);
         Ok(found.into_iter().map(by_transaction).collect())
     }
 
     async fn targets(
         &self,
         orders: &[(usize, ActionOrder)],
-    ) -> Result<BTreeMap<BalancerServerKey, ActionTarget>, StoreError> {
-        let keys: BTreeSet<BalancerServerKey> = orders
+    ) -> Result<BTreeMap<HaproxyServerKey, ActionTarget>, StoreError> {
+        let keys: BTreeSet<HaproxyServerKey> = orders
             .iter()
             .map(|(_, order)| order.request.server)
             .collect();
-        let keys: Vec<BalancerServerKey> = keys.into_iter().collect();
+        let keys: Vec<HaproxyServerKey> = keys.into_iter().collect();
         let targets = self.ports.actions.targets(&keys).await?;
         let by_server = |target: ActionTarget| (target.server, target);
         Ok(targets.into_iter().map(by_server).collect())
@@ -231,7 +231,7 @@ impl Actions {
     fn admit(
         &self,
         order: ActionOrder,
-        targets: &BTreeMap<BalancerServerKey, ActionTarget>,
+        targets: &BTreeMap<HaproxyServerKey, ActionTarget>,
         short: &BTreeMap<BackendKey, CapacityShort>,
     ) -> Result<NewAction, ActionError> {
         let request = order.request;
@@ -282,7 +282,7 @@ impl Actions {
                     digest: digest(&request),
                 }),
             },
-            action: BalancerAction {
+            action: HaproxyAction {
                 id: action_task(workflow),
                 transaction_id,
                 request,
@@ -301,9 +301,9 @@ impl Actions {
     async fn short_backends(
         &self,
         orders: &[(usize, ActionOrder)],
-        targets: &BTreeMap<BalancerServerKey, ActionTarget>,
+        targets: &BTreeMap<HaproxyServerKey, ActionTarget>,
     ) -> Result<BTreeMap<BackendKey, CapacityShort>, StoreError> {
-        let mut leaving: BTreeMap<InstanceKey, BTreeMap<BackendKey, BTreeSet<&str>>> =
+        let mut leaving: BTreeMap<HaproxyInstanceKey, BTreeMap<BackendKey, BTreeSet<&str>>> =
             BTreeMap::new();
         let orders = orders.iter().map(|(_, order)| order);
         for order in orders.filter(|order| takes_out(&order.request)) {
@@ -315,7 +315,7 @@ impl Actions {
         }
         let mut short = BTreeMap::new();
         for (instance, backends) in leaving {
-            let Some(known) = self.ports.balancers.load(instance).await? else {
+            let Some(known) = self.ports.haproxy.load(instance).await? else {
                 continue;
             };
             let name_of = |key: BackendKey| {
@@ -465,9 +465,9 @@ impl Actions {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     pub async fn sync(
         &self,
-        instance: InstanceKey,
-    ) -> Result<Option<BalancerInstance>, StoreError> {
-        let view = &self.ports.balancer_view;
+        instance: HaproxyInstanceKey,
+    ) -> Result<Option<HaproxyInstance>, StoreError> {
+        let view = &self.ports.haproxy_view;
         let Some(known) = view.instance(instance).await? else {
             return Ok(None);
         };
@@ -514,7 +514,7 @@ fn takes_out(request: &ActionRequest) -> bool {
 
 fn repeated(
     request: &ActionRequest,
-    action: &BalancerAction,
+    action: &HaproxyAction,
 ) -> Result<AcceptedAction, ActionError> {
     if action.request != *request {
         return Err(reused(&action.transaction_id));

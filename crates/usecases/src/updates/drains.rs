@@ -9,11 +9,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_domain::balancer::action::{
-    ActionFailure, ActionRequest, ActionStatus, ActionTarget, BalancerAction, Evidence, Look, Next,
+use drover_domain::haproxy::action::{
+    ActionFailure, ActionRequest, ActionStatus, ActionTarget, Evidence, HaproxyAction, Look, Next,
     next,
 };
-use drover_domain::balancer::{AdminState, BalancerServerKey, Health, InstanceKey, ObservedServer};
+use drover_domain::haproxy::{
+    AdminState, HaproxyInstanceKey, HaproxyServerKey, Health, ObservedServer,
+};
 use drover_domain::rollout::job::JobId;
 use drover_domain::rollout::request::{
     PlayRequest, Step, StepAnswer, StepKind, TargetAnswer, TargetState,
@@ -67,11 +69,11 @@ pub(super) struct Drains {
     haproxy: ActionHandler,
     job: JobId,
     origin: Origin,
-    instance: Option<InstanceKey>,
+    instance: Option<HaproxyInstanceKey>,
     /// By composite name; empty where the run has no HAProxy.
-    members: BTreeMap<String, BalancerServerKey>,
+    members: BTreeMap<String, HaproxyServerKey>,
     /// What the run has taken out and not put back.
-    held: BTreeSet<BalancerServerKey>,
+    held: BTreeSet<HaproxyServerKey>,
     progress: watch::Sender<Option<String>>,
 }
 
@@ -101,7 +103,7 @@ impl Drains {
             for member in run.prepared.members() {
                 let target = snapshot.targets.get(&member.application);
                 let server = target.and_then(|target| {
-                    let servers = target.balancer_servers.iter();
+                    let servers = target.haproxy_servers.iter();
                     let name = member.haproxy_server.as_deref();
                     servers
                         .filter(|server| server.backend == backend.backend)
@@ -256,7 +258,7 @@ impl Drains {
             };
             keys.insert(*key, composite.clone());
         }
-        let servers: Vec<BalancerServerKey> = keys.keys().copied().collect();
+        let servers: Vec<HaproxyServerKey> = keys.keys().copied().collect();
         let found = patiently(|| self.ports.actions.targets(&servers)).await?;
         let mut targets = Vec::new();
         for target in found {
@@ -653,13 +655,13 @@ impl Drains {
         if self.members.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let servers: Vec<BalancerServerKey> = self.members.values().copied().collect();
+        let servers: Vec<HaproxyServerKey> = self.members.values().copied().collect();
         let found = patiently(|| self.ports.actions.targets(&servers)).await?;
         let answer = match found.first() {
             Some(first) => self.haproxy.observe(first).await?.ok(),
             None => None,
         };
-        let shown = |key: &BalancerServerKey| {
+        let shown = |key: &HaproxyServerKey| {
             let target = found.iter().find(|target| target.server == *key)?;
             let observed = seen(answer.as_ref()?, target).ok()?;
             let owner = target.desired.as_ref().map(|hold| hold.owner.as_str());
@@ -702,8 +704,8 @@ impl Drains {
     }
 
     /// The servers of this run that this update holds out of use.
-    async fn own_holds(&self) -> Result<BTreeSet<BalancerServerKey>, Interrupted> {
-        let servers: Vec<BalancerServerKey> = self.members.values().copied().collect();
+    async fn own_holds(&self) -> Result<BTreeSet<HaproxyServerKey>, Interrupted> {
+        let servers: Vec<HaproxyServerKey> = self.members.values().copied().collect();
         if servers.is_empty() {
             return Ok(BTreeSet::new());
         }
@@ -719,7 +721,7 @@ impl Drains {
     }
 
     async fn keep_held(&mut self) -> Result<(), Interrupted> {
-        let servers: Vec<BalancerServerKey> = self.held.iter().copied().collect();
+        let servers: Vec<HaproxyServerKey> = self.held.iter().copied().collect();
         let found = patiently(|| self.ports.actions.targets(&servers)).await?;
         let answer = match self.look_at(found.first()).await {
             Ok(answer) => answer,
@@ -727,7 +729,7 @@ impl Drains {
             Err(Trouble::Failed(_)) => return Ok(()),
             Err(Trouble::Interrupted(interrupted)) => return Err(interrupted),
         };
-        let forgotten: Vec<BalancerServerKey> = found
+        let forgotten: Vec<HaproxyServerKey> = found
             .iter()
             .filter(|target| {
                 let observed = seen(&answer, target);
@@ -747,8 +749,8 @@ impl Drains {
     /// Drains again what HAProxy has forgotten; those that someone else has returned are no longer held.
     async fn apply_again(
         &mut self,
-        servers: &[BalancerServerKey],
-    ) -> Result<BTreeSet<BalancerServerKey>, Trouble> {
+        servers: &[HaproxyServerKey],
+    ) -> Result<BTreeSet<HaproxyServerKey>, Trouble> {
         tracing::warn!(job.id = %self.job, "HAProxy forgot the drain of {} servers; it is applied again", servers.len());
         let requests = servers.iter().map(|server| ActionRequest {
             restores: true,
@@ -777,7 +779,7 @@ impl Drains {
 
     fn request(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         wanted: AdminState,
         wait: Duration,
     ) -> ActionRequest {
@@ -811,7 +813,7 @@ impl Drains {
         let longest = requests.iter().map(|request| request.wait).max();
         let end =
             Instant::now() + longest.unwrap_or_default() * count(requests.len()) + COMMANDS_WAIT;
-        let servers: Vec<BalancerServerKey> =
+        let servers: Vec<HaproxyServerKey> =
             requests.iter().map(|request| request.server).collect();
         let orders: Vec<ActionOrder> = requests
             .into_iter()
@@ -886,11 +888,11 @@ impl Drains {
 }
 
 /// What came of commands, by server: the action, or why there is none.
-type Commanded = BTreeMap<BalancerServerKey, Result<Carried, String>>;
+type Commanded = BTreeMap<HaproxyServerKey, Result<Carried, String>>;
 
 /// An action that has ended.
 struct Carried {
-    action: BalancerAction,
+    action: HaproxyAction,
     /// Whether another worker asked for it, before this one.
     is_replayed: bool,
 }
@@ -902,7 +904,7 @@ fn count(items: usize) -> u32 {
     u32::try_from(items).unwrap_or(u32::MAX)
 }
 
-fn failure(action: &BalancerAction) -> Option<(String, String)> {
+fn failure(action: &HaproxyAction) -> Option<(String, String)> {
     action.end.as_ref()?.failure.clone()
 }
 

@@ -391,7 +391,7 @@ fn named(key: &str, task: &UpdateTask, snapshot: &FleetSnapshot) -> String {
         {
             return Some(format!("the group {}", group.name));
         }
-        let mut servers = target.balancer_servers.iter();
+        let mut servers = target.haproxy_servers.iter();
         let server = servers.find(|server| key == format!("backend:{}", server.backend))?;
         Some(format!("the HAProxy backend {}", server.backend_name))
     });

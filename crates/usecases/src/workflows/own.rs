@@ -1,6 +1,6 @@
 //! What belongs to Drover itself: its queues, and workflows that have verbs of their own.
 
-use drover_domain::balancer::action::{ACTION_KIND, ACTION_QUEUE, action_kind};
+use drover_domain::haproxy::action::{ACTION_KIND, ACTION_QUEUE, action_kind};
 use drover_domain::rollout::update;
 use drover_domain::webhook::{DELIVERY_KIND, DELIVERY_QUEUE, delivery_kind};
 use drover_domain::workflow::run::{Control, Decision};

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use drover_domain::balancer::action::{
-    AGENT_CHECK_WATCH, ActionRequest, ActionStatus, BalancerAction,
+use drover_domain::haproxy::action::{
+    AGENT_CHECK_WATCH, ActionRequest, ActionStatus, HaproxyAction,
 };
-use drover_domain::balancer::{
-    AdminBits, AdminState, BalancerServerKey, FetchStatus, InstanceKey, ObservedServer, ServerRole,
-    ServerWord,
+use drover_domain::haproxy::{
+    AdminBits, AdminState, FetchStatus, HaproxyInstanceKey, HaproxyServerKey, ObservedServer,
+    ServerRole, ServerWord,
 };
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::Origin;
 use drover_domain::workflow::{TaskId, WorkflowStatus};
-use drover_ports::{ActionView, AgentAddress, AgentError, BalancerStore, BalancerView};
+use drover_ports::{ActionView, AgentAddress, AgentError, HaproxyStore, HaproxyView};
 use drover_testkit::agent::{Agent, Command, Habit, Sight, obey};
 use drover_testkit::eventually::eventually;
-use drover_usecases::{ActionError, ActionFilter, ActionOrder, Actions, InstanceFilter};
+use drover_usecases::{ActionError, ActionFilter, ActionOrder, Actions, HaproxyInstanceFilter};
 use tokio::time::{Instant, advance, timeout};
 
-use crate::harness::{Harness, address, balancer_server, balancer_sight};
+use crate::harness::{Harness, address, haproxy_server, haproxy_sight};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,8 +29,8 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct Scene {
     pub(crate) harness: Harness,
     pub(crate) agent: AgentAddress,
-    pub(crate) instance: InstanceKey,
-    pub(crate) servers: Vec<BalancerServerKey>,
+    pub(crate) instance: HaproxyInstanceKey,
+    pub(crate) servers: Vec<HaproxyServerKey>,
 }
 
 impl Scene {
@@ -40,14 +40,14 @@ impl Scene {
 
     async fn with(members: Vec<ObservedServer>) -> Self {
         let harness = Harness::new();
-        let balancer = harness.add_server("lb", 200, true).await;
-        let agent = address(&balancer);
-        let sight = balancer_sight(members);
+        let haproxy = harness.add_server("lb", 200, true).await;
+        let agent = address(&haproxy);
+        let sight = haproxy_sight(members);
         harness.agents.arrange(agent.clone(), Agent::Answers(sight));
-        let store: &dyn BalancerStore = &harness.store;
+        let store: &dyn HaproxyStore = &harness.store;
         let names = ["default".to_owned()];
         let at = drover_ports::Clock::now(&*harness.clock);
-        let instances = store.discovered(balancer.key, &names, at).await.unwrap();
+        let instances = store.discovered(haproxy.key, &names, at).await.unwrap();
         harness
             .service
             .actions
@@ -93,12 +93,12 @@ impl Scene {
         accepted.action.id
     }
 
-    async fn found(&self, id: TaskId) -> BalancerAction {
+    async fn found(&self, id: TaskId) -> HaproxyAction {
         let view: &dyn ActionView = &self.harness.store;
         view.find(id).await.unwrap().unwrap()
     }
 
-    pub(crate) async fn until_over(&self, id: TaskId) -> BalancerAction {
+    pub(crate) async fn until_over(&self, id: TaskId) -> HaproxyAction {
         eventually(Duration::from_mins(3), || async {
             let action = self.found(id).await;
             match action.status {
@@ -110,7 +110,7 @@ impl Scene {
     }
 
     /// Asks, works, and waits for the end.
-    pub(crate) async fn carry_out(&self, order: ActionOrder) -> BalancerAction {
+    pub(crate) async fn carry_out(&self, order: ActionOrder) -> HaproxyAction {
         let worker = self.harness.work("w1");
         let id = self.ask(order).await;
         let action = self.until_over(id).await;
@@ -132,13 +132,13 @@ impl Scene {
     }
 
     async fn stored(&self, number: usize) -> ObservedServer {
-        let view: &dyn BalancerView = &self.harness.store;
+        let view: &dyn HaproxyView = &self.harness.store;
         let backends = view
-            .instances(&InstanceFilter::default(), PageRequest::first())
+            .instances(&HaproxyInstanceFilter::default(), PageRequest::first())
             .await
             .unwrap();
         let instance = backends.items[0].key;
-        let store: &dyn BalancerStore = &self.harness.store;
+        let store: &dyn HaproxyStore = &self.harness.store;
         let known = store.load(instance).await.unwrap().unwrap();
         known.servers[number - 1].observed.clone()
     }
@@ -147,7 +147,7 @@ impl Scene {
 fn rich(number: u8, word: &str, bits: u32) -> ObservedServer {
     ObservedServer {
         admin: Some(AdminBits::from_bits(bits)),
-        ..balancer_server(number, word)
+        ..haproxy_server(number, word)
     }
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn set(
     sessions: Option<u64>,
 ) {
     let servers = sight
-        .balancers
+        .haproxy
         .values_mut()
         .flat_map(|backends| backends.values_mut());
     let found = servers.flatten().find(|found| found.name == server);
@@ -170,7 +170,7 @@ pub(crate) fn set(
     }
 }
 
-pub(crate) fn code(action: &BalancerAction) -> Option<&str> {
+pub(crate) fn code(action: &HaproxyAction) -> Option<&str> {
     let failure = action.end.as_ref()?.failure.as_ref()?;
     Some(&failure.0)
 }
@@ -274,7 +274,7 @@ async fn a_drain_that_waits_sees_the_sessions_end() {
 /// What is seen of the sessions on `s1_a_1`: all, and those in old workers.
 pub(crate) fn tell_sessions(sight: &mut Sight, sessions: Option<u64>, old: Option<u64>) {
     let servers = sight
-        .balancers
+        .haproxy
         .values_mut()
         .flat_map(|backends| backends.values_mut());
     for found in servers.flatten().filter(|found| found.name == "s1_a_1") {
@@ -485,7 +485,7 @@ async fn one_transaction_is_one_action_with_one_effect() {
     // Also when the server could not be drained any more.
     scene.harness.agents.change(&scene.agent, |sight| {
         let backends = sight
-            .balancers
+            .haproxy
             .values_mut()
             .flat_map(|backends| backends.values_mut());
         backends.for_each(|servers| servers.retain(|server| server.name == "s3_a_1"));
@@ -562,8 +562,8 @@ async fn a_backend_is_not_left_with_too_few_servers() {
 }
 
 async fn instance_of(scene: &Scene) -> i64 {
-    let view: &dyn BalancerView = &scene.harness.store;
-    view.instances(&InstanceFilter::default(), PageRequest::first())
+    let view: &dyn HaproxyView = &scene.harness.store;
+    view.instances(&HaproxyInstanceFilter::default(), PageRequest::first())
         .await
         .unwrap()
         .items[0]
@@ -659,7 +659,7 @@ async fn what_is_not_there_is_refused_at_once() {
     );
     scene.harness.agents.change(&scene.agent, |sight| {
         let backends = sight
-            .balancers
+            .haproxy
             .values_mut()
             .flat_map(|backends| backends.values_mut());
         backends.for_each(|servers| servers.retain(|server| server.name != "s1_a_1"));
@@ -694,21 +694,21 @@ const LIES: [Lie; 12] = [
     }),
     ("removes the server", |sight, command| {
         let servers = sight
-            .balancers
+            .haproxy
             .values_mut()
             .flat_map(|backends| backends.values_mut());
         servers.for_each(|servers| servers.retain(|server| server.name != command.path[2]));
     }),
     ("lists nothing any more", |sight, _| {
         let servers = sight
-            .balancers
+            .haproxy
             .values_mut()
             .flat_map(|backends| backends.values_mut());
         servers.for_each(Vec::clear);
     }),
     ("forgets the backend", |sight, _| {
         sight
-            .balancers
+            .haproxy
             .values_mut()
             .for_each(std::collections::BTreeMap::clear);
     }),
@@ -755,7 +755,7 @@ const LIES: [Lie; 12] = [
     }),
     ("renames the server", |sight, command| {
         let servers = sight
-            .balancers
+            .haproxy
             .values_mut()
             .flat_map(|backends| backends.values_mut());
         let found = servers
@@ -785,7 +785,7 @@ async fn no_lie_of_an_agent_makes_a_false_success() {
             for wanted in [AdminState::Drain, AdminState::Maint, AdminState::Ready] {
                 let own = ObservedServer {
                     admin: bits.map(AdminBits::from_bits),
-                    ..balancer_server(1, word)
+                    ..haproxy_server(1, word)
                 };
                 let scene = Scene::with(vec![own, rich(2, "UP", 0), rich(3, "UP", 0)]).await;
                 let shown = scene.stored(1).await;
@@ -822,7 +822,7 @@ async fn no_lie_of_an_agent_makes_a_false_success() {
 /// A backend `other` beside the scene's, in which `t1` follows `srv1`.
 async fn with_follower(scene: &Scene, sessions: u64) {
     scene.harness.agents.change(&scene.agent, |sight| {
-        let (_, backends) = sight.balancers.iter_mut().next().unwrap();
+        let (_, backends) = sight.haproxy.iter_mut().next().unwrap();
         let (own, members) = backends.iter().next().unwrap();
         let follower = ObservedServer {
             name: "t1".to_owned(),
@@ -906,7 +906,7 @@ async fn what_is_out_with_another_server_is_sent_and_held() {
             (None, vec![wanted]),
             "{bits}"
         );
-        let store: &dyn BalancerStore = &scene.harness.store;
+        let store: &dyn HaproxyStore = &scene.harness.store;
         let known = store.load(scene.instance).await.unwrap().unwrap();
         let desired = known.servers[0]
             .desired
@@ -985,7 +985,7 @@ async fn a_state_that_lasts_beside_an_agent_check_is_a_success_that_says_so() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_is_not_listed_is_not_removed_and_not_fresh() {
     let scene = Scene::new().await;
-    let store: &dyn BalancerStore = &scene.harness.store;
+    let store: &dyn HaproxyStore = &scene.harness.store;
     let read = store.load(scene.instance).await.unwrap().unwrap();
     let mut sight = Sight::default();
     scene
@@ -995,7 +995,7 @@ async fn an_instance_that_is_not_listed_is_not_removed_and_not_fresh() {
     scene
         .harness
         .agents
-        .change(&scene.agent, |sight| sight.balancers.clear());
+        .change(&scene.agent, |sight| sight.haproxy.clear());
     for _ in 0..3 {
         scene.harness.clock.advance(SECOND * 60);
         let after = scene
@@ -1041,7 +1041,7 @@ async fn what_cannot_be_read_is_a_complaint_of_the_sync_and_removes_nothing() {
     scene.harness.agents.change(&scene.agent, |sight| {
         sight.unread = vec!["row 2 has no name".to_owned()];
         for servers in sight
-            .balancers
+            .haproxy
             .values_mut()
             .flat_map(|backends| backends.values_mut())
         {
@@ -1060,7 +1060,7 @@ async fn what_cannot_be_read_is_a_complaint_of_the_sync_and_removes_nothing() {
         assert_eq!(after.last_sync_status, FetchStatus::Partial);
         assert!(after.last_sync_error.unwrap().contains("row 2 has no name"));
     }
-    let store: &dyn BalancerStore = &scene.harness.store;
+    let store: &dyn HaproxyStore = &scene.harness.store;
     let known = store.load(scene.instance).await.unwrap().unwrap();
     assert_eq!(known.servers.len(), 3);
     assert!(

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_domain::balancer::action::ActionRequest;
-use drover_domain::balancer::{AdminState, BalancerServerKey, ObservedProcess};
+use drover_domain::haproxy::action::ActionRequest;
+use drover_domain::haproxy::{AdminState, HaproxyServerKey, ObservedProcess};
 use drover_domain::rollout::request::{Step, StepAnswer, StepKind, TargetState};
 use drover_domain::rollout::task::{InstanceOutcome, Origin, TaskId};
-use drover_ports::{AgentAddress, BalancerActions};
+use drover_ports::{AgentAddress, HaproxyActions};
 use drover_testkit::agent::{Sight, obey};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
@@ -112,14 +112,14 @@ impl Scene {
         .await
     }
 
-    async fn server(&self, number: usize) -> BalancerServerKey {
+    async fn server(&self, number: usize) -> HaproxyServerKey {
         let keys = self.harness.applications().await;
         let snapshot = self.harness.snapshot(&keys).await;
-        snapshot.targets[&keys[number - 1]].balancer_servers[0].key
+        snapshot.targets[&keys[number - 1]].haproxy_servers[0].key
     }
 
     async fn owner(&self, number: usize) -> Option<String> {
-        let store: &dyn BalancerActions = &self.harness.store;
+        let store: &dyn HaproxyActions = &self.harness.store;
         let targets = store.targets(&[self.server(number).await]).await.unwrap();
         targets[0].desired.clone().map(|hold| hold.owner)
     }
@@ -136,7 +136,7 @@ fn reload(sight: &mut Sight, pid: u32) {
 
 /// What is seen of the sessions of a server: all, and those in old workers.
 fn sessions(sight: &mut Sight, server: &str, all: Option<u64>, old: Option<u64>) {
-    let backends = sight.balancers.values_mut().flat_map(BTreeMap::values_mut);
+    let backends = sight.haproxy.values_mut().flat_map(BTreeMap::values_mut);
     for found in backends.flatten().filter(|found| found.name == server) {
         (found.sessions, found.old_sessions) = (all, old);
     }
@@ -387,7 +387,7 @@ async fn a_server_that_a_person_holds_is_left_so() {
     let worker = harness.work("w1");
     let keys = harness.applications().await;
     let snapshot = harness.snapshot(&keys).await;
-    let server = snapshot.targets[&keys[0]].balancer_servers[0].key;
+    let server = snapshot.targets[&keys[0]].haproxy_servers[0].key;
     let order = ActionOrder {
         request: ActionRequest {
             server,

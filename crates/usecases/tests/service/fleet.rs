@@ -4,8 +4,8 @@ use drover_domain::fleet::{ApplicationStatus, ServerStatus};
 use drover_domain::page::PageRequest;
 use drover_testkit::agent::{Agent, Sight};
 use drover_usecases::{
-    ApplicationFilter, BackendFilter, BalancerServerFilter, BalancerView, FleetEventFilter,
-    FleetView, InstanceFilter, PollOutcome,
+    ApplicationFilter, BackendFilter, FleetEventFilter, FleetView, HaproxyInstanceFilter,
+    HaproxyServerFilter, HaproxyView, PollOutcome,
 };
 
 use crate::harness::{Harness, address, sight};
@@ -139,9 +139,9 @@ async fn an_unknown_server_is_none() {
 #[tokio::test]
 async fn servers_in_haproxy_are_mapped_to_their_applications() {
     let harness = Harness::with_fleet(2).await;
-    let instances = BalancerView::instances(
+    let instances = HaproxyView::instances(
         &harness.store,
-        &InstanceFilter::default(),
+        &HaproxyInstanceFilter::default(),
         PageRequest::first(),
     )
     .await
@@ -157,10 +157,10 @@ async fn servers_in_haproxy_are_mapped_to_their_applications() {
         .unwrap()
         .unwrap();
     let backend = backends.items[0].key;
-    let servers = BalancerView::servers(
+    let servers = HaproxyView::servers(
         &harness.store,
         backend,
-        &BalancerServerFilter::default(),
+        &HaproxyServerFilter::default(),
         PageRequest::first(),
     )
     .await

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_domain::balancer::action::action_queue;
-use drover_domain::balancer::{ObservedServer, ServerWord};
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ApplicationStatus, NewServer, ObservedApplication, Server,
     VersionState,
 };
+use drover_domain::haproxy::action::action_queue;
+use drover_domain::haproxy::{ObservedServer, ServerWord};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::JobEventKind;
@@ -118,17 +118,17 @@ impl Harness {
                 .unwrap()
                 .unwrap();
         }
-        let balancer = harness.add_server("lb", 200, true).await;
+        let haproxy = harness.add_server("lb", 200, true).await;
         let members = (1..=servers)
-            .map(|number| balancer_server(number, "UP"))
+            .map(|number| haproxy_server(number, "UP"))
             .collect();
         harness
             .agents
-            .arrange(address(&balancer), Agent::Answers(balancer_sight(members)));
+            .arrange(address(&haproxy), Agent::Answers(haproxy_sight(members)));
         harness
             .service
             .servers
-            .refresh(balancer.key)
+            .refresh(haproxy.key)
             .await
             .unwrap()
             .unwrap();
@@ -373,7 +373,7 @@ pub(crate) fn sight(number: u8, version: &str) -> Sight {
     }
 }
 
-pub(crate) fn balancer_server(number: u8, word: &str) -> ObservedServer {
+pub(crate) fn haproxy_server(number: u8, word: &str) -> ObservedServer {
     ObservedServer {
         name: format!("s{number}_a_1"),
         word: ServerWord::new(word),
@@ -382,17 +382,17 @@ pub(crate) fn balancer_server(number: u8, word: &str) -> ObservedServer {
         old_sessions: None,
         queue: Some(0),
         weight: 1,
-        role: drover_domain::balancer::ServerRole::default(),
+        role: drover_domain::haproxy::ServerRole::default(),
         check_status: Some("L7OK".to_owned()),
         address: Some(format!("10.0.0.{number}")),
         port: Some(8080),
     }
 }
 
-pub(crate) fn balancer_sight(members: Vec<ObservedServer>) -> Sight {
+pub(crate) fn haproxy_sight(members: Vec<ObservedServer>) -> Sight {
     let backends = BTreeMap::from([("be".to_owned(), members)]);
     Sight {
-        balancers: BTreeMap::from([("default".to_owned(), backends)]),
+        haproxy: BTreeMap::from([("default".to_owned(), backends)]),
         ..Sight::default()
     }
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use drover_domain::balancer::action::{ActionStatus, BalancerAction};
-use drover_domain::balancer::{AdminState, BalancerServer, ObservedProcess};
+use drover_domain::haproxy::action::{ActionStatus, HaproxyAction};
+use drover_domain::haproxy::{AdminState, HaproxyServer, ObservedProcess};
 use drover_domain::page::PageRequest;
-use drover_ports::{ActionFilter, ActionView, BalancerStore};
+use drover_ports::{ActionFilter, ActionView, HaproxyStore};
 
 use crate::actions::{SECOND, Scene, set};
 
 const HOUR: Duration = Duration::from_hours(1);
 
 impl Scene {
-    async fn server(&self, number: usize) -> BalancerServer {
-        let store: &dyn BalancerStore = &self.harness.store;
+    async fn server(&self, number: usize) -> HaproxyServer {
+        let store: &dyn HaproxyStore = &self.harness.store;
         let known = store.load(self.instance).await.unwrap().unwrap();
         known.servers[number - 1].clone()
     }
@@ -46,7 +46,7 @@ impl Scene {
         self.sync().await;
     }
 
-    async fn latest(&self) -> BalancerAction {
+    async fn latest(&self) -> HaproxyAction {
         let view: &dyn ActionView = &self.harness.store;
         let server = Some(self.servers[0]);
         let filter = ActionFilter {
@@ -70,7 +70,7 @@ impl Scene {
     }
 
     /// What was done by itself.
-    async fn restored(&self) -> BalancerAction {
+    async fn restored(&self) -> HaproxyAction {
         let worker = self.harness.work("w2");
         let action = self.until_over(self.latest().await.id).await;
         worker.stop().await;

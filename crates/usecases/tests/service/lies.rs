@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_domain::balancer::AdminState;
-use drover_domain::balancer::action::ActionStatus;
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, ObservedApplication, Server,
     ServerStatus, VersionState,
 };
+use drover_domain::haproxy::AdminState;
+use drover_domain::haproxy::action::ActionStatus;
 use drover_domain::page::PageRequest;
 use drover_ports::{ApplicationFilter, FleetView};
 use drover_testkit::agent::{Agent, RefusalShape, Sight, obey};
 
-use crate::actions::{SECOND, Scene as Balancer, code, tell_sessions};
+use crate::actions::{SECOND, Scene as HaproxyScene, code, tell_sessions};
 use crate::harness::{Harness, address};
 
 const SIZES: [usize; 4] = [1, 5, 20, 100];
@@ -357,7 +357,7 @@ const OF_OLD_WORKERS: [(&str, Sessions, Sessions); 7] = [
 async fn no_lie_about_old_workers_proves_a_drain() {
     for (lie, before, after) in OF_OLD_WORKERS {
         for wanted in [AdminState::Drain, AdminState::Maint] {
-            let scene = Balancer::new().await;
+            let scene = HaproxyScene::new().await;
             let change = |(sessions, old): Sessions| {
                 scene.harness.agents.change(&scene.agent, |sight| {
                     tell_sessions(sight, sessions, old);

@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use drover_domain::Key;
-use drover_domain::balancer::{
-    BalancerServerKey, BreakerPolicy, BreakerState, MappingAction, MappingBasis, ObservedServer,
+use drover_domain::fleet::{ApplicationKey, Network, ObservedApplication, ServerPlace};
+use drover_domain::haproxy::{
+    BreakerPolicy, BreakerState, HaproxyServerKey, MappingAction, MappingBasis, ObservedServer,
     ServerMapping,
 };
-use drover_domain::fleet::{ApplicationKey, Network, ObservedApplication, ServerPlace};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::Origin;
-use drover_ports::{BalancerActions, BalancerStore, Clock, Fault, NewMapping};
+use drover_ports::{Clock, Fault, HaproxyActions, HaproxyStore, NewMapping};
 use drover_testkit::agent::{Agent, Sight};
 use drover_usecases::{
-    ApplicationFilter, BalancerMappings, BalancerView, FleetView, InstanceFilter, MapError,
+    ApplicationFilter, FleetView, HaproxyInstanceFilter, HaproxyMappings, HaproxyView, MapError,
     MappingCause, MappingChange, Remapped, UnmappedFilter,
 };
 
-use crate::harness::{Harness, address, balancer_server, balancer_sight, origin, sight};
+use crate::harness::{Harness, address, haproxy_server, haproxy_sight, origin, sight};
 
 fn cause(actor: &str) -> MappingCause {
     MappingCause {
@@ -29,36 +29,36 @@ fn cause(actor: &str) -> MappingCause {
     }
 }
 
-async fn servers(harness: &Harness) -> Vec<BalancerServerKey> {
-    let store: &dyn BalancerView = &harness.store;
+async fn servers(harness: &Harness) -> Vec<HaproxyServerKey> {
+    let store: &dyn HaproxyView = &harness.store;
     let mut keys = Vec::new();
     for instance in store
-        .instances(&InstanceFilter::default(), PageRequest::first())
+        .instances(&HaproxyInstanceFilter::default(), PageRequest::first())
         .await
         .unwrap()
         .items
     {
-        let known = BalancerStore::load(&harness.store, instance.key).await;
+        let known = HaproxyStore::load(&harness.store, instance.key).await;
         let known = known.unwrap().unwrap();
         keys.extend(known.servers.iter().map(|server| server.key));
     }
     keys
 }
 
-async fn mapping(harness: &Harness, server: BalancerServerKey) -> ServerMapping {
-    let view: &dyn BalancerMappings = &harness.store;
+async fn mapping(harness: &Harness, server: HaproxyServerKey) -> ServerMapping {
+    let view: &dyn HaproxyMappings = &harness.store;
     view.find(server).await.unwrap().unwrap()
 }
 
-async fn history(harness: &Harness, server: BalancerServerKey) -> Vec<MappingChange> {
-    let view: &dyn BalancerMappings = &harness.store;
+async fn history(harness: &Harness, server: HaproxyServerKey) -> Vec<MappingChange> {
+    let view: &dyn HaproxyMappings = &harness.store;
     let page = view.history(server, PageRequest::first()).await.unwrap();
     page.unwrap().items
 }
 
 async fn sync(harness: &Harness) {
-    let balancer = harness.server("lb").await;
-    harness.service.servers.refresh(balancer.key).await.unwrap();
+    let haproxy = harness.server("lb").await;
+    harness.service.servers.refresh(haproxy.key).await.unwrap();
 }
 
 #[tokio::test]
@@ -140,8 +140,8 @@ async fn a_remap_finds_on_all_instances_what_was_not_known_before() {
     let harness = Harness::new();
     for (name, number) in [("lb", 200), ("lb2", 201)] {
         let node = harness.add_server(name, number, true).await;
-        let members = vec![balancer_server(1, "UP"), balancer_server(2, "UP")];
-        let sight = Agent::Answers(balancer_sight(members));
+        let members = vec![haproxy_server(1, "UP"), haproxy_server(2, "UP")];
+        let sight = Agent::Answers(haproxy_sight(members));
         harness.agents.arrange(address(&node), sight);
         harness.service.servers.refresh(node.key).await.unwrap();
     }
@@ -220,7 +220,7 @@ async fn what_is_not_there_cannot_be_mapped() {
 async fn a_summary_tells_what_a_breaker_means_now() {
     let harness = Harness::with_fleet(2).await;
     let policy = BreakerPolicy::default();
-    let store: &dyn BalancerActions = &harness.store;
+    let store: &dyn HaproxyActions = &harness.store;
     let opened = harness.clock.now();
     let summary = harness.service.mappings.summary().await.unwrap();
     assert_eq!(summary.breakers, [(BreakerState::Closed, None)]);
@@ -249,8 +249,8 @@ async fn a_summary_tells_what_a_breaker_means_now() {
 async fn a_server_that_becomes_a_node_is_synced_at_once() {
     let harness = Harness::with_fleet(1).await;
     let plain = harness.add_server("lb2", 201, false).await;
-    let members = vec![balancer_server(1, "UP")];
-    let agent = Agent::Answers(balancer_sight(members));
+    let members = vec![haproxy_server(1, "UP")];
+    let agent = Agent::Answers(haproxy_sight(members));
     harness.agents.arrange(address(&plain), agent);
     let services = &harness.service.servers;
     let node = services
@@ -276,7 +276,7 @@ async fn a_server_that_becomes_a_node_is_synced_at_once() {
         .unwrap();
     assert_eq!((off.server.is_haproxy_node, off.instances), (false, vec![]));
     // A sync that began before it was switched off.
-    let known = BalancerStore::load(&harness.store, node.instances[0].key);
+    let known = HaproxyStore::load(&harness.store, node.instances[0].key);
     assert!(!known.await.unwrap().unwrap().instance.is_active);
     let synced = harness
         .service
@@ -365,9 +365,9 @@ async fn hijacked() -> Harness {
     let shown = [("s1_shop_1", 1), ("s2_shop_2", 2), ("s3_shop_3", 3)];
     let members = shown.map(|(name, number)| ObservedServer {
         name: name.to_owned(),
-        ..balancer_server(number, "UP")
+        ..haproxy_server(number, "UP")
     });
-    let sight = balancer_sight(members.to_vec());
+    let sight = haproxy_sight(members.to_vec());
     harness.agents.arrange(address(&lb), Agent::Answers(sight));
     sync(&harness).await;
     harness
@@ -412,7 +412,7 @@ async fn a_mapping_that_breaks_the_rule_ends_at_the_next_sync() {
         at: harness.clock.now(),
         cause: None,
     };
-    BalancerStore::map(&harness.store, &[wrong]).await.unwrap();
+    HaproxyStore::map(&harness.store, &[wrong]).await.unwrap();
     let mappings = &harness.service.mappings;
     mappings.map(keys[2], third, cause("ann")).await.unwrap();
     sync(&harness).await;

@@ -6,13 +6,13 @@ use drover_domain::Key;
 use drover_domain::fleet::{ObservedApplication, SettingsLayer};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::task::UpdateMode;
-use drover_ports::BalancerStore;
+use drover_ports::HaproxyStore;
 use drover_testkit::agent::{Agent, Sight};
 use drover_testkit::runner::Script;
 use drover_testkit::store::SideDoor;
 use drover_usecases::{
-    BalancerView, FleetView, GroupFilter, Idempotency, InstanceFilter, MappingCause, RequestError,
-    Subject, TaskView, UpdateOrder,
+    FleetView, GroupFilter, HaproxyInstanceFilter, HaproxyView, Idempotency, MappingCause,
+    RequestError, Subject, TaskView, UpdateOrder,
 };
 
 use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, order, origin, sight};
@@ -263,10 +263,10 @@ async fn more_groups_than_one_task_can_keep_to_itself_are_refused() {
 async fn unmap_first(harness: &Harness) {
     let page = harness
         .store
-        .instances(&InstanceFilter::default(), PageRequest::first())
+        .instances(&HaproxyInstanceFilter::default(), PageRequest::first())
         .await
         .unwrap();
-    let known = BalancerStore::load(&harness.store, page.items[0].key).await;
+    let known = HaproxyStore::load(&harness.store, page.items[0].key).await;
     let server = known.unwrap().unwrap().servers[0].key;
     let cause = MappingCause {
         origin: origin(),

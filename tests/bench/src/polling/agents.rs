@@ -47,7 +47,7 @@ impl Told {
     }
 
     /// What the HAProxy behind an agent shows.
-    fn balancer(&self, host: u64, path: &str) -> String {
+    fn haproxy(&self, host: u64, path: &str) -> String {
         let data = if path.ends_with("/instances") {
             json!({"instances": [{"name": "default", "available": true}], "count": 1})
         } else if path.ends_with("/backends") {
@@ -163,7 +163,7 @@ async fn converse(mut stream: TcpStream, told: Arc<Told>) -> Option<()> {
         let body = match std::str::from_utf8(path).ok()? {
             "/ping" => r#"{"status":"ok"}"#.to_owned(),
             "/metrics" => exposition(told.inventory(server).len()),
-            path if path.starts_with("/api/v1/haproxy/") => told.balancer(server, path),
+            path if path.starts_with("/api/v1/haproxy/") => told.haproxy(server, path),
             _ => told.inventory(server),
         };
         let answer = format!(

@@ -117,7 +117,7 @@ impl Fleet {
     fn service(&self, interval: Duration) -> Result<Service> {
         let gateway = FagentHttp::new(Options {
             inventory_deadline: DEADLINE,
-            balancer_deadline: DEADLINE,
+            haproxy_deadline: DEADLINE,
         })?;
         let ports = Ports::over(
             Arc::new(self.store.clone()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use drover_domain::balancer::{FetchStatus, InstanceKey};
+use drover_domain::haproxy::{FetchStatus, HaproxyInstanceKey};
 use drover_fagent_http::{FagentHttp, Options};
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::runner::ScriptedRunner;
@@ -23,23 +23,23 @@ const SERVERS: u64 = 100;
 /// How often a sync of everything is measured.
 const ROUNDS: u32 = 5;
 
-struct Balancers {
+struct HaproxyFleet {
     agents: Running,
     service: Service,
     store: SeaOrmStore,
     side: DatabaseConnection,
-    keys: Vec<InstanceKey>,
+    keys: Vec<HaproxyInstanceKey>,
     _database: drover_testkit::store::postgres::Database,
 }
 
-impl Balancers {
+impl HaproxyFleet {
     async fn start(server: &Server) -> Result<Self> {
         let own = std::env::current_exe()?;
         let mut agents = Running::start(&own, &["agents"])?;
         let port: u16 = agents.first_line()?.parse()?;
         agents.tell(&format!("backends {BACKENDS}"))?;
         agents.tell(&format!("servers {SERVERS}"))?;
-        let (store, side, database) = server.store("balancers").await?;
+        let (store, side, database) = server.store("haproxy").await?;
         let addresses: Vec<String> = (0..INSTANCES).map(agents::address).collect();
         let add = Statement::from_sql_and_values(
             DbBackend::Postgres,
@@ -66,10 +66,10 @@ impl Balancers {
         let rows = side.query_all_raw(found).await?;
         let keys = rows
             .iter()
-            .map(|row| Ok(InstanceKey::new(row.try_get::<i64>("", "id")?)));
+            .map(|row| Ok(HaproxyInstanceKey::new(row.try_get::<i64>("", "id")?)));
         let gateway = FagentHttp::new(Options {
             inventory_deadline: DEADLINE,
-            balancer_deadline: DEADLINE,
+            haproxy_deadline: DEADLINE,
         })?;
         let ports = Ports::over(
             Arc::new(store.clone()),
@@ -145,22 +145,22 @@ impl Balancers {
 /// Measures everything and returns the report.
 pub(crate) async fn measure() -> Result<Value> {
     let server = Server::start();
-    let mut balancers = Balancers::start(&server).await?;
-    let new = balancers.sync("everything is new", 1).await?;
-    let unchanged = balancers.sync("nothing changed", ROUNDS).await?;
+    let mut haproxy = HaproxyFleet::start(&server).await?;
+    let new = haproxy.sync("everything is new", 1).await?;
+    let unchanged = haproxy.sync("nothing changed", ROUNDS).await?;
     let mapped = Statement::from_string(
         DbBackend::Postgres,
         "SELECT count(*) AS n FROM application_mappings WHERE is_active",
     );
-    let row = balancers.side.query_one_raw(mapped).await?;
+    let row = haproxy.side.query_one_raw(mapped).await?;
     let mapped: i64 = row.context("a count has a row")?.try_get("", "n")?;
-    balancers.agents.tell("drained 1")?;
-    let drained = balancers
+    haproxy.agents.tell("drained 1")?;
+    let drained = haproxy
         .sync("one server of each backend is drained", 1)
         .await?;
     let gone = "DELETE FROM application_instances WHERE id % 1000 = 7";
-    balancers.side.execute_unprepared(gone).await?;
-    let unmapped = balancers
+    haproxy.side.execute_unprepared(gone).await?;
+    let unmapped = haproxy
         .sync("one server of each instance has no application", ROUNDS)
         .await?;
     let rows = unchanged.get("rows_written").and_then(Value::as_object);
@@ -168,7 +168,7 @@ pub(crate) async fn measure() -> Result<Value> {
     Ok(json!({
         "machine": { "cores": std::thread::available_parallelism()?.get() },
         "build": if cfg!(debug_assertions) { "dev" } else { "release" },
-        "balancers": { "instances": INSTANCES, "backends": BACKENDS, "servers": SERVERS, "mapped": mapped },
+        "haproxy": { "instances": INSTANCES, "backends": BACKENDS, "servers": SERVERS, "mapped": mapped },
         "new": new, "unchanged": unchanged, "drained": drained, "unmapped": unmapped,
         "ratios": {
             "unchanged_cpu_s": { "target": 1.0, "is": unchanged.get("cpu_s") },

@@ -242,7 +242,7 @@ impl World {
                 "DROVER_DATABASE__URL",
                 format!("sqlite://{}?mode=rwc", path("drover.sqlite")),
             ),
-            ("DROVER_BALANCER__SYNC_INTERVAL_MS", "1000".to_owned()),
+            ("DROVER_HAPROXY__SYNC_INTERVAL_MS", "1000".to_owned()),
             ("DROVER_FLEET__AGENT_TOKEN_FILE", token),
             ("DROVER_ANSIBLE__PLAYBOOKS", root.display().to_string()),
             ("DROVER_ANSIBLE__SPOOL", path("spool")),

@@ -2,7 +2,7 @@
 
 use crate::rollout::composite::{CompositeName, short_server_name};
 use crate::rollout::job::Variable;
-use crate::rollout::snapshot::{FleetSnapshot, TargetBalancerServer};
+use crate::rollout::snapshot::{FleetSnapshot, TargetHaproxyServer};
 
 use super::select::ordered_targets;
 use super::{
@@ -23,12 +23,12 @@ impl<'a> HaproxyExecutor<'a> {
         Self { context, snapshot }
     }
 
-    fn first_mapping(&self) -> Option<&TargetBalancerServer> {
+    fn first_mapping(&self) -> Option<&TargetHaproxyServer> {
         self.context.applications().iter().find_map(|application| {
             self.snapshot
                 .targets
                 .get(application)?
-                .balancer_servers
+                .haproxy_servers
                 .first()
         })
     }
@@ -45,7 +45,7 @@ impl OrchestratorExecutor for HaproxyExecutor<'_> {
             .map(|(target, server)| {
                 let short = short_server_name(&server.name);
                 // Without a mapping the playbook gets the name HAProxy would have by convention.
-                let haproxy_server = target.balancer_servers.first().map_or_else(
+                let haproxy_server = target.haproxy_servers.first().map_or_else(
                     || format!("{short}_{}", target.name),
                     |mapped| mapped.name.clone(),
                 );
@@ -83,7 +83,7 @@ impl OrchestratorExecutor for HaproxyExecutor<'_> {
     }
 }
 
-fn api_url(mapped: &TargetBalancerServer) -> String {
+fn api_url(mapped: &TargetHaproxyServer) -> String {
     let (host, port) = &mapped.agent;
     let host = if host.contains(':') {
         format!("[{host}]")

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::balancer::{BackendKey, InstanceKey};
 use crate::fleet::ApplicationKey;
+use crate::haproxy::{BackendKey, HaproxyInstanceKey};
 use crate::rollout::job::Variable;
 
 /// One run of an orchestrator playbook, ready to start; it serves one backend or none.
@@ -83,7 +83,7 @@ pub struct BatchMember {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreparedBackend {
     /// The HAProxy instance.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// Its name at the agent.
     pub instance_name: String,
     /// The backend.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::balancer::{BackendKey, InstanceKey};
 use crate::fleet::{ApplicationKey, check_host_name};
+use crate::haproxy::{BackendKey, HaproxyInstanceKey};
 use crate::rollout::composite::{check_short_names, short_server_name};
 use crate::rollout::ordering::{OrderItem, order_for_halves};
 use crate::rollout::snapshot::{FleetSnapshot, Target, TargetServer};
@@ -24,7 +24,7 @@ pub fn select_executor<'a>(
         snapshot
             .targets
             .get(application)
-            .is_some_and(|target| !target.balancer_servers.is_empty())
+            .is_some_and(|target| !target.haproxy_servers.is_empty())
     };
     if context.applications().iter().any(is_mapped) {
         Box::new(HaproxyExecutor::new(context, snapshot))
@@ -43,8 +43,8 @@ pub fn prepare_all(
     context: &OrchestratorContext,
     snapshot: &FleetSnapshot,
 ) -> Result<Vec<PreparedPlaybook>, PrepareError> {
-    let mut order: Vec<Option<(InstanceKey, BackendKey)>> = Vec::new();
-    let mut parts: BTreeMap<Option<(InstanceKey, BackendKey)>, Vec<ApplicationKey>> =
+    let mut order: Vec<Option<(HaproxyInstanceKey, BackendKey)>> = Vec::new();
+    let mut parts: BTreeMap<Option<(HaproxyInstanceKey, BackendKey)>, Vec<ApplicationKey>> =
         BTreeMap::new();
     let mut servers = Vec::new();
     for application in context.applications() {
@@ -84,7 +84,7 @@ pub fn check_drained(
     const SHOWN_MAX: usize = 20;
     let mut undrained: Vec<String> = snapshot
         .unmapped(applications)
-        .filter(|target| target.expects_balancer)
+        .filter(|target| target.expects_haproxy)
         .map(Target::label)
         .collect();
     let more = undrained.len().saturating_sub(SHOWN_MAX);
@@ -156,8 +156,8 @@ fn target(
     Ok((target, server))
 }
 
-fn backend_of(target: &Target) -> Result<Option<(InstanceKey, BackendKey)>, PrepareError> {
-    match target.balancer_servers.as_slice() {
+fn backend_of(target: &Target) -> Result<Option<(HaproxyInstanceKey, BackendKey)>, PrepareError> {
+    match target.haproxy_servers.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some((only.instance, only.backend))),
         several => Err(PrepareError::SeveralBackends {

@@ -10,13 +10,13 @@ use crate::rollout::composite::CompositeNameError;
 use crate::rollout::drain::DrainWait;
 use crate::rollout::job::Variable;
 use crate::rollout::orchestrator::{OrchestratorMetadata, Parameter};
-use crate::rollout::snapshot::{FleetSnapshot, Target, TargetBalancerServer, TargetServer};
+use crate::rollout::snapshot::{FleetSnapshot, Target, TargetHaproxyServer, TargetServer};
 use crate::rollout::task::{ArtifactUrl, UpdateMode};
 use crate::{Id, Key};
 
 fn target(key: i64, name: &str, server: &str, backend: Option<i64>) -> Target {
-    let balancer_servers = backend
-        .map(|backend| TargetBalancerServer {
+    let haproxy_servers = backend
+        .map(|backend| TargetHaproxyServer {
             key: Key::new(key),
             name: format!("{server}_{name}"),
             backend: Key::new(backend),
@@ -42,8 +42,8 @@ fn target(key: i64, name: &str, server: &str, backend: Option<i64>) -> Target {
         group: None,
         own_settings: SettingsLayer::default(),
         catalog_settings: SettingsLayer::default(),
-        balancer_servers,
-        expects_balancer: false,
+        haproxy_servers,
+        expects_haproxy: false,
         is_new_in_group: false,
     }
 }
@@ -305,7 +305,7 @@ fn a_server_whose_name_means_something_to_ansible_is_refused() {
 #[test]
 fn an_application_that_should_stand_behind_haproxy_is_not_updated_without_a_drain() {
     let lost = || Target {
-        expects_balancer: true,
+        expects_haproxy: true,
         ..target(1, "a_1", "s1", None)
     };
     let refusal = refusal_of(lost());
@@ -362,8 +362,8 @@ fn an_unknown_application_is_refused() {
 fn an_application_behind_two_servers_is_refused_naming_them() {
     let mut twice = target(1, "a_1", "s1", Some(1));
     twice
-        .balancer_servers
-        .extend(target(2, "a_1", "s1", Some(2)).balancer_servers);
+        .haproxy_servers
+        .extend(target(2, "a_1", "s1", Some(2)).haproxy_servers);
     let refusal = prepare_all(
         &context(&[1], orchestrator(&[], &[]), "u.yml"),
         &snapshot(vec![twice]),

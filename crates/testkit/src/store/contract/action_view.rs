@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use drover_domain::balancer::action::{
-    ActionEnd, ActionStatus, BalancerAction, Evidence, action_queue,
+use drover_domain::haproxy::action::{
+    ActionEnd, ActionStatus, Evidence, HaproxyAction, action_queue,
 };
-use drover_domain::balancer::{AdminState, BalancerServer, ServerWord};
+use drover_domain::haproxy::{AdminState, HaproxyServer, ServerWord};
 use drover_domain::workflow::run::{Control, Decision, Outcome, TaskError};
 use drover_domain::workflow::{Json, TaskId};
 use drover_domain::{Key, Timestamp};
@@ -15,20 +15,20 @@ use super::{ALL, two_after};
 use crate::store::World;
 use crate::store::fixtures::actions::{action_id, action_on, start_actions, take_action};
 use crate::store::fixtures::{
-    Updater, at, balancer, balancer_server, sync as synced, task, task_id, updates,
+    Updater, at, haproxy, haproxy_server, sync as synced, task, task_id, updates,
 };
 
 /// The servers `a` and `b`, both up, each of a backend of its own.
-async fn two_servers(world: &World) -> Vec<BalancerServer> {
-    let [a, b] = ["a", "b"].map(|name| [balancer_server(name, "UP")]);
-    let instance = balancer(world, "lb01", &[("one", &a), ("two", &b)]).await;
-    let known = world.balancers().load(instance).await.unwrap().unwrap();
+async fn two_servers(world: &World) -> Vec<HaproxyServer> {
+    let [a, b] = ["a", "b"].map(|name| [haproxy_server(name, "UP")]);
+    let instance = haproxy(world, "lb01", &[("one", &a), ("two", &b)]).await;
+    let known = world.haproxy().load(instance).await.unwrap().unwrap();
     let mut servers = known.servers;
     servers.sort_by(|one, other| one.observed.name.cmp(&other.observed.name));
     servers
 }
 
-async fn shown(world: &World, number: u128) -> BalancerAction {
+async fn shown(world: &World, number: u128) -> HaproxyAction {
     let found = world.action_view().find(action_id(number)).await.unwrap();
     found.expect("the action is stored")
 }
@@ -238,16 +238,16 @@ contract! { $ action_view => action_view_contract for World;
         let servers = two_servers(world).await;
         let known = world.actions().targets(&[servers[0].key]).await.unwrap();
         let instance = known[0].instance;
-        let all: [_; 2] = ["a", "b"].map(|name| [balancer_server(name, "UP")]);
+        let all: [_; 2] = ["a", "b"].map(|name| [haproxy_server(name, "UP")]);
         for (word, now) in [("DOWN", 10), ("UP", 20)] {
-            let changed = [balancer_server("a", word)];
+            let changed = [haproxy_server("a", word)];
             synced(world, instance, &[("one", &changed), ("two", &all[1])], at(now)).await;
         }
         start_actions(world, &[action_on(1, &servers[0]), action_on(2, &servers[1])]).await;
         let worker = Updater::open(world.queue(), 1).await;
         for (server, now) in servers.iter().zip([30, 31]) {
             let claim = take_action(&worker).await;
-            let seen = balancer_server(&server.observed.name, "DRAIN");
+            let seen = haproxy_server(&server.observed.name, "DRAIN");
             world.actions().finish(&claim, &end(at(now)), &Evidence::default(), Some(&seen)).await.unwrap();
         }
         let history = async |page| world.action_view().history(servers[0].key, page).await.unwrap().unwrap();
@@ -280,7 +280,7 @@ contract! { $ action_view => action_view_contract for World;
         start_actions(world, &[action_on(1, &servers[0]), action_on(2, &servers[1])]).await;
         let worker = Updater::open(world.queue(), 1).await;
         let claim = take_action(&worker).await;
-        let seen = balancer_server("a", "DRAIN");
+        let seen = haproxy_server("a", "DRAIN");
         world.actions().finish(&claim, &end(at(40)), &Evidence::default(), Some(&seen)).await.unwrap();
         worker.succeed(&claim).await;
         while world.upkeep().prune(&Duration::ZERO.into(), 10).await.unwrap() == 0 {}

@@ -1,15 +1,15 @@
 //! What [`FleetSnapshots`](drover_ports::FleetSnapshots) promises.
 
 use drover_domain::Key;
-use drover_domain::balancer::{BalancerServerKey, InstanceKey, MappingBasis};
 use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
+use drover_domain::haproxy::{HaproxyInstanceKey, HaproxyServerKey, MappingBasis};
 use drover_domain::rollout::snapshot::{
-    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+    FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
 };
 use drover_ports::NewMapping;
 
 use crate::store::World;
-use crate::store::fixtures::{at, balancer, balancer_server, fleet, sync};
+use crate::store::fixtures::{at, fleet, haproxy, haproxy_server, sync};
 
 fn layer(name: &str) -> SettingsLayer {
     SettingsLayer {
@@ -19,8 +19,8 @@ fn layer(name: &str) -> SettingsLayer {
     }
 }
 
-async fn server_key(world: &World, instance: InstanceKey, name: &str) -> BalancerServerKey {
-    let known = world.balancers().load(instance).await.unwrap().unwrap();
+async fn server_key(world: &World, instance: HaproxyInstanceKey, name: &str) -> HaproxyServerKey {
+    let known = world.haproxy().load(instance).await.unwrap().unwrap();
     known
         .servers
         .into_iter()
@@ -29,7 +29,7 @@ async fn server_key(world: &World, instance: InstanceKey, name: &str) -> Balance
         .key
 }
 
-async fn map(world: &World, server: BalancerServerKey, application: ApplicationKey) {
+async fn map(world: &World, server: HaproxyServerKey, application: ApplicationKey) {
     let mapping = NewMapping {
         server,
         application,
@@ -37,14 +37,14 @@ async fn map(world: &World, server: BalancerServerKey, application: ApplicationK
         at: at(3),
         cause: None,
     };
-    world.balancers().map(&[mapping]).await.unwrap();
+    world.haproxy().map(&[mapping]).await.unwrap();
 }
 
 async fn mapped(world: &World, application: ApplicationKey) -> Vec<String> {
     let mut snapshot = world.snapshots().snapshot(&[application]).await.unwrap();
     let target = snapshot.targets.remove(&application).unwrap();
     target
-        .balancer_servers
+        .haproxy_servers
         .into_iter()
         .map(|server| server.name)
         .collect()
@@ -57,16 +57,16 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
         let (_, others) = fleet(world, "app02", &["a_3"]).await;
         let expects = async |key: ApplicationKey| {
             let snapshot = world.snapshots().snapshot(&[key]).await.unwrap();
-            snapshot.targets[&key].expects_balancer
+            snapshot.targets[&key].expects_haproxy
         };
         assert!(!expects(keys[0]).await);
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         let server = server_key(world, instance, "srv1").await;
         map(world, server, keys[0]).await;
         for (key, expected) in [(keys[0], true), (keys[1], true), (others[0], true), (keys[2], false)] {
             assert_eq!(expects(key).await, expected, "{key}");
         }
-        world.balancers().end(&[(server, keys[0])], at(5), None).await.unwrap();
+        world.haproxy().end(&[(server, keys[0])], at(5), None).await.unwrap();
         assert!(expects(keys[0]).await && expects(others[0]).await);
         assert!(!expects(keys[2]).await);
     }
@@ -95,7 +95,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
     /// An application comes with everything around it.
     async fn an_application_comes_with_everything_around_it(world) {
         let (server, keys) = fleet(world, "app01.example", &["jurws_1"]).await;
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         let mapped = server_key(world, instance, "srv1").await;
         map(world, mapped, keys[0]).await;
         let application = world.fleet().application(keys[0]).await.unwrap().unwrap();
@@ -103,7 +103,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
         world.side_door().set_application_settings(keys[0], layer("own")).await;
         world.side_door().set_group_settings(group, layer("group"), "no_grouping").await;
         world.side_door().set_catalog_settings(application.catalog.unwrap(), layer("catalog")).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
 
         let snapshot = world.snapshots().snapshot(&keys).await.unwrap();
         let expected = Target {
@@ -126,7 +126,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
             }),
             own_settings: layer("own"),
             catalog_settings: layer("catalog"),
-            balancer_servers: vec![TargetBalancerServer {
+            haproxy_servers: vec![TargetHaproxyServer {
                 key: mapped,
                 name: "srv1".to_owned(),
                 backend: known.backends[0].key,
@@ -135,7 +135,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
                 instance_name: "default".to_owned(),
                 agent: ("10.0.0.2".to_owned(), 5001),
             }],
-            expects_balancer: true,
+            expects_haproxy: true,
             is_new_in_group: false,
         };
         assert!(snapshot.has_haproxy);
@@ -145,9 +145,9 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
     /// An application behind several servers comes once, with the servers in the order of their keys.
     async fn mapped_servers_come_in_the_order_of_their_keys(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
-        let servers = ["c", "a", "b"].map(|name| balancer_server(name, "UP"));
-        let instance = balancer(world, "lb01", &[("be", &servers)]).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let servers = ["c", "a", "b"].map(|name| haproxy_server(name, "UP"));
+        let instance = haproxy(world, "lb01", &[("be", &servers)]).await;
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
         for server in known.servers.iter().rev() {
             map(world, server.key, keys[0]).await;
         }
@@ -158,7 +158,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
     /// Only active mappings count.
     async fn an_ended_mapping_does_not_count(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         let server = server_key(world, instance, "srv1").await;
         map(world, server, keys[0]).await;
         map(world, server, keys[1]).await;
@@ -169,9 +169,9 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
     /// A removed server, or one of a removed backend, is absent and comes back with its mapping.
     async fn a_removed_server_is_absent_until_it_returns(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
-        let (srv1, srv2) = (balancer_server("srv1", "UP"), balancer_server("srv2", "UP"));
+        let (srv1, srv2) = (haproxy_server("srv1", "UP"), haproxy_server("srv2", "UP"));
         let (one, other) = ([srv1], [srv2]);
-        let instance = balancer(world, "lb01", &[("be", &one), ("other", &other)]).await;
+        let instance = haproxy(world, "lb01", &[("be", &one), ("other", &other)]).await;
         map(world, server_key(world, instance, "srv1").await, keys[0]).await;
         sync(world, instance, &[("be", &[]), ("other", &other)], at(10)).await;
         assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
@@ -185,10 +185,10 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
     /// before an update yesterday must not be updated without draining today.
     async fn a_mapping_counts_while_its_instance_is_not_listed(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         map(world, server_key(world, instance, "srv1").await, keys[0]).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
-        assert_eq!(world.balancers().discovered(known.instance.server, &[], at(9)).await.unwrap(), []);
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
+        assert_eq!(world.haproxy().discovered(known.instance.server, &[], at(9)).await.unwrap(), []);
         assert_eq!(mapped(world, keys[0]).await, ["srv1"]);
     }
 

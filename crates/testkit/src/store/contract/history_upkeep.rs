@@ -1,8 +1,8 @@
 //! What [`HistoryUpkeep`](drover_ports::HistoryUpkeep) promises.
 
-use drover_domain::balancer::MappingBasis;
 use drover_domain::fleet::inventory::InventoryChange;
 use drover_domain::fleet::{GroupSettings, NewEvent};
+use drover_domain::haproxy::MappingBasis;
 use drover_domain::page::PageRequest;
 use drover_ports::{
     ApplicationFilter, Fault, FleetEventFilter, GroupFilter, History, NewMapping, Removal,
@@ -11,7 +11,7 @@ use drover_ports::{
 use super::ALL;
 use crate::store::World;
 use crate::store::fixtures::{
-    at, balancer, balancer_server, event, fleet, new_server, observed, poll, sync,
+    at, event, fleet, haproxy, haproxy_server, new_server, observed, poll, sync,
 };
 
 /// The times of all events, oldest first.
@@ -97,11 +97,11 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         assert_eq!(history.forget(History::FleetEvents, at(40), 2).await.unwrap(), 1);
         assert_eq!(events(world).await, [at(40)]);
 
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
         for (word, seconds) in [("DOWN", 50), ("UP", 60), ("MAINT", 70)] {
-            sync(world, instance, &[("be", &[balancer_server("a", word)])], at(seconds)).await;
+            sync(world, instance, &[("be", &[haproxy_server("a", word)])], at(seconds)).await;
         }
-        assert_eq!(history.forget(History::BalancerStatuses, at(70), 10).await.unwrap(), 2);
+        assert_eq!(history.forget(History::HaproxyStatuses, at(70), 10).await.unwrap(), 2);
         let left = world.side_door().status_history().await;
         assert_eq!(left.iter().map(|(_, _, new)| new.as_str()).collect::<Vec<_>>(), ["MAINT"]);
         assert_eq!(events(world).await, [at(40)]);
@@ -110,11 +110,11 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
     /// Servers and backends that left HAProxy long ago go, with their mappings; those that are present stay.
     async fn what_left_haproxy_long_ago_is_forgotten(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
-        let both = ["a", "b"].map(|name| balancer_server(name, "UP"));
-        let instance = balancer(world, "lb01", &[("be", &both), ("old", &both[..1])]).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let both = ["a", "b"].map(|name| haproxy_server(name, "UP"));
+        let instance = haproxy(world, "lb01", &[("be", &both), ("old", &both[..1])]).await;
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
         let mapping = NewMapping { server: known.servers[1].key, application: keys[0], basis: MappingBasis::Name, at: at(5), cause: None };
-        world.balancers().map(&[mapping]).await.unwrap();
+        world.haproxy().map(&[mapping]).await.unwrap();
         sync(world, instance, &[("be", &both[..1])], at(10)).await;
         let history = world.history();
         assert_eq!(history.forget(History::GoneServers, at(10), 10).await.unwrap(), 0);
@@ -124,7 +124,7 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         assert_eq!(history.forget(History::GoneBackends, at(11), 10).await.unwrap(), 0);
         // One that returns is a new one, without the mapping of the old one.
         sync(world, instance, &[("be", &both)], at(20)).await;
-        let now = world.balancers().load(instance).await.unwrap().unwrap();
+        let now = world.haproxy().load(instance).await.unwrap().unwrap();
         assert_eq!((now.servers.len(), now.servers[0].key), (2, known.servers[0].key));
         assert_ne!(now.servers[1].key, known.servers[1].key);
         assert_eq!(now.servers[1].application, None);

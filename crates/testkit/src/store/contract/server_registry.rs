@@ -1,17 +1,17 @@
 //! What [`ServerRegistry`](drover_ports::ServerRegistry) promises.
 
 use drover_domain::Key;
-use drover_domain::balancer::MappingBasis;
 use drover_domain::fleet::{
     ApplicationStatus, Network, NewServer, Server, ServerPlace, ServerStatus,
 };
+use drover_domain::haproxy::MappingBasis;
 use drover_domain::page::PageRequest;
 use drover_ports::{NewMapping, Removal, StoreError};
 
 use super::{ALL, two_after};
 use crate::store::fixtures::actions::{action_on, start_actions, take_action};
 use crate::store::fixtures::{
-    Updater, at, balancer, balancer_server, fleet, new_server, task, updates,
+    Updater, at, fleet, haproxy, haproxy_server, new_server, task, updates,
 };
 
 contract! { $ server_registry => server_registry_contract for crate::store::World;
@@ -121,8 +121,8 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
     /// A removed server leaves its applications without a server and with their history; its HAProxy is gone.
     async fn a_removed_server_leaves_its_applications(world) {
         let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
         let mapping = NewMapping {
             server: known.servers[0].key,
             application: keys[0],
@@ -130,13 +130,13 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
             at: at(9),
             cause: None,
         };
-        world.balancers().map(&[mapping]).await.unwrap();
+        world.haproxy().map(&[mapping]).await.unwrap();
         let node = world.servers().find(known.instance.server).await.unwrap().unwrap();
         let other = ServerPlace { port: 9, ..node.place() };
         assert_eq!(world.servers().remove(node.key, &other).await.unwrap(), Removal::Changed, "it is not as it was known");
         assert_eq!(world.servers().remove(node.key, &node.place()).await.unwrap(), Removal::Done);
         assert_eq!(world.servers().remove(node.key, &node.place()).await.unwrap(), Removal::Changed);
-        assert_eq!(world.balancers().load(instance).await.unwrap(), None);
+        assert_eq!(world.haproxy().load(instance).await.unwrap(), None);
         assert_eq!(world.mappings().find(known.servers[0].key).await.unwrap(), None);
 
         let before = world.fleet().application(keys[0]).await.unwrap().unwrap();
@@ -155,8 +155,8 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
     async fn a_server_stays_while_something_is_under_way_on_it(world) {
         let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let (other, _) = fleet(world, "app02", &["jurws_2"]).await;
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
         let node = world.servers().find(known.instance.server).await.unwrap().unwrap();
         let mapping = NewMapping {
             server: known.servers[0].key,
@@ -165,7 +165,7 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
             at: at(9),
             cause: None,
         };
-        world.balancers().map(&[mapping]).await.unwrap();
+        world.haproxy().map(&[mapping]).await.unwrap();
         world.tasks().start(&updates(vec![task(1, &keys)])).await.unwrap();
         start_actions(world, &[action_on(2, &known.servers[0])]).await;
         let remove = async |server: Server| world.servers().remove(server.key, &server.place()).await.unwrap();
@@ -224,16 +224,16 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
 
     /// The instances of a server that is no node any more are not active, those of others are.
     async fn instances_end_with_their_node(world) {
-        let instance = balancer(world, "lb01", &[]).await;
-        let kept = balancer(world, "lb02", &[]).await;
-        let node = world.balancers().load(instance).await.unwrap().unwrap().instance.server;
+        let instance = haproxy(world, "lb01", &[]).await;
+        let kept = haproxy(world, "lb02", &[]).await;
+        let node = world.haproxy().load(instance).await.unwrap().unwrap().instance.server;
         world.servers().set_haproxy_node(node, false).await.unwrap();
-        assert_eq!(world.balancers().active_instances(node).await.unwrap(), []);
-        assert!(!world.balancers().load(instance).await.unwrap().unwrap().instance.is_active);
-        assert!(world.balancers().load(kept).await.unwrap().unwrap().instance.is_active);
+        assert_eq!(world.haproxy().active_instances(node).await.unwrap(), []);
+        assert!(!world.haproxy().load(instance).await.unwrap().unwrap().instance.is_active);
+        assert!(world.haproxy().load(kept).await.unwrap().unwrap().instance.is_active);
         // They return when the agent lists them again, not before.
         world.servers().set_haproxy_node(node, true).await.unwrap();
-        assert_eq!(world.balancers().active_instances(node).await.unwrap(), []);
+        assert_eq!(world.haproxy().active_instances(node).await.unwrap(), []);
     }
 
     /// The list goes by key, page by page, to its end.

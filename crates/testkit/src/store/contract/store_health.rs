@@ -3,8 +3,8 @@
 use drover_domain::Key;
 use drover_domain::access::Role;
 use drover_ports::{
-    ApplicationFilter, BalancerServerFilter, CatalogFilter, Claim, Fault, FleetEventFilter,
-    GroupFilter, InstanceFilter, StoreError, UnmappedFilter,
+    ApplicationFilter, CatalogFilter, Claim, Fault, FleetEventFilter, GroupFilter,
+    HaproxyInstanceFilter, HaproxyServerFilter, StoreError, UnmappedFilter,
 };
 
 use super::ALL;
@@ -34,12 +34,12 @@ contract! { $ store_health => store_health_contract for crate::store::World;
             world.catalog().list(&CatalogFilter::default(), ALL).await.err(),
             world.fleet().events(&FleetEventFilter::default(), ALL).await.err(),
             world.snapshots().snapshot(&[Key::new(1)]).await.err(),
-            world.balancers().discovered(Key::new(1), &[], at(0)).await.err(),
-            world.balancers().load(Key::new(1)).await.err(),
-            world.balancers().candidates().await.err(),
-            world.balancer_view().instances(&InstanceFilter::default(), ALL).await.err(),
-            world.balancer_view().servers(Key::new(1), &BalancerServerFilter::default(), ALL).await.err(),
-            world.balancer_view().summary(1).await.err(),
+            world.haproxy().discovered(Key::new(1), &[], at(0)).await.err(),
+            world.haproxy().load(Key::new(1)).await.err(),
+            world.haproxy().candidates().await.err(),
+            world.haproxy_view().instances(&HaproxyInstanceFilter::default(), ALL).await.err(),
+            world.haproxy_view().servers(Key::new(1), &HaproxyServerFilter::default(), ALL).await.err(),
+            world.haproxy_view().summary(1).await.err(),
             world.mappings().map_by_hand(&by_hand(Key::new(1), Key::new(1), at(0))).await.err(),
             world.mappings().unmap(&unmapping(Key::new(1), true, at(0))).await.err(),
             world.mappings().find(Key::new(1)).await.err(),

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_domain::balancer::ObservedServer;
-use drover_domain::balancer::action::{ActionEnd, Evidence};
 use drover_domain::fleet::inventory::InventoryChange;
 use drover_domain::fleet::{
     ApplicationStatus, EventKind, NewEvent, ObservedApplication, ServerStatus, VersionState,
 };
+use drover_domain::haproxy::ObservedServer;
+use drover_domain::haproxy::action::{ActionEnd, Evidence};
 use drover_domain::id::Uuid;
 use drover_domain::rollout::task::Origin;
 use drover_domain::webhook::{
@@ -28,7 +28,7 @@ use super::ALL;
 use crate::store::World;
 use crate::store::fixtures::actions::{action_on, start_actions, take_action};
 use crate::store::fixtures::{
-    HOSTILE, Updater, at, balancer, balancer_server, event, fleet, observed, poll, sync,
+    HOSTILE, Updater, at, event, fleet, haproxy, haproxy_server, observed, poll, sync,
 };
 
 fn to(webhook: WebhookKey) -> DeliveryFilter {
@@ -242,25 +242,25 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(told(world).await, [(NoticeSource::FleetEvent, at(15), what)]);
         forget(world).await;
 
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
-        sync(world, instance, &[("be", &[balancer_server("a", "DOWN")])], at(30)).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
+        sync(world, instance, &[("be", &[haproxy_server("a", "DOWN")])], at(30)).await;
         let found = told(world).await;
-        let [(NoticeSource::BalancerStatus, _, Noticed::BalancerStatus { server, old, new, action: None })] = &found[..] else {
+        let [(NoticeSource::HaproxyStatus, _, Noticed::HaproxyStatus { server, old, new, action: None })] = &found[..] else {
             panic!("{found:?}");
         };
         assert_eq!((server.name.as_str(), server.backend.as_str(), server.instance.as_str(), server.node.as_str()), ("a", "be", "default", "lb01"));
         assert_eq!((old.as_str(), new.as_str()), ("UP", "DOWN"));
         forget(world).await;
 
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
         start_actions(world, &[action_on(1, &known.servers[0])]).await;
         let claim = take_action(&Updater::open(world.queue(), 1).await).await;
         let failure = Some(("still_busy".to_owned(), HOSTILE.to_owned()));
         let end = ActionEnd { at: at(40), failure: failure.clone() };
-        let seen = ObservedServer { admin: None, ..balancer_server("a", "DRAIN") };
+        let seen = ObservedServer { admin: None, ..haproxy_server("a", "DRAIN") };
         world.actions().finish(&claim, &end, &Evidence::default(), Some(&seen)).await.unwrap();
         let found = told(world).await;
-        let [(_, _, Noticed::BalancerStatus { action: Some((by, actor)), .. }),
+        let [(_, _, Noticed::HaproxyStatus { action: Some((by, actor)), .. }),
              (NoticeSource::Action, ended, Noticed::ActionFinished { action, failure: told, wanted, .. })] = &found[..] else {
             panic!("{found:?}");
         };
@@ -272,8 +272,8 @@ contract! { $ webhook_store => webhook_store_contract for World;
     /// An action that the engine ended before it had an end of its own is told like any other, once.
     async fn what_the_engine_ended_is_told(world) {
         added(world).await;
-        let instance = balancer(world, "lb01", &[("be", &[balancer_server("a", "UP")])]).await;
-        let known = world.balancers().load(instance).await.unwrap().unwrap();
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
+        let known = world.haproxy().load(instance).await.unwrap().unwrap();
         start_actions(world, &[action_on(1, &known.servers[0])]).await;
         forget(world).await;
         assert_eq!(told(world).await, []);

@@ -2,17 +2,17 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::action::{
-    ActionEnd, ActionStanding, ActionTarget, BalancerAction, Evidence,
+use drover_domain::haproxy::action::{
+    ActionEnd, ActionStanding, ActionTarget, Evidence, HaproxyAction,
 };
-use drover_domain::balancer::{
-    Admission, BalancerServer, BalancerServerKey, Breaker, BreakerPolicy, BreakerRecord,
-    DesiredChange, DesiredState, InstanceKey, ObservedServer, Tracker, desired_after,
+use drover_domain::haproxy::{
+    Admission, Breaker, BreakerPolicy, BreakerRecord, DesiredChange, DesiredState,
+    HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, ObservedServer, Tracker, desired_after,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_ports::{
-    ActionFilter, ActionView, BalancerActions, Claim, NewAction, NewWorkflow, StartedWorkflow,
+    ActionFilter, ActionView, Claim, HaproxyActions, NewAction, NewWorkflow, StartedWorkflow,
     StatusChange, StoreError,
 };
 
@@ -28,7 +28,7 @@ fn stale(claim: &Claim) -> StoreError {
 
 impl State {
     /// The action while the claim is held; `None` if the task is none.
-    fn held_action(&mut self, claim: &Claim) -> Result<Option<&mut BalancerAction>, StoreError> {
+    fn held_action(&mut self, claim: &Claim) -> Result<Option<&mut HaproxyAction>, StoreError> {
         self.engine
             .is_called_off(claim.task, claim.attempt)
             .ok_or_else(|| stale(claim))?;
@@ -37,7 +37,7 @@ impl State {
     }
 
     /// The action as it stands; `None` if it was removed with its workflow.
-    pub(super) fn shown_action(&self, own: &BalancerAction) -> Option<BalancerAction> {
+    pub(super) fn shown_action(&self, own: &HaproxyAction) -> Option<HaproxyAction> {
         let standing = self.engine.standing(own.id)?;
         let (error_code, workflow_error) = self.engine.failure(own.id);
         Some(own.clone().standing(ActionStanding {
@@ -51,7 +51,7 @@ impl State {
     }
 
     /// The action on a server that has begun and not ended, with who asked for it.
-    pub(super) fn action_under_way(&self, server: BalancerServerKey) -> Option<(TaskId, String)> {
+    pub(super) fn action_under_way(&self, server: HaproxyServerKey) -> Option<(TaskId, String)> {
         let mut own = self.actions.values().rev();
         let own = own.find(|own| {
             let has_begun = own.request.server == server && own.started_at.is_some();
@@ -63,7 +63,7 @@ impl State {
         own.map(|own| (own.id, own.origin.actor.clone()))
     }
 
-    fn action_target(&self, server: &BalancerServer) -> Option<ActionTarget> {
+    fn action_target(&self, server: &HaproxyServer) -> Option<ActionTarget> {
         let backend = self.backends.get(&server.backend.get())?;
         let instance = self.instances.get(&backend.instance.get())?;
         let host = self.servers.get(&instance.server.get())?;
@@ -85,9 +85,9 @@ impl State {
         })
     }
 
-    fn trackers(&self, instance: InstanceKey) -> Vec<Tracker> {
+    fn trackers(&self, instance: HaproxyInstanceKey) -> Vec<Tracker> {
         let servers = self
-            .balancer_servers
+            .haproxy_servers
             .values()
             .filter(|server| server.removed_at.is_none());
         let trackers = servers.filter_map(|server| {
@@ -102,19 +102,19 @@ impl State {
         trackers.collect()
     }
 
-    fn breaker_record(&self, instance: InstanceKey) -> BreakerRecord {
+    fn breaker_record(&self, instance: HaproxyInstanceKey) -> BreakerRecord {
         let stored = self.breakers.get(&instance.get());
         stored.copied().unwrap_or_default()
     }
 
-    fn breaker(&self, instance: InstanceKey, policy: BreakerPolicy) -> Option<Breaker> {
+    fn breaker(&self, instance: HaproxyInstanceKey, policy: BreakerPolicy) -> Option<Breaker> {
         self.instances.get(&instance.get())?;
         Some(Breaker::restore(policy, self.breaker_record(instance)))
     }
 
-    fn hold_server(&mut self, own: &BalancerAction, end: &ActionEnd, seen: &ObservedServer) {
+    fn hold_server(&mut self, own: &HaproxyAction, end: &ActionEnd, seen: &ObservedServer) {
         let request = &own.request;
-        let Some(stored) = self.balancer_servers.get_mut(&request.server.get()) else {
+        let Some(stored) = self.haproxy_servers.get_mut(&request.server.get()) else {
             return;
         };
         match desired_after(request, own.evidence.sends, Some(seen)) {
@@ -135,12 +135,12 @@ impl State {
     /// Stores what was seen of a server, and that its status is another one if it is.
     fn see(
         &mut self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         seen: &ObservedServer,
         at: Timestamp,
         action: (TaskId, String),
     ) {
-        let Some(stored) = self.balancer_servers.get_mut(&server.get()) else {
+        let Some(stored) = self.haproxy_servers.get_mut(&server.get()) else {
             return;
         };
         let name = stored.observed.name.clone();
@@ -161,14 +161,11 @@ impl State {
 }
 
 #[async_trait]
-impl BalancerActions for MemoryStore {
-    async fn targets(
-        &self,
-        servers: &[BalancerServerKey],
-    ) -> Result<Vec<ActionTarget>, StoreError> {
+impl HaproxyActions for MemoryStore {
+    async fn targets(&self, servers: &[HaproxyServerKey]) -> Result<Vec<ActionTarget>, StoreError> {
         let state = self.state("find servers in HAProxy")?;
         let wanted = state
-            .balancer_servers
+            .haproxy_servers
             .values()
             .filter(|server| servers.contains(&server.key));
         Ok(wanted
@@ -186,7 +183,7 @@ impl BalancerActions for MemoryStore {
         for (new, answer) in actions.iter().zip(&answers) {
             if matches!(answer, StartedWorkflow::Created(_)) {
                 let position = state.draw_key();
-                let own = BalancerAction {
+                let own = HaproxyAction {
                     started_at: None,
                     end: None,
                     ..new.action.clone()
@@ -201,7 +198,7 @@ impl BalancerActions for MemoryStore {
         &self,
         claim: &Claim,
         at: Timestamp,
-    ) -> Result<Option<BalancerAction>, StoreError> {
+    ) -> Result<Option<HaproxyAction>, StoreError> {
         let mut state = self.state("begin with an action")?;
         let Some(own) = state.held_action(claim)? else {
             return Ok(None);
@@ -215,7 +212,7 @@ impl BalancerActions for MemoryStore {
 
     async fn admit(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
         at: Timestamp,
     ) -> Result<Admission, StoreError> {
@@ -230,7 +227,7 @@ impl BalancerActions for MemoryStore {
 
     async fn told(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
         was_reached: bool,
         at: Timestamp,
@@ -285,7 +282,7 @@ impl BalancerActions for MemoryStore {
 
 #[async_trait]
 impl ActionView for MemoryStore {
-    async fn find(&self, action: TaskId) -> Result<Option<BalancerAction>, StoreError> {
+    async fn find(&self, action: TaskId) -> Result<Option<HaproxyAction>, StoreError> {
         let state = self.state("find an action")?;
         let own = state.actions.values().find(|own| own.id == action);
         Ok(own.and_then(|own| state.shown_action(own)))
@@ -294,7 +291,7 @@ impl ActionView for MemoryStore {
     async fn of_transactions(
         &self,
         transactions: &[String],
-    ) -> Result<Vec<BalancerAction>, StoreError> {
+    ) -> Result<Vec<HaproxyAction>, StoreError> {
         let state = self.state("find actions by their transactions")?;
         let wanted = state
             .actions
@@ -307,7 +304,7 @@ impl ActionView for MemoryStore {
         &self,
         filter: &ActionFilter,
         page: PageRequest,
-    ) -> Result<Page<(i64, BalancerAction)>, StoreError> {
+    ) -> Result<Page<(i64, HaproxyAction)>, StoreError> {
         let state = self.state("list actions")?;
         let wanted = state
             .actions
@@ -328,11 +325,11 @@ impl ActionView for MemoryStore {
 
     async fn history(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         page: PageRequest,
     ) -> Result<Option<Page<StatusChange>>, StoreError> {
         let state = self.state("list the status changes of a HAProxy server")?;
-        if !state.balancer_servers.contains_key(&server.get()) {
+        if !state.haproxy_servers.contains_key(&server.get()) {
             return Ok(None);
         }
         let changes = state

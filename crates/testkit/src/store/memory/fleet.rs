@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use drover_domain::balancer::BackendKey;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange, KnownInventory};
 use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, CatalogKey, Event, Group,
     GroupEntry, GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey,
     ServerPlace, ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
 };
+use drover_domain::haproxy::BackendKey;
 use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::snapshot::{
-    FleetSnapshot, Target, TargetBalancerServer, TargetGroup, TargetServer,
+    FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
@@ -344,7 +344,7 @@ impl State {
     /// How many updates and actions have not ended on a server.
     fn under_way(&self, server: ServerKey) -> (u32, u32) {
         let own: BTreeSet<i64> = self
-            .balancer_servers
+            .haproxy_servers
             .values()
             .filter(|found| self.agent_of(found.backend) == Some(server))
             .map(|found| found.key.get())
@@ -819,10 +819,10 @@ impl State {
             .mappings
             .iter()
             .filter(|mapping| mapping.is_active && mapping.what.application == key);
-        let mut balancer_servers: Vec<TargetBalancerServer> = active
+        let mut haproxy_servers: Vec<TargetHaproxyServer> = active
             .filter_map(|mapping| self.target_server(mapping.server.get()))
             .collect();
-        balancer_servers.sort_by_key(|server| server.key);
+        haproxy_servers.sort_by_key(|server| server.key);
         Target {
             application: key,
             name: stored.observed.name.clone(),
@@ -849,15 +849,15 @@ impl State {
             catalog_settings: catalog
                 .map(|catalog| catalog.settings.clone())
                 .unwrap_or_default(),
-            balancer_servers,
-            expects_balancer: self.expects_balancer(key, stored),
+            haproxy_servers,
+            expects_haproxy: self.expects_haproxy(key, stored),
             is_new_in_group: group
                 .and_then(|group| self.group_updates.get(&group.key.get()))
                 .is_some_and(|updated| stored.joined > Some(*updated)),
         }
     }
 
-    fn expects_balancer(&self, key: ApplicationKey, stored: &StoredApplication) -> bool {
+    fn expects_haproxy(&self, key: ApplicationKey, stored: &StoredApplication) -> bool {
         self.mappings.iter().any(|mapping| {
             let other = self.applications.get(&mapping.what.application.get());
             let other = |pick: fn(&StoredApplication) -> Option<i64>| {
@@ -869,9 +869,9 @@ impl State {
         })
     }
 
-    fn target_server(&self, key: i64) -> Option<TargetBalancerServer> {
+    fn target_server(&self, key: i64) -> Option<TargetHaproxyServer> {
         let server = self
-            .balancer_servers
+            .haproxy_servers
             .get(&key)
             .filter(|server| server.removed_at.is_none())?;
         let backend = self
@@ -880,7 +880,7 @@ impl State {
             .filter(|backend| backend.removed_at.is_none())?;
         let instance = self.instances.get(&backend.instance.get())?;
         let agent = self.servers.get(&instance.server.get())?;
-        Some(TargetBalancerServer {
+        Some(TargetHaproxyServer {
             key: server.key,
             name: server.observed.name.clone(),
             backend: backend.key,

@@ -2,14 +2,13 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::{
-    ActiveMapping, BalancerBackend, BalancerServer, BalancerServerKey, BalancerSummary,
-    FetchStatus, InstanceBreaker, MappingAction, MappingBasis, MappingHold, ServerMapping,
-    ShortBackend,
+use drover_domain::haproxy::{
+    ActiveMapping, FetchStatus, HaproxyBackend, HaproxyCounts, HaproxyServer, HaproxyServerKey,
+    InstanceBreaker, MappingAction, MappingBasis, MappingHold, ServerMapping, ShortBackend,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{
-    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
+    HaproxyMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, NewMapping,
     StoreError, UnmappedFilter, UnmappedServer, Unmapping,
 };
 
@@ -17,7 +16,7 @@ use super::fleet::has;
 use super::{Mapping, MemoryStore, State, ascending, descending};
 
 impl State {
-    pub(super) fn active_mapping(&self, server: BalancerServerKey) -> Option<ActiveMapping> {
+    pub(super) fn active_mapping(&self, server: HaproxyServerKey) -> Option<ActiveMapping> {
         self.mappings
             .iter()
             .find(|known| known.is_active && known.server == server)
@@ -25,19 +24,19 @@ impl State {
     }
 
     /// Whether a backend is there, in an instance that is active.
-    pub(super) fn is_shown(&self, backend: &BalancerBackend) -> bool {
+    pub(super) fn is_shown(&self, backend: &HaproxyBackend) -> bool {
         let instance = self.instances.get(&backend.instance.get());
         backend.removed_at.is_none() && instance.is_some_and(|instance| instance.is_active)
     }
 
-    fn shown_servers(&self) -> impl Iterator<Item = (&BalancerBackend, &BalancerServer)> {
-        self.balancer_servers.values().filter_map(|server| {
+    fn shown_servers(&self) -> impl Iterator<Item = (&HaproxyBackend, &HaproxyServer)> {
+        self.haproxy_servers.values().filter_map(|server| {
             let backend = self.backends.get(&server.backend.get())?;
             (server.removed_at.is_none() && self.is_shown(backend)).then_some((backend, server))
         })
     }
 
-    fn server_mapping(&self, server: BalancerServerKey) -> ServerMapping {
+    fn server_mapping(&self, server: HaproxyServerKey) -> ServerMapping {
         ServerMapping {
             server,
             active: self.active_mapping(server),
@@ -47,7 +46,7 @@ impl State {
 
     fn record_mapping(
         &mut self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         mapping: ActiveMapping,
         (action, at): (MappingAction, Timestamp),
         cause: Option<&MappingCause>,
@@ -65,7 +64,7 @@ impl State {
 
     pub(super) fn end_mapping(
         &mut self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         at: Timestamp,
         cause: Option<&MappingCause>,
     ) {
@@ -125,7 +124,7 @@ impl State {
         true
     }
 
-    pub(super) fn summary(&self, min_ready: u32) -> BalancerSummary {
+    pub(super) fn summary(&self, min_ready: u32) -> HaproxyCounts {
         let count = |number: usize| u64::try_from(number).unwrap();
         let instances = || {
             self.instances
@@ -141,13 +140,13 @@ impl State {
                 .values()
                 .filter(|backend| self.is_shown(backend))
         };
-        let mut summary = BalancerSummary {
+        let mut summary = HaproxyCounts {
             instances: count(instances().count()),
             synced: with(FetchStatus::Success),
             partial: with(FetchStatus::Partial),
             failed: with(FetchStatus::Failed),
             backends: count(backends().count()),
-            ..BalancerSummary::default()
+            ..HaproxyCounts::default()
         };
         for (_, server) in self.shown_servers() {
             let observed = &server.observed;
@@ -179,7 +178,7 @@ impl State {
                 found.instance,
             )
         });
-        summary.breakers.truncate(BalancerSummary::BREAKERS_MAX);
+        summary.breakers.truncate(HaproxyCounts::BREAKERS_MAX);
         let short = backends().filter_map(|backend| {
             let backend = self.backend(backend);
             let instance = self.instances.get(&backend.instance.get())?;
@@ -194,16 +193,16 @@ impl State {
         });
         summary.short_backends = short.collect();
         summary.short = count(summary.short_backends.len());
-        summary.short_backends.truncate(BalancerSummary::SHORT_MAX);
+        summary.short_backends.truncate(HaproxyCounts::SHORT_MAX);
         summary
     }
 }
 
 #[async_trait]
-impl BalancerMappings for MemoryStore {
+impl HaproxyMappings for MemoryStore {
     async fn map_by_hand(&self, mapping: &ManualMapping) -> Result<MapOutcome, StoreError> {
         let mut state = self.state("map a HAProxy server by hand")?;
-        let Some(server) = state.balancer_servers.get(&mapping.server.get()) else {
+        let Some(server) = state.haproxy_servers.get(&mapping.server.get()) else {
             return Ok(MapOutcome::NoServer);
         };
         if !state.applications.contains_key(&mapping.application.get()) {
@@ -229,7 +228,7 @@ impl BalancerMappings for MemoryStore {
     async fn unmap(&self, unmapping: &Unmapping) -> Result<Option<ServerMapping>, StoreError> {
         let mut state = self.state("unmap a HAProxy server")?;
         let key = unmapping.server.get();
-        if !state.balancer_servers.contains_key(&key) {
+        if !state.haproxy_servers.contains_key(&key) {
             return Ok(None);
         }
         state.end_mapping(unmapping.server, unmapping.at, Some(&unmapping.cause));
@@ -246,19 +245,19 @@ impl BalancerMappings for MemoryStore {
         Ok(Some(state.server_mapping(unmapping.server)))
     }
 
-    async fn find(&self, server: BalancerServerKey) -> Result<Option<ServerMapping>, StoreError> {
+    async fn find(&self, server: HaproxyServerKey) -> Result<Option<ServerMapping>, StoreError> {
         let state = self.state("find the mapping of a HAProxy server")?;
-        let is_known = state.balancer_servers.contains_key(&server.get());
+        let is_known = state.haproxy_servers.contains_key(&server.get());
         Ok(is_known.then(|| state.server_mapping(server)))
     }
 
     async fn history(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         page: PageRequest,
     ) -> Result<Option<Page<MappingChange>>, StoreError> {
         let state = self.state("list the mapping changes of a HAProxy server")?;
-        if !state.balancer_servers.contains_key(&server.get()) {
+        if !state.haproxy_servers.contains_key(&server.get()) {
             return Ok(None);
         }
         let of_server = state.mapping_history.iter().filter(|(of, _)| *of == server);
@@ -275,7 +274,7 @@ impl BalancerMappings for MemoryStore {
         let unmapped = state.shown_servers().filter_map(|(backend, server)| {
             let instance = state.instances.get(&backend.instance.get())?;
             let found = UnmappedServer {
-                server: state.balancer_server(server),
+                server: state.haproxy_server(server),
                 backend_name: backend.name.clone(),
                 instance: instance.key,
                 instance_name: instance.name.clone(),

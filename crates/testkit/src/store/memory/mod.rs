@@ -1,9 +1,9 @@
 //! A store that keeps everything in memory and every promise of the store ports.
 
 mod actions;
-mod balancer;
 mod engine;
 mod fleet;
+mod haproxy;
 mod mappings;
 mod rest;
 mod settings;
@@ -15,14 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use drover_domain::access::ApiKey;
-use drover_domain::balancer::action::BalancerAction;
-use drover_domain::balancer::{
-    ActiveMapping, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BreakerRecord, MappingHold,
-};
 use drover_domain::fleet::{
     ApplicationKey, CatalogKey, Event, Group, GroupKey, NewEvent, Server, ServerStatus,
     SettingsLayer, VersionChange,
+};
+use drover_domain::haproxy::action::HaproxyAction;
+use drover_domain::haproxy::{
+    ActiveMapping, BreakerRecord, HaproxyBackend, HaproxyInstance, HaproxyServer, HaproxyServerKey,
+    MappingHold,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
@@ -61,14 +61,14 @@ struct State {
     applications: BTreeMap<i64, StoredApplication>,
     versions: BTreeMap<i64, (ApplicationKey, VersionChange)>,
     events: BTreeMap<i64, Event>,
-    instances: BTreeMap<i64, BalancerInstance>,
-    backends: BTreeMap<i64, BalancerBackend>,
-    balancer_servers: BTreeMap<i64, BalancerServer>,
+    instances: BTreeMap<i64, HaproxyInstance>,
+    backends: BTreeMap<i64, HaproxyBackend>,
+    haproxy_servers: BTreeMap<i64, HaproxyServer>,
     mappings: Vec<Mapping>,
-    mapping_history: Vec<(BalancerServerKey, MappingChange)>,
+    mapping_history: Vec<(HaproxyServerKey, MappingChange)>,
     holds: BTreeMap<i64, MappingHold>,
-    status_history: Vec<(BalancerServerKey, StatusChange)>,
-    actions: BTreeMap<i64, BalancerAction>,
+    status_history: Vec<(HaproxyServerKey, StatusChange)>,
+    actions: BTreeMap<i64, HaproxyAction>,
     breakers: BTreeMap<i64, BreakerRecord>,
     orchestrators: BTreeMap<i64, OrchestratorPlaybook>,
     tasks: BTreeMap<i64, StoredTask>,
@@ -86,7 +86,7 @@ struct State {
 
 #[derive(Debug)]
 struct Mapping {
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
     what: ActiveMapping,
     is_active: bool,
 }
@@ -270,7 +270,7 @@ impl SideDoor for MemoryStore {
         found.expect("the playbook is stored").is_active = false;
     }
 
-    async fn status_history(&self) -> Vec<(BalancerServerKey, String, String)> {
+    async fn status_history(&self) -> Vec<(HaproxyServerKey, String, String)> {
         let state = self.unguarded();
         let history = state.status_history.iter();
         history
@@ -288,7 +288,7 @@ impl SideDoor for MemoryStore {
             .collect()
     }
 
-    async fn mapping_history(&self) -> Vec<(BalancerServerKey, ApplicationKey, String)> {
+    async fn mapping_history(&self) -> Vec<(HaproxyServerKey, ApplicationKey, String)> {
         let state = self.unguarded();
         let history = state.mapping_history.iter();
         history

@@ -28,14 +28,14 @@ impl HistoryUpkeep for MemoryStore {
                 let events = state.events.iter();
                 events.map(|(key, event)| (event.event.at, *key)).collect()
             }
-            History::BalancerStatuses => {
+            History::HaproxyStatuses => {
                 let changes = state.status_history.iter();
                 changes
                     .map(|(_, change)| (change.at, change.position))
                     .collect()
             }
             History::GoneServers => {
-                let servers = state.balancer_servers.iter();
+                let servers = state.haproxy_servers.iter();
                 servers
                     .filter_map(|(key, server)| Some((server.removed_at?, *key)))
                     .collect()
@@ -59,7 +59,7 @@ impl HistoryUpkeep for MemoryStore {
         let is_old = |key: i64| old.iter().any(|(_, old)| *old == key);
         match history {
             History::FleetEvents => state.events.retain(|key, _| !is_old(*key)),
-            History::BalancerStatuses => {
+            History::HaproxyStatuses => {
                 let changes = &mut state.status_history;
                 changes.retain(|(_, change)| !is_old(change.position));
             }

@@ -1,14 +1,14 @@
 //! Webhooks in memory: what is to be told is noted when it is recorded.
 
 use async_trait::async_trait;
-use drover_domain::balancer::BalancerServerKey;
-use drover_domain::balancer::action::BalancerAction;
 use drover_domain::fleet::{
     ApplicationKey, ApplicationStatus, EventKind, NewEvent, ServerStatus, VersionChange,
 };
+use drover_domain::haproxy::HaproxyServerKey;
+use drover_domain::haproxy::action::HaproxyAction;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::webhook::{
-    ATTEMPTS_MAX, Delivery, DeliveryAttempt, DeliveryStatus, NamedBalancerServer, NamedInstance,
+    ATTEMPTS_MAX, Delivery, DeliveryAttempt, DeliveryStatus, NamedHaproxyServer, NamedInstance,
     Notice, Noticed, WEBHOOKS_MAX, Webhook, WebhookKey, WebhookSecret, WebhookSecrets, WebhookWish,
     delivery_task,
 };
@@ -108,11 +108,11 @@ impl State {
         self.note(NoticeSource::InstanceVersion, change.changed_at, what);
     }
 
-    fn named_server(&self, server: BalancerServerKey) -> Option<NamedBalancerServer> {
-        let stored = self.balancer_servers.get(&server.get())?;
+    fn named_server(&self, server: HaproxyServerKey) -> Option<NamedHaproxyServer> {
+        let stored = self.haproxy_servers.get(&server.get())?;
         let backend = self.backends.get(&stored.backend.get())?;
         let instance = self.instances.get(&backend.instance.get())?;
-        Some(NamedBalancerServer {
+        Some(NamedHaproxyServer {
             key: server,
             name: stored.observed.name.clone(),
             backend: backend.name.clone(),
@@ -121,19 +121,19 @@ impl State {
         })
     }
 
-    pub(super) fn note_word(&mut self, server: BalancerServerKey) {
+    pub(super) fn note_word(&mut self, server: HaproxyServerKey) {
         let named = self.named_server(server);
         let Some((_, change)) = self.status_history.last() else {
             return;
         };
         let at = change.at;
-        let what = named.map(|server| Noticed::BalancerStatus {
+        let what = named.map(|server| Noticed::HaproxyStatus {
             server,
             old: change.old.clone(),
             new: change.new.clone(),
             action: change.action.map(|action| (action, change.actor.clone())),
         });
-        self.note(NoticeSource::BalancerStatus, at, what);
+        self.note(NoticeSource::HaproxyStatus, at, what);
     }
 
     pub(super) fn note_action(&mut self, action: TaskId) {
@@ -150,7 +150,7 @@ impl State {
 
     fn ended_action(
         &self,
-        own: &BalancerAction,
+        own: &HaproxyAction,
         failure: Option<(String, String)>,
     ) -> Option<Noticed> {
         Some(Noticed::ActionFinished {
@@ -341,7 +341,7 @@ impl WebhookStore for MemoryStore {
             NoticeSource::FleetEvent,
             NoticeSource::InstanceStatus,
             NoticeSource::InstanceVersion,
-            NoticeSource::BalancerStatus,
+            NoticeSource::HaproxyStatus,
             NoticeSource::Action,
         ];
         let most = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -34,7 +34,7 @@ const AWAY_BITS: u32 = 0x23 | 0x18;
 
 /// A running HAProxy.
 #[derive(Debug, Clone)]
-pub struct Balancer {
+pub struct Haproxy {
     /// Where it takes requests.
     pub frontend: SocketAddr,
     /// Its runtime socket, which is always that of the newest worker.
@@ -43,7 +43,7 @@ pub struct Balancer {
     pub master: RuntimeSocket,
 }
 
-impl Balancer {
+impl Haproxy {
     /// Reloads HAProxy: a new worker takes new requests, the old one answers those that it has.
     ///
     /// # Errors
@@ -84,15 +84,15 @@ impl Balancer {
             .arguments(["-f"])
             .arguments([file]);
         let handle = stage.start(launch)?;
-        let balancer = Self {
+        let haproxy = Self {
             frontend,
             socket,
             master,
         };
         handle
-            .while_it_lives(balancer.all_up(fleet.instances.len()))
+            .while_it_lives(haproxy.all_up(fleet.instances.len()))
             .await?;
-        Ok((balancer, handle))
+        Ok((haproxy, handle))
     }
 
     /// Waits until `servers` servers are up.
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sent_request_is_never_repeated_by_the_balancer() {
+    fn a_sent_request_is_never_repeated_by_haproxy() {
         let root = tempfile::tempdir().unwrap();
         let mut addresses = Addresses::new().unwrap();
         let fleet = Fleet::lay_out(root.path(), 1, "1.0.0", &mut addresses).unwrap();

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
-use drover_domain::balancer::{
-    AdminBits, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus, InstanceKey,
+use drover_domain::fleet::{ApplicationKey, ServerKey};
+use drover_domain::haproxy::sync::{KnownHaproxy, SyncChange};
+use drover_domain::haproxy::{
+    AdminBits, FetchStatus, HaproxyInstance, HaproxyInstanceKey, HaproxyServer, HaproxyServerKey,
     MappingCandidate, ObservedServer,
 };
-use drover_domain::fleet::{ApplicationKey, ServerKey};
-use drover_ports::{BalancerStore, DoubtfulMapping, MappingCause, NewMapping, StoreError};
+use drover_ports::{DoubtfulMapping, HaproxyStore, MappingCause, NewMapping, StoreError};
 
-use crate::balancer_view::find_instance;
 use crate::dialect::rows;
+use crate::haproxy_view::find_instance;
 use crate::history::FORGET_MAPPINGS;
 use crate::mappings::{end_by_rule, make};
 use crate::row::application::IS_PRESENT;
-use crate::row::balancer::{
-    BackendRow, BalancerServerRow, CANDIDATE_COLUMNS, CandidateRow, DoubtfulRow, InstanceRow,
+use crate::row::haproxy::{
+    BackendRow, CANDIDATE_COLUMNS, CandidateRow, DoubtfulRow, HaproxyInstanceRow, HaproxyServerRow,
     SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
 };
 use crate::row::integer;
@@ -70,14 +70,14 @@ rows! {
 }
 
 #[async_trait]
-impl BalancerStore for SeaOrmStore {
-    #[tracing::instrument(name = "db.balancer.discovered", level = "debug", skip_all)]
+impl HaproxyStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.haproxy.discovered", level = "debug", skip_all)]
     async fn discovered(
         &self,
         server: ServerKey,
         names: &[String],
         at: Timestamp,
-    ) -> Result<Vec<BalancerInstance>, StoreError> {
+    ) -> Result<Vec<HaproxyInstance>, StoreError> {
         let session = self
             .write("store the HAProxy instances of a server")
             .await?;
@@ -134,16 +134,16 @@ impl BalancerStore for SeaOrmStore {
         Ok(instances)
     }
 
-    #[tracing::instrument(name = "db.balancer.active_instances", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.active_instances", level = "debug", skip_all)]
     async fn active_instances(
         &self,
         server: ServerKey,
-    ) -> Result<Vec<BalancerInstance>, StoreError> {
+    ) -> Result<Vec<HaproxyInstance>, StoreError> {
         active(&self.read("list the HAProxy instances of a server"), server).await
     }
 
-    #[tracing::instrument(name = "db.balancer.load", level = "debug", skip_all)]
-    async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
+    #[tracing::instrument(name = "db.haproxy.load", level = "debug", skip_all)]
+    async fn load(&self, instance: HaproxyInstanceKey) -> Result<Option<KnownHaproxy>, StoreError> {
         let session = self.read_together("load a HAProxy instance").await?;
         let Some(found) = find_instance(&session, instance).await? else {
             return Ok(None);
@@ -157,9 +157,9 @@ impl BalancerStore for SeaOrmStore {
             "{SELECT_SERVER} WHERE b.instance_id = $1 AND b.removed_at IS NULL AND h.removed_at IS NULL ORDER BY h.id"
         ))
         .bind(instance.get());
-        let servers = session.rows::<BalancerServerRow>(sql).await?;
+        let servers = session.rows::<HaproxyServerRow>(sql).await?;
         session.commit().await?;
-        Ok(Some(KnownBalancer {
+        Ok(Some(KnownHaproxy {
             instance: found,
             backends: backends
                 .into_iter()
@@ -167,12 +167,12 @@ impl BalancerStore for SeaOrmStore {
                 .collect::<Result<_, _>>()?,
             servers: servers
                 .into_iter()
-                .map(BalancerServerRow::read)
+                .map(HaproxyServerRow::read)
                 .collect::<Result<_, _>>()?,
         }))
     }
 
-    #[tracing::instrument(name = "db.balancer.store", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.store", level = "debug", skip_all)]
     async fn store(&self, change: &SyncChange) -> Result<(), StoreError> {
         let action = "store a HAProxy sync";
         if change.is_quiet() {
@@ -194,11 +194,11 @@ impl BalancerStore for SeaOrmStore {
         session.commit().await
     }
 
-    #[tracing::instrument(name = "db.balancer.unmapped", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.unmapped", level = "debug", skip_all)]
     async fn unmapped(
         &self,
-        instance: Option<InstanceKey>,
-    ) -> Result<Vec<BalancerServer>, StoreError> {
+        instance: Option<HaproxyInstanceKey>,
+    ) -> Result<Vec<HaproxyServer>, StoreError> {
         let of = match instance {
             Some(_) => "b.instance_id = $1",
             None => "b.instance_id IN (SELECT i.id FROM haproxy_instances i WHERE i.is_active)",
@@ -213,12 +213,12 @@ impl BalancerStore for SeaOrmStore {
         }
         let rows = self
             .read("list HAProxy servers without a mapping")
-            .rows::<BalancerServerRow>(sql)
+            .rows::<HaproxyServerRow>(sql)
             .await?;
-        rows.into_iter().map(BalancerServerRow::read).collect()
+        rows.into_iter().map(HaproxyServerRow::read).collect()
     }
 
-    #[tracing::instrument(name = "db.balancer.candidates", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.candidates", level = "debug", skip_all)]
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError> {
         let sql = Sql::new(format!(
             "SELECT {CANDIDATE_COLUMNS} FROM application_instances a JOIN servers s ON s.id = a.server_id
@@ -231,7 +231,7 @@ impl BalancerStore for SeaOrmStore {
         rows.into_iter().map(CandidateRow::read).collect()
     }
 
-    #[tracing::instrument(name = "db.balancer.map", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.map", level = "debug", skip_all)]
     async fn map(&self, mappings: &[NewMapping]) -> Result<u64, StoreError> {
         if mappings.is_empty() {
             return Ok(0);
@@ -242,10 +242,10 @@ impl BalancerStore for SeaOrmStore {
         Ok(made)
     }
 
-    #[tracing::instrument(name = "db.balancer.doubtful", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.doubtful", level = "debug", skip_all)]
     async fn doubtful(
         &self,
-        instance: Option<InstanceKey>,
+        instance: Option<HaproxyInstanceKey>,
     ) -> Result<Vec<DoubtfulMapping>, StoreError> {
         let of = match instance {
             Some(_) => "b.instance_id = $1",
@@ -272,10 +272,10 @@ impl BalancerStore for SeaOrmStore {
         rows.into_iter().map(DoubtfulRow::read).collect()
     }
 
-    #[tracing::instrument(name = "db.balancer.end", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy.end", level = "debug", skip_all)]
     async fn end(
         &self,
-        mappings: &[(BalancerServerKey, ApplicationKey)],
+        mappings: &[(HaproxyServerKey, ApplicationKey)],
         at: Timestamp,
         cause: Option<&MappingCause>,
     ) -> Result<u64, StoreError> {
@@ -289,24 +289,23 @@ impl BalancerStore for SeaOrmStore {
     }
 }
 
-async fn active(session: &Session, server: ServerKey) -> Result<Vec<BalancerInstance>, StoreError> {
+async fn active(session: &Session, server: ServerKey) -> Result<Vec<HaproxyInstance>, StoreError> {
     let sql = Sql::new(format!(
         "{SELECT_INSTANCE} WHERE i.server_id = $1 AND i.is_active ORDER BY i.name"
     ));
-    let rows = session.rows::<InstanceRow>(sql.bind(server.get())).await?;
-    let mut instances: Vec<BalancerInstance> = rows
+    let rows = session
+        .rows::<HaproxyInstanceRow>(sql.bind(server.get()))
+        .await?;
+    let mut instances: Vec<HaproxyInstance> = rows
         .into_iter()
-        .map(InstanceRow::read)
+        .map(HaproxyInstanceRow::read)
         .collect::<Result<_, _>>()?;
     // By bytes, whatever the collation of the database is.
     instances.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(instances)
 }
 
-async fn update_instance(
-    session: &Session,
-    instance: &BalancerInstance,
-) -> Result<u64, StoreError> {
+async fn update_instance(session: &Session, instance: &HaproxyInstance) -> Result<u64, StoreError> {
     let sql = Sql::new(
         "UPDATE haproxy_instances SET last_sync = $2, last_sync_status = $3, last_sync_error = $4, is_partial = $5,
              process_id = $6, process_started_at = $7, observed_at = $8, version = $9

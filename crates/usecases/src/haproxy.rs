@@ -1,10 +1,10 @@
 //! Asking agents what HAProxy shows, and making the stored state say so.
 
-use drover_domain::balancer::sync::{ObservedBackends, ShownServers, failed, reconcile};
-use drover_domain::balancer::{
-    BalancerInstance, BalancerProcess, BalancerServerKey, DesiredState, ObservedProcess,
-};
 use drover_domain::fleet::Server;
+use drover_domain::haproxy::sync::{ObservedBackends, ShownServers, failed, reconcile};
+use drover_domain::haproxy::{
+    DesiredState, HaproxyInstance, HaproxyProcess, HaproxyServerKey, ObservedProcess,
+};
 use drover_ports::{AgentAddress, NameAnswer, StoreError};
 
 use crate::mappings::map_unmapped;
@@ -37,44 +37,44 @@ pub(crate) struct Synced {
 #[derive(Debug, Clone)]
 pub(crate) struct Forgotten {
     /// The server.
-    pub(crate) server: BalancerServerKey,
+    pub(crate) server: HaproxyServerKey,
     /// Who holds it.
     pub(crate) desired: DesiredState,
     /// The process.
-    pub(crate) process: BalancerProcess,
+    pub(crate) process: HaproxyProcess,
 }
 
 /// Syncs HAProxy instances through their agents.
 #[derive(Clone)]
-pub(crate) struct BalancerSync {
+pub(crate) struct HaproxySync {
     ports: Ports,
 }
 
-impl BalancerSync {
+impl HaproxySync {
     pub(crate) fn new(ports: Ports) -> Self {
         Self { ports }
     }
 
     /// Discovers the instances of a server and syncs each. An agent that does not answer is written
     /// down at each instance, and why is told; only a store that does not answer is an error.
-    #[tracing::instrument(name = "balancer.sync", skip_all, fields(server.name = %server.name))]
+    #[tracing::instrument(name = "haproxy.sync", skip_all, fields(server.name = %server.name))]
     pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
         let mut synced = Synced::default();
         let agent = address(server);
-        let (listed, instances) = match self.ports.agents.balancer_instances(&agent).await {
+        let (listed, instances) = match self.ports.agents.haproxy_instances(&agent).await {
             Ok(answer) => {
                 for complaint in &answer.complaints {
                     tracing::warn!(server.name = %server.name, "the list of HAProxy instances on {} is not complete: {complaint}", server.name);
                 }
                 let names = self.kept(server, &answer.names).await?;
                 let now = self.ports.clock.now();
-                let balancers = &self.ports.balancers;
-                let instances = balancers.discovered(server.key, &names, now).await?;
+                let haproxy = &self.ports.haproxy;
+                let instances = haproxy.discovered(server.key, &names, now).await?;
                 (answer.names, instances)
             }
             Err(error) => {
                 let reason = sentence(&error);
-                for instance in self.ports.balancers.active_instances(server.key).await? {
+                for instance in self.ports.haproxy.active_instances(server.key).await? {
                     self.failed(&instance, &reason).await?;
                 }
                 synced.error = Some(reason);
@@ -95,7 +95,7 @@ impl BalancerSync {
     /// The instances that a server has: those that its agent lists, and those that it listed once. Not to list one is no
     /// proof that it was removed: FAgent lists none if HAProxy was down when it started.
     async fn kept(&self, server: &Server, listed: &[String]) -> Result<Vec<String>, StoreError> {
-        let mut known = self.ports.balancers.active_instances(server.key).await?;
+        let mut known = self.ports.haproxy.active_instances(server.key).await?;
         known.sort_by_key(|instance| std::cmp::Reverse(instance.observed_at));
         let known = known.into_iter().map(|instance| instance.name);
         let mut names: Vec<String> = Vec::new();
@@ -118,7 +118,7 @@ impl BalancerSync {
     async fn sync_instance(
         &self,
         agent: &AgentAddress,
-        instance: &BalancerInstance,
+        instance: &HaproxyInstance,
     ) -> Result<Vec<Forgotten>, StoreError> {
         let NameAnswer { names, complaints } =
             match self.ports.agents.backends(agent, &instance.name).await {
@@ -174,7 +174,7 @@ impl BalancerSync {
             }
             observed.backends.insert(name, shown);
         }
-        let Some(known) = self.ports.balancers.load(instance.key).await? else {
+        let Some(known) = self.ports.haproxy.load(instance.key).await? else {
             return Ok(Vec::new());
         };
         let change = reconcile(&known, &observed, process, self.ports.clock.now());
@@ -214,7 +214,7 @@ impl BalancerSync {
                 );
             }
         }
-        self.ports.balancers.store(&change).await?;
+        self.ports.haproxy.store(&change).await?;
         self.map(instance).await?;
         let Some(process) = change.instance.process else {
             return Ok(Vec::new());
@@ -229,7 +229,7 @@ impl BalancerSync {
             .collect())
     }
 
-    async fn map(&self, instance: &BalancerInstance) -> Result<(), StoreError> {
+    async fn map(&self, instance: &HaproxyInstance) -> Result<(), StoreError> {
         let found = map_unmapped(&self.ports, Some(instance.key), None).await?;
         if found.mapped > 0 {
             tracing::info!(
@@ -242,16 +242,16 @@ impl BalancerSync {
         Ok(())
     }
 
-    async fn failed(&self, instance: &BalancerInstance, reason: &str) -> Result<(), StoreError> {
+    async fn failed(&self, instance: &HaproxyInstance, reason: &str) -> Result<(), StoreError> {
         tracing::warn!(haproxy.instance = %instance.name, "HAProxy {} on {} was not synced: {reason}", instance.name, instance.server_name);
         self.ports
-            .balancers
+            .haproxy
             .store(&failed(instance, reason, self.ports.clock.now()))
             .await
     }
 }
 
-fn tell_reload(before: &BalancerInstance, now: &BalancerInstance) {
+fn tell_reload(before: &HaproxyInstance, now: &HaproxyInstance) {
     if let (Some(before), Some(process)) = (before.process, now.process)
         && before != process
     {

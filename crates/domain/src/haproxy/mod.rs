@@ -15,15 +15,15 @@ pub use admin::{AdminBits, AdminState};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerRecord, BreakerState};
 pub use capacity::{Capacity, ServerRole, Tracker, followers};
 pub use desired::{
-    BalancerProcess, DesiredChange, DesiredState, HOLD_MAX, ObservedProcess, desired_after,
+    DesiredChange, DesiredState, HOLD_MAX, HaproxyProcess, ObservedProcess, desired_after,
 };
 pub use entity::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey, FetchStatus,
-    InstanceKey, ObservedServer,
+    BackendKey, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyInstanceKey, HaproxyServer,
+    HaproxyServerKey, ObservedServer,
 };
 pub use mapping::{
     ActiveMapping, MappingAction, MappingBasis, MappingCandidate, MappingHold, ServerMapping,
     Unmappable, find_applications,
 };
-pub use summary::{BalancerSummary, InstanceBreaker, ServerCounts, ShortBackend};
+pub use summary::{HaproxyCounts, InstanceBreaker, ServerCounts, ShortBackend};
 pub use word::{Health, ServerWord, Shown};

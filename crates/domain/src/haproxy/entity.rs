@@ -3,13 +3,13 @@
 use crate::fleet::{ApplicationKey, ServerKey};
 use crate::{Key, Timestamp};
 
-use super::{AdminBits, BalancerProcess, DesiredState, ServerRole, ServerWord};
+use super::{AdminBits, DesiredState, HaproxyProcess, ServerRole, ServerWord};
 
 /// Marks the keys of HAProxy instances.
 #[derive(Debug)]
-pub enum InstanceKind {}
+pub enum HaproxyInstanceKind {}
 /// The key of an HAProxy instance.
-pub type InstanceKey = Key<InstanceKind>;
+pub type HaproxyInstanceKey = Key<HaproxyInstanceKind>;
 
 /// Marks the keys of backends.
 #[derive(Debug)]
@@ -19,9 +19,9 @@ pub type BackendKey = Key<BackendKind>;
 
 /// Marks the keys of HAProxy servers.
 #[derive(Debug)]
-pub enum BalancerServerKind {}
+pub enum HaproxyServerKind {}
 /// The key of a server in HAProxy.
-pub type BalancerServerKey = Key<BalancerServerKind>;
+pub type HaproxyServerKey = Key<HaproxyServerKind>;
 
 /// How the last attempt to read something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,9 +59,9 @@ impl FetchStatus {
 
 /// An HAProxy behind an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BalancerInstance {
+pub struct HaproxyInstance {
     /// Its key.
-    pub key: InstanceKey,
+    pub key: HaproxyInstanceKey,
     /// The server whose agent manages it.
     pub server: ServerKey,
     /// That server's name.
@@ -81,18 +81,18 @@ pub struct BalancerInstance {
     /// Its version, where the agent reports it; the last one that was seen.
     pub version: Option<String>,
     /// Its process, where the agent tells; the last one that was seen.
-    pub process: Option<BalancerProcess>,
+    pub process: Option<HaproxyProcess>,
     /// How many backends it has.
     pub backends: u32,
 }
 
 /// A backend of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BalancerBackend {
+pub struct HaproxyBackend {
     /// Its key.
     pub key: BackendKey,
     /// Its instance.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// Its name in HAProxy.
     pub name: String,
     /// How the last reading of its servers went.
@@ -155,9 +155,9 @@ impl ObservedServer {
 
 /// A server of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BalancerServer {
+pub struct HaproxyServer {
     /// Its key.
-    pub key: BalancerServerKey,
+    pub key: HaproxyServerKey,
     /// Its backend.
     pub backend: BackendKey,
     /// What was last seen of it.

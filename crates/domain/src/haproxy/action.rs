@@ -14,8 +14,8 @@ use crate::workflow::{
 };
 
 use super::{
-    AdminBits, AdminState, BackendKey, BalancerServerKey, BreakerRecord, Capacity, DesiredState,
-    Health, InstanceKey, ObservedServer, ServerWord, Tracker,
+    AdminBits, AdminState, BackendKey, BreakerRecord, Capacity, DesiredState, HaproxyInstanceKey,
+    HaproxyServerKey, Health, ObservedServer, ServerWord, Tracker,
 };
 
 /// The name of the kind, and of every workflow that is an action.
@@ -45,7 +45,7 @@ pub const RETURN_WAIT: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRequest {
     /// The server.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// The state it shall be in.
     pub wanted: AdminState,
     /// How long to wait for what follows from it: for sessions to end after `drain` and `maint`, for checks to
@@ -599,7 +599,7 @@ impl ObservedServer {
 
 /// An action with what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BalancerAction {
+pub struct HaproxyAction {
     /// The task that does it.
     pub id: TaskId,
     /// What makes a repetition the same action.
@@ -646,7 +646,7 @@ pub struct ActionStanding {
     pub workflow_error: Option<String>,
 }
 
-impl BalancerAction {
+impl HaproxyAction {
     /// The action, of which only what is its own is known, with what the engine says about it. Its own end holds;
     /// one that has none and was ended by the engine, by a person or by time, has failed, unless a person knew better.
     #[must_use]
@@ -719,7 +719,7 @@ impl BalancerAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionTarget {
     /// The server.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// What was last seen of it.
     pub observed: ObservedServer,
     /// Its backend.
@@ -727,7 +727,7 @@ pub struct ActionTarget {
     /// The backend's name.
     pub backend_name: String,
     /// The HAProxy it is in.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// The HAProxy's name at its agent.
     pub instance_name: String,
     /// The address of the agent's host.
@@ -1147,7 +1147,7 @@ mod tests {
     #[test]
     fn the_engine_tells_where_an_action_stands_until_it_tells_itself() {
         let time = Timestamp::from_micros;
-        let action = BalancerAction {
+        let action = HaproxyAction {
             id: action_task(WorkflowId::rooted(crate::id::Uuid::from_u128(1 << 64))),
             transaction_id: "t".to_owned(),
             request: wish(AdminState::Drain, 0),
@@ -1203,7 +1203,7 @@ mod tests {
                 .map(|(code, why)| (code.as_str(), why.as_str()));
             assert_eq!((found.status, told), (expected, failure), "{status:?}");
         }
-        let own = BalancerAction {
+        let own = HaproxyAction {
             end: Some(ActionEnd {
                 at: time(5),
                 failure: None,

@@ -1,10 +1,8 @@
 //! HAProxy: instances, backends, servers.
 
 use drover_domain::Key;
-use drover_domain::balancer::{
-    AdminBits, BalancerBackend, BalancerInstance, BalancerServer, DesiredState,
-};
-use drover_usecases::{BackendFilter, BalancerServerFilter, InstanceFilter, UnmappedFilter};
+use drover_domain::haproxy::{self, AdminBits, DesiredState};
+use drover_usecases::{BackendFilter, HaproxyInstanceFilter, HaproxyServerFilter, UnmappedFilter};
 use serde::Serialize;
 use utoipa::openapi::Object;
 use utoipa::{IntoParams, ToSchema};
@@ -55,7 +53,7 @@ fn part_of_instance() -> Object {
     part("With this in its name or that of its server, small or capital letters a to z alike.")
 }
 
-impl Filter for InstanceFilter {
+impl Filter for HaproxyInstanceFilter {
     fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
             server: parameters.id("server_id")?.map(Key::new),
@@ -103,7 +101,7 @@ fn word() -> Object {
     part("Of which HAProxy says exactly this, such as `UP` or `DOWN 1/2`.")
 }
 
-impl Filter for BalancerServerFilter {
+impl Filter for HaproxyServerFilter {
     fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
             word: parameters.line("status", PART_MAX)?,
@@ -171,8 +169,8 @@ pub(crate) struct HaproxyInstance {
     backends: u32,
 }
 
-impl From<BalancerInstance> for HaproxyInstance {
-    fn from(instance: BalancerInstance) -> Self {
+impl From<haproxy::HaproxyInstance> for HaproxyInstance {
+    fn from(instance: haproxy::HaproxyInstance) -> Self {
         Self {
             id: instance.key.get(),
             server_id: instance.server.get(),
@@ -214,8 +212,8 @@ pub(crate) struct HaproxyBackend {
     ready: u32,
 }
 
-impl From<BalancerBackend> for HaproxyBackend {
-    fn from(backend: BalancerBackend) -> Self {
+impl From<haproxy::HaproxyBackend> for HaproxyBackend {
+    fn from(backend: haproxy::HaproxyBackend) -> Self {
         Self {
             id: backend.key.get(),
             instance_id: backend.instance.get(),
@@ -323,9 +321,9 @@ impl From<DesiredState> for HaproxyDesired {
     }
 }
 
-impl From<BalancerServer> for HaproxyServer {
-    fn from(server: BalancerServer) -> Self {
-        let BalancerServer {
+impl From<haproxy::HaproxyServer> for HaproxyServer {
+    fn from(server: haproxy::HaproxyServer) -> Self {
+        let haproxy::HaproxyServer {
             key,
             backend,
             observed,

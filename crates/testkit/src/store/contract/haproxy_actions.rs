@@ -1,14 +1,14 @@
-//! What [`BalancerActions`](drover_ports::BalancerActions) promises.
+//! What [`HaproxyActions`](drover_ports::HaproxyActions) promises.
 
 use std::time::Duration;
 
-use drover_domain::balancer::action::{
-    ActionEnd, ActionRequest, ActionStatus, ActionTarget, BalancerAction, Evidence, Look,
+use drover_domain::haproxy::action::{
+    ActionEnd, ActionRequest, ActionStatus, ActionTarget, Evidence, HaproxyAction, Look,
     action_queue,
 };
-use drover_domain::balancer::{
-    AdminState, Admission, BalancerServer, BreakerPolicy, BreakerRecord, DesiredState, InstanceKey,
-    ObservedServer, ServerWord,
+use drover_domain::haproxy::{
+    AdminState, Admission, BreakerPolicy, BreakerRecord, DesiredState, HaproxyInstanceKey,
+    HaproxyServer, ObservedServer, ServerWord,
 };
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::Outcome;
@@ -21,7 +21,7 @@ use super::ALL;
 use crate::store::World;
 use crate::store::fixtures::actions::{action, action_id, action_on, start_actions, take_action};
 use crate::store::fixtures::{
-    HOSTILE, Updater, at, balancer, balancer_server, sync as synced, task, updates,
+    HOSTILE, Updater, at, haproxy, haproxy_server, sync as synced, task, updates,
 };
 
 const POLICY: BreakerPolicy = BreakerPolicy {
@@ -30,35 +30,35 @@ const POLICY: BreakerPolicy = BreakerPolicy {
 };
 
 /// The servers `a` and `b`, both up, of one backend.
-async fn two_servers(world: &World) -> Vec<BalancerServer> {
-    let shown = ["a", "b"].map(|name| balancer_server(name, "UP"));
-    let instance = balancer(world, "lb01", &[("be", &shown)]).await;
+async fn two_servers(world: &World) -> Vec<HaproxyServer> {
+    let shown = ["a", "b"].map(|name| haproxy_server(name, "UP"));
+    let instance = haproxy(world, "lb01", &[("be", &shown)]).await;
     servers(world, instance).await
 }
 
-async fn servers(world: &World, instance: InstanceKey) -> Vec<BalancerServer> {
-    let known = world.balancers().load(instance).await.unwrap();
+async fn servers(world: &World, instance: HaproxyInstanceKey) -> Vec<HaproxyServer> {
+    let known = world.haproxy().load(instance).await.unwrap();
     known.expect("the instance is stored").servers
 }
 
-async fn instance_of(world: &World, server: &BalancerServer) -> InstanceKey {
+async fn instance_of(world: &World, server: &HaproxyServer) -> HaproxyInstanceKey {
     let targets = world.actions().targets(&[server.key]).await.unwrap();
     targets[0].instance
 }
 
-async fn now(world: &World, server: &BalancerServer) -> BalancerServer {
+async fn now(world: &World, server: &HaproxyServer) -> HaproxyServer {
     let instance = instance_of(world, server).await;
     let mut servers = servers(world, instance).await.into_iter();
     let found = servers.find(|known| known.key == server.key);
     found.expect("the server is stored")
 }
 
-async fn shown(world: &World, number: u128) -> BalancerAction {
+async fn shown(world: &World, number: u128) -> HaproxyAction {
     let found = world.action_view().find(action_id(number)).await.unwrap();
     found.expect("the action is stored")
 }
 
-async fn all(world: &World) -> Vec<BalancerAction> {
+async fn all(world: &World) -> Vec<HaproxyAction> {
     let listed = world
         .action_view()
         .list(&ActionFilter::default(), ALL)
@@ -67,7 +67,7 @@ async fn all(world: &World) -> Vec<BalancerAction> {
     listed.items.into_iter().map(|(_, action)| action).collect()
 }
 
-async fn history(world: &World, server: &BalancerServer) -> Vec<StatusChange> {
+async fn history(world: &World, server: &HaproxyServer) -> Vec<StatusChange> {
     let changes = world.action_view().history(server.key, ALL).await.unwrap();
     changes.expect("the server is stored").items
 }
@@ -114,7 +114,7 @@ fn changed() -> ObservedServer {
         old_sessions: None,
         queue: None,
         weight: 7,
-        role: drover_domain::balancer::ServerRole {
+        role: drover_domain::haproxy::ServerRole {
             is_backup: true,
             tracks: Some("other/a".to_owned()),
             has_agent_check: true,
@@ -125,12 +125,12 @@ fn changed() -> ObservedServer {
     }
 }
 
-async fn admit(world: &World, instance: InstanceKey, seconds: i64) -> Admission {
+async fn admit(world: &World, instance: HaproxyInstanceKey, seconds: i64) -> Admission {
     let answer = world.actions().admit(instance, POLICY, at(seconds)).await;
     answer.unwrap()
 }
 
-async fn told(world: &World, instance: InstanceKey, was_reached: bool, seconds: i64) {
+async fn told(world: &World, instance: HaproxyInstanceKey, was_reached: bool, seconds: i64) {
     let told = world
         .actions()
         .told(instance, POLICY, was_reached, at(seconds));
@@ -138,8 +138,8 @@ async fn told(world: &World, instance: InstanceKey, was_reached: bool, seconds: 
 }
 
 /// An HAProxy that was not reached three times, the last time at 2 seconds.
-async fn broken(world: &World) -> InstanceKey {
-    let instance = balancer(world, "lb01", &[]).await;
+async fn broken(world: &World) -> HaproxyInstanceKey {
+    let instance = haproxy(world, "lb01", &[]).await;
     for seconds in 0..3 {
         assert_eq!(admit(world, instance, seconds).await, Admission::Go);
         told(world, instance, false, seconds).await;
@@ -160,7 +160,7 @@ fn is_stale<T: std::fmt::Debug>(result: &Result<T, StoreError>) {
 }
 
 /// Every write under `claim` is refused, and nothing changes.
-async fn every_write_is_stale(world: &World, claim: &Claim, server: &BalancerServer) {
+async fn every_write_is_stale(world: &World, claim: &Claim, server: &HaproxyServer) {
     let before = (
         all(world).await,
         now(world, server).await,
@@ -186,7 +186,7 @@ async fn every_write_is_stale(world: &World, claim: &Claim, server: &BalancerSer
     assert_eq!(after, before);
 }
 
-contract! { $ balancer_actions => balancer_actions_contract for World;
+contract! { $ haproxy_actions => haproxy_actions_contract for World;
     /// A started action is read equal, and its workflow waits for a worker; those of one backend are done one
     /// after the other.
     async fn a_started_action_is_read_equal(world) {
@@ -268,7 +268,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         start_actions(world, std::slice::from_ref(&new)).await;
         let worker = Updater::open(world.queue(), 1).await;
         let first = take_action(&worker).await;
-        let begun = BalancerAction {
+        let begun = HaproxyAction {
             status: ActionStatus::Running,
             started_at: Some(at(20)),
             ..new.action
@@ -309,7 +309,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
         world.actions().begin(&claim, at(20)).await.unwrap();
         let failed = end(Some(("still_busy", HOSTILE)), at(40));
         world.actions().finish(&claim, &failed, &evidence(), Some(&changed())).await.unwrap();
-        let expected = BalancerAction {
+        let expected = HaproxyAction {
             status: ActionStatus::Failed,
             started_at: Some(at(20)),
             evidence: evidence(),
@@ -324,7 +324,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             since: at(40),
             until: Some(at(40).after(Duration::from_micros(3_600_000_001))),
         };
-        let stored = BalancerServer {
+        let stored = HaproxyServer {
             observed: changed(),
             desired: Some(desired.clone()),
             last_seen: Some(at(40)),
@@ -371,7 +371,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
             let seconds = i64::try_from(number).unwrap() * 100;
             world.actions().finish(&claim, &end(None, at(seconds)), &evidence(), Some(&seen)).await.unwrap();
             worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
-            let summary = world.balancer_view().summary(1).await.unwrap();
+            let summary = world.haproxy_view().summary(1).await.unwrap();
             let desired = now(world, &servers[0]).await.desired;
             held.push((desired.map(|desired| (desired.owner, desired.since, desired.until)), summary.desired, summary.drifting));
         }
@@ -385,7 +385,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
     async fn a_sync_knows_what_an_action_did(world) {
         let servers = two_servers(world).await;
         let instance = instance_of(world, &servers[0]).await;
-        let member = |name: &str, word: &str| ObservedServer { admin: None, ..balancer_server(name, word) };
+        let member = |name: &str, word: &str| ObservedServer { admin: None, ..haproxy_server(name, word) };
         let sees = async |a: &str, b: &str, seconds| {
             synced(world, instance, &[("be", &[member("a", a), member("b", b)])], at(seconds)).await;
         };
@@ -492,7 +492,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
     /// After three failures in a row nobody may ask for a while, then one may, and its success lets all.
     async fn after_failures_one_asks_first(world) {
         let instance = broken(world).await;
-        let healthy = balancer(world, "lb02", &[]).await;
+        let healthy = haproxy(world, "lb02", &[]).await;
         assert_eq!(admit(world, instance, 3).await, refused(at(62)));
         assert_eq!(admit(world, instance, 61).await, refused(at(62)));
         assert_eq!(admit(world, instance, 62).await, Admission::Probe);
@@ -510,7 +510,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
 
     /// Of several who ask at once, one asks first; of failures told at once, each counts.
     async fn of_several_at_once_one_asks_first(world) {
-        let instance = balancer(world, "lb01", &[]).await;
+        let instance = haproxy(world, "lb01", &[]).await;
         let fail = || told(world, instance, false, 2);
         tokio::join!(fail(), fail(), fail());
         let ask = || admit(world, instance, 62);
@@ -540,7 +540,7 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
 
     /// Only failures in a row count; a sync of the HAProxy does not touch its breaker.
     async fn only_failures_in_a_row_count(world) {
-        let instance = balancer(world, "lb01", &[]).await;
+        let instance = haproxy(world, "lb01", &[]).await;
         for was_reached in [false, false, true, false, false] {
             told(world, instance, was_reached, 1).await;
         }
@@ -562,14 +562,14 @@ contract! { $ balancer_actions => balancer_actions_contract for World;
     /// Where servers are is found by key, each once; those that do not exist are left out, and those that are not in
     /// HAProxy at the moment say so.
     async fn targets_are_found_by_key(world) {
-        let pair = ["a", "b"].map(|name| balancer_server(name, "UP 1/3"));
-        let instance = balancer(world, "lb01", &[("be", &pair), ("gone", &pair[..1])]).await;
-        let idle = balancer(world, "lb02", &[("be", &pair[..1])]).await;
+        let pair = ["a", "b"].map(|name| haproxy_server(name, "UP 1/3"));
+        let instance = haproxy(world, "lb01", &[("be", &pair), ("gone", &pair[..1])]).await;
+        let idle = haproxy(world, "lb02", &[("be", &pair[..1])]).await;
         let mut stored = servers(world, instance).await;
-        let backends = world.balancers().load(instance).await.unwrap().unwrap().backends;
+        let backends = world.haproxy().load(instance).await.unwrap().unwrap().backends;
         synced(world, instance, &[("be", &pair[..1])], at(10)).await;
-        let known = world.balancers().load(idle).await.unwrap().unwrap();
-        world.balancers().discovered(known.instance.server, &[], at(11)).await.unwrap();
+        let known = world.haproxy().load(idle).await.unwrap().unwrap();
+        world.haproxy().discovered(known.instance.server, &[], at(11)).await.unwrap();
         stored.extend(servers(world, idle).await);
         let mut keys: Vec<_> = stored.iter().map(|server| server.key).collect();
         keys.extend([Key::new(404), stored[0].key]);

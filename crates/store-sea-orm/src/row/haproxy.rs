@@ -1,8 +1,8 @@
 //! The shapes of HAProxy instances, backends and servers.
 
-use drover_domain::balancer::{
-    AdminBits, AdminState, BalancerBackend, BalancerInstance, BalancerProcess, BalancerServer,
-    DesiredState, FetchStatus, MappingCandidate, ObservedServer, ServerRole, ServerWord,
+use drover_domain::haproxy::{
+    AdminBits, AdminState, DesiredState, FetchStatus, HaproxyBackend, HaproxyInstance,
+    HaproxyProcess, HaproxyServer, MappingCandidate, ObservedServer, ServerRole, ServerWord,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{DoubtfulMapping, StoreError};
@@ -12,7 +12,7 @@ use super::server::networks;
 use super::{Stored, time};
 use crate::session::Row;
 
-/// What a query for [`InstanceRow`] starts with.
+/// What a query for [`HaproxyInstanceRow`] starts with.
 pub(crate) const SELECT_INSTANCE: &str = "
 SELECT i.id, i.server_id, s.name AS server_name, i.name, i.is_active, i.last_sync, i.last_sync_status,
        i.last_sync_error, i.is_partial, i.observed_at, i.version, i.process_id, i.process_started_at,
@@ -23,7 +23,7 @@ JOIN servers s ON s.id = i.server_id
 
 /// A row of `haproxy_instances`.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct InstanceRow {
+pub(crate) struct HaproxyInstanceRow {
     id: i64,
     server_id: i64,
     server_name: String,
@@ -40,15 +40,15 @@ pub(crate) struct InstanceRow {
     backends: i64,
 }
 
-impl Row for InstanceRow {
+impl Row for HaproxyInstanceRow {
     const WHAT: &'static str = "HAProxy instance";
 }
 
-impl InstanceRow {
+impl HaproxyInstanceRow {
     /// The instance.
-    pub(crate) fn read(self) -> Result<BalancerInstance, StoreError> {
+    pub(crate) fn read(self) -> Result<HaproxyInstance, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
-        Ok(BalancerInstance {
+        Ok(HaproxyInstance {
             key: Key::new(self.id),
             server: Key::new(self.server_id),
             server_name: self.server_name,
@@ -62,7 +62,7 @@ impl InstanceRow {
             process: stored
                 .optional("process number", self.process_id)?
                 .zip(time(self.process_started_at))
-                .map(|(pid, started_at)| BalancerProcess { pid, started_at }),
+                .map(|(pid, started_at)| HaproxyProcess { pid, started_at }),
             backends: stored.number("count of backends", self.backends)?,
         })
     }
@@ -112,9 +112,9 @@ impl Row for BackendRow {
 
 impl BackendRow {
     /// The backend.
-    pub(crate) fn read(self) -> Result<BalancerBackend, StoreError> {
+    pub(crate) fn read(self) -> Result<HaproxyBackend, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
-        Ok(BalancerBackend {
+        Ok(HaproxyBackend {
             key: Key::new(self.id),
             instance: Key::new(self.instance_id),
             name: self.name,
@@ -129,7 +129,7 @@ impl BackendRow {
     }
 }
 
-/// What a query for [`BalancerServerRow`] starts with; `b` is the backend, `m` the active mapping.
+/// What a query for [`HaproxyServerRow`] starts with; `b` is the backend, `m` the active mapping.
 pub(crate) const SELECT_SERVER: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
        h.port, h.is_backup, h.tracks, h.has_agent_check, m.application_id, h.last_seen, h.missed_at, h.removed_at,
@@ -212,7 +212,7 @@ impl DesiredRow {
 
 /// A row of `haproxy_servers`.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct BalancerServerRow {
+pub(crate) struct HaproxyServerRow {
     id: i64,
     backend_id: i64,
     #[sea_orm(nested)]
@@ -226,15 +226,15 @@ pub(crate) struct BalancerServerRow {
     removed_at: Option<i64>,
 }
 
-impl Row for BalancerServerRow {
+impl Row for HaproxyServerRow {
     const WHAT: &'static str = "HAProxy server";
 }
 
-impl BalancerServerRow {
+impl HaproxyServerRow {
     /// The server.
-    pub(crate) fn read(self) -> Result<BalancerServer, StoreError> {
+    pub(crate) fn read(self) -> Result<HaproxyServer, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
-        Ok(BalancerServer {
+        Ok(HaproxyServer {
             key: Key::new(self.id),
             backend: Key::new(self.backend_id),
             observed: self.observed.read(&stored)?,

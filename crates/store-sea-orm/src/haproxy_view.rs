@@ -2,15 +2,18 @@
 
 use async_trait::async_trait;
 use drover_domain::Key;
-use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, InstanceKey,
+use drover_domain::haproxy::{
+    BackendKey, HaproxyBackend, HaproxyCounts, HaproxyInstance, HaproxyInstanceKey, HaproxyServer,
+    HaproxyServerKey,
 };
 use drover_domain::page::{Page, PageRequest};
-use drover_ports::{BackendFilter, BalancerServerFilter, BalancerView, InstanceFilter, StoreError};
+use drover_ports::{
+    BackendFilter, HaproxyInstanceFilter, HaproxyServerFilter, HaproxyView, StoreError,
+};
 
-use crate::row::balancer::{
-    BackendRow, BalancerServerRow, InstanceRow, SELECT_BACKEND, SELECT_INSTANCE, SELECT_SERVER,
+use crate::row::haproxy::{
+    BackendRow, HaproxyInstanceRow, HaproxyServerRow, SELECT_BACKEND, SELECT_INSTANCE,
+    SELECT_SERVER,
 };
 use crate::row::summary::{
     BREAKERS, COUNTS, CountsRow, InstanceBreakerRow, SHORT_BACKENDS, ShortBackendRow, WORDS,
@@ -21,21 +24,21 @@ use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
 
 #[async_trait]
-impl BalancerView for SeaOrmStore {
-    #[tracing::instrument(name = "db.balancer_view.instance", level = "debug", skip_all)]
+impl HaproxyView for SeaOrmStore {
+    #[tracing::instrument(name = "db.haproxy_view.instance", level = "debug", skip_all)]
     async fn instance(
         &self,
-        instance: InstanceKey,
-    ) -> Result<Option<BalancerInstance>, StoreError> {
+        instance: HaproxyInstanceKey,
+    ) -> Result<Option<HaproxyInstance>, StoreError> {
         find_instance(&self.read("find a HAProxy instance"), instance).await
     }
 
-    #[tracing::instrument(name = "db.balancer_view.instances", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy_view.instances", level = "debug", skip_all)]
     async fn instances(
         &self,
-        filter: &InstanceFilter,
+        filter: &HaproxyInstanceFilter,
         page: PageRequest,
-    ) -> Result<Page<BalancerInstance>, StoreError> {
+    ) -> Result<Page<HaproxyInstance>, StoreError> {
         let session = self.read("list HAProxy instances");
         let mut wanted = vec!["i.id > $1".to_owned()];
         let names = ["i.name", "s.name"];
@@ -46,25 +49,25 @@ impl BalancerView for SeaOrmStore {
             .narrow_like(&mut wanted, session.dialect, &names, filter.like.as_ref());
         let wanted = wanted.join(" AND ");
         sql.text = format!("{SELECT_INSTANCE} WHERE {wanted} ORDER BY i.id LIMIT $2");
-        let rows = session.rows::<InstanceRow>(sql).await?;
+        let rows = session.rows::<HaproxyInstanceRow>(sql).await?;
         let instances = rows
             .into_iter()
-            .map(InstanceRow::read)
+            .map(HaproxyInstanceRow::read)
             .collect::<Result<_, _>>()?;
         Ok(Page::from_lookahead(
             instances,
             limit(page),
-            |instance: &BalancerInstance| instance.key.get(),
+            |instance: &HaproxyInstance| instance.key.get(),
         ))
     }
 
-    #[tracing::instrument(name = "db.balancer_view.backends", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy_view.backends", level = "debug", skip_all)]
     async fn backends(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         filter: &BackendFilter,
         page: PageRequest,
-    ) -> Result<Option<Page<BalancerBackend>>, StoreError> {
+    ) -> Result<Option<Page<HaproxyBackend>>, StoreError> {
         let session = self.read("list the backends of a HAProxy instance");
         let mut wanted =
             vec!["b.id > $1 AND b.instance_id = $3 AND b.removed_at IS NULL".to_owned()];
@@ -90,17 +93,17 @@ impl BalancerView for SeaOrmStore {
         Ok(Some(Page::from_lookahead(
             backends,
             limit(page),
-            |backend: &BalancerBackend| backend.key.get(),
+            |backend: &HaproxyBackend| backend.key.get(),
         )))
     }
 
-    #[tracing::instrument(name = "db.balancer_view.servers", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.haproxy_view.servers", level = "debug", skip_all)]
     async fn servers(
         &self,
         backend: BackendKey,
-        filter: &BalancerServerFilter,
+        filter: &HaproxyServerFilter,
         page: PageRequest,
-    ) -> Result<Option<Page<BalancerServer>>, StoreError> {
+    ) -> Result<Option<Page<HaproxyServer>>, StoreError> {
         let session = self.read("list the servers of a HAProxy backend");
         let present =
             "h.id > $1 AND h.backend_id = $3 AND h.removed_at IS NULL AND b.removed_at IS NULL";
@@ -118,7 +121,7 @@ impl BalancerView for SeaOrmStore {
             );
         let wanted = wanted.join(" AND ");
         sql.text = format!("{SELECT_SERVER} WHERE {wanted} ORDER BY h.id LIMIT $2");
-        let rows = session.rows::<BalancerServerRow>(sql).await?;
+        let rows = session.rows::<HaproxyServerRow>(sql).await?;
         if rows.is_empty() {
             let sql = Sql::new(format!(
                 "{SELECT_BACKEND} WHERE b.id = $1 AND b.removed_at IS NULL"
@@ -130,23 +133,23 @@ impl BalancerView for SeaOrmStore {
         }
         let servers = rows
             .into_iter()
-            .map(BalancerServerRow::read)
+            .map(HaproxyServerRow::read)
             .collect::<Result<_, _>>()?;
         Ok(Some(Page::from_lookahead(
             servers,
             limit(page),
-            |server: &BalancerServer| server.key.get(),
+            |server: &HaproxyServer| server.key.get(),
         )))
     }
 
-    #[tracing::instrument(name = "db.balancer_view.summary", level = "debug", skip_all)]
-    async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError> {
+    #[tracing::instrument(name = "db.haproxy_view.summary", level = "debug", skip_all)]
+    async fn summary(&self, min_ready: u32) -> Result<HaproxyCounts, StoreError> {
         let session = self.read_together("sum HAProxy up").await?;
         let mut summary = counted(&session).await?;
         for row in session.rows::<WordRow>(Sql::new(WORDS)).await? {
             row.add_to(&mut summary)?;
         }
-        let most = i64::try_from(BalancerSummary::BREAKERS_MAX).unwrap_or(i64::MAX);
+        let most = i64::try_from(HaproxyCounts::BREAKERS_MAX).unwrap_or(i64::MAX);
         let rows = session
             .rows::<InstanceBreakerRow>(Sql::new(BREAKERS).bind(most))
             .await?;
@@ -154,7 +157,7 @@ impl BalancerView for SeaOrmStore {
             .into_iter()
             .map(InstanceBreakerRow::read)
             .collect::<Result<_, _>>()?;
-        let most = i64::try_from(BalancerSummary::SHORT_MAX).unwrap_or(i64::MAX);
+        let most = i64::try_from(HaproxyCounts::SHORT_MAX).unwrap_or(i64::MAX);
         let sql = Sql::new(SHORT_BACKENDS)
             .bind(i64::from(min_ready))
             .bind(most);
@@ -174,22 +177,22 @@ impl BalancerView for SeaOrmStore {
 /// The instance with this key.
 pub(crate) async fn find_instance(
     session: &Session,
-    instance: InstanceKey,
-) -> Result<Option<BalancerInstance>, StoreError> {
+    instance: HaproxyInstanceKey,
+) -> Result<Option<HaproxyInstance>, StoreError> {
     let sql = Sql::new(format!("{SELECT_INSTANCE} WHERE i.id = $1")).bind(instance.get());
-    let row = session.row::<InstanceRow>(sql).await?;
-    row.map(InstanceRow::read).transpose()
+    let row = session.row::<HaproxyInstanceRow>(sql).await?;
+    row.map(HaproxyInstanceRow::read).transpose()
 }
 
-async fn counted(session: &Session) -> Result<BalancerSummary, StoreError> {
+async fn counted(session: &Session) -> Result<HaproxyCounts, StoreError> {
     let row = session.row::<CountsRow>(Sql::new(COUNTS)).await?;
-    row.map_or_else(|| Ok(BalancerSummary::default()), CountsRow::read)
+    row.map_or_else(|| Ok(HaproxyCounts::default()), CountsRow::read)
 }
 
 /// Whether there is such a server, in HAProxy now or once.
 pub(crate) async fn is_stored(
     session: &Session,
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
 ) -> Result<bool, StoreError> {
     let sql = Sql::new("SELECT id FROM haproxy_servers WHERE id = $1").bind(server.get());
     Ok(session.row::<KeyRow>(sql).await?.is_some())

@@ -1,7 +1,9 @@
 //! All of HAProxy in a few numbers.
 
 use super::action::own_state;
-use super::{AdminBits, AdminState, BackendKey, BreakerRecord, InstanceKey, ServerWord, Shown};
+use super::{
+    AdminBits, AdminState, BackendKey, BreakerRecord, HaproxyInstanceKey, ServerWord, Shown,
+};
 
 /// How many servers show what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +41,7 @@ impl ServerCounts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceBreaker {
     /// The instance.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// Its name at the agent.
     pub name: String,
     /// The name of the server whose agent manages it.
@@ -56,7 +58,7 @@ pub struct ShortBackend {
     /// Its name in HAProxy.
     pub name: String,
     /// Its instance.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// The name of that at its agent.
     pub instance_name: String,
     /// How many servers it has.
@@ -67,7 +69,7 @@ pub struct ShortBackend {
 
 /// All of HAProxy in a few numbers: active instances, and what is present in them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BalancerSummary {
+pub struct HaproxyCounts {
     /// How many instances there are.
     pub instances: u64,
     /// How many of them were read whole at the last attempt.
@@ -97,7 +99,7 @@ pub struct BalancerSummary {
     pub short_backends: Vec<ShortBackend>,
 }
 
-impl BalancerSummary {
+impl HaproxyCounts {
     /// The most breakers that are told of.
     pub const BREAKERS_MAX: usize = 1_000;
 

@@ -1,10 +1,10 @@
-//! What [`BalancerMappings`](drover_ports::BalancerMappings) promises.
+//! What [`HaproxyMappings`](drover_ports::HaproxyMappings) promises.
 
-use drover_domain::balancer::{
-    ActiveMapping, BalancerServer, BalancerServerKey, InstanceKey, MappingAction, MappingBasis,
-    MappingHold, ServerMapping,
-};
 use drover_domain::fleet::ApplicationKey;
+use drover_domain::haproxy::{
+    ActiveMapping, HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingAction,
+    MappingBasis, MappingHold, ServerMapping,
+};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
     MapOutcome, MappingCause, MappingChange, NewMapping, UnmappedFilter, UnmappedServer,
@@ -13,18 +13,18 @@ use drover_ports::{
 use super::{ALL, two_after};
 use crate::store::World;
 use crate::store::fixtures::mappings::{by_hand, cause, unmapping};
-use crate::store::fixtures::{HOSTILE, at, balancer, balancer_server, fleet, sync as synced};
+use crate::store::fixtures::{HOSTILE, at, fleet, haproxy, haproxy_server, sync as synced};
 
 /// An HAProxy with `srv1`, and two applications.
-async fn scene(world: &World) -> (InstanceKey, BalancerServerKey, Vec<ApplicationKey>) {
+async fn scene(world: &World) -> (HaproxyInstanceKey, HaproxyServerKey, Vec<ApplicationKey>) {
     let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
-    let instance = balancer(world, "lb01", &[("be", &[balancer_server("srv1", "UP")])]).await;
+    let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
     (instance, servers(world, instance).await[0].key, keys)
 }
 
-async fn servers(world: &World, instance: InstanceKey) -> Vec<BalancerServer> {
+async fn servers(world: &World, instance: HaproxyInstanceKey) -> Vec<HaproxyServer> {
     world
-        .balancers()
+        .haproxy()
         .load(instance)
         .await
         .unwrap()
@@ -33,7 +33,7 @@ async fn servers(world: &World, instance: InstanceKey) -> Vec<BalancerServer> {
 }
 
 fn found(
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
     application: ApplicationKey,
     cause: Option<MappingCause>,
 ) -> NewMapping {
@@ -47,7 +47,7 @@ fn found(
 }
 
 fn mapped(
-    server: BalancerServerKey,
+    server: HaproxyServerKey,
     application: ApplicationKey,
     basis: MappingBasis,
     at: Timestamp,
@@ -63,7 +63,7 @@ fn mapped(
     }
 }
 
-fn unmapped(server: BalancerServerKey, hold: Option<Timestamp>) -> ServerMapping {
+fn unmapped(server: HaproxyServerKey, hold: Option<Timestamp>) -> ServerMapping {
     ServerMapping {
         server,
         active: None,
@@ -75,22 +75,22 @@ fn unmapped(server: BalancerServerKey, hold: Option<Timestamp>) -> ServerMapping
     }
 }
 
-async fn find(world: &World, server: BalancerServerKey) -> ServerMapping {
+async fn find(world: &World, server: HaproxyServerKey) -> ServerMapping {
     world.mappings().find(server).await.unwrap().unwrap()
 }
 
 /// The whole history, newest first.
-async fn history(world: &World, server: BalancerServerKey) -> Vec<MappingChange> {
+async fn history(world: &World, server: HaproxyServerKey) -> Vec<MappingChange> {
     let page = world.mappings().history(server, ALL).await.unwrap();
     page.unwrap().items
 }
 
-contract! { $ balancer_mappings => balancer_mappings_contract for World;
+contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
     /// A mapping by hand takes the place of any other, with a history row for each step that tells who and why.
     async fn a_mapping_by_hand_takes_the_place_of_any_other(world) {
         let (_, srv1, keys) = scene(world).await;
         assert_eq!(find(world, srv1).await, unmapped(srv1, None));
-        world.balancers().map(&[found(srv1, keys[0], None)]).await.unwrap();
+        world.haproxy().map(&[found(srv1, keys[0], None)]).await.unwrap();
         assert_eq!(find(world, srv1).await, mapped(srv1, keys[0], MappingBasis::Address, at(5)));
         for (application, now) in [(keys[1], 6), (keys[0], 7)] {
             let outcome = world.mappings().map_by_hand(&by_hand(srv1, application, at(now))).await.unwrap();
@@ -118,7 +118,7 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
     /// What is mapped by hand already stays as it is, without a history row; what a sync mapped becomes manual.
     async fn the_same_mapping_by_hand_again_changes_nothing(world) {
         let (_, srv1, keys) = scene(world).await;
-        world.balancers().map(&[found(srv1, keys[0], None)]).await.unwrap();
+        world.haproxy().map(&[found(srv1, keys[0], None)]).await.unwrap();
         for now in [6, 7, 8] {
             let outcome = world.mappings().map_by_hand(&by_hand(srv1, keys[0], at(now))).await.unwrap();
             assert_eq!(outcome, MapOutcome::Mapped(mapped(srv1, keys[0], MappingBasis::Manual, at(6))));
@@ -131,7 +131,7 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
     async fn a_mapping_by_hand_outlasts_a_sync(world) {
         let (_, srv1, keys) = scene(world).await;
         world.mappings().map_by_hand(&by_hand(srv1, keys[1], at(6))).await.unwrap();
-        assert_eq!(world.balancers().map(&[found(srv1, keys[0], None)]).await.unwrap(), 0);
+        assert_eq!(world.haproxy().map(&[found(srv1, keys[0], None)]).await.unwrap(), 0);
         assert_eq!(find(world, srv1).await, mapped(srv1, keys[1], MappingBasis::Manual, at(6)));
         assert_eq!(history(world, srv1).await.len(), 1);
     }
@@ -152,9 +152,9 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
         synced(world, instance, &[("be", &[])], at(10)).await;
         let removed = MapOutcome::Removed("srv1".to_owned());
         assert_eq!(map(srv1, keys[0]).await, removed);
-        synced(world, instance, &[("be", &[balancer_server("srv1", "UP")])], at(11)).await;
-        let node = world.balancers().load(instance).await.unwrap().unwrap().instance.server;
-        world.balancers().discovered(node, &[], at(12)).await.unwrap();
+        synced(world, instance, &[("be", &[haproxy_server("srv1", "UP")])], at(11)).await;
+        let node = world.haproxy().load(instance).await.unwrap().unwrap().instance.server;
+        world.haproxy().discovered(node, &[], at(12)).await.unwrap();
         assert_eq!(map(srv1, keys[0]).await, removed);
         assert_eq!((find(world, srv1).await, history(world, srv1).await), (unmapped(srv1, None), vec![]));
     }
@@ -171,14 +171,14 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
             let expected = (MappingAction::Deactivated, keys[0], MappingBasis::Manual, at(7), Some(cause("bob")));
             assert_eq!(told, expected);
         }
-        world.balancers().map(&[found(srv1, keys[0], None)]).await.unwrap();
+        world.haproxy().map(&[found(srv1, keys[0], None)]).await.unwrap();
         synced(world, instance, &[("be", &[])], at(10)).await;
         world.mappings().unmap(&unmapping(srv1, true, at(11))).await.unwrap();
         assert_eq!(find(world, srv1).await, unmapped(srv1, Some(at(11))));
         assert_eq!(history(world, srv1).await[0].basis, MappingBasis::Address);
         // What returns is as it was left.
-        synced(world, instance, &[("be", &[balancer_server("srv1", "UP")])], at(12)).await;
-        assert_eq!(world.balancers().map(&[found(srv1, keys[0], None)]).await.unwrap(), 0);
+        synced(world, instance, &[("be", &[haproxy_server("srv1", "UP")])], at(12)).await;
+        assert_eq!(world.haproxy().map(&[found(srv1, keys[0], None)]).await.unwrap(), 0);
         assert_eq!(find(world, srv1).await, unmapped(srv1, Some(at(11))));
     }
 
@@ -202,12 +202,12 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
     /// together at somebody's wish tells whose.
     async fn the_history_goes_from_the_newest_to_the_oldest(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
-        let both = ["srv1", "srv2"].map(|name| balancer_server(name, "UP"));
-        let instance = balancer(world, "lb01", &[("be", &both)]).await;
+        let both = ["srv1", "srv2"].map(|name| haproxy_server(name, "UP"));
+        let instance = haproxy(world, "lb01", &[("be", &both)]).await;
         let servers = servers(world, instance).await;
         let wish = MappingCause { reason: None, ..cause("eve") };
         let wanted = [servers[0].key, servers[1].key].map(|server| found(server, keys[0], Some(wish.clone())));
-        world.balancers().map(&wanted).await.unwrap();
+        world.haproxy().map(&wanted).await.unwrap();
         let srv1 = servers[0].key;
         world.mappings().map_by_hand(&by_hand(srv1, keys[1], at(6))).await.unwrap();
         world.mappings().unmap(&unmapping(srv1, true, at(7))).await.unwrap();
@@ -232,11 +232,11 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
     /// present in active instances are shown.
     async fn unmapped_servers_tell_where_they_are(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
-        let all = ["a", "b", "c", "mapped", "gone"].map(|name| balancer_server(name, "UP"));
-        let instance = balancer(world, "lb01", &[("be", &all), ("dead", &all[..1])]).await;
+        let all = ["a", "b", "c", "mapped", "gone"].map(|name| haproxy_server(name, "UP"));
+        let instance = haproxy(world, "lb01", &[("be", &all), ("dead", &all[..1])]).await;
         synced(world, instance, &[("be", &all[..4])], at(10)).await;
-        let left = balancer(world, "lb02", &[("be", &all)]).await;
-        let node = world.balancers().load(left).await.unwrap().unwrap().instance.server;
+        let left = haproxy(world, "lb02", &[("be", &all)]).await;
+        let node = world.haproxy().load(left).await.unwrap().unwrap().instance.server;
         world.servers().set_haproxy_node(node, false).await.unwrap();
         let present: Vec<_> = servers(world, instance).await.into_iter().filter(|server| server.removed_at.is_none()).collect();
         let named = |name: &str| present.iter().find(|server| server.observed.name == name).unwrap();
@@ -273,7 +273,7 @@ contract! { $ balancer_mappings => balancer_mappings_contract for World;
     async fn a_sync_at_the_same_time_does_not_undo_it(world) {
         let (_, srv1, keys) = scene(world).await;
         let (wanted, found) = (by_hand(srv1, keys[0], at(6)), [found(srv1, keys[1], None)]);
-        let (one, other) = tokio::join!(world.mappings().map_by_hand(&wanted), world.balancers().map(&found));
+        let (one, other) = tokio::join!(world.mappings().map_by_hand(&wanted), world.haproxy().map(&found));
         assert!(matches!(one.unwrap(), MapOutcome::Mapped(_)));
         assert!(other.unwrap() <= 1);
         assert_eq!(find(world, srv1).await, mapped(srv1, keys[0], MappingBasis::Manual, at(6)));

@@ -4,18 +4,18 @@ mod mappings;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
-use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, InstanceKey, MappingBasis, MappingCandidate,
-};
 use drover_domain::fleet::{ApplicationKey, ServerKey};
+use drover_domain::haproxy::sync::{KnownHaproxy, SyncChange};
+use drover_domain::haproxy::{
+    BackendKey, HaproxyBackend, HaproxyCounts, HaproxyInstance, HaproxyInstanceKey, HaproxyServer,
+    HaproxyServerKey, MappingBasis, MappingCandidate,
+};
 use drover_domain::page::{Page, PageRequest};
 
 use crate::StoreError;
 
 pub use mappings::{
-    BalancerMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedFilter,
+    HaproxyMappings, ManualMapping, MapOutcome, MappingCause, MappingChange, UnmappedFilter,
     UnmappedServer, Unmapping,
 };
 
@@ -23,7 +23,7 @@ pub use mappings::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMapping {
     /// The server in HAProxy.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// The application behind it.
     pub application: ApplicationKey,
     /// Why they belong together.
@@ -38,7 +38,7 @@ pub struct NewMapping {
 ///
 /// Every method is atomic and costs a number of statements that does not depend on the number of rows.
 #[async_trait]
-pub trait BalancerStore: Send + Sync {
+pub trait HaproxyStore: Send + Sync {
     /// Makes the instances of a server's agent be exactly `names`: new ones are added, missing
     /// ones become inactive, returning ones active again with their old key. Returns the active ones by name.
     /// A server that is no HAProxy node (any more) has none, whatever its agent lists.
@@ -51,24 +51,22 @@ pub trait BalancerStore: Send + Sync {
         server: ServerKey,
         names: &[String],
         at: Timestamp,
-    ) -> Result<Vec<BalancerInstance>, StoreError>;
+    ) -> Result<Vec<HaproxyInstance>, StoreError>;
 
     /// The active instances of a server as they are stored, by name.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn active_instances(
-        &self,
-        server: ServerKey,
-    ) -> Result<Vec<BalancerInstance>, StoreError>;
+    async fn active_instances(&self, server: ServerKey)
+    -> Result<Vec<HaproxyInstance>, StoreError>;
 
     /// An instance with all its backends and servers, removed ones included.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError>;
+    async fn load(&self, instance: HaproxyInstanceKey) -> Result<Option<KnownHaproxy>, StoreError>;
 
     /// Writes what a sync changed: the instance row, and of the rest only what the change names. A hold that has lapsed
     /// is ended unless it was renewed in the meantime. A status that an action under way brought is written down as that.
@@ -87,8 +85,8 @@ pub trait BalancerStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn unmapped(
         &self,
-        instance: Option<InstanceKey>,
-    ) -> Result<Vec<BalancerServer>, StoreError>;
+        instance: Option<HaproxyInstanceKey>,
+    ) -> Result<Vec<HaproxyServer>, StoreError>;
 
     /// Every application that may stand behind a server: those that are present on a server, by key.
     ///
@@ -114,7 +112,7 @@ pub trait BalancerStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn doubtful(
         &self,
-        instance: Option<InstanceKey>,
+        instance: Option<HaproxyInstanceKey>,
     ) -> Result<Vec<DoubtfulMapping>, StoreError>;
 
     /// Ends these mappings where they are still active and not made by hand, each with a history row, and says
@@ -125,7 +123,7 @@ pub trait BalancerStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn end(
         &self,
-        mappings: &[(BalancerServerKey, ApplicationKey)],
+        mappings: &[(HaproxyServerKey, ApplicationKey)],
         at: Timestamp,
         cause: Option<&MappingCause>,
     ) -> Result<u64, StoreError>;
@@ -135,7 +133,7 @@ pub trait BalancerStore: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoubtfulMapping {
     /// The server in HAProxy.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// Its name.
     pub server_name: String,
     /// The application behind it.
@@ -144,7 +142,7 @@ pub struct DoubtfulMapping {
 
 /// Which instances are wanted; `None` is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct InstanceFilter {
+pub struct HaproxyInstanceFilter {
     /// Behind the agent of this server.
     pub server: Option<ServerKey>,
     /// Whether they are synced.
@@ -162,7 +160,7 @@ pub struct BackendFilter {
 
 /// Which servers are wanted; `None` is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BalancerServerFilter {
+pub struct HaproxyServerFilter {
     /// Of which HAProxy says exactly this.
     pub word: Option<String>,
     /// Whether they are actively mapped to an application.
@@ -173,14 +171,16 @@ pub struct BalancerServerFilter {
 
 /// HAProxy as people look at it; removed rows are not shown.
 #[async_trait]
-pub trait BalancerView: Send + Sync {
+pub trait HaproxyView: Send + Sync {
     /// The instance with this key, active or not.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn instance(&self, instance: InstanceKey)
-    -> Result<Option<BalancerInstance>, StoreError>;
+    async fn instance(
+        &self,
+        instance: HaproxyInstanceKey,
+    ) -> Result<Option<HaproxyInstance>, StoreError>;
 
     /// Instances by key.
     ///
@@ -189,9 +189,9 @@ pub trait BalancerView: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn instances(
         &self,
-        filter: &InstanceFilter,
+        filter: &HaproxyInstanceFilter,
         page: PageRequest,
-    ) -> Result<Page<BalancerInstance>, StoreError>;
+    ) -> Result<Page<HaproxyInstance>, StoreError>;
 
     /// The backends of an instance by key; `None` if there is no such instance.
     ///
@@ -200,10 +200,10 @@ pub trait BalancerView: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn backends(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         filter: &BackendFilter,
         page: PageRequest,
-    ) -> Result<Option<Page<BalancerBackend>>, StoreError>;
+    ) -> Result<Option<Page<HaproxyBackend>>, StoreError>;
 
     /// The servers of a backend by key; `None` if there is no such backend.
     ///
@@ -213,9 +213,9 @@ pub trait BalancerView: Send + Sync {
     async fn servers(
         &self,
         backend: BackendKey,
-        filter: &BalancerServerFilter,
+        filter: &HaproxyServerFilter,
         page: PageRequest,
-    ) -> Result<Option<Page<BalancerServer>>, StoreError>;
+    ) -> Result<Option<Page<HaproxyServer>>, StoreError>;
 
     /// All of it in a few numbers, at one moment; a backend has too few servers that take requests when it has any
     /// and fewer than `min_ready` of them do.
@@ -223,5 +223,5 @@ pub trait BalancerView: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError>;
+    async fn summary(&self, min_ready: u32) -> Result<HaproxyCounts, StoreError>;
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::Timestamp;
 use crate::fleet::{ApplicationKey, ApplicationName, Network, ServerKey};
 
-use super::{BalancerServerKey, ObservedServer};
+use super::{HaproxyServerKey, ObservedServer};
 
 /// A present application that may stand behind a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +198,7 @@ pub struct MappingHold {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerMapping {
     /// The server in HAProxy.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// The application behind it.
     pub active: Option<ActiveMapping>,
     /// Who keeps Drover from mapping it by itself.
@@ -360,7 +360,7 @@ fn labels(applications: &[&MappingCandidate]) -> String {
 mod tests {
     use super::*;
     use crate::Key;
-    use crate::balancer::{ServerRole, ServerWord};
+    use crate::haproxy::{ServerRole, ServerWord};
 
     fn server(name: &str, address: Option<(&str, u16)>) -> ObservedServer {
         ObservedServer {

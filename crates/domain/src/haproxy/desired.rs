@@ -52,7 +52,7 @@ impl DesiredState {
     pub fn is_forgotten(
         &self,
         observed: &ObservedServer,
-        process: Option<BalancerProcess>,
+        process: Option<HaproxyProcess>,
         now: Timestamp,
     ) -> bool {
         !self.has_lapsed(now)
@@ -109,14 +109,14 @@ pub struct ObservedProcess {
 
 /// The process of an HAProxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BalancerProcess {
+pub struct HaproxyProcess {
     /// Its number.
     pub pid: u32,
     /// When it started, give or take a second, by Drover's clock.
     pub started_at: Timestamp,
 }
 
-impl BalancerProcess {
+impl HaproxyProcess {
     /// The process that was seen `now`: the known one if it may be that, else another one.
     #[must_use]
     pub fn seen(known: Option<Self>, observed: ObservedProcess, now: Timestamp) -> Self {
@@ -213,7 +213,7 @@ mod tests {
         };
         let process = |at| {
             let started_at = seconds(at);
-            Some(BalancerProcess { pid: 7, started_at })
+            Some(HaproxyProcess { pid: 7, started_at })
         };
         let now = seconds(500);
         let up = server("UP", Some(0));
@@ -234,7 +234,7 @@ mod tests {
     fn a_process_is_another_one_when_its_number_or_its_start_is() {
         let seen = |known, pid, uptime| {
             let uptime = Duration::from_secs(uptime);
-            BalancerProcess::seen(known, ObservedProcess { pid, uptime }, seconds(1_000))
+            HaproxyProcess::seen(known, ObservedProcess { pid, uptime }, seconds(1_000))
         };
         let first = seen(None, 7, 100);
         assert_eq!(first.started_at, seconds(900));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drover_domain::balancer::{AdminBits, ObservedProcess, ObservedServer, ServerRole, ServerWord};
+use drover_domain::haproxy::{AdminBits, ObservedProcess, ObservedServer, ServerRole, ServerWord};
 use drover_domain::text::visible;
 use drover_ports::{BackendAnswer, NameAnswer};
 
@@ -11,7 +11,7 @@ use crate::reading::Complaints;
 use crate::wire::entry::Entry;
 use crate::wire::field::Field;
 use crate::wire::named::Named;
-use crate::wire::{BackendServers, Backends, BalancerServer, Instances, Process, Unread};
+use crate::wire::{BackendServers, Backends, HaproxyServer, Instances, Process, Unread};
 
 /// The most characters of a check's word or an address.
 const WORD_MAX: usize = 255;
@@ -126,7 +126,7 @@ fn names(what: &str, listed: Vec<Named>, count: &Field, unread: &Unread) -> Name
 }
 
 fn server(
-    entry: &Entry<BalancerServer>,
+    entry: &Entry<HaproxyServer>,
     number: usize,
     complaints: &mut Complaints,
 ) -> Result<ObservedServer, String> {
@@ -167,7 +167,7 @@ fn server(
     })
 }
 
-fn role(name: &str, entry: &BalancerServer, complaints: &mut Complaints) -> ServerRole {
+fn role(name: &str, entry: &HaproxyServer, complaints: &mut Complaints) -> ServerRole {
     let backups: Option<u32> = number_of(name, "bck", &entry.bck, complaints);
     // Bits of `srv_agent_state`: configured and enabled.
     let bits: Option<u32> = number_of(name, "agent_state", &entry.agent_state, complaints);
@@ -197,7 +197,7 @@ fn role(name: &str, entry: &BalancerServer, complaints: &mut Complaints) -> Serv
 /// sees. Where it says something of them that is no number, how many there are is unknown.
 fn sessions(
     name: &str,
-    entry: &BalancerServer,
+    entry: &HaproxyServer,
     complaints: &mut Complaints,
 ) -> (Option<u64>, Option<u64>) {
     let own: Option<u64> = number_of(name, "scur", &entry.scur, complaints);

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use drover_domain::balancer::sync::{KnownBalancer, SyncChange};
-use drover_domain::balancer::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerServer, BalancerServerKey,
-    BalancerSummary, Capacity, FetchStatus, InstanceKey, MappingBasis, MappingCandidate,
+use drover_domain::fleet::{ApplicationKey, ServerKey};
+use drover_domain::haproxy::sync::{KnownHaproxy, SyncChange};
+use drover_domain::haproxy::{
+    BackendKey, Capacity, FetchStatus, HaproxyBackend, HaproxyCounts, HaproxyInstance,
+    HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingBasis, MappingCandidate,
     ObservedServer, ServerWord,
 };
-use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    BackendFilter, BalancerServerFilter, BalancerStore, BalancerView, DoubtfulMapping,
-    InstanceFilter, MappingCause, NewMapping, StatusChange, StoreError,
+    BackendFilter, DoubtfulMapping, HaproxyInstanceFilter, HaproxyServerFilter, HaproxyStore,
+    HaproxyView, MappingCause, NewMapping, StatusChange, StoreError,
 };
 
 use super::fleet::has;
@@ -30,28 +30,28 @@ fn kept(observed: &ObservedServer) -> ObservedServer {
 }
 
 impl State {
-    fn instance(&self, stored: &BalancerInstance) -> BalancerInstance {
+    fn instance(&self, stored: &HaproxyInstance) -> HaproxyInstance {
         let backends = self
             .backends
             .values()
             .filter(|backend| backend.instance == stored.key && backend.removed_at.is_none());
-        BalancerInstance {
+        HaproxyInstance {
             backends: u32::try_from(backends.count()).unwrap(),
             ..stored.clone()
         }
     }
 
-    pub(super) fn backend(&self, stored: &BalancerBackend) -> BalancerBackend {
+    pub(super) fn backend(&self, stored: &HaproxyBackend) -> HaproxyBackend {
         let servers = || {
             let of_backend = self
-                .balancer_servers
+                .haproxy_servers
                 .values()
                 .filter(|server| server.backend == stored.key);
             of_backend.filter(|server| server.removed_at.is_none())
         };
         let there = servers().filter(|server| server.missed_at.is_none());
         let ready = Capacity::of(there.map(|server| &server.observed)).serving();
-        BalancerBackend {
+        HaproxyBackend {
             servers: u32::try_from(servers().count()).unwrap(),
             ready: u32::try_from(ready).unwrap(),
             observed_at: stored
@@ -61,10 +61,10 @@ impl State {
         }
     }
 
-    pub(super) fn balancer_server(&self, stored: &BalancerServer) -> BalancerServer {
+    pub(super) fn haproxy_server(&self, stored: &HaproxyServer) -> HaproxyServer {
         let backend = self.backends.get(&stored.backend.get());
         let read_at = backend.and_then(|backend| self.backend(backend).observed_at);
-        BalancerServer {
+        HaproxyServer {
             observed_at: match stored.missed_at {
                 Some(_) => stored.last_seen,
                 None => stored.last_seen.max(read_at),
@@ -76,12 +76,12 @@ impl State {
         }
     }
 
-    fn active_instances(&self, server: ServerKey) -> Vec<BalancerInstance> {
+    fn active_instances(&self, server: ServerKey) -> Vec<HaproxyInstance> {
         let of_server = self
             .instances
             .values()
             .filter(|instance| instance.server == server && instance.is_active);
-        let mut instances: Vec<BalancerInstance> =
+        let mut instances: Vec<HaproxyInstance> =
             of_server.map(|instance| self.instance(instance)).collect();
         instances.sort_by(|one, other| one.name.cmp(&other.name));
         instances
@@ -95,10 +95,10 @@ impl State {
         self.backends
             .retain(|_, backend| instances.contains_key(&backend.instance.get()));
         let backends = &self.backends;
-        self.balancer_servers
+        self.haproxy_servers
             .retain(|_, found| backends.contains_key(&found.backend.get()));
-        let servers = &self.balancer_servers;
-        let is_there = |key: BalancerServerKey| servers.contains_key(&key.get());
+        let servers = &self.haproxy_servers;
+        let is_there = |key: HaproxyServerKey| servers.contains_key(&key.get());
         self.mappings.retain(|mapping| is_there(mapping.server));
         self.mapping_history.retain(|(server, _)| is_there(*server));
         self.status_history.retain(|(server, _)| is_there(*server));
@@ -109,9 +109,9 @@ impl State {
 
     /// Forgets the servers with these keys, and what hangs on them.
     pub(super) fn forget_servers(&mut self, is_old: impl Fn(i64) -> bool) {
-        self.balancer_servers.retain(|key, _| !is_old(*key));
-        let servers = &self.balancer_servers;
-        let is_there = |key: BalancerServerKey| servers.contains_key(&key.get());
+        self.haproxy_servers.retain(|key, _| !is_old(*key));
+        let servers = &self.haproxy_servers;
+        let is_there = |key: HaproxyServerKey| servers.contains_key(&key.get());
         self.mappings.retain(|mapping| is_there(mapping.server));
         self.mapping_history.retain(|(server, _)| is_there(*server));
         self.status_history.retain(|(server, _)| is_there(*server));
@@ -120,7 +120,7 @@ impl State {
             .retain(|_, action| is_there(action.request.server));
     }
 
-    fn has_instance(&self, backend: BackendKey, instance: InstanceKey) -> bool {
+    fn has_instance(&self, backend: BackendKey, instance: HaproxyInstanceKey) -> bool {
         self.backends
             .get(&backend.get())
             .is_some_and(|backend| backend.instance == instance)
@@ -142,7 +142,7 @@ impl State {
                 continue;
             }
             let key = self.draw_key();
-            let backend = BalancerBackend {
+            let backend = HaproxyBackend {
                 key: Key::new(key),
                 instance,
                 name: upsert.name.clone(),
@@ -163,7 +163,7 @@ impl State {
             let Some(backend) = backend.map(|backend| backend.key) else {
                 continue;
             };
-            let known = self.balancer_servers.values_mut().find(|known| {
+            let known = self.haproxy_servers.values_mut().find(|known| {
                 known.backend == backend && known.observed.name == upsert.observed.name
             });
             if let Some(known) = known {
@@ -174,7 +174,7 @@ impl State {
                 continue;
             }
             let key = self.draw_key();
-            let server = BalancerServer {
+            let server = HaproxyServer {
                 key: Key::new(key),
                 backend,
                 observed: kept(&upsert.observed),
@@ -185,11 +185,11 @@ impl State {
                 missed_at: None,
                 removed_at: None,
             };
-            self.balancer_servers.insert(key, server);
+            self.haproxy_servers.insert(key, server);
         }
         self.apply_absence(change);
         for key in &change.lapsed {
-            let known = self.balancer_servers.get_mut(&key.get());
+            let known = self.haproxy_servers.get_mut(&key.get());
             let known = known.filter(|known| {
                 let desired = known.desired.as_ref();
                 desired.is_some_and(|desired| desired.has_lapsed(change.at))
@@ -222,12 +222,12 @@ impl State {
             }
         }
         for key in &change.missed_servers {
-            if let Some(server) = self.balancer_servers.get_mut(&key.get()) {
+            if let Some(server) = self.haproxy_servers.get_mut(&key.get()) {
                 server.missed_at = Some(change.at);
             }
         }
         let gone: Vec<i64> = self
-            .balancer_servers
+            .haproxy_servers
             .values()
             .filter(|server| {
                 change.removed_servers.contains(&server.key)
@@ -239,19 +239,19 @@ impl State {
             .map(|server| server.key.get())
             .collect();
         for key in gone {
-            self.balancer_servers.get_mut(&key).unwrap().removed_at = Some(change.at);
+            self.haproxy_servers.get_mut(&key).unwrap().removed_at = Some(change.at);
         }
     }
 
     /// Adds a row to the history of a server; `action` is what changed it, and who asked for that.
     pub(super) fn record_status(
         &mut self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         at: Timestamp,
         (old, new): (ServerWord, ServerWord),
         action: Option<(TaskId, String)>,
     ) {
-        if !self.balancer_servers.contains_key(&server.get()) {
+        if !self.haproxy_servers.contains_key(&server.get()) {
             return;
         }
         let position = self.draw_key();
@@ -270,13 +270,13 @@ impl State {
 }
 
 #[async_trait]
-impl BalancerStore for MemoryStore {
+impl HaproxyStore for MemoryStore {
     async fn discovered(
         &self,
         server: ServerKey,
         names: &[String],
         _at: Timestamp,
-    ) -> Result<Vec<BalancerInstance>, StoreError> {
+    ) -> Result<Vec<HaproxyInstance>, StoreError> {
         let mut state = self.state("store the HAProxy instances of a server")?;
         let Some(found) = state.servers.get(&server.get()) else {
             return Ok(Vec::new());
@@ -296,7 +296,7 @@ impl BalancerStore for MemoryStore {
         }
         for name in missing {
             let key = state.draw_key();
-            let instance = BalancerInstance {
+            let instance = HaproxyInstance {
                 key: Key::new(key),
                 server,
                 server_name: server_name.clone(),
@@ -318,13 +318,13 @@ impl BalancerStore for MemoryStore {
     async fn active_instances(
         &self,
         server: ServerKey,
-    ) -> Result<Vec<BalancerInstance>, StoreError> {
+    ) -> Result<Vec<HaproxyInstance>, StoreError> {
         Ok(self
             .state("list the HAProxy instances of a server")?
             .active_instances(server))
     }
 
-    async fn load(&self, instance: InstanceKey) -> Result<Option<KnownBalancer>, StoreError> {
+    async fn load(&self, instance: HaproxyInstanceKey) -> Result<Option<KnownHaproxy>, StoreError> {
         let state = self.state("load a HAProxy instance")?;
         let Some(found) = state.instances.get(&instance.get()) else {
             return Ok(None);
@@ -333,15 +333,13 @@ impl BalancerStore for MemoryStore {
             .backends
             .values()
             .filter(|backend| backend.instance == instance && backend.removed_at.is_none());
-        let servers = state.balancer_servers.values().filter(|server| {
+        let servers = state.haproxy_servers.values().filter(|server| {
             server.removed_at.is_none() && state.has_instance(server.backend, instance)
         });
-        Ok(Some(KnownBalancer {
+        Ok(Some(KnownHaproxy {
             instance: state.instance(found),
             backends: backends.map(|backend| state.backend(backend)).collect(),
-            servers: servers
-                .map(|server| state.balancer_server(server))
-                .collect(),
+            servers: servers.map(|server| state.haproxy_server(server)).collect(),
         }))
     }
 
@@ -364,10 +362,10 @@ impl BalancerStore for MemoryStore {
 
     async fn unmapped(
         &self,
-        instance: Option<InstanceKey>,
-    ) -> Result<Vec<BalancerServer>, StoreError> {
+        instance: Option<HaproxyInstanceKey>,
+    ) -> Result<Vec<HaproxyServer>, StoreError> {
         let state = self.state("list HAProxy servers without a mapping")?;
-        let wanted = state.balancer_servers.values().filter(|server| {
+        let wanted = state.haproxy_servers.values().filter(|server| {
             let backend = state.backends.get(&server.backend.get());
             let is_there = backend.is_some_and(|backend| match instance {
                 Some(instance) => backend.instance == instance && backend.removed_at.is_none(),
@@ -375,7 +373,7 @@ impl BalancerStore for MemoryStore {
             });
             is_there && server.removed_at.is_none() && !state.holds.contains_key(&server.key.get())
         });
-        let servers = wanted.map(|server| state.balancer_server(server));
+        let servers = wanted.map(|server| state.haproxy_server(server));
         Ok(servers
             .filter(|server| server.application.is_none())
             .collect())
@@ -398,7 +396,7 @@ impl BalancerStore for MemoryStore {
             .collect();
         let mut made = 0;
         for mapping in wanted.into_values() {
-            if state.balancer_servers.contains_key(&mapping.server.get())
+            if state.haproxy_servers.contains_key(&mapping.server.get())
                 && state.applications.contains_key(&mapping.application.get())
                 && state.make_mapping(mapping)
             {
@@ -410,10 +408,10 @@ impl BalancerStore for MemoryStore {
 
     async fn doubtful(
         &self,
-        instance: Option<InstanceKey>,
+        instance: Option<HaproxyInstanceKey>,
     ) -> Result<Vec<DoubtfulMapping>, StoreError> {
         let state = self.state("list HAProxy mappings by address")?;
-        let servers = state.balancer_servers.values().filter_map(|server| {
+        let servers = state.haproxy_servers.values().filter_map(|server| {
             let backend = state.backends.get(&server.backend.get())?;
             let is_wanted = match instance {
                 Some(instance) => backend.instance == instance && backend.removed_at.is_none(),
@@ -439,7 +437,7 @@ impl BalancerStore for MemoryStore {
 
     async fn end(
         &self,
-        mappings: &[(BalancerServerKey, ApplicationKey)],
+        mappings: &[(HaproxyServerKey, ApplicationKey)],
         at: Timestamp,
         cause: Option<&MappingCause>,
     ) -> Result<u64, StoreError> {
@@ -477,11 +475,11 @@ impl State {
 }
 
 #[async_trait]
-impl BalancerView for MemoryStore {
+impl HaproxyView for MemoryStore {
     async fn instance(
         &self,
-        instance: InstanceKey,
-    ) -> Result<Option<BalancerInstance>, StoreError> {
+        instance: HaproxyInstanceKey,
+    ) -> Result<Option<HaproxyInstance>, StoreError> {
         let state = self.state("find a HAProxy instance")?;
         let found = state.instances.get(&instance.get());
         Ok(found.map(|found| state.instance(found)))
@@ -489,9 +487,9 @@ impl BalancerView for MemoryStore {
 
     async fn instances(
         &self,
-        filter: &InstanceFilter,
+        filter: &HaproxyInstanceFilter,
         page: PageRequest,
-    ) -> Result<Page<BalancerInstance>, StoreError> {
+    ) -> Result<Page<HaproxyInstance>, StoreError> {
         let state = self.state("list HAProxy instances")?;
         let wanted = state.instances.iter().filter(|(_, instance)| {
             let like = filter.like.as_ref();
@@ -507,10 +505,10 @@ impl BalancerView for MemoryStore {
 
     async fn backends(
         &self,
-        instance: InstanceKey,
+        instance: HaproxyInstanceKey,
         filter: &BackendFilter,
         page: PageRequest,
-    ) -> Result<Option<Page<BalancerBackend>>, StoreError> {
+    ) -> Result<Option<Page<HaproxyBackend>>, StoreError> {
         let state = self.state("list the backends of a HAProxy instance")?;
         if !state.instances.contains_key(&instance.get()) {
             return Ok(None);
@@ -527,9 +525,9 @@ impl BalancerView for MemoryStore {
     async fn servers(
         &self,
         backend: BackendKey,
-        filter: &BalancerServerFilter,
+        filter: &HaproxyServerFilter,
         page: PageRequest,
-    ) -> Result<Option<Page<BalancerServer>>, StoreError> {
+    ) -> Result<Option<Page<HaproxyServer>>, StoreError> {
         let state = self.state("list the servers of a HAProxy backend")?;
         if state
             .backends
@@ -539,10 +537,10 @@ impl BalancerView for MemoryStore {
             return Ok(None);
         }
         let present = state
-            .balancer_servers
+            .haproxy_servers
             .iter()
             .filter(|(_, server)| server.backend == backend && server.removed_at.is_none());
-        let present = present.map(|(key, server)| (*key, state.balancer_server(server)));
+        let present = present.map(|(key, server)| (*key, state.haproxy_server(server)));
         let wanted = present.filter(|(_, server)| {
             let word = server.observed.word.as_str();
             filter.word.as_ref().is_none_or(|wanted| wanted == word)
@@ -554,7 +552,7 @@ impl BalancerView for MemoryStore {
         Ok(Some(ascending(wanted, page).map(|(_, server)| server)))
     }
 
-    async fn summary(&self, min_ready: u32) -> Result<BalancerSummary, StoreError> {
+    async fn summary(&self, min_ready: u32) -> Result<HaproxyCounts, StoreError> {
         let state = self.state("sum HAProxy up")?;
         Ok(state.summary(min_ready))
     }

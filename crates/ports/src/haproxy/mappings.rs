@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
-use drover_domain::balancer::{
-    BalancerServer, BalancerServerKey, InstanceKey, MappingAction, MappingBasis, MappingHold,
+use drover_domain::fleet::ApplicationKey;
+use drover_domain::haproxy::{
+    HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingAction, MappingBasis, MappingHold,
     ServerMapping,
 };
-use drover_domain::fleet::ApplicationKey;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::task::Origin;
 
@@ -25,7 +25,7 @@ pub struct MappingCause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManualMapping {
     /// The server in HAProxy.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// The application behind it.
     pub application: ApplicationKey,
     /// When.
@@ -38,7 +38,7 @@ pub struct ManualMapping {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmapping {
     /// The server in HAProxy.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// Whether it stays unmapped until somebody maps it by hand.
     pub hold: bool,
     /// When.
@@ -64,11 +64,11 @@ pub enum MapOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnmappedServer {
     /// The server.
-    pub server: BalancerServer,
+    pub server: HaproxyServer,
     /// The name of its backend.
     pub backend_name: String,
     /// Its instance.
-    pub instance: InstanceKey,
+    pub instance: HaproxyInstanceKey,
     /// The name of that at its agent.
     pub instance_name: String,
     /// The name of the server whose agent manages it.
@@ -98,7 +98,7 @@ pub struct MappingChange {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnmappedFilter {
     /// Of this instance.
-    pub instance: Option<InstanceKey>,
+    pub instance: Option<HaproxyInstanceKey>,
     /// With this in their name or that of their backend, small or capital letters a to z alike.
     pub like: Option<String>,
 }
@@ -107,7 +107,7 @@ pub struct UnmappedFilter {
 ///
 /// Every method is atomic and costs a number of statements that does not depend on the number of rows.
 #[async_trait]
-pub trait BalancerMappings: Send + Sync {
+pub trait HaproxyMappings: Send + Sync {
     /// Makes a manual mapping active, whatever was active before; that one ends. A hold ends too. One that is active
     /// already is left as it is. Each change gets a history row with its cause.
     ///
@@ -130,7 +130,7 @@ pub trait BalancerMappings: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn find(&self, server: BalancerServerKey) -> Result<Option<ServerMapping>, StoreError>;
+    async fn find(&self, server: HaproxyServerKey) -> Result<Option<ServerMapping>, StoreError>;
 
     /// How the mappings of a server changed, newest first; `None` if there is no such server.
     ///
@@ -139,7 +139,7 @@ pub trait BalancerMappings: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn history(
         &self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         page: PageRequest,
     ) -> Result<Option<Page<MappingChange>>, StoreError>;
 

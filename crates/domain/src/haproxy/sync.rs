@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Timestamp;
 
 use super::{
-    BackendKey, BalancerBackend, BalancerInstance, BalancerProcess, BalancerServer,
-    BalancerServerKey, DesiredState, FetchStatus, ObservedProcess, ObservedServer, ServerWord,
+    BackendKey, DesiredState, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyProcess,
+    HaproxyServer, HaproxyServerKey, ObservedProcess, ObservedServer, ServerWord,
 };
 
 /// The lowest version of HAProxy that is supported.
@@ -20,13 +20,13 @@ const NAMES_MAX: usize = 5;
 
 /// An instance with everything that is present in it. What was removed is not loaded: there may be any number of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownBalancer {
+pub struct KnownHaproxy {
     /// The instance.
-    pub instance: BalancerInstance,
+    pub instance: HaproxyInstance,
     /// Its backends.
-    pub backends: Vec<BalancerBackend>,
+    pub backends: Vec<HaproxyBackend>,
     /// Their servers.
-    pub servers: Vec<BalancerServer>,
+    pub servers: Vec<HaproxyServer>,
 }
 
 /// The servers of a backend as the agent showed them.
@@ -77,7 +77,7 @@ impl FromIterator<(String, Result<Vec<ObservedServer>, String>)> for ObservedBac
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncChange {
     /// The instance as it is now.
-    pub instance: BalancerInstance,
+    pub instance: HaproxyInstance,
     /// Backends that are new, back, or read with another result than before.
     pub backends: Vec<BackendUpsert>,
     /// Servers that are new, back, or differ from what is known.
@@ -85,18 +85,18 @@ pub struct SyncChange {
     /// Backends that HAProxy did not list for the first time.
     pub missed_backends: Vec<BackendKey>,
     /// Servers that HAProxy did not list for the first time.
-    pub missed_servers: Vec<BalancerServerKey>,
+    pub missed_servers: Vec<HaproxyServerKey>,
     /// Backends that are gone; their servers are gone with them.
     pub removed_backends: Vec<BackendKey>,
     /// Servers that are gone.
-    pub removed_servers: Vec<BalancerServerKey>,
+    pub removed_servers: Vec<HaproxyServerKey>,
     /// Status changes for the history.
     pub history: Vec<StatusHistory>,
     /// Servers that nobody holds any more because the time is over.
-    pub lapsed: Vec<BalancerServerKey>,
+    pub lapsed: Vec<HaproxyServerKey>,
     /// Servers that are held, and that a new process of HAProxy has in use: what is wanted has to be said again. Not
     /// written.
-    pub forgotten: Vec<(BalancerServerKey, DesiredState)>,
+    pub forgotten: Vec<(HaproxyServerKey, DesiredState)>,
     /// When the sync was made.
     pub at: Timestamp,
 }
@@ -104,7 +104,7 @@ pub struct SyncChange {
 impl SyncChange {
     /// A change of nothing but the instance's own row.
     #[must_use]
-    pub const fn of(instance: BalancerInstance, at: Timestamp) -> Self {
+    pub const fn of(instance: HaproxyInstance, at: Timestamp) -> Self {
         Self {
             instance,
             backends: Vec::new(),
@@ -159,7 +159,7 @@ pub struct ServerUpsert {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusHistory {
     /// The server.
-    pub server: BalancerServerKey,
+    pub server: HaproxyServerKey,
     /// Before.
     pub old: ServerWord,
     /// After.
@@ -176,14 +176,14 @@ pub struct StatusHistory {
 /// reported; `None` means that no answer had one.
 #[must_use]
 pub fn reconcile(
-    known: &KnownBalancer,
+    known: &KnownHaproxy,
     observed: &ObservedBackends,
     process: Option<ObservedProcess>,
     now: Timestamp,
 ) -> SyncChange {
     let known_process = known.instance.process;
-    let process = process.map(|seen| BalancerProcess::seen(known_process, seen, now));
-    let instance = BalancerInstance {
+    let process = process.map(|seen| HaproxyProcess::seen(known_process, seen, now));
+    let instance = HaproxyInstance {
         process: process.or(known_process),
         last_sync: Some(now),
         observed_at: Some(now),
@@ -200,12 +200,12 @@ pub fn reconcile(
     let mut complaints = observed.complaints.clone();
     complaints.extend(change.instance.version.as_deref().and_then(too_old));
 
-    let backends: BTreeMap<&str, &BalancerBackend> = known
+    let backends: BTreeMap<&str, &HaproxyBackend> = known
         .backends
         .iter()
         .map(|backend| (backend.name.as_str(), backend))
         .collect();
-    let servers: BTreeMap<(BackendKey, &str), &BalancerServer> = known
+    let servers: BTreeMap<(BackendKey, &str), &HaproxyServer> = known
         .servers
         .iter()
         .map(|server| ((server.backend, server.observed.name.as_str()), server))
@@ -232,7 +232,7 @@ pub fn reconcile(
         }
     }
     if !observed.is_partial {
-        let is_gone = |backend: &&BalancerBackend| !observed.backends.contains_key(&backend.name);
+        let is_gone = |backend: &&HaproxyBackend| !observed.backends.contains_key(&backend.name);
         for backend in known.backends.iter().filter(is_gone) {
             if backend.missed_at.is_some() {
                 change.removed_backends.push(backend.key);
@@ -257,8 +257,8 @@ pub fn reconcile(
 
 /// What changes when the instance cannot be read at all: only its own row.
 #[must_use]
-pub fn failed(instance: &BalancerInstance, reason: &str, now: Timestamp) -> SyncChange {
-    let instance = BalancerInstance {
+pub fn failed(instance: &HaproxyInstance, reason: &str, now: Timestamp) -> SyncChange {
+    let instance = HaproxyInstance {
         last_sync: Some(now),
         last_sync_status: FetchStatus::Failed,
         last_sync_error: Some(reason.chars().take(COMPLAINT_MAX).collect()),
@@ -270,8 +270,8 @@ pub fn failed(instance: &BalancerInstance, reason: &str, now: Timestamp) -> Sync
 /// Notes which servers of a backend are not in a whole answer; returns those that are missed for the first time.
 fn note_missing(
     change: &mut SyncChange,
-    known: &KnownBalancer,
-    backend: &BalancerBackend,
+    known: &KnownHaproxy,
+    backend: &HaproxyBackend,
     shown: &[ObservedServer],
 ) -> Vec<String> {
     let shown: BTreeSet<&str> = shown.iter().map(|server| server.name.as_str()).collect();
@@ -326,8 +326,8 @@ fn summary(complaints: &[String]) -> Option<String> {
     Some(text)
 }
 
-fn lapsed(servers: &[BalancerServer], now: Timestamp) -> Vec<BalancerServerKey> {
-    let has_lapsed = |server: &&BalancerServer| {
+fn lapsed(servers: &[HaproxyServer], now: Timestamp) -> Vec<HaproxyServerKey> {
+    let has_lapsed = |server: &&HaproxyServer| {
         let desired = server.desired.as_ref();
         desired.is_some_and(|desired| desired.has_lapsed(now))
     };
@@ -337,7 +337,7 @@ fn lapsed(servers: &[BalancerServer], now: Timestamp) -> Vec<BalancerServerKey> 
 
 fn note_forgotten(
     change: &mut SyncChange,
-    known: Option<&BalancerServer>,
+    known: Option<&HaproxyServer>,
     observed: &ObservedServer,
 ) {
     let (process, now) = (change.instance.process, change.at);
@@ -352,7 +352,7 @@ fn note_forgotten(
 fn note_backend(
     change: &mut SyncChange,
     name: &str,
-    known: Option<&BalancerBackend>,
+    known: Option<&HaproxyBackend>,
     fetched: &Result<ShownServers, String>,
 ) {
     let (status, error) = match fetched {
@@ -387,7 +387,7 @@ fn note_backend(
 fn note_server(
     change: &mut SyncChange,
     backend: &str,
-    known: Option<&BalancerServer>,
+    known: Option<&HaproxyServer>,
     observed: &ObservedServer,
 ) {
     if let Some(known) = known {
@@ -416,7 +416,7 @@ mod tests {
 
     use super::*;
     use crate::Key;
-    use crate::balancer::{AdminState, ServerRole};
+    use crate::haproxy::{AdminState, ServerRole};
 
     const NOW: Timestamp = Timestamp::from_micros(9);
 
@@ -436,8 +436,8 @@ mod tests {
         }
     }
 
-    fn known() -> KnownBalancer {
-        let instance = BalancerInstance {
+    fn known() -> KnownHaproxy {
+        let instance = HaproxyInstance {
             key: Key::new(1),
             server: Key::new(1),
             server_name: "lb01".to_owned(),
@@ -451,7 +451,7 @@ mod tests {
             process: None,
             backends: 1,
         };
-        let backend = BalancerBackend {
+        let backend = HaproxyBackend {
             key: Key::new(10),
             instance: instance.key,
             name: "be".to_owned(),
@@ -463,7 +463,7 @@ mod tests {
             ready: 1,
             removed_at: None,
         };
-        let server = BalancerServer {
+        let server = HaproxyServer {
             key: Key::new(100),
             backend: backend.key,
             observed: observed("s1", "UP"),
@@ -474,7 +474,7 @@ mod tests {
             missed_at: None,
             removed_at: None,
         };
-        KnownBalancer {
+        KnownHaproxy {
             instance,
             backends: vec![backend],
             servers: vec![server],
@@ -515,7 +515,7 @@ mod tests {
     }
 
     /// The same with everything that `change` missed noted, as a store has it then.
-    fn after(mut known: KnownBalancer, change: &SyncChange) -> KnownBalancer {
+    fn after(mut known: KnownHaproxy, change: &SyncChange) -> KnownHaproxy {
         known.instance = change.instance.clone();
         for backend in &mut known.backends {
             if change.missed_backends.contains(&backend.key) {
@@ -686,7 +686,7 @@ mod tests {
             since: Timestamp::from_micros(1_000_000),
             until: Some(Timestamp::from_micros(100_000_000)),
         });
-        let sync = |known: &KnownBalancer, word, uptime, at| {
+        let sync = |known: &KnownHaproxy, word, uptime, at| {
             let process = ObservedProcess {
                 pid: 7,
                 uptime: Duration::from_secs(uptime),

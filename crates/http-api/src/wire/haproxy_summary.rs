@@ -1,12 +1,12 @@
 //! HAProxy in a few numbers, and the servers it is managed through.
 
 use drover_domain::Timestamp;
-use drover_domain::balancer::{self, BalancerSummary, InstanceBreaker, ServerCounts, ShortBackend};
+use drover_domain::haproxy::{self, HaproxyCounts, InstanceBreaker, ServerCounts, ShortBackend};
 use drover_usecases::HaproxyNode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::balancer::HaproxyInstance;
+use super::haproxy::HaproxyInstance;
 use super::schema::Instant;
 use super::server::Server;
 use super::word::BreakerState;
@@ -46,7 +46,7 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             breakers: states,
             min_ready,
         } = summary;
-        let BalancerSummary {
+        let HaproxyCounts {
             instances,
             synced,
             partial,
@@ -154,7 +154,7 @@ pub(crate) struct HaproxyBreaker {
 impl HaproxyBreaker {
     fn new(
         breaker: InstanceBreaker,
-        state: balancer::BreakerState,
+        state: haproxy::BreakerState,
         until: Option<Timestamp>,
     ) -> Self {
         Self {

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use drover_domain::balancer::action::{
-    self, ActionRequest, BalancerAction, Evidence, RETURN_WAIT, WAIT_MAX,
-};
-use drover_domain::balancer::{self, BalancerServerKey, HOLD_MAX};
+use drover_domain::haproxy::action::{self, ActionRequest, Evidence, RETURN_WAIT, WAIT_MAX};
+use drover_domain::haproxy::{self, HOLD_MAX, HaproxyServerKey};
 use drover_domain::rollout::task::Origin;
 use drover_domain::text::check_line;
 use drover_domain::workflow::TaskId;
@@ -27,7 +25,7 @@ use crate::query::Parameters;
 /// What a server shall be set to.
 #[derive(Debug)]
 pub(crate) struct NewHaproxyAction {
-    wanted: balancer::AdminState,
+    wanted: haproxy::AdminState,
     wait: Duration,
     forced: Option<String>,
     reason: Option<String>,
@@ -46,7 +44,7 @@ impl NewHaproxyAction {
         let wanted = fields.required(
             "action",
             text(|word| {
-                balancer::AdminState::parse(word)
+                haproxy::AdminState::parse(word)
                     .ok_or_else(|| Flaw::new("invalid", "must be one of ready, drain, maint"))
             }),
         );
@@ -60,7 +58,7 @@ impl NewHaproxyAction {
         );
         let (wanted, is_forced, reason) = (wanted?, is_forced?.unwrap_or(false), reason?);
         let hold_for = hold_for?;
-        if wanted == balancer::AdminState::Ready && hold_for.is_some() {
+        if wanted == haproxy::AdminState::Ready && hold_for.is_some() {
             let detail = "a server is held in `drain` or `maint`; `ready` ends that";
             fields.complain("hold_s", Flaw::new("invalid", detail));
             return None;
@@ -73,8 +71,8 @@ impl NewHaproxyAction {
         Some(Self {
             wanted,
             wait: wait?.unwrap_or(match wanted {
-                balancer::AdminState::Ready => RETURN_WAIT,
-                balancer::AdminState::Drain | balancer::AdminState::Maint => Duration::ZERO,
+                haproxy::AdminState::Ready => RETURN_WAIT,
+                haproxy::AdminState::Drain | haproxy::AdminState::Maint => Duration::ZERO,
             }),
             forced: reason.clone().filter(|_| is_forced),
             reason,
@@ -86,7 +84,7 @@ impl NewHaproxyAction {
     /// The order for this server; `key` is the transaction where the body names none.
     pub(crate) fn order(
         self,
-        server: BalancerServerKey,
+        server: HaproxyServerKey,
         key: Option<String>,
         origin: Origin,
     ) -> Result<ActionOrder, ApiError> {
@@ -98,7 +96,7 @@ impl NewHaproxyAction {
         })
     }
 
-    fn request(&self, server: BalancerServerKey) -> ActionRequest {
+    fn request(&self, server: HaproxyServerKey) -> ActionRequest {
         ActionRequest {
             server,
             wanted: self.wanted,
@@ -150,7 +148,7 @@ pub(super) fn line(
 /// What several servers shall be set to.
 #[derive(Debug)]
 pub(crate) struct NewHaproxyActions {
-    pub(crate) servers: Vec<BalancerServerKey>,
+    pub(crate) servers: Vec<HaproxyServerKey>,
     action: NewHaproxyAction,
 }
 
@@ -159,7 +157,7 @@ impl ReadBody for NewHaproxyActions {
         let servers = fields.required("servers", ids(Actions::BATCH_MAX));
         let action = NewHaproxyAction::read_with(fields, schema::BATCH_TRANSACTION_ID_MAX);
         Some(Self {
-            servers: servers?.into_iter().map(BalancerServerKey::new).collect(),
+            servers: servers?.into_iter().map(HaproxyServerKey::new).collect(),
             action: action?,
         })
     }
@@ -174,7 +172,7 @@ impl NewHaproxyActions {
     ) -> Result<Vec<ActionOrder>, ApiError> {
         let key = bounded(key, schema::BATCH_TRANSACTION_ID_MAX)?;
         let transaction = self.action.transaction_id.as_deref().or(key.as_deref());
-        let order = |server: &BalancerServerKey| ActionOrder {
+        let order = |server: &HaproxyServerKey| ActionOrder {
             request: self.action.request(*server),
             transaction_id: transaction.map(|transaction| format!("{transaction}:{server}")),
             origin: origin.clone(),
@@ -276,12 +274,8 @@ pub(crate) struct HaproxyActionParams {
 impl Filter for ActionFilter {
     fn read(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            server: parameters.id("server")?.map(BalancerServerKey::new),
-            wanted: parameters.word(
-                "action",
-                "ready, drain, maint",
-                balancer::AdminState::parse,
-            )?,
+            server: parameters.id("server")?.map(HaproxyServerKey::new),
+            wanted: parameters.word("action", "ready, drain, maint", haproxy::AdminState::parse)?,
             since: parameters.time("since")?,
             until: parameters.time("until")?,
         })
@@ -327,9 +321,9 @@ pub(crate) struct HaproxyAction {
     evidence: HaproxyEvidence,
 }
 
-impl From<BalancerAction> for HaproxyAction {
-    fn from(action: BalancerAction) -> Self {
-        let BalancerAction {
+impl From<action::HaproxyAction> for HaproxyAction {
+    fn from(action: action::HaproxyAction) -> Self {
+        let action::HaproxyAction {
             id,
             transaction_id,
             request,
@@ -364,8 +358,8 @@ impl From<BalancerAction> for HaproxyAction {
     }
 }
 
-impl From<(i64, BalancerAction)> for HaproxyAction {
-    fn from((_, action): (i64, BalancerAction)) -> Self {
+impl From<(i64, action::HaproxyAction)> for HaproxyAction {
+    fn from((_, action): (i64, action::HaproxyAction)) -> Self {
         action.into()
     }
 }
@@ -446,7 +440,7 @@ pub(crate) struct HaproxyActionResults {
 impl HaproxyActionResults {
     /// What became of each of `servers`.
     pub(crate) fn new(
-        servers: &[BalancerServerKey],
+        servers: &[HaproxyServerKey],
         outcomes: Vec<Result<AcceptedAction, ActionError>>,
     ) -> Self {
         let results = servers.iter().zip(outcomes);
@@ -471,7 +465,7 @@ pub(crate) struct HaproxyActionResult {
 }
 
 impl HaproxyActionResult {
-    fn new(server: BalancerServerKey, outcome: Result<AcceptedAction, ActionError>) -> Self {
+    fn new(server: HaproxyServerKey, outcome: Result<AcceptedAction, ActionError>) -> Self {
         let (action, error) = match outcome {
             Ok(accepted) => (Some(accepted.action.into()), None),
             Err(error) => {
