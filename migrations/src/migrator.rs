@@ -8,7 +8,7 @@ use crate::{
     m20261126_000007_actions, m20261126_000008_mapping_audit, m20261126_000011_desired_states,
     m20261126_000012_retention, m20261126_000013_webhooks, m20261130_000014_access_keys,
     m20261130_000015_engine_bounds, m20261130_000016_haproxy_columns,
-    m20261130_000017_fleet_bounds, m20261130_000018_rollout_evidence,
+    m20261130_000017_fleet_bounds, m20261130_000018_rollout_evidence, m20261201_000020_names,
 };
 
 /// The steps, oldest first.
@@ -35,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000016_haproxy_columns::Migration),
             Box::new(m20261130_000017_fleet_bounds::Migration),
             Box::new(m20261130_000018_rollout_evidence::Migration),
+            Box::new(m20261201_000020_names::Migration),
         ]
     }
 }

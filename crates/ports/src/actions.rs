@@ -107,8 +107,8 @@ pub trait HaproxyActions: Send + Sync {
     async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError>;
 
     /// Stores what an action came to, with all it did and saw, what was last seen of its server, with a row of its history where the status is
-    /// another one, and who holds the server from then on, as
-    /// [`desired_after`](drover_domain::haproxy::desired_after) says. The first end holds; another one changes nothing.
+    /// another one, and the pin of the server from then on, as
+    /// [`pin_after`](drover_domain::haproxy::pin_after) says. The first end holds; another one changes nothing.
     ///
     /// # Errors
     ///

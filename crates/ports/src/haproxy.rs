@@ -68,7 +68,7 @@ pub trait HaproxyStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn load(&self, instance: HaproxyInstanceKey) -> Result<Option<KnownHaproxy>, StoreError>;
 
-    /// Writes what a sync changed: the instance row, and of the rest only what the change names. A hold that has lapsed
+    /// Writes what a sync changed: the instance row, and of the rest only what the change names. A pin that has lapsed
     /// is ended unless it was renewed in the meantime. A status that an action under way brought is written down as that.
     /// A returning backend or server keeps its key; a removed server keeps its mapping for its return.
     ///
@@ -77,7 +77,7 @@ pub trait HaproxyStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn store(&self, change: &SyncChange) -> Result<(), StoreError>;
 
-    /// The present servers without an active mapping that nobody holds unmapped, by key: of an instance, or of all
+    /// The present servers without an active mapping that are not excluded, by key: of an instance, or of all
     /// active ones.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ pub trait HaproxyStore: Send + Sync {
     async fn candidates(&self) -> Result<Vec<MappingCandidate>, StoreError>;
 
     /// Makes these mappings active and says how many it made or changed. Only a manual one takes the place of an active
-    /// manual mapping. What is gone is passed over, and so is a server that somebody holds unmapped. Every change gets
+    /// manual mapping. What is gone is passed over, and so is a server that is excluded. Every change gets
     /// a history row with its cause.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use drover_domain::haproxy::action::{
     ActionEnd, ActionTarget, Evidence, HaproxyAction, action_task,
 };
 use drover_domain::haproxy::{
-    Admission, Breaker, BreakerPolicy, DesiredChange, HaproxyInstanceKey, HaproxyServerKey,
-    ObservedServer, desired_after,
+    Admission, Breaker, BreakerPolicy, HaproxyInstanceKey, HaproxyServerKey, ObservedServer,
+    PinChange, pin_after,
 };
 use drover_domain::workflow::TaskId;
 use drover_ports::{Claim, HaproxyActions, NewAction, NewWorkflow, StartedWorkflow, StoreError};
@@ -17,7 +17,7 @@ use drover_ports::{Claim, HaproxyActions, NewAction, NewWorkflow, StartedWorkflo
 use crate::action_view::find_action;
 use crate::dialect::rows;
 use crate::engine::start_all;
-use crate::haproxy::{NO_DESIRED_STATE, ServerUpsertRow, server_row};
+use crate::haproxy::{NO_PIN, ServerUpsertRow, server_row};
 use crate::held::hold;
 use crate::row::action::{
     BreakerRow, LookShape, SELECT_TARGET, SELECT_TRACKERS, TargetRow, TrackerRow,
@@ -41,7 +41,7 @@ rows! {
         wait: i64 => Integer,
         forced: Option<&'a str> => Text,
         reason: Option<&'a str> => Text,
-        hold_for: Option<i64> => Integer,
+        pin_for: Option<i64> => Integer,
         restores: bool => Boolean,
         actor: &'a str => Text,
         request_id: &'a str => Text,
@@ -191,7 +191,7 @@ impl HaproxyActions for SeaOrmStore {
         }
         if let Some(seen) = seen {
             see(&session, claim.task, seen, end.at).await?;
-            hold_server(&session, claim.task, end.at, evidence.sends, seen).await?;
+            pin_server(&session, claim.task, end.at, evidence.sends, seen).await?;
         }
         session.commit().await
     }
@@ -213,14 +213,14 @@ async fn insert_actions(session: &Session, actions: &[&HaproxyAction]) -> Result
             wait: micros(action.request.wait),
             forced: action.request.forced.as_deref(),
             reason: action.request.reason.as_deref(),
-            hold_for: action.request.hold_for.map(micros),
+            pin_for: action.request.pin_for.map(micros),
             restores: action.request.restores,
             actor: &action.origin.actor,
             request_id: &action.origin.request_id,
             created_at: action.created_at.as_micros(),
         })
         .collect();
-    let columns = "workflow_id, haproxy_server_id, transaction_id, wanted, wait, forced, reason, hold_for, \
+    let columns = "workflow_id, haproxy_server_id, transaction_id, wanted, wait, forced, reason, pin_for, \
                    restores, actor, request_id, created_at";
     // Whether anybody is to be told is decided when it ends; the engine may end it without us.
     let text = format!(
@@ -345,8 +345,8 @@ async fn see(
     session.execute(sql).await.map(|_| ())
 }
 
-/// Stores who holds an action's server after its end.
-async fn hold_server(
+/// Stores the pin of an action's server after its end.
+async fn pin_server(
     session: &Session,
     task: TaskId,
     at: Timestamp,
@@ -358,15 +358,14 @@ async fn hold_server(
     };
     let request = &action.request;
     let server = request.server.get();
-    let sql = match desired_after(request, sends, Some(seen)) {
-        DesiredChange::Keep => return Ok(()),
-        DesiredChange::Release => Sql::new(format!(
-            "UPDATE haproxy_servers SET {NO_DESIRED_STATE} WHERE id = $1"
-        ))
-        .bind(server),
-        DesiredChange::Hold(state) => Sql::new(
+    let sql = match pin_after(request, sends, Some(seen)) {
+        PinChange::Keep => return Ok(()),
+        PinChange::Remove => {
+            Sql::new(format!("UPDATE haproxy_servers SET {NO_PIN} WHERE id = $1")).bind(server)
+        }
+        PinChange::Set(state) => Sql::new(
             "UPDATE haproxy_servers SET
-                 desired_state = $2, desired_by = $3, desired_reason = $4, desired_since = $5, desired_until = $6
+                 pin_state = $2, pin_by = $3, pin_reason = $4, pin_since = $5, pin_until = $6
              WHERE id = $1",
         )
         .bind(server)
@@ -374,7 +373,7 @@ async fn hold_server(
         .text(&action.origin.actor)
         .optional_text(request.reason.as_deref())
         .bind(at.as_micros())
-        .time(request.hold_for.map(|time| at.after(time))),
+        .time(request.pin_for.map(|time| at.after(time))),
     };
     session.execute(sql).await.map(|_| ())
 }

@@ -205,7 +205,7 @@ impl HaproxyStore for SeaOrmStore {
         };
         let mut sql = Sql::new(format!(
             "{SELECT_SERVER} WHERE {of} AND b.removed_at IS NULL AND h.removed_at IS NULL AND m.id IS NULL
-               AND h.mapping_held_at IS NULL
+               AND h.excluded_at IS NULL
              ORDER BY h.id"
         ));
         if let Some(instance) = instance {
@@ -363,9 +363,9 @@ async fn upsert_backends(session: &Session, change: &SyncChange) -> Result<(), S
     session.execute(sql).await.map(|_| ())
 }
 
-/// Nobody holds a server any more.
-pub(crate) const NO_DESIRED_STATE: &str = "desired_state = NULL, desired_by = NULL, desired_reason = NULL, \
-                                           desired_since = NULL, desired_until = NULL";
+/// The columns of a server without a pin.
+pub(crate) const NO_PIN: &str = "pin_state = NULL, pin_by = NULL, pin_reason = NULL, \
+                                           pin_since = NULL, pin_until = NULL";
 
 /// What was seen of a server of the backend called `backend`.
 pub(crate) fn server_row<'a>(
@@ -467,14 +467,14 @@ const GONE_SERVERS_MAX: usize = 10_000;
 const GONE_BACKENDS_MAX: usize = 1_000;
 
 /// Forgets what was removed from an instance first, where more was removed than is kept. What people did or decided
-/// stays: actions, holds, and mappings by hand.
+/// stays: actions, pins, exclusions and mappings by hand.
 async fn forget(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
     let instance = change.instance.key.get();
     let servers = format!(
         "DELETE FROM haproxy_servers WHERE id IN (
              SELECT h.id FROM haproxy_servers h JOIN haproxy_backends b ON b.id = h.backend_id
-             WHERE b.instance_id = $1 AND h.removed_at IS NOT NULL AND h.desired_state IS NULL
-               AND h.mapping_held_at IS NULL
+             WHERE b.instance_id = $1 AND h.removed_at IS NOT NULL AND h.pin_state IS NULL
+               AND h.excluded_at IS NULL
                AND NOT EXISTS (SELECT 1 FROM haproxy_actions a WHERE a.haproxy_server_id = h.id)
                AND NOT EXISTS (SELECT 1 FROM application_mappings m WHERE m.entity_type = 'haproxy_server'
                                AND m.entity_id = h.id AND m.basis = 'manual')
@@ -535,15 +535,15 @@ async fn remove(session: &Session, change: &SyncChange) -> Result<(), StoreError
     forget(session, change).await
 }
 
-/// Ends holds that have lapsed and were not renewed since they were read.
+/// Removes pins that have lapsed and were not renewed since they were read.
 async fn release(session: &Session, change: &SyncChange) -> Result<(), StoreError> {
     if change.lapsed.is_empty() {
         return Ok(());
     }
     let servers: Vec<i64> = change.lapsed.iter().map(|key| key.get()).collect();
     let text = format!(
-        "UPDATE haproxy_servers SET {NO_DESIRED_STATE}
-         WHERE desired_until <= $3
+        "UPDATE haproxy_servers SET {NO_PIN}
+         WHERE pin_until <= $3
            AND backend_id IN (SELECT b.id FROM haproxy_backends b WHERE b.instance_id = $2)
            AND id IN {}",
         session.dialect.integers(1),

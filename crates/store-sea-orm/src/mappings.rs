@@ -61,9 +61,9 @@ impl HaproxyMappings for SeaOrmStore {
         if !place.is_present {
             return Ok(MapOutcome::Removed(place.name));
         }
-        set_hold(&session, mapping.server, None).await?;
+        set_exclusion(&session, mapping.server, None).await?;
         for known in stored.values_mut() {
-            known.is_held = false;
+            known.is_excluded = false;
         }
         write(&session, &wanted, &stored).await?;
         let found = find(&session, mapping.server).await?;
@@ -93,11 +93,11 @@ impl HaproxyMappings for SeaOrmStore {
             end(&session, std::slice::from_ref(&ended)).await?;
             record(&session, &[ended]).await?;
         }
-        if !unmapping.hold || before.hold.is_none() {
-            set_hold(
+        if !unmapping.exclude || before.exclusion.is_none() {
+            set_exclusion(
                 &session,
                 unmapping.server,
-                unmapping.hold.then_some(unmapping),
+                unmapping.exclude.then_some(unmapping),
             )
             .await?;
         }
@@ -235,7 +235,7 @@ async fn write(
 #[derive(Debug, FromQueryResult)]
 struct KnownRow {
     id: i64,
-    is_held: bool,
+    is_excluded: bool,
     mapping_id: Option<i64>,
     application_id: Option<i64>,
     basis: Option<String>,
@@ -249,14 +249,14 @@ impl Row for KnownRow {
 /// What is known of a server's mappings.
 #[derive(Debug, Default)]
 struct Known {
-    is_held: bool,
+    is_excluded: bool,
     /// The applications, why, and whether still.
     mappings: Vec<(i64, MappingBasis, bool)>,
 }
 
 impl Known {
     fn note(&mut self, row: KnownRow) -> Result<(), StoreError> {
-        self.is_held = row.is_held;
+        self.is_excluded = row.is_excluded;
         let (Some(id), Some(application), Some(basis), Some(is_active)) =
             (row.mapping_id, row.application_id, row.basis, row.is_active)
         else {
@@ -322,7 +322,7 @@ async fn read_known(
     servers: &[i64],
 ) -> Result<BTreeMap<i64, Known>, StoreError> {
     let text = format!(
-        "SELECT h.id, h.mapping_held_at IS NOT NULL AS is_held, m.id AS mapping_id, m.application_id, m.basis, m.is_active
+        "SELECT h.id, h.excluded_at IS NOT NULL AS is_excluded, m.id AS mapping_id, m.application_id, m.basis, m.is_active
          FROM haproxy_servers h
          LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id
          WHERE h.id IN {} ORDER BY h.id, m.id",
@@ -367,7 +367,7 @@ fn decide<'a>(
         let stays = match active {
             Some((_, MappingBasis::Manual)) if !is_manual => true,
             Some(active) => active == (application, mapping.basis),
-            None => known.is_held,
+            None => known.is_excluded,
         };
         if stays {
             continue;
@@ -483,17 +483,17 @@ async fn find(
     row.map(ServerMappingRow::read).transpose()
 }
 
-async fn set_hold(
+async fn set_exclusion(
     session: &Session,
     server: HaproxyServerKey,
-    hold: Option<&Unmapping>,
+    exclusion: Option<&Unmapping>,
 ) -> Result<(), StoreError> {
-    let cause = hold.map(|hold| &hold.cause);
+    let cause = exclusion.map(|exclusion| &exclusion.cause);
     let sql = Sql::new(
-        "UPDATE haproxy_servers SET mapping_held_at = $2, mapping_held_by = $3, mapping_held_reason = $4 WHERE id = $1",
+        "UPDATE haproxy_servers SET excluded_at = $2, excluded_by = $3, exclusion_reason = $4 WHERE id = $1",
     )
     .bind(server.get())
-    .time(hold.map(|hold| hold.at))
+    .time(exclusion.map(|exclusion| exclusion.at))
     .optional_text(cause.map(|cause| cause.origin.actor.as_str()))
     .optional_text(cause.and_then(|cause: &MappingCause| cause.reason.as_deref()));
     session.execute(sql).await.map(|_| ())

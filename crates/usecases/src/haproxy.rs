@@ -3,7 +3,7 @@
 use drover_domain::fleet::Server;
 use drover_domain::haproxy::sync::{ObservedBackends, ShownServers, failed, reconcile};
 use drover_domain::haproxy::{
-    DesiredState, HaproxyInstance, HaproxyProcess, HaproxyServerKey, ObservedProcess,
+    HaproxyInstance, HaproxyProcess, HaproxyServerKey, ObservedProcess, Pin,
 };
 use drover_ports::{AgentAddress, NameAnswer, StoreError};
 
@@ -33,13 +33,13 @@ pub(crate) struct Synced {
     pub(crate) forgotten: Vec<Forgotten>,
 }
 
-/// A server that is held out of use, and that a new process of HAProxy has in use.
+/// A server that is pinned, and that a new process of HAProxy has in use.
 #[derive(Debug, Clone)]
 pub(crate) struct Forgotten {
     /// The server.
     pub(crate) server: HaproxyServerKey,
-    /// Who holds it.
-    pub(crate) desired: DesiredState,
+    /// Its pin.
+    pub(crate) pin: Pin,
     /// The process.
     pub(crate) process: HaproxyProcess,
 }
@@ -203,13 +203,13 @@ impl HaproxySync {
         }
         for lapsed in &change.lapsed {
             let server = known.servers.iter().find(|server| server.key == *lapsed);
-            if let Some((server, desired)) =
-                server.and_then(|server| Some((server, server.desired.as_ref()?)))
+            if let Some((server, pin)) =
+                server.and_then(|server| Some((server, server.pin.as_ref()?)))
             {
-                let (name, owner) = (&server.observed.name, &desired.owner);
+                let (name, owner) = (&server.observed.name, &pin.owner);
                 tracing::warn!(
                     haproxy.instance = %instance.name,
-                    "the time is over for which {owner} held {name} in HAProxy {} on {}; it shows {}",
+                    "the pin of {owner} on {name} has lapsed in HAProxy {} on {}; it shows {}",
                     instance.name, instance.server_name, server.observed.word
                 );
             }
@@ -221,9 +221,9 @@ impl HaproxySync {
         };
         let forgotten = change.forgotten.into_iter();
         Ok(forgotten
-            .map(|(server, desired)| Forgotten {
+            .map(|(server, pin)| Forgotten {
                 server,
-                desired,
+                pin,
                 process,
             })
             .collect())

@@ -34,7 +34,7 @@ impl fmt::Debug for Mappings {
 /// What a look at everything unmapped came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Remapped {
-    /// How many servers without a mapping were looked at; those that somebody holds unmapped are not.
+    /// How many servers without a mapping were looked at; excluded ones are not.
     pub looked_at: u64,
     /// How many of them have a mapping since.
     pub mapped: u64,
@@ -123,7 +123,7 @@ impl Mappings {
         }
     }
 
-    /// Ends the mapping of a server, manual or not. With `hold` it stays unmapped until somebody maps it; without, the
+    /// Ends the mapping of a server, manual or not. With `exclude` it stays unmapped until a person maps it; without, the
     /// next sync maps it by rule again. `None` if there is no such server.
     ///
     /// # Errors
@@ -133,19 +133,19 @@ impl Mappings {
     pub async fn unmap(
         &self,
         server: HaproxyServerKey,
-        hold: bool,
+        exclude: bool,
         cause: MappingCause,
     ) -> Result<Option<ServerMapping>, StoreError> {
         let unmapping = Unmapping {
             server,
-            hold,
+            exclude,
             at: self.ports.clock.now(),
             cause,
         };
         self.ports.mappings.unmap(&unmapping).await
     }
 
-    /// Maps by rule, on all active instances, what has no mapping; what somebody holds unmapped is passed over. It
+    /// Maps by rule, on all active instances, what has no mapping; excluded servers are passed over. It
     /// looks at what is stored and asks no agent.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl Mappings {
             .map(|fitting| fitting.err().map(|reason| reason.to_string()));
         Ok(found.map(|server| {
             let reason = reasons.next().flatten();
-            let reason = reason.filter(|_| server.hold.is_none());
+            let reason = reason.filter(|_| server.exclusion.is_none());
             (server, reason)
         }))
     }
@@ -219,8 +219,8 @@ impl Mappings {
     }
 }
 
-/// Ends the mappings by address that the rule does not allow, and maps by rule what has no mapping and is not held
-/// unmapped; of one instance or of all active ones.
+/// Ends the mappings by address that the rule does not allow, and maps by rule what has no mapping and is not
+/// excluded; of one instance or of all active ones.
 pub(crate) async fn map_unmapped(
     ports: &Ports,
     instance: Option<HaproxyInstanceKey>,

@@ -23,8 +23,8 @@ const WAIT_DEFAULT: f64 = 300.0;
 /// The longest an action may wait, seconds.
 const WAIT_MAX: f64 = 3_600.0;
 
-/// The longest a server may be held by one command, seconds.
-const HOLD_MAX: f64 = 2_592_000.0;
+/// The longest time of a pin by one command, seconds.
+const PIN_MAX: f64 = 2_592_000.0;
 
 /// The most characters of a name on a terminal.
 const NAME_MAX: usize = 24;
@@ -85,7 +85,7 @@ pub(crate) enum Command {
     Map(MapArgs),
     /// End the mapping of a server; it stays unmapped until somebody maps it.
     Unmap(UnmapArgs),
-    /// Map by rule, now, whatever has no mapping and is not held.
+    /// Map by rule, now, what has no mapping and is not excluded.
     Remap,
     /// List the servers without a mapping.
     Unmapped,
@@ -115,10 +115,10 @@ pub(crate) struct Act {
     /// Why, for those who look at it later.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// How many hours to hold them, at most 720; so long Drover says it again to an HAProxy that forgot it in a reload.
+    /// How many hours to pin them, at most 720. During that time Drover re-applies the state when HAProxy forgets it in a reload.
     /// Without it: until somebody returns them. Nothing is returned by itself.
     #[arg(long, value_name = "HOURS", value_parser = hours)]
-    hold: Option<f64>,
+    pin_for: Option<f64>,
     /// Makes a repeated command safe: the same one acts once. Made up when not given.
     #[arg(long, value_name = "ID")]
     transaction: Option<String>,
@@ -281,10 +281,10 @@ fn print_backend(item: &Value, output: &Output) {
             "SESSIONS",
             "WEIGHT",
             "APPLICATION",
-            "HELD",
+            "PINNED",
         ],
         |server| {
-            let held = held(server);
+            let pinned = pinned(server);
             vec![
                 Cell::plain(cell(server, "id")),
                 Cell::plain(name(server, "name", output)),
@@ -292,7 +292,7 @@ fn print_backend(item: &Value, output: &Output) {
                 Cell::plain(cell(server, "sessions")),
                 Cell::plain(cell(server, "weight")),
                 Cell::plain(cell(server, "application_id")),
-                held,
+                pinned,
             ]
         },
     );
@@ -321,23 +321,23 @@ fn seen(instance: &Value, now: DateTime<Utc>) -> Option<String> {
     })
 }
 
-/// Who holds a server out of use, and whether HAProxy shows that.
-fn held(server: &Value) -> Cell {
-    let (state, owner) = (cell(server, "desired.state"), cell(server, "desired.owner"));
+/// The pin of a server, and whether HAProxy shows another state.
+fn pinned(server: &Value) -> Cell {
+    let (state, owner) = (cell(server, "pin.state"), cell(server, "pin.owner"));
     if state == NOTHING {
         return Cell::plain(state);
     }
-    let until = match cell(server, "desired.until") {
+    let until = match cell(server, "pin.until") {
         none if none == NOTHING => String::new(),
         until => format!(" until {until}"),
     };
-    let reason = match cell(server, "desired.reason") {
+    let reason = match cell(server, "pin.reason") {
         none if none == NOTHING => String::new(),
         reason => format!(": {reason}"),
     };
     if server.get("drift").and_then(Value::as_bool) == Some(true) {
-        let held = format!("! {state} wanted by {owner}{until}{reason}");
-        return Cell::coloured(held, Colour::Yellow).wrapped();
+        let pinned = format!("! {state} wanted by {owner}{until}{reason}");
+        return Cell::coloured(pinned, Colour::Yellow).wrapped();
     }
     Cell::plain(format!("{state} by {owner}{until}{reason}")).wrapped()
 }
@@ -460,7 +460,7 @@ impl Act {
             ("wait_s", wait.map(Value::from)),
             ("force", self.force.then_some(Value::Bool(true))),
             ("reason", self.reason.as_deref().map(Value::from)),
-            ("hold_s", self.hold.map(Value::from)),
+            ("pin_s", self.pin_for.map(Value::from)),
         ];
         members
             .into_iter()
@@ -573,7 +573,7 @@ fn print_action(action: &Value, verb: Verb, output: &Output) {
         ("wanted", verb.word().to_owned()),
         ("status", status),
         ("reason", cell(action, "reason")),
-        ("held for", cell(action, "hold_s")),
+        ("pinned for", cell(action, "pin_s")),
         ("requested by", cell(action, "actor")),
         ("started", cell(action, "started_at")),
         ("finished", cell(action, "finished_at")),
@@ -619,7 +619,7 @@ fn hours(text: &str) -> Result<f64, String> {
     let hours: Option<f64> = text.parse().ok();
     hours
         .map(|hours| hours * 3_600.0)
-        .filter(|seconds| (1.0..=HOLD_MAX).contains(seconds))
+        .filter(|seconds| (1.0..=PIN_MAX).contains(seconds))
         .ok_or_else(|| "a number of hours up to 720 is expected, such as 0.5 or 48".to_owned())
 }
 
@@ -697,9 +697,9 @@ mod tests {
                 json!({"action": "drain", "transaction_id": "made up", "force": true, "reason": "fire"}),
             ),
             (
-                "drain 7 --hold 1.5",
+                "drain 7 --pin-for 1.5",
                 vec![7],
-                json!({"action": "drain", "transaction_id": "made up", "hold_s": 5400.0}),
+                json!({"action": "drain", "transaction_id": "made up", "pin_s": 5400.0}),
             ),
             (
                 "ready 7 --wait=90 --reason over",
@@ -722,9 +722,9 @@ mod tests {
             "drain 7 --wait=3601",
             "drain 7 --wait=-1",
             "drain 7 --wait=NaN",
-            "drain 7 --hold 0",
-            "drain 7 --hold 721",
-            "drain 7 --hold NaN",
+            "drain 7 --pin-for 0",
+            "drain 7 --pin-for 721",
+            "drain 7 --pin-for NaN",
             "show",
             "sync 0",
             "history",
@@ -747,7 +747,7 @@ mod tests {
             assert_eq!(verb.word(), state.as_str());
         }
         assert!((action::WAIT_MAX.as_secs_f64() - WAIT_MAX).abs() < f64::EPSILON);
-        assert!((drover_domain::haproxy::HOLD_MAX.as_secs_f64() - HOLD_MAX).abs() < f64::EPSILON);
+        assert!((drover_domain::haproxy::PIN_MAX.as_secs_f64() - PIN_MAX).abs() < f64::EPSILON);
         for status in ActionStatus::ALL {
             let is_failed = has_failed(&json!({"status": status.as_str()}));
             assert_eq!(is_failed, status == ActionStatus::Failed, "{status:?}");

@@ -62,7 +62,7 @@ impl MapArgs {
 impl UnmapArgs {
     fn body(&self) -> Value {
         body([
-            ("hold", Some((!self.release).into())),
+            ("exclude", Some((!self.release).into())),
             ("reason", self.reason.as_deref().map(Value::from)),
         ])
     }
@@ -117,7 +117,13 @@ pub(crate) async fn unmapped(service: &Service, output: &Output) -> Result<(), F
     output.fitted_list(
         &servers,
         &[
-            "ID", "NAME", "BACKEND", "HAPROXY", "ADDRESS", "HELD BY", "REASON",
+            "ID",
+            "NAME",
+            "BACKEND",
+            "HAPROXY",
+            "ADDRESS",
+            "EXCLUDED BY",
+            "REASON",
         ],
         |found| {
             let name = |member: &str| match output.width() {
@@ -134,7 +140,7 @@ pub(crate) async fn unmapped(service: &Service, output: &Output) -> Result<(), F
                     name("server_name")
                 )),
                 Cell::plain(address(found)),
-                Cell::plain(held(found)),
+                Cell::plain(excluded(found)),
                 Cell::plain(cell(found, "reason")),
             ]
         },
@@ -179,9 +185,9 @@ fn print_mapping(mapping: &Value, output: &Output) {
 fn sentence(mapping: &Value) -> String {
     let server = cell(mapping, "server_id");
     match cell(mapping, "application_id") {
-        none if none == NOTHING => match held(mapping) {
+        none if none == NOTHING => match excluded(mapping) {
             nobody if nobody == NOTHING => format!("server {server} has no mapping"),
-            somebody => format!("server {server} has no mapping; it is held by {somebody}"),
+            somebody => format!("server {server} has no mapping; it is excluded by {somebody}"),
         },
         application => format!(
             "server {server} is application {application}, by {} since {}",
@@ -191,9 +197,12 @@ fn sentence(mapping: &Value) -> String {
     }
 }
 
-/// Who holds a server unmapped, and why.
-fn held(item: &Value) -> String {
-    match (cell(item, "hold.actor"), cell(item, "hold.reason")) {
+/// Who excluded a server, and why.
+fn excluded(item: &Value) -> String {
+    match (
+        cell(item, "exclusion.actor"),
+        cell(item, "exclusion.reason"),
+    ) {
         (actor, reason) if reason == NOTHING => actor,
         (actor, reason) => format!("{actor}: {reason}"),
     }
@@ -224,13 +233,13 @@ fn print_summary(summary: &Value, output: &Output) {
         count("servers.other")
     ));
     line(&format!(
-        "unmapped    {}, {} of them held",
+        "unmapped    {}, {} of them excluded",
         count("unmapped"),
-        count("held")
+        count("excluded")
     ));
     line(&format!(
-        "desired     {} drained or in maintenance by somebody's wish, {} of them show another state",
-        count("desired"),
+        "pinned      {} in drain or maint, {} of them show another state",
+        count("pinned"),
         count("drifting")
     ));
     for breaker in list(summary, "breakers") {
@@ -305,11 +314,11 @@ mod tests {
                 7,
                 json!({"application_id": 9, "reason": "moved"}),
             ),
-            ("unmap 7", 7, json!({"hold": true})),
+            ("unmap 7", 7, json!({"exclude": true})),
             (
                 "unmap 7 --release --reason over",
                 7,
-                json!({"hold": false, "reason": "over"}),
+                json!({"exclude": false, "reason": "over"}),
             ),
         ] {
             let server = Reference::Number(server);

@@ -35,7 +35,7 @@ const SYNCED: &str = "drover_haproxy_instances_by_last_sync";
 const SYNC_AGE: &str = "drover_haproxy_sync_age_seconds";
 const BREAKER: &str = "drover_haproxy_breaker_open";
 const BREAKERS: &str = "drover_haproxy_instances_by_breaker";
-const HELD: &str = "drover_haproxy_servers_held";
+const PINNED: &str = "drover_haproxy_servers_pinned";
 const DRIFTING: &str = "drover_haproxy_servers_drifting";
 const DEAD_LETTERS: &str = "drover_dead_letters_total";
 
@@ -120,7 +120,7 @@ impl Fleet {
         let least = self.policy.min_ready;
         let summary = self.views.haproxy.summary(least).await?;
         self.breakers.tell(&summary.breakers, self.policy.breaker);
-        gauge!(HELD).set(rounded(summary.desired));
+        gauge!(PINNED).set(rounded(summary.pinned));
         gauge!(DRIFTING).set(rounded(summary.drifting));
         Ok(())
     }
@@ -192,10 +192,10 @@ pub(super) fn describe() {
         BREAKERS,
         "Active HAProxy instances by the state of their breaker"
     );
-    describe_gauge!(HELD, "Servers in HAProxy that somebody holds out of use");
+    describe_gauge!(PINNED, "Servers in HAProxy that are pinned out of use");
     describe_gauge!(
         DRIFTING,
-        "Servers in HAProxy that show another state than the one somebody holds them in"
+        "Servers in HAProxy that show another state than their pin"
     );
     describe_counter!(
         DEAD_LETTERS,

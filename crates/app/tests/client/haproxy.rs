@@ -53,13 +53,13 @@ fn service(asked: &Asked) -> (u16, Value) {
         ])),
         "GET /api/v1/haproxy/backends/5/servers" => page(json!([
             {"id": 7, "backend_id": 5, "name": "web01_jurws_1", "status": "UP 1/3", "health": "going_down",
-             "sessions": 4, "weight": 100, "application_id": 9, "desired": null, "drift": false},
+             "sessions": 4, "weight": 100, "application_id": 9, "pin": null, "drift": false},
             {"id": 8, "backend_id": 5, "name": "web02_jurws_1", "status": "DRAIN", "health": "drain",
              "sessions": 0, "weight": 100, "application_id": null, "drift": false,
-             "desired": {"state": "drain", "owner": "ann", "reason": "new disks", "since": AT, "until": AT}},
+             "pin": {"state": "drain", "owner": "ann", "reason": "new disks", "since": AT, "until": AT}},
             {"id": 9, "backend_id": 5, "name": "web03_jurws_1", "status": "UP", "health": "up",
              "sessions": 0, "weight": 100, "application_id": null, "drift": true,
-             "desired": {"state": "maint", "owner": "bob", "reason": null, "since": AT, "until": null}},
+             "pin": {"state": "maint", "owner": "bob", "reason": null, "since": AT, "until": null}},
         ])),
         "GET /api/v1/haproxy/backends/6/servers" => page(json!([])),
         "GET /api/v1/haproxy/servers/7/history" => page(json!([
@@ -120,7 +120,7 @@ async fn an_haproxy_is_shown_backend_by_backend() {
         done.lines(),
         [
             "be_jurws backend 5; 1 of 1 servers take requests",
-            "ID NAME STATUS SESSIONS WEIGHT APPLICATION HELD",
+            "ID NAME STATUS SESSIONS WEIGHT APPLICATION PINNED",
             "7 web01_jurws_1 UP 1/3 4 100 9 -",
             &format!("8 web02_jurws_1 DRAIN 0 100 - drain by ann until {AT}: new disks"),
             "9 web03_jurws_1 UP 0 100 - ! maint wanted by bob",

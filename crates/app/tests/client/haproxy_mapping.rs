@@ -7,13 +7,13 @@ use crate::stub::{Asked, Stub};
 const AT: &str = "2026-11-21T08:00:00.000Z";
 
 fn mapped(application: i64) -> Value {
-    json!({"server_id": 7, "application_id": application, "basis": "manual", "mapped_at": AT, "hold": null})
+    json!({"server_id": 7, "application_id": application, "basis": "manual", "mapped_at": AT, "exclusion": null})
 }
 
-fn held(reason: Option<&str>) -> Value {
+fn excluded(reason: Option<&str>) -> Value {
     json!({
         "server_id": 7, "application_id": null, "basis": null, "mapped_at": null,
-        "hold": {"at": AT, "actor": "ann", "reason": reason},
+        "exclusion": {"at": AT, "actor": "ann", "reason": reason},
     })
 }
 
@@ -25,7 +25,7 @@ fn summary() -> Value {
     };
     json!({
         "instances": {"total": 3, "synced": 2, "failed": 1}, "backends": 4,
-        "servers": {"up": 5, "drain": 1, "maint": 2, "down": 3, "other": 0}, "unmapped": 2, "held": 1, "desired": 2, "drifting": 1,
+        "servers": {"up": 5, "drain": 1, "maint": 2, "down": 3, "other": 0}, "unmapped": 2, "excluded": 1, "pinned": 2, "drifting": 1,
         "breakers": [breaker("b", "open", Some(AT)), breaker("a", "closed", None)], "min_ready": 1, "short": 2,
         "short_backends": [
             {"id": 5, "name": "be\u{1b}", "instance_id": 3, "instance_name": "a", "servers": 2, "ready": 0},
@@ -46,19 +46,19 @@ fn service(asked: &Asked) -> (u16, Value) {
         }
         "POST /api/v1/haproxy/servers/7/unmap" => {
             let reason = asked.body.get("reason").and_then(Value::as_str);
-            (200, held(reason))
+            (200, excluded(reason))
         }
         "POST /api/v1/haproxy/mapping/remap" => (200, json!({"looked_at": 5, "mapped": 2})),
         "GET /api/v1/haproxy/servers/unmapped" => page(json!([
             {
                 "server": {"id": 7, "name": "web01_x", "address": "10.0.0.9", "port": 80}, "backend_name": "be",
-                "instance_id": 3, "instance_name": "default", "server_name": "web01.example", "hold": null,
+                "instance_id": 3, "instance_name": "default", "server_name": "web01.example", "exclusion": null,
                 "reason": "no application fits its address or its name",
             },
             {
                 "server": {"id": 8, "name": "web02_x", "address": null, "port": null}, "backend_name": "be",
                 "instance_id": 3, "instance_name": "default", "server_name": "web01.example",
-                "hold": {"at": AT, "actor": "ann", "reason": "wrong"}, "reason": null,
+                "exclusion": {"at": AT, "actor": "ann", "reason": "wrong"}, "reason": null,
             },
         ])),
         "GET /api/v1/haproxy/servers/7/mapping" => (200, mapped(9)),
@@ -101,11 +101,11 @@ async fn mappings_are_made_and_ended() {
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
     assert_eq!(
         done.lines(),
-        ["server 7 has no mapping; it is held by ann: wrong"]
+        ["server 7 has no mapping; it is excluded by ann: wrong"]
     );
     let done = stub.drover(&["haproxy", "unmap", "7", "--release", "-o", "json"]);
-    assert_eq!((done.code, done.json()), (Some(0), held(None)));
-    assert_eq!(stub.asked().pop().unwrap().body, json!({"hold": false}));
+    assert_eq!((done.code, done.json()), (Some(0), excluded(None)));
+    assert_eq!(stub.asked().pop().unwrap().body, json!({"exclude": false}));
     let done = stub.drover(&["haproxy", "unmap", "9"]);
     assert_eq!((done.code, done.out.as_str()), (Some(5), ""));
 }
@@ -118,7 +118,7 @@ async fn what_has_no_mapping_is_listed_and_mapped() {
     assert_eq!(
         done.lines(),
         [
-            "ID NAME BACKEND HAPROXY ADDRESS HELD BY REASON",
+            "ID NAME BACKEND HAPROXY ADDRESS EXCLUDED BY REASON",
             "7 web01_x be default on web01.example 10.0.0.9:80 - no application fits its address or its name",
             "8 web02_x be default on web01.example - ann: wrong -",
         ]
@@ -174,9 +174,8 @@ async fn haproxy_is_summed_up() {
             "instances 3, 2 synced, 1 failed".to_owned(),
             "backends 4".to_owned(),
             "servers 5 up, 1 drain, 2 maint, 3 down, 0 other".to_owned(),
-            "unmapped 2, 1 of them held".to_owned(),
-            "desired 2 drained or in maintenance by somebody's wish, 1 of them show another state"
-                .to_owned(),
+            "unmapped 2, 1 of them excluded".to_owned(),
+            "pinned 2 in drain or maint, 1 of them show another state".to_owned(),
             format!("left alone b on web01.example: open until {AT}"),
             "short be\\u{1b} of a: 0 of 2 servers take requests; at least 1 should".to_owned(),
         ]

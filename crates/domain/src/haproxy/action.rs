@@ -14,8 +14,8 @@ use crate::workflow::{
 };
 
 use super::{
-    AdminBits, AdminState, BackendKey, BreakerRecord, Capacity, DesiredState, HaproxyInstanceKey,
-    HaproxyServerKey, Health, ObservedServer, ServerWord, Tracker,
+    AdminBits, AdminState, BackendKey, BreakerRecord, Capacity, HaproxyInstanceKey,
+    HaproxyServerKey, Health, ObservedServer, Pin, ServerWord, Tracker,
 };
 
 /// The name of the kind, and of every workflow that is an action.
@@ -55,9 +55,9 @@ pub struct ActionRequest {
     pub forced: Option<String>,
     /// Why it is done, in the words of whoever asks.
     pub reason: Option<String>,
-    /// How long whoever asks holds the server in that state; until somebody returns it where that is not said.
-    pub hold_for: Option<Duration>,
-    /// Whether it says again what another action brought and HAProxy has forgotten. The hold stays whose it is.
+    /// How long the server is pinned in that state; without it, until it is returned.
+    pub pin_for: Option<Duration>,
+    /// Whether it re-applies a pin that HAProxy has forgotten. The pin keeps its owner.
     pub restores: bool,
 }
 
@@ -736,8 +736,8 @@ pub struct ActionTarget {
     pub agent_port: u16,
     /// Whether it is in HAProxy at the moment, as far as is known.
     pub is_present: bool,
-    /// Who holds it out of use.
-    pub desired: Option<DesiredState>,
+    /// Its pin.
+    pub pin: Option<Pin>,
     /// The present servers of the HAProxy that follow another one.
     pub trackers: Vec<Tracker>,
     /// The breaker of the HAProxy.
@@ -831,7 +831,7 @@ mod tests {
             wait: Duration::from_secs(wait_s),
             forced: None,
             reason: None,
-            hold_for: None,
+            pin_for: None,
             restores: false,
         }
     }

@@ -3,7 +3,7 @@
 use crate::fleet::{ApplicationKey, ServerKey};
 use crate::{Key, Timestamp};
 
-use super::{AdminBits, DesiredState, HaproxyProcess, ServerRole, ServerWord};
+use super::{AdminBits, HaproxyProcess, Pin, ServerRole, ServerWord};
 
 /// Marks the keys of HAProxy instances.
 #[derive(Debug)]
@@ -164,8 +164,8 @@ pub struct HaproxyServer {
     pub observed: ObservedServer,
     /// The application it is actively mapped to.
     pub application: Option<ApplicationKey>,
-    /// Who holds it out of use.
-    pub desired: Option<DesiredState>,
+    /// Its pin.
+    pub pin: Option<Pin>,
     /// When it was last written.
     pub last_seen: Option<Timestamp>,
     /// When it was last read: what is known of it is as of then.

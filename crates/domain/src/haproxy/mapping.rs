@@ -183,9 +183,9 @@ pub struct ActiveMapping {
     pub at: Timestamp,
 }
 
-/// Somebody's word that a server shall have no mapping until somebody makes one.
+/// Keeps a server without a mapping until a person makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MappingHold {
+pub struct Exclusion {
     /// Since when.
     pub at: Timestamp,
     /// Who said so.
@@ -201,8 +201,8 @@ pub struct ServerMapping {
     pub server: HaproxyServerKey,
     /// The application behind it.
     pub active: Option<ActiveMapping>,
-    /// Who keeps Drover from mapping it by itself.
-    pub hold: Option<MappingHold>,
+    /// Keeps Drover from mapping it by rule.
+    pub exclusion: Option<Exclusion>,
 }
 
 /// Why a server has no mapping by rule; the message goes to the user unchanged.

@@ -82,13 +82,13 @@ pub struct HaproxyCounts {
     pub backends: u64,
     /// The servers by what they show.
     pub servers: ServerCounts,
-    /// How many servers have no active mapping, those included that somebody holds unmapped.
+    /// How many servers have no active mapping, excluded ones included.
     pub unmapped: u64,
-    /// How many servers somebody holds unmapped.
-    pub held: u64,
-    /// How many servers somebody holds out of use.
-    pub desired: u64,
-    /// How many of them show another state than the one they are held in.
+    /// How many servers are excluded from mapping.
+    pub excluded: u64,
+    /// How many servers are pinned.
+    pub pinned: u64,
+    /// How many of them show another state than their pin.
     pub drifting: u64,
     /// The breakers, those that are not closed first, then by key; at most [`Self::BREAKERS_MAX`].
     pub breakers: Vec<InstanceBreaker>,
@@ -106,16 +106,16 @@ impl HaproxyCounts {
     /// The most backends that are named.
     pub const SHORT_MAX: usize = 100;
 
-    /// Counts `servers` more that somebody holds in this state and that show this.
-    pub fn note_desired(
+    /// Counts `servers` more that are pinned in this state and that show this.
+    pub fn count_pinned(
         &mut self,
-        desired: AdminState,
+        pin: AdminState,
         word: &ServerWord,
         bits: Option<AdminBits>,
         servers: u64,
     ) {
-        self.desired += servers;
-        if own_state(word, bits).is_some_and(|state| state != desired) {
+        self.pinned += servers;
+        if own_state(word, bits).is_some_and(|state| state != pin) {
             self.drifting += servers;
         }
     }

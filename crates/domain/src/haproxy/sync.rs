@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Timestamp;
 
 use super::{
-    BackendKey, DesiredState, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyProcess,
-    HaproxyServer, HaproxyServerKey, ObservedProcess, ObservedServer, ServerWord,
+    BackendKey, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyProcess, HaproxyServer,
+    HaproxyServerKey, ObservedProcess, ObservedServer, Pin, ServerWord,
 };
 
 /// The lowest version of HAProxy that is supported.
@@ -92,11 +92,11 @@ pub struct SyncChange {
     pub removed_servers: Vec<HaproxyServerKey>,
     /// Status changes for the history.
     pub history: Vec<StatusHistory>,
-    /// Servers that nobody holds any more because the time is over.
+    /// Servers whose pins have lapsed.
     pub lapsed: Vec<HaproxyServerKey>,
-    /// Servers that are held, and that a new process of HAProxy has in use: what is wanted has to be said again. Not
+    /// Servers that are pinned, and that a new process of HAProxy has in use: their pins are re-applied. Not
     /// written.
-    pub forgotten: Vec<(HaproxyServerKey, DesiredState)>,
+    pub forgotten: Vec<(HaproxyServerKey, Pin)>,
     /// When the sync was made.
     pub at: Timestamp,
 }
@@ -328,8 +328,8 @@ fn summary(complaints: &[String]) -> Option<String> {
 
 fn lapsed(servers: &[HaproxyServer], now: Timestamp) -> Vec<HaproxyServerKey> {
     let has_lapsed = |server: &&HaproxyServer| {
-        let desired = server.desired.as_ref();
-        desired.is_some_and(|desired| desired.has_lapsed(now))
+        let pin = server.pin.as_ref();
+        pin.is_some_and(|pin| pin.has_lapsed(now))
     };
     let servers = servers.iter().filter(has_lapsed);
     servers.map(|server| server.key).collect()
@@ -342,10 +342,10 @@ fn note_forgotten(
 ) {
     let (process, now) = (change.instance.process, change.at);
     if let Some(known) = known
-        && let Some(desired) = &known.desired
-        && desired.is_forgotten(observed, process, now)
+        && let Some(pin) = &known.pin
+        && pin.is_forgotten(observed, process, now)
     {
-        change.forgotten.push((known.key, desired.clone()));
+        change.forgotten.push((known.key, pin.clone()));
     }
 }
 
@@ -468,7 +468,7 @@ mod tests {
             backend: backend.key,
             observed: observed("s1", "UP"),
             application: None,
-            desired: None,
+            pin: None,
             last_seen: None,
             observed_at: None,
             missed_at: None,
@@ -679,7 +679,7 @@ mod tests {
     #[test]
     fn what_a_new_process_has_forgotten_is_told() {
         let mut known = known();
-        known.servers[0].desired = Some(DesiredState {
+        known.servers[0].pin = Some(Pin {
             state: AdminState::Drain,
             owner: "alice".to_owned(),
             reason: None,
@@ -694,8 +694,8 @@ mod tests {
             let shown = shows(Ok(vec![observed("s1", word)]));
             reconcile(known, &shown, Some(process), Timestamp::from_micros(at))
         };
-        let held = sync(&known, "DRAIN", 60, 50_000_000);
-        assert_eq!(held.forgotten, []);
+        let drained = sync(&known, "DRAIN", 60, 50_000_000);
+        assert_eq!(drained.forgotten, []);
         // Somebody returned it by hand: nothing was forgotten.
         assert_eq!(sync(&known, "UP", 60, 50_000_000).forgotten, []);
         let change = sync(&known, "UP", 10, 50_000_000);

@@ -65,8 +65,8 @@ pub enum HaproxySight {
         /// HAProxy's status word.
         word: String,
     },
-    /// A person holds it out of use.
-    HeldByOther {
+    /// Another owner pinned it.
+    PinnedByOther {
         /// Who.
         owner: String,
     },
@@ -206,7 +206,7 @@ impl RunFacts<'_> {
             | InstanceOutcome::Unknown => return instance.clone(),
             InstanceOutcome::LeftDrained => match &haproxy {
                 HaproxySight::OutOfUse { .. } => (InstanceOutcome::LeftDrained, shown(&haproxy)),
-                HaproxySight::InUse { .. } | HaproxySight::HeldByOther { .. } => {
+                HaproxySight::InUse { .. } | HaproxySight::PinnedByOther { .. } => {
                     (InstanceOutcome::Failed, shown(&haproxy))
                 }
                 HaproxySight::NotBehind | HaproxySight::Unknown => {
@@ -305,7 +305,7 @@ impl RunFacts<'_> {
             HaproxySight::NotBehind
             | HaproxySight::Unknown
             | HaproxySight::InUse { .. }
-            | HaproxySight::HeldByOther { .. } => InstanceOutcome::Unknown,
+            | HaproxySight::PinnedByOther { .. } => InstanceOutcome::Unknown,
         };
         let told = match agent {
             AgentSight::Silent => String::new(),
@@ -346,14 +346,14 @@ impl RunFacts<'_> {
             // Its process is gone, and nothing shows what it still did.
             HaproxySight::NotBehind
             | HaproxySight::InUse { .. }
-            | HaproxySight::HeldByOther { .. }
+            | HaproxySight::PinnedByOther { .. }
                 if self.exit_code.is_none() =>
             {
                 InstanceOutcome::Unknown
             }
             HaproxySight::NotBehind
             | HaproxySight::InUse { .. }
-            | HaproxySight::HeldByOther { .. } => InstanceOutcome::Failed,
+            | HaproxySight::PinnedByOther { .. } => InstanceOutcome::Failed,
         };
         (outcome, detail)
     }
@@ -381,7 +381,7 @@ fn shown(haproxy: &HaproxySight) -> String {
         HaproxySight::NotBehind => String::new(),
         HaproxySight::Unknown => "HAProxy could not be asked".to_owned(),
         HaproxySight::InUse { word } => format!("HAProxy shows `{word}`"),
-        HaproxySight::HeldByOther { owner } => format!("{owner} holds it out of use in HAProxy"),
+        HaproxySight::PinnedByOther { owner } => format!("{owner} pinned it out of use in HAProxy"),
         HaproxySight::OutOfUse { word, remedy } => {
             format!("HAProxy shows `{word}`; `{remedy}` returns it")
         }

@@ -65,7 +65,7 @@ pub(crate) async fn map(
 /// Ends the mapping of a server, whoever made it.
 ///
 /// The server then has none until somebody maps it by hand: neither a sync nor a remap does it by rule. With
-/// `"hold": false` the next sync does.
+/// `"exclude": false` the next sync does.
 #[utoipa::path(
     post, path = "/haproxy/servers/{id}/unmap", tag = TAG, operation_id = "unmap_haproxy_server",
     request_body = Option<EndHaproxyMapping>,
@@ -78,14 +78,14 @@ pub(crate) async fn unmap(
     Caller(origin): Caller,
     MaybeBody(body): MaybeBody<EndHaproxyMapping>,
 ) -> Result<Json<HaproxyMapping>, ApiError> {
-    let hold = body.hold();
+    let exclude = body.excludes();
     let cause = MappingCause {
         origin,
         reason: body.reason,
     };
     let mappings = &api.service.mappings;
     let after = mappings
-        .unmap(HaproxyServerKey::new(id), hold, cause)
+        .unmap(HaproxyServerKey::new(id), exclude, cause)
         .await?;
     after
         .map(|mapping| Json(mapping.into()))
@@ -94,7 +94,7 @@ pub(crate) async fn unmap(
 
 /// Maps by rule, now, whatever has no mapping on any instance.
 ///
-/// It looks at what the last syncs found, and passes over what somebody holds unmapped.
+/// It looks at what the last syncs found, and passes over excluded servers.
 #[utoipa::path(
     post, path = "/haproxy/mapping/remap", tag = TAG, operation_id = "remap_haproxy_servers",
     responses((status = 200, description = "What it came to", body = HaproxyRemapped))

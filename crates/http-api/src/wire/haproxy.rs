@@ -1,7 +1,7 @@
 //! HAProxy: instances, backends, servers.
 
 use drover_domain::Key;
-use drover_domain::haproxy::{self, AdminBits, DesiredState};
+use drover_domain::haproxy::{self, AdminBits, Pin};
 use drover_usecases::{BackendFilter, HaproxyInstanceFilter, HaproxyServerFilter, UnmappedFilter};
 use serde::Serialize;
 use utoipa::openapi::Object;
@@ -273,9 +273,9 @@ pub(crate) struct HaproxyServer {
     /// The application behind it.
     #[schema(minimum = 1)]
     application_id: Option<i64>,
-    /// Who holds it out of use; null when nobody does.
-    desired: Option<HaproxyDesired>,
-    /// Whether it shows another state than the one it is held in. What HAProxy forgot is said to it again; what
+    /// Its pin; null without one.
+    pin: Option<HaproxyPin>,
+    /// Whether it shows another state than its pin. What HAProxy forgot is re-applied; what
     /// somebody changed at HAProxy itself is left alone.
     drift: bool,
     /// When it was last written.
@@ -286,10 +286,10 @@ pub(crate) struct HaproxyServer {
     missed_at: Option<Instant>,
 }
 
-/// Who holds a server out of use. It is said again to an HAProxy that forgot it in a reload.
+/// Keeps a server out of use. Drover re-applies it when HAProxy forgets it in a reload.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct HaproxyDesired {
-    /// The state it is held in: `drain` or `maint`.
+pub(crate) struct HaproxyPin {
+    /// The state that it keeps: `drain` or `maint`.
     state: AdminState,
     /// Who wants it.
     owner: String,
@@ -297,20 +297,20 @@ pub(crate) struct HaproxyDesired {
     reason: Option<String>,
     /// Since when.
     since: Instant,
-    /// Until when; null for as long as nobody returns it. The server is not returned then: it is just not held any
-    /// more.
+    /// Until when; null until the server is returned. The server is not returned then: the pin just
+    /// ends.
     until: Option<Instant>,
 }
 
-impl From<DesiredState> for HaproxyDesired {
-    fn from(desired: DesiredState) -> Self {
-        let DesiredState {
+impl From<Pin> for HaproxyPin {
+    fn from(pin: Pin) -> Self {
+        let Pin {
             state,
             owner,
             reason,
             since,
             until,
-        } = desired;
+        } = pin;
         Self {
             state: state.into(),
             owner,
@@ -328,17 +328,17 @@ impl From<haproxy::HaproxyServer> for HaproxyServer {
             backend,
             observed,
             application,
-            desired,
+            pin,
             last_seen,
             observed_at,
             missed_at,
             removed_at: _,
         } = server;
-        let drifts = |desired: &DesiredState| desired.differs_from(&observed);
+        let drifts = |pin: &Pin| pin.differs_from(&observed);
         let takes_requests = observed.takes_requests() && missed_at.is_none();
         Self {
-            drift: desired.as_ref().is_some_and(drifts),
-            desired: desired.map(Into::into),
+            drift: pin.as_ref().is_some_and(drifts),
+            pin: pin.map(Into::into),
             id: key.get(),
             backend_id: backend.get(),
             name: observed.name,

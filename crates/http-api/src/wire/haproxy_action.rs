@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use drover_domain::haproxy::action::{self, ActionRequest, Evidence, RETURN_WAIT, WAIT_MAX};
-use drover_domain::haproxy::{self, HOLD_MAX, HaproxyServerKey};
+use drover_domain::haproxy::{self, HaproxyServerKey, PIN_MAX};
 use drover_domain::rollout::task::Origin;
 use drover_domain::text::check_line;
 use drover_domain::workflow::TaskId;
@@ -29,7 +29,7 @@ pub(crate) struct NewHaproxyAction {
     wait: Duration,
     forced: Option<String>,
     reason: Option<String>,
-    hold_for: Option<Duration>,
+    pin_for: Option<Duration>,
     transaction_id: Option<String>,
 }
 
@@ -51,16 +51,16 @@ impl NewHaproxyAction {
         let wait = fields.optional("wait_s", number(wait));
         let is_forced = fields.optional("force", boolean);
         let reason = fields.optional("reason", line("the reason", schema::ACTION_REASON_MAX));
-        let hold_for = fields.optional("hold_s", number(hold));
+        let pin_for = fields.optional("pin_s", number(pin));
         let transaction_id = fields.optional(
             "transaction_id",
             line("the transaction id", transaction_id_max),
         );
         let (wanted, is_forced, reason) = (wanted?, is_forced?.unwrap_or(false), reason?);
-        let hold_for = hold_for?;
-        if wanted == haproxy::AdminState::Ready && hold_for.is_some() {
-            let detail = "a server is held in `drain` or `maint`; `ready` ends that";
-            fields.complain("hold_s", Flaw::new("invalid", detail));
+        let pin_for = pin_for?;
+        if wanted == haproxy::AdminState::Ready && pin_for.is_some() {
+            let detail = "a server is pinned in `drain` or `maint`; `ready` ends that";
+            fields.complain("pin_s", Flaw::new("invalid", detail));
             return None;
         }
         if is_forced && reason.is_none() {
@@ -76,7 +76,7 @@ impl NewHaproxyAction {
             }),
             forced: reason.clone().filter(|_| is_forced),
             reason,
-            hold_for,
+            pin_for,
             transaction_id: transaction_id?,
         })
     }
@@ -103,7 +103,7 @@ impl NewHaproxyAction {
             wait: self.wait,
             forced: self.forced.clone(),
             reason: self.reason.clone(),
-            hold_for: self.hold_for,
+            pin_for: self.pin_for,
             restores: false,
         }
     }
@@ -118,11 +118,11 @@ fn bounded(key: Option<String>, most: usize) -> Result<Option<String>, ApiError>
     Ok(key)
 }
 
-fn hold(seconds: f64) -> Result<Duration, Flaw> {
-    let hold = Duration::try_from_secs_f64(seconds).ok();
-    let bounds = Duration::from_secs(1)..=HOLD_MAX;
-    hold.filter(|hold| bounds.contains(hold)).ok_or_else(|| {
-        let most = HOLD_MAX.as_secs();
+fn pin(seconds: f64) -> Result<Duration, Flaw> {
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    let bounds = Duration::from_secs(1)..=PIN_MAX;
+    time.filter(|time| bounds.contains(time)).ok_or_else(|| {
+        let most = PIN_MAX.as_secs();
         Flaw::new("out_of_range", format!("must be 1 to {most} seconds"))
     })
 }
@@ -198,8 +198,8 @@ pub(crate) struct NewHaproxyActionShape {
     force: Option<bool>,
     #[schema(schema_with = schema::action_reason, required = false)]
     reason: Option<String>,
-    #[schema(schema_with = schema::action_hold, required = false)]
-    hold_s: Option<f64>,
+    #[schema(schema_with = schema::action_pin, required = false)]
+    pin_s: Option<f64>,
 }
 
 /// How a repetition is recognized where the body does not say.
@@ -251,8 +251,8 @@ pub(crate) struct NewHaproxyActionsShape {
     force: Option<bool>,
     #[schema(schema_with = schema::action_reason, required = false)]
     reason: Option<String>,
-    #[schema(schema_with = schema::action_hold, required = false)]
-    hold_s: Option<f64>,
+    #[schema(schema_with = schema::action_pin, required = false)]
+    pin_s: Option<f64>,
 }
 
 /// Which actions are wanted.
@@ -301,8 +301,8 @@ pub(crate) struct HaproxyAction {
     force: bool,
     /// Why it is done, in the words of whoever asked.
     reason: Option<String>,
-    /// How long the server is held in that state, seconds; null until somebody returns it.
-    hold_s: Option<f64>,
+    /// How long the server is pinned in that state, seconds; null until it is returned.
+    pin_s: Option<f64>,
     /// Whether it says again what HAProxy forgot in a reload.
     restores: bool,
     /// Who asked.
@@ -345,7 +345,7 @@ impl From<action::HaproxyAction> for HaproxyAction {
             wait_s: request.wait.as_secs_f64(),
             force: request.forced.is_some(),
             reason: request.reason.or(request.forced),
-            hold_s: request.hold_for.map(|hold| hold.as_secs_f64()),
+            pin_s: request.pin_for.map(|time| time.as_secs_f64()),
             restores: request.restores,
             actor: origin.actor,
             request_id: origin.request_id,

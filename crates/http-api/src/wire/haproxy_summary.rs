@@ -19,13 +19,13 @@ pub(crate) struct HaproxySummary {
     /// How many backends there are.
     backends: u64,
     servers: HaproxyServerCounts,
-    /// How many servers have no mapping, those included that somebody holds unmapped.
+    /// How many servers have no mapping, excluded ones included.
     unmapped: u64,
-    /// How many servers somebody holds unmapped.
-    held: u64,
-    /// How many servers somebody holds out of use.
-    desired: u64,
-    /// How many of them show another state than the one they are held in.
+    /// How many servers are excluded from mapping.
+    excluded: u64,
+    /// How many servers are pinned.
+    pinned: u64,
+    /// How many of them show another state than their pin.
     drifting: u64,
     /// The breaker of each instance, those first that are not closed.
     #[schema(max_items = 1000)]
@@ -54,8 +54,8 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             backends,
             servers,
             unmapped,
-            held,
-            desired,
+            excluded,
+            pinned,
             drifting,
             breakers,
             short,
@@ -72,8 +72,8 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             backends,
             servers: servers.into(),
             unmapped,
-            held,
-            desired,
+            excluded,
+            pinned,
             drifting,
             breakers: breakers
                 .map(|(breaker, (state, until))| HaproxyBreaker::new(breaker, state, until))

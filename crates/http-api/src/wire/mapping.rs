@@ -1,7 +1,7 @@
 //! HAProxy: which application stands behind a server, and how that changed.
 
 use drover_domain::fleet::ApplicationKey;
-use drover_domain::haproxy::{ActiveMapping, MappingHold, ServerMapping};
+use drover_domain::haproxy::{ActiveMapping, Exclusion, ServerMapping};
 use drover_usecases::{MappingChange, Remapped, UnmappedServer};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -43,28 +43,28 @@ impl NewHaproxyMapping {
 /// How a mapping ends.
 #[derive(Debug, ToSchema)]
 pub(crate) struct EndHaproxyMapping {
-    /// Whether the server stays unmapped until somebody maps it by hand; if not, the next sync maps it by rule again.
+    /// Whether the server is excluded: it stays unmapped until a person maps it. If not, the next sync maps it by rule again.
     #[schema(default = true)]
-    hold: Option<bool>,
+    exclude: Option<bool>,
     #[schema(schema_with = schema::mapping_reason, required = false)]
     pub(crate) reason: Option<String>,
 }
 
 impl ReadBody for EndHaproxyMapping {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let hold = fields.optional("hold", boolean);
+        let exclude = fields.optional("exclude", boolean);
         let reason = fields.optional("reason", line("the reason", schema::ACTION_REASON_MAX));
         Some(Self {
-            hold: hold?,
+            exclude: exclude?,
             reason: reason?,
         })
     }
 }
 
 impl EndHaproxyMapping {
-    /// Whether the server stays unmapped.
-    pub(crate) fn hold(&self) -> bool {
-        self.hold.unwrap_or(true)
+    /// Whether the server is excluded.
+    pub(crate) fn excludes(&self) -> bool {
+        self.exclude.unwrap_or(true)
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct HaproxyMapping {
     /// Since when, or since when for this reason.
     mapped_at: Option<Instant>,
     /// Who keeps Drover from mapping it by rule; null when nobody does.
-    hold: Option<HaproxyMappingHold>,
+    exclusion: Option<HaproxyExclusion>,
 }
 
 impl From<ServerMapping> for HaproxyMapping {
@@ -91,7 +91,7 @@ impl From<ServerMapping> for HaproxyMapping {
         let ServerMapping {
             server,
             active,
-            hold,
+            exclusion,
         } = mapping;
         let told = active.map(|active| {
             let ActiveMapping {
@@ -106,14 +106,14 @@ impl From<ServerMapping> for HaproxyMapping {
             application_id: told.map(|(application, _, _)| application),
             basis: told.map(|(_, basis, _)| basis),
             mapped_at: told.map(|(_, _, at)| at),
-            hold: hold.map(Into::into),
+            exclusion: exclusion.map(Into::into),
         }
     }
 }
 
 /// Somebody's word that a server has no mapping until somebody makes one.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct HaproxyMappingHold {
+pub(crate) struct HaproxyExclusion {
     /// Since when.
     at: Instant,
     /// Who said so.
@@ -122,9 +122,9 @@ pub(crate) struct HaproxyMappingHold {
     reason: Option<String>,
 }
 
-impl From<MappingHold> for HaproxyMappingHold {
-    fn from(hold: MappingHold) -> Self {
-        let MappingHold { at, actor, reason } = hold;
+impl From<Exclusion> for HaproxyExclusion {
+    fn from(exclusion: Exclusion) -> Self {
+        let Exclusion { at, actor, reason } = exclusion;
         Self {
             at: at.into(),
             actor,
@@ -191,8 +191,8 @@ pub(crate) struct UnmappedHaproxyServer {
     /// The name of the server whose agent manages it.
     server_name: String,
     /// Who keeps Drover from mapping it by rule; null when nothing fits it, or more than one thing does.
-    hold: Option<HaproxyMappingHold>,
-    /// Why the rule finds no application; null where a person holds the server unmapped, or the next sync maps it.
+    exclusion: Option<HaproxyExclusion>,
+    /// Why the rule finds no application; null where the server is excluded, or the next sync maps it.
     reason: Option<String>,
 }
 
@@ -204,7 +204,7 @@ impl From<(UnmappedServer, Option<String>)> for UnmappedHaproxyServer {
             instance,
             instance_name,
             node_name,
-            hold,
+            exclusion,
         } = found;
         Self {
             server: server.into(),
@@ -212,7 +212,7 @@ impl From<(UnmappedServer, Option<String>)> for UnmappedHaproxyServer {
             instance_id: instance.get(),
             instance_name,
             server_name: node_name,
-            hold: hold.map(Into::into),
+            exclusion: exclusion.map(Into::into),
             reason,
         }
     }
@@ -221,7 +221,7 @@ impl From<(UnmappedServer, Option<String>)> for UnmappedHaproxyServer {
 /// What a look at everything unmapped came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HaproxyRemapped {
-    /// How many servers were looked at: those without a mapping that nobody holds unmapped.
+    /// How many servers were looked at: those without a mapping that are not excluded.
     looked_at: u64,
     /// How many of them have a mapping since.
     mapped: u64,

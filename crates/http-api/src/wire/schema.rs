@@ -2,7 +2,7 @@
 
 use drover_domain::Timestamp;
 use drover_domain::fleet::{Network, NewServer, SettingsLayer};
-use drover_domain::haproxy::HOLD_MAX;
+use drover_domain::haproxy::PIN_MAX;
 use drover_domain::haproxy::action::WAIT_MAX;
 use drover_domain::page::{Sort, SortColumn};
 use drover_domain::rollout::grouping::GroupingStrategy;
@@ -88,15 +88,15 @@ pub(super) fn action_wait() -> Object {
         .build()
 }
 
-/// Seconds a server is held.
-pub(super) fn action_hold() -> Object {
+/// Seconds a server is pinned.
+pub(super) fn action_pin() -> Object {
     ObjectBuilder::new()
         .schema_type(nullable(Type::Number))
         .minimum(Some(1))
-        .maximum(Some(HOLD_MAX.as_secs()))
+        .maximum(Some(PIN_MAX.as_secs()))
         .description(Some(
-            "How long whoever asks holds the server in `drain` or `maint`, seconds; so long it is said again to an \
-             HAProxy that forgot it in a reload. Absent or null: until somebody returns it. The end returns nothing.",
+            "How long the server is pinned in `drain` or `maint`, seconds; during that time it is re-applied when \
+             HAProxy forgets it in a reload. Absent or null: until somebody returns it. The end returns nothing.",
         ))
         .build()
 }

@@ -125,7 +125,7 @@ async fn an_action_is_queued_and_found_where_it_says() {
             json!({
                 "id": id, "transaction_id": action["transaction_id"], "server": fleet.server(), "action": "drain",
                 "status": "pending", "wait_s": 1.5, "force": false, "reason": "disk",
-                "hold_s": null, "restores": false, "actor": "the admin",
+                "pin_s": null, "restores": false, "actor": "the admin",
                 "request_id": answer.header("x-request-id"), "created_at": NOW, "started_at": null,
                 "finished_at": null, "error": null, "evidence": {"sends": 0, "looks": []},
             })
@@ -180,16 +180,16 @@ async fn bad_bodies_are_refused_where_they_are_bad() {
             vec!["/wait_s wrong_type"],
         ),
         (
-            json!({ "action": "drain", "hold_s": 0.5 }),
-            vec!["/hold_s out_of_range"],
+            json!({ "action": "drain", "pin_s": 0.5 }),
+            vec!["/pin_s out_of_range"],
         ),
         (
-            json!({ "action": "maint", "hold_s": 2_592_001 }),
-            vec!["/hold_s out_of_range"],
+            json!({ "action": "maint", "pin_s": 2_592_001 }),
+            vec!["/pin_s out_of_range"],
         ),
         (
-            json!({ "action": "ready", "hold_s": 60 }),
-            vec!["/hold_s invalid"],
+            json!({ "action": "ready", "pin_s": 60 }),
+            vec!["/pin_s invalid"],
         ),
         (
             json!({ "action": "drain", "force": true }),
@@ -229,11 +229,11 @@ async fn bad_bodies_are_refused_where_they_are_bad() {
     }
     let most = json!({
         "action": "drain", "wait_s": 3_600, "force": true, "reason": long(1_000), "transaction_id": long(128),
-        "hold_s": 2_592_000,
+        "pin_s": 2_592_000,
     });
     let action = fleet.act(fleet.server(), most).await.ok(202).json();
     assert_eq!(action["force"], true);
-    assert_eq!(action["hold_s"], 2_592_000.0);
+    assert_eq!(action["pin_s"], 2_592_000.0);
     assert_eq!(action["reason"], long(1_000));
     assert_eq!(action["transaction_id"], long(128));
     assert_eq!(fleet.actions().await.len(), 1);

@@ -66,7 +66,7 @@ async fn a_mapping_by_hand_holds_and_tells_who_and_why() {
     assert_eq!(
         fleet.mapping(server).await,
         json!({
-            "server_id": server, "application_id": by_rule, "basis": "address", "mapped_at": NOW, "hold": null,
+            "server_id": server, "application_id": by_rule, "basis": "address", "mapped_at": NOW, "exclusion": null,
         })
     );
     let body = json!({ "application_id": other, "reason": "moved in a hurry" });
@@ -75,7 +75,7 @@ async fn a_mapping_by_hand_holds_and_tells_who_and_why() {
     assert_eq!(
         mapping,
         json!({
-            "server_id": server, "application_id": other, "basis": "manual", "mapped_at": NOW, "hold": null,
+            "server_id": server, "application_id": other, "basis": "manual", "mapped_at": NOW, "exclusion": null,
         })
     );
     let history = fleet.history(server).await;
@@ -118,11 +118,11 @@ async fn what_is_unmapped_by_hand_stays_unmapped_until_somebody_says_otherwise()
     let fleet = Fleet::new().await;
     let (server, application) = (fleet.server(), fleet.world.apps[0]);
     assert_eq!(fleet.unmapped().await, Vec::<Value>::new());
-    let hold = json!({ "at": NOW, "actor": "the admin", "reason": "wrong port" });
+    let exclusion = json!({ "at": NOW, "actor": "the admin", "reason": "wrong port" });
     let body = json!({ "reason": "wrong port" });
     let after = fleet.wish("unmap", server, body).await.ok(200).json();
     let expected = json!({
-        "server_id": server, "application_id": null, "basis": null, "mapped_at": null, "hold": hold,
+        "server_id": server, "application_id": null, "basis": null, "mapped_at": null, "exclusion": exclusion,
     });
     assert_eq!(after, expected);
     fleet.sync().await.ok(200);
@@ -148,14 +148,14 @@ async fn what_is_unmapped_by_hand_stays_unmapped_until_somebody_says_otherwise()
         ["be_jurws", "default", "web01.example"]
     );
     assert_eq!(
-        (&found["instance_id"], &found["hold"]),
-        (&json!(fleet.instance), &hold)
+        (&found["instance_id"], &found["exclusion"]),
+        (&json!(fleet.instance), &exclusion)
     );
 
     // Given back, it is found by rule: by a remap at once, else by the next sync.
-    let body = json!({ "hold": false });
+    let body = json!({ "exclude": false });
     let after = fleet.wish("unmap", server, body.clone()).await.ok(200);
-    assert_eq!(after.json()["hold"], Value::Null);
+    assert_eq!(after.json()["exclusion"], Value::Null);
     assert_eq!(fleet.remap().await, json!({ "looked_at": 1, "mapped": 1 }));
     let mapping = fleet.mapping(server).await;
     assert_eq!(
@@ -171,12 +171,15 @@ async fn what_is_unmapped_by_hand_stays_unmapped_until_somebody_says_otherwise()
     fleet.sync().await.ok(200);
     assert_eq!(fleet.mapping(server).await["application_id"], application);
 
-    // Without a body it is held, and a mapping by hand ends the hold.
+    // Without a body it is excluded, and a mapping by hand ends that.
     fleet.wish("unmap", server, Value::Null).await.ok(200);
-    assert_eq!(fleet.mapping(server).await["hold"]["reason"], Value::Null);
+    assert_eq!(
+        fleet.mapping(server).await["exclusion"]["reason"],
+        Value::Null
+    );
     let mapping = fleet.map(server, application).await.ok(200).json();
     assert_eq!(
-        (&mapping["basis"], &mapping["hold"]),
+        (&mapping["basis"], &mapping["exclusion"]),
         (&json!("manual"), &Value::Null)
     );
 }
@@ -244,7 +247,11 @@ async fn bad_bodies_are_refused_where_they_are_bad() {
                 "/basis unknown_field",
             ],
         ),
-        ("unmap", json!({ "hold": "no" }), vec!["/hold wrong_type"]),
+        (
+            "unmap",
+            json!({ "exclude": "no" }),
+            vec!["/exclude wrong_type"],
+        ),
         (
             "unmap",
             json!({ "reason": "", "force": true }),
@@ -287,10 +294,10 @@ async fn a_summary_tells_all_of_haproxy_in_a_few_numbers() {
             "instances": { "total": 1, "synced": 1, "partial": 0, "failed": 0 },
             "backends": 1,
             "servers": { "up": 0, "standby": 0, "drain": 1, "maint": 2, "down": 2, "other": 1 },
-            "desired": 0,
+            "pinned": 0,
             "drifting": 0,
             "unmapped": 1,
-            "held": 1,
+            "excluded": 1,
             "breakers": [{
                 "instance_id": fleet.instance, "instance_name": "default", "server_name": "web01.example",
                 "state": "open", "until": "2023-11-14T22:14:20.000Z",

@@ -209,7 +209,7 @@ async fn haproxy_is_shown() {
             "takes_requests": true, "backup": false, "tracks": null, "agent_check": false, "sessions": 4, "queue": 0, "weight": 100, "check_status": "L7OK",
             "address": "192.0.2.1", "port": 8001, "application_id": server["application_id"],
             "last_seen": "2023-11-14T22:13:20.000Z",
-            "observed_at": "2023-11-14T22:13:20.000Z", "missed_at": null, "desired": null, "drift": false,
+            "observed_at": "2023-11-14T22:13:20.000Z", "missed_at": null, "pin": null, "drift": false,
         })
     );
     assert!(server["application_id"].is_i64());

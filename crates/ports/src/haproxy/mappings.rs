@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::haproxy::{
-    HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingAction, MappingBasis, MappingHold,
+    Exclusion, HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingAction, MappingBasis,
     ServerMapping,
 };
 use drover_domain::page::{Page, PageRequest};
@@ -39,8 +39,8 @@ pub struct ManualMapping {
 pub struct Unmapping {
     /// The server in HAProxy.
     pub server: HaproxyServerKey,
-    /// Whether it stays unmapped until somebody maps it by hand.
-    pub hold: bool,
+    /// Whether it is excluded: it stays unmapped until a person maps it.
+    pub exclude: bool,
     /// When.
     pub at: Timestamp,
     /// Who and why.
@@ -73,8 +73,8 @@ pub struct UnmappedServer {
     pub instance_name: String,
     /// The name of the server whose agent manages it.
     pub node_name: String,
-    /// Who holds it unmapped.
-    pub hold: Option<MappingHold>,
+    /// Its exclusion.
+    pub exclusion: Option<Exclusion>,
 }
 
 /// A row of the history of a server's mappings.
@@ -108,7 +108,7 @@ pub struct UnmappedFilter {
 /// Every method is atomic and costs a number of statements that does not depend on the number of rows.
 #[async_trait]
 pub trait HaproxyMappings: Send + Sync {
-    /// Makes a manual mapping active, whatever was active before; that one ends. A hold ends too. One that is active
+    /// Makes a manual mapping active, whatever was active before; that one ends. An exclusion ends too. One that is active
     /// already is left as it is. Each change gets a history row with its cause.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ pub trait HaproxyMappings: Send + Sync {
     async fn map_by_hand(&self, mapping: &ManualMapping) -> Result<MapOutcome, StoreError>;
 
     /// Ends the active mapping of a server, manual or not, with a history row; of one that left HAProxy too. It is
-    /// held unmapped from then on, or not any more, as `hold` says; an earlier hold that goes on is left as it is.
+    /// excluded from then on, or no longer, as `exclude` says; an earlier exclusion that goes on is left as it is.
     /// `None` if there is no such server.
     ///
     /// # Errors
@@ -143,8 +143,8 @@ pub trait HaproxyMappings: Send + Sync {
         page: PageRequest,
     ) -> Result<Option<Page<MappingChange>>, StoreError>;
 
-    /// The present servers of all active instances that have no active mapping, by key; those included that are held
-    /// unmapped.
+    /// The present servers of all active instances that have no active mapping, by key; excluded ones
+    /// included.
     ///
     /// # Errors
     ///

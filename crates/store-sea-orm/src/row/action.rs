@@ -14,7 +14,7 @@ use drover_ports::{StatusChange, StoreError};
 use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
-use super::haproxy::{DesiredRow, ObservedRow};
+use super::haproxy::{ObservedRow, PinRow};
 use super::task::STATUS;
 use super::{Stored, time};
 use crate::session::Row;
@@ -64,7 +64,7 @@ impl LookShape {
 /// What a query for [`ActionRow`] selects, after [`STATUS`], out of [`FROM`].
 const COLUMNS: &str = "
        a.id, CAST(a.workflow_id AS text) AS workflow_id, a.haproxy_server_id, a.transaction_id, a.wanted, a.wait, a.forced,
-       a.hold_for, a.restores, a.reason, a.actor, a.request_id, a.created_at, a.started_at, a.ended_at, a.failure_code, a.failure, a.sends,
+       a.pin_for, a.restores, a.reason, a.actor, a.request_id, a.created_at, a.started_at, a.ended_at, a.failure_code, a.failure, a.sends,
        CAST(a.looks AS text) AS looks, COALESCE(q.attempt, t.attempt) AS attempt, t.finished_at, t.error_code,
        t.error_message, w.error AS workflow_error";
 
@@ -99,7 +99,7 @@ pub(crate) struct ActionRow {
     wanted: String,
     wait: i64,
     forced: Option<String>,
-    hold_for: Option<i64>,
+    pin_for: Option<i64>,
     restores: bool,
     reason: Option<String>,
     actor: String,
@@ -144,8 +144,8 @@ impl ActionRow {
                 wait: Duration::from_micros(stored.number("time to wait", self.wait)?),
                 forced: self.forced,
                 reason: self.reason,
-                hold_for: stored
-                    .optional("time to hold", self.hold_for)?
+                pin_for: stored
+                    .optional("time of the pin", self.pin_for)?
                     .map(Duration::from_micros),
                 restores: self.restores,
             },
@@ -191,7 +191,7 @@ SELECT h.id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.c
        s.address AS agent_host, s.port AS agent_port, i.breaker_failures AS failures,
        i.breaker_opened_at AS opened_at, i.breaker_probe_at AS probe_at,
        h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active AS is_present,
-       h.desired_state, h.desired_by, h.desired_reason, h.desired_since, h.desired_until
+       h.pin_state, h.pin_by, h.pin_reason, h.pin_since, h.pin_until
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 JOIN haproxy_instances i ON i.id = b.instance_id
@@ -212,7 +212,7 @@ pub(crate) struct TargetRow {
     agent_port: i64,
     is_present: bool,
     #[sea_orm(nested)]
-    desired: DesiredRow,
+    pin: PinRow,
     #[sea_orm(nested)]
     breaker: BreakerRow,
 }
@@ -241,7 +241,7 @@ impl TargetRow {
             agent_host: self.agent_host,
             agent_port: stored.number("port", self.agent_port)?,
             is_present: self.is_present,
-            desired: self.desired.read(&stored)?,
+            pin: self.pin.read(&stored)?,
             trackers,
             breaker: self.breaker.read(instance)?,
         })

@@ -1,8 +1,8 @@
 //! The shapes of HAProxy instances, backends and servers.
 
 use drover_domain::haproxy::{
-    AdminBits, AdminState, DesiredState, FetchStatus, HaproxyBackend, HaproxyInstance,
-    HaproxyProcess, HaproxyServer, MappingCandidate, ObservedServer, ServerRole, ServerWord,
+    AdminBits, AdminState, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyProcess,
+    HaproxyServer, MappingCandidate, ObservedServer, Pin, ServerRole, ServerWord,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{DoubtfulMapping, StoreError};
@@ -134,8 +134,8 @@ pub(crate) const SELECT_SERVER: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
        h.port, h.is_backup, h.tracks, h.has_agent_check, m.application_id, h.last_seen, h.missed_at, h.removed_at,
        COALESCE(b.observed_at, (SELECT i.observed_at FROM haproxy_instances i WHERE i.id = b.instance_id)) AS read_at,
-       h.desired_state, h.desired_by, h.desired_reason,
-       h.desired_since, h.desired_until
+       h.pin_state, h.pin_by, h.pin_reason,
+       h.pin_since, h.pin_until
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
@@ -183,29 +183,29 @@ impl ObservedRow {
     }
 }
 
-/// Who holds a server out of use: columns of `haproxy_servers`.
+/// A pin: columns of `haproxy_servers`.
 #[derive(Debug, FromQueryResult)]
 #[expect(clippy::struct_field_names, reason = "they are columns among others")]
-pub(crate) struct DesiredRow {
-    desired_state: Option<String>,
-    desired_by: Option<String>,
-    desired_reason: Option<String>,
-    desired_since: Option<i64>,
-    desired_until: Option<i64>,
+pub(crate) struct PinRow {
+    pin_state: Option<String>,
+    pin_by: Option<String>,
+    pin_reason: Option<String>,
+    pin_since: Option<i64>,
+    pin_until: Option<i64>,
 }
 
-impl DesiredRow {
-    /// Who holds it; `None` if nobody does.
-    pub(crate) fn read(self, stored: &Stored) -> Result<Option<DesiredState>, StoreError> {
-        let Some(state) = self.desired_state else {
+impl PinRow {
+    /// The pin, if there is one.
+    pub(crate) fn read(self, stored: &Stored) -> Result<Option<Pin>, StoreError> {
+        let Some(state) = self.pin_state else {
             return Ok(None);
         };
-        Ok(Some(DesiredState {
-            state: stored.word("desired state", &state, AdminState::parse)?,
-            owner: self.desired_by.unwrap_or_default(),
-            reason: self.desired_reason,
-            since: Timestamp::from_micros(self.desired_since.unwrap_or_default()),
-            until: time(self.desired_until),
+        Ok(Some(Pin {
+            state: stored.word("pin state", &state, AdminState::parse)?,
+            owner: self.pin_by.unwrap_or_default(),
+            reason: self.pin_reason,
+            since: Timestamp::from_micros(self.pin_since.unwrap_or_default()),
+            until: time(self.pin_until),
         }))
     }
 }
@@ -218,7 +218,7 @@ pub(crate) struct HaproxyServerRow {
     #[sea_orm(nested)]
     observed: ObservedRow,
     #[sea_orm(nested)]
-    desired: DesiredRow,
+    pin: PinRow,
     application_id: Option<i64>,
     last_seen: Option<i64>,
     read_at: Option<i64>,
@@ -239,7 +239,7 @@ impl HaproxyServerRow {
             backend: Key::new(self.backend_id),
             observed: self.observed.read(&stored)?,
             application: self.application_id.map(Key::new),
-            desired: self.desired.read(&stored)?,
+            pin: self.pin.read(&stored)?,
             last_seen: time(self.last_seen),
             observed_at: time(match self.missed_at {
                 Some(_) => self.last_seen,

@@ -1,7 +1,7 @@
 //! The shapes of mappings, of their history, and of servers without one.
 
 use drover_domain::haproxy::{
-    ActiveMapping, MappingAction, MappingBasis, MappingHold, ServerMapping,
+    ActiveMapping, Exclusion, MappingAction, MappingBasis, ServerMapping,
 };
 use drover_domain::rollout::task::Origin;
 use drover_domain::{Key, Timestamp};
@@ -14,26 +14,26 @@ use crate::session::Row;
 
 /// What a query for [`ServerMappingRow`] starts with.
 pub(crate) const SELECT_MAPPING: &str = "
-SELECT h.id, m.application_id, m.basis, m.mapped_at, h.mapping_held_at AS held_at, h.mapping_held_by AS holder,
-       h.mapping_held_reason AS hold_reason
+SELECT h.id, m.application_id, m.basis, m.mapped_at, h.excluded_at, h.excluded_by,
+       h.exclusion_reason
 FROM haproxy_servers h
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
 ";
 
-/// Who holds a server unmapped: columns of `haproxy_servers`.
+/// An exclusion: columns of `haproxy_servers`.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct HoldRow {
-    held_at: Option<i64>,
-    holder: Option<String>,
-    hold_reason: Option<String>,
+pub(crate) struct ExclusionRow {
+    excluded_at: Option<i64>,
+    excluded_by: Option<String>,
+    exclusion_reason: Option<String>,
 }
 
-impl HoldRow {
-    fn read(self) -> Option<MappingHold> {
-        Some(MappingHold {
-            at: time(self.held_at)?,
-            actor: self.holder.unwrap_or_default(),
-            reason: self.hold_reason,
+impl ExclusionRow {
+    fn read(self) -> Option<Exclusion> {
+        Some(Exclusion {
+            at: time(self.excluded_at)?,
+            actor: self.excluded_by.unwrap_or_default(),
+            reason: self.exclusion_reason,
         })
     }
 }
@@ -46,7 +46,7 @@ pub(crate) struct ServerMappingRow {
     basis: Option<String>,
     mapped_at: Option<i64>,
     #[sea_orm(nested)]
-    hold: HoldRow,
+    exclusion: ExclusionRow,
 }
 
 impl Row for ServerMappingRow {
@@ -68,7 +68,7 @@ impl ServerMappingRow {
         Ok(ServerMapping {
             server: Key::new(self.id),
             active,
-            hold: self.hold.read(),
+            exclusion: self.exclusion.read(),
         })
     }
 }
@@ -114,8 +114,8 @@ impl MappingChangeRow {
 pub(crate) const SELECT_UNMAPPED: &str = "
 SELECT h.id, h.backend_id, h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address,
        h.port, h.is_backup, h.tracks, h.has_agent_check, m.application_id, h.last_seen, h.missed_at, h.removed_at,
-       COALESCE(b.observed_at, i.observed_at) AS read_at, h.mapping_held_at AS held_at, h.mapping_held_by AS holder,
-       h.mapping_held_reason AS hold_reason,
+       COALESCE(b.observed_at, i.observed_at) AS read_at, h.excluded_at, h.excluded_by,
+       h.exclusion_reason,
        b.name AS backend_name, i.id AS instance_id, i.name AS instance_name, s.name AS node_name
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
@@ -130,7 +130,7 @@ pub(crate) struct UnmappedRow {
     #[sea_orm(nested)]
     server: HaproxyServerRow,
     #[sea_orm(nested)]
-    hold: HoldRow,
+    exclusion: ExclusionRow,
     backend_name: String,
     instance_id: i64,
     instance_name: String,
@@ -150,7 +150,7 @@ impl UnmappedRow {
             instance: Key::new(self.instance_id),
             instance_name: self.instance_name,
             node_name: self.node_name,
-            hold: self.hold.read(),
+            exclusion: self.exclusion.read(),
         })
     }
 }

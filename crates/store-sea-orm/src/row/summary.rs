@@ -52,28 +52,28 @@ impl CountsRow {
     }
 }
 
-/// How many servers show what, are held in which state, and have no mapping.
+/// How many servers show what, are pinned in which state, and have no mapping.
 pub(crate) const WORDS: &str = "
-SELECT h.status, h.takes_traffic AND NOT h.is_backup AS takes_requests, h.admin_state, h.desired_state, count(*) AS servers, count(*) FILTER (WHERE m.id IS NULL) AS unmapped,
-       count(*) FILTER (WHERE m.id IS NULL AND h.mapping_held_at IS NOT NULL) AS held
+SELECT h.status, h.takes_traffic AND NOT h.is_backup AS takes_requests, h.admin_state, h.pin_state, count(*) AS servers, count(*) FILTER (WHERE m.id IS NULL) AS unmapped,
+       count(*) FILTER (WHERE m.id IS NULL AND h.excluded_at IS NOT NULL) AS excluded
 FROM haproxy_servers h
 JOIN haproxy_backends b ON b.id = h.backend_id
 JOIN haproxy_instances i ON i.id = b.instance_id
 LEFT JOIN application_mappings m ON m.entity_type = 'haproxy_server' AND m.entity_id = h.id AND m.is_active
 WHERE h.removed_at IS NULL AND b.removed_at IS NULL AND i.is_active
-GROUP BY h.status, h.takes_traffic AND NOT h.is_backup, h.admin_state, h.desired_state
+GROUP BY h.status, h.takes_traffic AND NOT h.is_backup, h.admin_state, h.pin_state
 ";
 
-/// How many servers show the same and are held in the same state.
+/// How many servers show the same and are pinned in the same state.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct WordRow {
     status: String,
     takes_requests: bool,
     admin_state: Option<i64>,
-    desired_state: Option<String>,
+    pin_state: Option<String>,
     servers: i64,
     unmapped: i64,
-    held: i64,
+    excluded: i64,
 }
 
 impl Row for WordRow {
@@ -87,13 +87,13 @@ impl WordRow {
         let servers = stored.number("count", self.servers)?;
         let word = ServerWord::new(&self.status);
         summary.servers.note(&word, self.takes_requests, servers);
-        if let Some(desired) = &self.desired_state {
-            let desired = stored.word("desired state", desired, AdminState::parse)?;
+        if let Some(pin) = &self.pin_state {
+            let pin = stored.word("pin state", pin, AdminState::parse)?;
             let bits = stored.optional("admin state", self.admin_state)?;
-            summary.note_desired(desired, &word, bits.map(AdminBits::from_bits), servers);
+            summary.count_pinned(pin, &word, bits.map(AdminBits::from_bits), servers);
         }
         summary.unmapped += stored.number::<u64>("count", self.unmapped)?;
-        summary.held += stored.number::<u64>("count", self.held)?;
+        summary.excluded += stored.number::<u64>("count", self.excluded)?;
         Ok(())
     }
 }

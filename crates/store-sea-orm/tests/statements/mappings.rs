@@ -48,7 +48,7 @@ async fn mappings_cost_the_same(store: SeaOrmStore) {
         let (find, found) = cost(&store, HaproxyMappings::find(&store, server)).await;
         assert!(found.unwrap().unwrap().active.is_some());
         let (unmap, after) = cost(&store, store.unmap(&unmapping(server, true, at(11)))).await;
-        assert!(after.unwrap().unwrap().hold.is_some());
+        assert!(after.unwrap().unwrap().exclusion.is_some());
         let node = known.instance.server;
         let (off, told) = cost(&store, store.set_haproxy_node(node, false)).await;
         assert!(told.unwrap().is_some());

@@ -307,9 +307,9 @@ impl ActionHandler {
         let servers = [action.request.server];
         let targets = patiently(|| self.ports.actions.targets(&servers)).await?;
         let target = targets.into_iter().next().ok_or(ActionFailure::Gone)?;
-        let (wanted, desired) = (action.request.wanted, target.desired.as_ref());
+        let (wanted, pin) = (action.request.wanted, target.pin.as_ref());
         // Actions of a backend come one after another: what is wanted now stays wanted until this one has ended.
-        if action.request.restores && desired.is_none_or(|desired| desired.state != wanted) {
+        if action.request.restores && pin.is_none_or(|pin| pin.state != wanted) {
             return Err(ActionFailure::Superseded { wanted }.into());
         }
         let begun = Instant::now();

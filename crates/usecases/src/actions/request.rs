@@ -439,8 +439,8 @@ impl Actions {
             let orders = chunk.iter().map(Forgotten::order).collect();
             let answers = self.request_many(orders).await?;
             for (forgotten, answer) in chunk.iter().zip(answers) {
-                let (server, state) = (forgotten.server, forgotten.desired.state.as_str());
-                let owner = &forgotten.desired.owner;
+                let (server, state) = (forgotten.server, forgotten.pin.state.as_str());
+                let owner = &forgotten.pin.owner;
                 match answer {
                     Ok(AcceptedAction { replayed: true, .. }) => {}
                     Ok(accepted) => tracing::warn!(
@@ -486,11 +486,11 @@ impl Forgotten {
         ActionOrder {
             request: ActionRequest {
                 server: self.server,
-                wanted: self.desired.state,
+                wanted: self.pin.state,
                 wait: Duration::ZERO,
                 forced: None,
-                reason: self.desired.reason.clone(),
-                hold_for: None,
+                reason: self.pin.reason.clone(),
+                pin_for: None,
                 restores: true,
             },
             transaction_id: Some(format!(
@@ -549,11 +549,11 @@ fn digest(request: &ActionRequest) -> Vec<u8> {
         wait,
         forced,
         reason,
-        hold_for,
+        pin_for,
         restores,
     } = request;
     let text = format!(
-        "{server}|{}|{}|{forced:?}|{reason:?}|{hold_for:?}|{restores}",
+        "{server}|{}|{}|{forced:?}|{reason:?}|{pin_for:?}|{restores}",
         wanted.as_str(),
         wait.as_micros()
     );
@@ -574,7 +574,7 @@ mod tests {
             wait: Duration::ZERO,
             forced: None,
             reason: Some(reason.to_owned()),
-            hold_for: None,
+            pin_for: None,
             restores: false,
         };
         let (short, long) = (

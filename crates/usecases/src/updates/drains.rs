@@ -32,10 +32,10 @@ use crate::patience::{Interrupted, patiently, warn_and_wait};
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
 
-/// How owners of holds begin that are updates.
+/// How owners of pins begin that are updates.
 const UPDATE_OWNER: &str = "update ";
-/// The pause between two looks at servers that are held out of use.
-const HOLD_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The pause between two checks of pinned servers.
+const PIN_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long the commands of a step may wait for a worker, besides what they wait for themselves.
 const COMMANDS_WAIT: Duration = Duration::from_mins(5);
 /// After a failure a server is not waited for as long: what is broken stays drained.
@@ -73,7 +73,7 @@ pub(super) struct Drains {
     /// By composite name; empty where the run has no HAProxy.
     members: BTreeMap<String, HaproxyServerKey>,
     /// What the run has taken out and not put back.
-    held: BTreeSet<HaproxyServerKey>,
+    pinned: BTreeSet<HaproxyServerKey>,
     progress: watch::Sender<Option<String>>,
 }
 
@@ -126,7 +126,7 @@ impl Drains {
                 request_id: task.origin.request_id.clone(),
             },
             members,
-            held: BTreeSet::new(),
+            pinned: BTreeSet::new(),
             progress: watch::Sender::new(None),
         }
     }
@@ -142,14 +142,14 @@ impl Drains {
         &mut self,
         requests: &mut mpsc::Receiver<PlayRequest>,
     ) -> Result<Infallible, Interrupted> {
-        self.held = self.own_holds().await?;
+        self.pinned = self.own_pins().await?;
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.answer(request).await?,
                     None => std::future::pending().await,
                 },
-                () = sleep(HOLD_LOOK_EVERY), if !self.held.is_empty() => self.keep_held().await?,
+                () = sleep(PIN_CHECK_EVERY), if !self.pinned.is_empty() => self.keep_pinned().await?,
             }
         }
     }
@@ -332,7 +332,7 @@ impl Drains {
                 }
                 None => continue,
             };
-            self.held.insert(target.server);
+            self.pinned.insert(target.server);
             begun = begun.min(action.created_at);
             if let Some((code, reason)) = failure(action) {
                 // A server that is down shows no drain to an agent without administrative states: it gets no requests.
@@ -372,14 +372,14 @@ impl Drains {
     /// Why a server stays as someone else left it, if so.
     fn kept(target: &ActionTarget, observed: &ObservedServer) -> Option<String> {
         let state = observed.admin_state()?;
-        let hold = target
-            .desired
+        let pin = target
+            .pin
             .as_ref()
-            .filter(|hold| hold.state == state && !hold.owner.starts_with(UPDATE_OWNER));
-        match (hold, state) {
-            (Some(hold), AdminState::Drain | AdminState::Maint) => Some(format!(
-                "{} holds it in {} since before the update, left so",
-                hold.owner,
+            .filter(|pin| pin.state == state && !pin.owner.starts_with(UPDATE_OWNER));
+        match (pin, state) {
+            (Some(pin), AdminState::Drain | AdminState::Maint) => Some(format!(
+                "{} pinned it in {} before the update, left so",
+                pin.owner,
                 state.as_str()
             )),
             (None, AdminState::Maint) => {
@@ -486,7 +486,7 @@ impl Drains {
                 let observed = seen(&answer, &one.target)?;
                 let is_healthy = matches!(observed.word.health(), Health::Up | Health::NoCheck);
                 let is_forgotten = observed.admin_state() == Some(AdminState::Ready)
-                    && self.held.contains(&one.target.server);
+                    && self.pinned.contains(&one.target.server);
                 if is_forgotten {
                     forgotten.push(one.target.server);
                 }
@@ -549,7 +549,7 @@ impl Drains {
             let said = match actions.get(&target.server) {
                 Some(Ok(Carried { action, .. })) => match failure(action) {
                     None => {
-                        self.held.remove(&target.server);
+                        self.pinned.remove(&target.server);
                         let last = action.evidence.looks.last();
                         let word = last.map(|look| look.word.to_string());
                         let detail = format!("HAProxy shows `{}`", word.unwrap_or_default());
@@ -560,7 +560,7 @@ impl Drains {
                         let state = if is_out {
                             TargetState::LeftDrained
                         } else {
-                            self.held.remove(&target.server);
+                            self.pinned.remove(&target.server);
                             TargetState::Unhealthy
                         };
                         (state, format!("`{name}` was not returned: {reason}"))
@@ -592,7 +592,7 @@ impl Drains {
         for (composite, target) in targets {
             let observed = seen(&answer, &target)?;
             if observed.admin_state() == Some(AdminState::Ready)
-                && !self.held.contains(&target.server)
+                && !self.pinned.contains(&target.server)
             {
                 let detail = format!("HAProxy shows `{}`", observed.word);
                 known.insert(composite, (TargetState::Serving, detail));
@@ -615,11 +615,11 @@ impl Drains {
 
     /// After the run: puts back what it left out of use and is healthy.
     pub(super) async fn clear_up(&mut self) -> Result<(), Interrupted> {
-        self.held = self.own_holds().await?;
+        self.pinned = self.own_pins().await?;
         let left: Vec<String> = self
             .members
             .iter()
-            .filter(|(_, key)| self.held.contains(key))
+            .filter(|(_, key)| self.pinned.contains(key))
             .map(|(composite, _)| composite.clone())
             .collect();
         if left.is_empty() {
@@ -664,15 +664,17 @@ impl Drains {
         let shown = |key: &HaproxyServerKey| {
             let target = found.iter().find(|target| target.server == *key)?;
             let observed = seen(answer.as_ref()?, target).ok()?;
-            let owner = target.desired.as_ref().map(|hold| hold.owner.as_str());
+            let owner = target.pin.as_ref().map(|pin| pin.owner.as_str());
             let other = owner.filter(|owner| !owner.starts_with(UPDATE_OWNER));
             Some(match (observed.admin_state()?, other) {
                 (AdminState::Ready, _) => HaproxySight::InUse {
                     word: observed.word.to_string(),
                 },
-                (AdminState::Drain | AdminState::Maint, Some(owner)) => HaproxySight::HeldByOther {
-                    owner: owner.to_owned(),
-                },
+                (AdminState::Drain | AdminState::Maint, Some(owner)) => {
+                    HaproxySight::PinnedByOther {
+                        owner: owner.to_owned(),
+                    }
+                }
                 (AdminState::Drain | AdminState::Maint, None) => HaproxySight::OutOfUse {
                     word: observed.word.to_string(),
                     remedy: format!("drover haproxy ready {key}"),
@@ -703,8 +705,8 @@ impl Drains {
         }
     }
 
-    /// The servers of this run that this update holds out of use.
-    async fn own_holds(&self) -> Result<BTreeSet<HaproxyServerKey>, Interrupted> {
+    /// The servers of this run that this update pinned.
+    async fn own_pins(&self) -> Result<BTreeSet<HaproxyServerKey>, Interrupted> {
         let servers: Vec<HaproxyServerKey> = self.members.values().copied().collect();
         if servers.is_empty() {
             return Ok(BTreeSet::new());
@@ -713,15 +715,15 @@ impl Drains {
         Ok(found
             .into_iter()
             .filter(|target| {
-                let owner = target.desired.as_ref().map(|hold| &hold.owner);
+                let owner = target.pin.as_ref().map(|pin| &pin.owner);
                 owner == Some(&self.origin.actor)
             })
             .map(|target| target.server)
             .collect())
     }
 
-    async fn keep_held(&mut self) -> Result<(), Interrupted> {
-        let servers: Vec<HaproxyServerKey> = self.held.iter().copied().collect();
+    async fn keep_pinned(&mut self) -> Result<(), Interrupted> {
+        let servers: Vec<HaproxyServerKey> = self.pinned.iter().copied().collect();
         let found = patiently(|| self.ports.actions.targets(&servers)).await?;
         let answer = match self.look_at(found.first()).await {
             Ok(answer) => answer,
@@ -746,7 +748,7 @@ impl Drains {
         }
     }
 
-    /// Drains again what HAProxy has forgotten; those that someone else has returned are no longer held.
+    /// Drains again what HAProxy has forgotten; those that someone else has returned are no longer pinned.
     async fn apply_again(
         &mut self,
         servers: &[HaproxyServerKey],
@@ -768,7 +770,7 @@ impl Drains {
             match said {
                 None => {}
                 Some((code, _)) if code == SUPERSEDED => {
-                    self.held.remove(&server);
+                    self.pinned.remove(&server);
                     superseded.insert(server);
                 }
                 Some((_, reason)) => return Err(Trouble::Failed(reason)),
@@ -789,7 +791,7 @@ impl Drains {
             wait,
             forced: None,
             reason: Some(self.origin.actor.clone()),
-            hold_for: None,
+            pin_for: None,
             restores: false,
         }
     }

@@ -76,7 +76,7 @@ impl Scene {
                 },
                 forced: None,
                 reason: None,
-                hold_for: None,
+                pin_for: None,
                 restores: false,
             },
             transaction_id: None,
@@ -877,7 +877,7 @@ async fn a_drain_waits_for_the_sessions_of_followers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_out_with_another_server_is_sent_and_held() {
+async fn what_is_out_with_another_server_is_sent_and_pinned() {
     for (wanted, bits) in [
         (AdminState::Maint, 2),
         (AdminState::Drain, 2),
@@ -908,11 +908,8 @@ async fn what_is_out_with_another_server_is_sent_and_held() {
         );
         let store: &dyn HaproxyStore = &scene.harness.store;
         let known = store.load(scene.instance).await.unwrap().unwrap();
-        let desired = known.servers[0]
-            .desired
-            .as_ref()
-            .map(|desired| desired.state);
-        assert_eq!(desired, Some(wanted), "{bits}");
+        let pin = known.servers[0].pin.as_ref().map(|pin| pin.state);
+        assert_eq!(pin, Some(wanted), "{bits}");
     }
 }
 

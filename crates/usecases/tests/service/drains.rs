@@ -121,7 +121,7 @@ impl Scene {
     async fn owner(&self, number: usize) -> Option<String> {
         let store: &dyn HaproxyActions = &self.harness.store;
         let targets = store.targets(&[self.server(number).await]).await.unwrap();
-        targets[0].desired.clone().map(|hold| hold.owner)
+        targets[0].pin.clone().map(|pin| pin.owner)
     }
 }
 
@@ -373,7 +373,7 @@ async fn too_few_servers_that_would_stay_are_a_refusal_before_anything_is_sent()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_a_person_holds_is_left_so() {
+async fn a_server_that_a_person_pinned_is_left_so() {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(
         ORCHESTRATOR,
@@ -395,7 +395,7 @@ async fn a_server_that_a_person_holds_is_left_so() {
             wait: Duration::ZERO,
             forced: Some("disk".to_owned()),
             reason: None,
-            hold_for: None,
+            pin_for: None,
             restores: false,
         },
         transaction_id: None,
@@ -428,7 +428,7 @@ async fn a_server_that_a_person_holds_is_left_so() {
             (
                 FIRST,
                 TargetState::Kept,
-                "ann holds it in drain since before the update, left so"
+                "ann pinned it in drain before the update, left so"
             ),
             (
                 SECOND,

@@ -101,23 +101,26 @@ async fn a_mapping_by_hand_outlasts_syncs_and_remaps() {
 }
 
 #[tokio::test]
-async fn an_unmapping_holds_until_it_is_given_back() {
+async fn an_exclusion_lasts_until_it_is_given_back() {
     let harness = Harness::with_fleet(2).await;
     let (server, applications) = (servers(&harness).await[0], harness.applications().await);
     let mappings = &harness.service.mappings;
-    let held = mappings.unmap(server, true, cause("ann")).await.unwrap();
-    let held = held.unwrap();
+    let excluded = mappings.unmap(server, true, cause("ann")).await.unwrap();
+    let excluded = excluded.unwrap();
     assert_eq!(
-        (held.active, held.hold.as_ref().unwrap().actor.as_str()),
+        (
+            excluded.active,
+            excluded.exclusion.as_ref().unwrap().actor.as_str()
+        ),
         (None, "ann")
     );
     sync(&harness).await;
     let done = mappings.remap(cause("bob").origin).await.unwrap();
     assert_eq!(done, Remapped::default());
-    assert_eq!(mapping(&harness, server).await, held);
+    assert_eq!(mapping(&harness, server).await, excluded);
 
     let free = mappings.unmap(server, false, cause("bob")).await.unwrap();
-    assert_eq!(free.unwrap().hold, None);
+    assert_eq!(free.unwrap().exclusion, None);
     assert_eq!(mapping(&harness, server).await.active, None);
     sync(&harness).await;
     let active = mapping(&harness, server).await.active.unwrap();

@@ -38,6 +38,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261130_000016_haproxy_columns",
     "m20261130_000017_fleet_bounds",
     "m20261130_000018_rollout_evidence",
+    "m20261201_000020_names",
 ];
 
 fn all_files() -> Vec<PathBuf> {

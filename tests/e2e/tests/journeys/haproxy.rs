@@ -548,16 +548,16 @@ async fn a_later_reload_is_made_up_for(world: &World, app1: i64) {
     let web = backends.iter().find(|backend| backend["name"] == "web");
     let path = format!("/api/haproxy/backends/{}/servers", web.unwrap()["id"]);
     let servers = world.items(&path).await;
-    let held = servers.iter().find(|server| server["id"] == app1).unwrap();
+    let pinned = servers.iter().find(|server| server["id"] == app1).unwrap();
     let admin = &asked_by(world, app1).await;
     assert_eq!(
         (
-            &held["desired"]["state"],
-            &held["desired"]["owner"],
-            &held["drift"]
+            &pinned["pin"]["state"],
+            &pinned["pin"]["owner"],
+            &pinned["drift"]
         ),
         (&json!("drain"), admin, &json!(false)),
-        "{held}"
+        "{pinned}"
     );
 }
 

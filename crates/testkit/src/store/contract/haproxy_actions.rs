@@ -7,8 +7,8 @@ use drover_domain::haproxy::action::{
     action_queue,
 };
 use drover_domain::haproxy::{
-    AdminState, Admission, BreakerPolicy, BreakerRecord, DesiredState, HaproxyInstanceKey,
-    HaproxyServer, ObservedServer, ServerWord,
+    AdminState, Admission, BreakerPolicy, BreakerRecord, HaproxyInstanceKey, HaproxyServer,
+    ObservedServer, Pin, ServerWord,
 };
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::Outcome;
@@ -317,7 +317,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
             ..new.action
         };
         assert_eq!(shown(world, 1).await, expected);
-        let desired = DesiredState {
+        let pin = Pin {
             state: AdminState::Drain,
             owner: "tester 1".to_owned(),
             reason: shown(world, 1).await.request.reason,
@@ -326,12 +326,12 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         };
         let stored = HaproxyServer {
             observed: changed(),
-            desired: Some(desired.clone()),
+            pin: Some(pin.clone()),
             last_seen: Some(at(40)),
             observed_at: Some(at(40)),
             ..servers[0].clone()
         };
-        assert_eq!(world.actions().targets(&[servers[0].key]).await.unwrap()[0].desired, Some(desired));
+        assert_eq!(world.actions().targets(&[servers[0].key]).await.unwrap()[0].pin, Some(pin));
         assert_eq!(now(world, &servers[0]).await, stored);
         assert_eq!(now(world, &servers[1]).await, servers[1]);
         let changes = history(world, &servers[0]).await;
@@ -347,17 +347,17 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(history(world, &servers[1]).await, []);
     }
 
-    /// Who holds a server out of use is stored with the end of an action: an action that says it again to HAProxy leaves
+    /// A pin is stored with the end of an action: an action that re-applies one leaves
     /// it whose it is, and one that returns the server ends it.
-    async fn a_server_is_held_until_it_is_returned(world) {
+    async fn a_server_is_pinned_until_it_is_returned(world) {
         let servers = two_servers(world).await;
         let request = |number, wanted, restores| {
             let mut new = action_on(number, &servers[0]);
-            new.action.request = ActionRequest { wanted, restores, hold_for: None, ..new.action.request };
+            new.action.request = ActionRequest { wanted, restores, pin_for: None, ..new.action.request };
             new
         };
         let worker = Updater::open(world.queue(), 1).await;
-        let mut held = Vec::new();
+        let mut pins = Vec::new();
         for (number, wanted, restores, word) in [
             (1, AdminState::Maint, false, "MAINT"),
             (2, AdminState::Maint, true, "MAINT"),
@@ -372,12 +372,12 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
             world.actions().finish(&claim, &end(None, at(seconds)), &evidence(), Some(&seen)).await.unwrap();
             worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
             let summary = world.haproxy_view().summary(1).await.unwrap();
-            let desired = now(world, &servers[0]).await.desired;
-            held.push((desired.map(|desired| (desired.owner, desired.since, desired.until)), summary.desired, summary.drifting));
+            let pin = now(world, &servers[0]).await.pin;
+            pins.push((pin.map(|pin| (pin.owner, pin.since, pin.until)), summary.pinned, summary.drifting));
         }
         let first = Some(("tester 1".to_owned(), at(100), None));
         let expected = [(first.clone(), 1, 0), (first.clone(), 1, 0), (first, 1, 1), (None, 0, 0)];
-        assert_eq!(held, expected);
+        assert_eq!(pins, expected);
         assert_eq!(now(world, &servers[1]).await, servers[1]);
     }
 
@@ -589,7 +589,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
                 instance_name: "default".to_owned(),
                 agent_host: "10.0.0.2".to_owned(),
                 agent_port: 5001,
-                desired: None,
+                pin: None,
                 trackers: Vec::new(),
                 breaker: BreakerRecord::default(),
             });

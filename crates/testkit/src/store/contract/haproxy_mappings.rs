@@ -2,8 +2,8 @@
 
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::haproxy::{
-    ActiveMapping, HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingAction,
-    MappingBasis, MappingHold, ServerMapping,
+    ActiveMapping, Exclusion, HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, MappingAction,
+    MappingBasis, ServerMapping,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
@@ -59,15 +59,15 @@ fn mapped(
             basis,
             at,
         }),
-        hold: None,
+        exclusion: None,
     }
 }
 
-fn unmapped(server: HaproxyServerKey, hold: Option<Timestamp>) -> ServerMapping {
+fn unmapped(server: HaproxyServerKey, excluded_at: Option<Timestamp>) -> ServerMapping {
     ServerMapping {
         server,
         active: None,
-        hold: hold.map(|at| MappingHold {
+        exclusion: excluded_at.map(|at| Exclusion {
             at,
             actor: "bob".to_owned(),
             reason: Some(HOSTILE.to_owned()),
@@ -162,10 +162,10 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
     /// An unmapping ends any mapping, of a server that left HAProxy too, with a history row that tells who and why.
     async fn an_unmapping_ends_any_mapping(world) {
         let (instance, srv1, keys) = scene(world).await;
-        for hold in [true, false] {
+        for exclude in [true, false] {
             world.mappings().map_by_hand(&by_hand(srv1, keys[0], at(6))).await.unwrap();
-            let after = world.mappings().unmap(&unmapping(srv1, hold, at(7))).await.unwrap();
-            assert_eq!(after, Some(unmapped(srv1, hold.then(|| at(7)))));
+            let after = world.mappings().unmap(&unmapping(srv1, exclude, at(7))).await.unwrap();
+            assert_eq!(after, Some(unmapped(srv1, exclude.then(|| at(7)))));
             let newest = history(world, srv1).await.remove(0);
             let told = (newest.action, newest.application, newest.basis, newest.at, newest.cause);
             let expected = (MappingAction::Deactivated, keys[0], MappingBasis::Manual, at(7), Some(cause("bob")));
@@ -182,8 +182,8 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!(find(world, srv1).await, unmapped(srv1, Some(at(11))));
     }
 
-    /// A hold stays as it is when it is asked for again, and ends when it is not wanted or by a mapping by hand.
-    async fn a_hold_lasts_until_somebody_ends_it(world) {
+    /// An exclusion stays as it is when it is asked for again, and ends when it is not wanted or by a mapping by hand.
+    async fn an_exclusion_lasts_until_it_is_ended(world) {
         let (_, srv1, keys) = scene(world).await;
         for now in [6, 7] {
             let after = world.mappings().unmap(&unmapping(srv1, true, at(now))).await.unwrap();
@@ -228,7 +228,7 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!(history(world, servers[1].key).await.len(), 1);
     }
 
-    /// Unmapped servers go by key, page by page, and tell where they are and who holds them; only those that are
+    /// Unmapped servers go by key, page by page, and tell where they are and who excluded them; only those that are
     /// present in active instances are shown.
     async fn unmapped_servers_tell_where_they_are(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
@@ -253,7 +253,7 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
             instance,
             instance_name: "default".to_owned(),
             node_name: "lb01".to_owned(),
-            hold: if name == "b" { unmapped(named(name).key, Some(at(12))).hold } else { None },
+            exclusion: if name == "b" { unmapped(named(name).key, Some(at(12))).exclusion } else { None },
         }).into();
         expected.sort_by_key(|server| server.server.key);
         assert_eq!(found, expected);

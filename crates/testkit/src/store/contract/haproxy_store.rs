@@ -193,33 +193,33 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
         assert_eq!(after.instance.process, known.instance.process);
     }
 
-    /// A hold ends when its time is over, unless it was renewed since the sync looked.
-    async fn a_hold_ends_with_its_time(world) {
+    /// A pin ends when its time is over, unless it was renewed since the sync looked.
+    async fn a_pin_ends_with_its_time(world) {
         let shown = ["a", "b"].map(|name| haproxy_server(name, "DRAIN"));
         let instance = haproxy(world, "lb01", &[("be", &shown)]).await;
         let worker = Updater::open(world.queue(), 1).await;
-        let hold = async |number, name: &str, seconds| {
+        let pin = async |number, name: &str, seconds| {
             let mut new = action_on(number, &server(world, instance, name).await);
-            new.action.request.hold_for = Some(Duration::from_secs(10));
+            new.action.request.pin_for = Some(Duration::from_secs(10));
             start_actions(world, &[new]).await;
             let claim = take_action(&worker).await;
             let end = ActionEnd { at: at(seconds), failure: None };
             world.actions().finish(&claim, &end, &Evidence::default(), Some(&haproxy_server(name, "DRAIN"))).await.unwrap();
             worker.report(&claim, Outcome::Succeeded { result: Json::null() }).await;
         };
-        hold(1, "a", 100).await;
-        hold(2, "b", 100).await;
+        pin(1, "a", 100).await;
+        pin(2, "b", 100).await;
         let known = world.haproxy().load(instance).await.unwrap().unwrap();
         let seen = [("be".to_owned(), Ok(shown.to_vec()))].into_iter().collect();
         let early = sync::reconcile(&known, &seen, None, at(109));
         assert_eq!((early.lapsed.clone(), early.is_quiet()), (vec![], true));
         let late = sync::reconcile(&known, &seen, None, at(110));
         assert_eq!(late.lapsed.len(), 2);
-        hold(3, "b", 105).await;
+        pin(3, "b", 105).await;
         world.haproxy().store(&late).await.unwrap();
-        assert_eq!(server(world, instance, "a").await.desired, None);
-        let renewed = server(world, instance, "b").await.desired;
-        assert_eq!(renewed.and_then(|desired| desired.until), Some(at(115)));
+        assert_eq!(server(world, instance, "a").await.pin, None);
+        let renewed = server(world, instance, "b").await.pin;
+        assert_eq!(renewed.and_then(|pin| pin.until), Some(at(115)));
     }
 
     /// A backend and a server that return keep their keys.
@@ -372,8 +372,8 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
         assert_eq!(world.haproxy().unmapped(None).await.unwrap(), expected);
     }
 
-    /// What is held unmapped is not mapped, nor offered for it, until the hold has ended.
-    async fn what_is_held_unmapped_is_not_mapped_by_itself(world) {
+    /// An excluded server is not mapped, nor offered for it, until the exclusion has ended.
+    async fn an_excluded_server_is_not_mapped_by_rule(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         let srv1 = server(world, instance, "srv1").await.key;
@@ -381,7 +381,7 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
         for of in [Some(instance), None] {
             assert_eq!(world.haproxy().unmapped(of).await.unwrap(), []);
         }
-        // Who looked before the hold comes too late.
+        // Who looked before the exclusion comes too late.
         for basis in [MappingBasis::Address, MappingBasis::Name, MappingBasis::Manual] {
             assert_eq!(world.haproxy().map(&[mapping(srv1, keys[0], basis)]).await.unwrap(), 0);
         }

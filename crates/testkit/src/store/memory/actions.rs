@@ -6,8 +6,8 @@ use drover_domain::haproxy::action::{
     ActionEnd, ActionStanding, ActionTarget, Evidence, HaproxyAction,
 };
 use drover_domain::haproxy::{
-    Admission, Breaker, BreakerPolicy, BreakerRecord, DesiredChange, DesiredState,
-    HaproxyInstanceKey, HaproxyServer, HaproxyServerKey, ObservedServer, Tracker, desired_after,
+    Admission, Breaker, BreakerPolicy, BreakerRecord, HaproxyInstanceKey, HaproxyServer,
+    HaproxyServerKey, ObservedServer, Pin, PinChange, Tracker, pin_after,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::TaskId;
@@ -79,7 +79,7 @@ impl State {
             agent_host: host.address.clone(),
             agent_port: host.port,
             is_present,
-            desired: server.desired.clone(),
+            pin: server.pin.clone(),
             trackers: self.trackers(instance.key),
             breaker: self.breaker_record(instance.key),
         })
@@ -112,21 +112,21 @@ impl State {
         Some(Breaker::restore(policy, self.breaker_record(instance)))
     }
 
-    fn hold_server(&mut self, own: &HaproxyAction, end: &ActionEnd, seen: &ObservedServer) {
+    fn pin_server(&mut self, own: &HaproxyAction, end: &ActionEnd, seen: &ObservedServer) {
         let request = &own.request;
         let Some(stored) = self.haproxy_servers.get_mut(&request.server.get()) else {
             return;
         };
-        match desired_after(request, own.evidence.sends, Some(seen)) {
-            DesiredChange::Keep => {}
-            DesiredChange::Release => stored.desired = None,
-            DesiredChange::Hold(state) => {
-                stored.desired = Some(DesiredState {
+        match pin_after(request, own.evidence.sends, Some(seen)) {
+            PinChange::Keep => {}
+            PinChange::Remove => stored.pin = None,
+            PinChange::Set(state) => {
+                stored.pin = Some(Pin {
                     state,
                     owner: own.origin.actor.clone(),
                     reason: request.reason.clone(),
                     since: end.at,
-                    until: request.hold_for.map(|time| end.at.after(time)),
+                    until: request.pin_for.map(|time| end.at.after(time)),
                 });
             }
         }
@@ -274,7 +274,7 @@ impl HaproxyActions for MemoryStore {
         if let Some(seen) = seen {
             let server = own.request.server;
             state.see(server, seen, end.at, (own.id, own.origin.actor.clone()));
-            state.hold_server(&own, end, seen);
+            state.pin_server(&own, end, seen);
         }
         Ok(())
     }

@@ -102,7 +102,8 @@ impl State {
         self.mappings.retain(|mapping| is_there(mapping.server));
         self.mapping_history.retain(|(server, _)| is_there(*server));
         self.status_history.retain(|(server, _)| is_there(*server));
-        self.holds.retain(|server, _| servers.contains_key(server));
+        self.exclusions
+            .retain(|server, _| servers.contains_key(server));
         self.actions
             .retain(|_, action| is_there(action.request.server));
     }
@@ -115,7 +116,8 @@ impl State {
         self.mappings.retain(|mapping| is_there(mapping.server));
         self.mapping_history.retain(|(server, _)| is_there(*server));
         self.status_history.retain(|(server, _)| is_there(*server));
-        self.holds.retain(|server, _| servers.contains_key(server));
+        self.exclusions
+            .retain(|server, _| servers.contains_key(server));
         self.actions
             .retain(|_, action| is_there(action.request.server));
     }
@@ -179,7 +181,7 @@ impl State {
                 backend,
                 observed: kept(&upsert.observed),
                 application: None,
-                desired: None,
+                pin: None,
                 last_seen: Some(change.at),
                 observed_at: None,
                 missed_at: None,
@@ -191,11 +193,11 @@ impl State {
         for key in &change.lapsed {
             let known = self.haproxy_servers.get_mut(&key.get());
             let known = known.filter(|known| {
-                let desired = known.desired.as_ref();
-                desired.is_some_and(|desired| desired.has_lapsed(change.at))
+                let pin = known.pin.as_ref();
+                pin.is_some_and(|pin| pin.has_lapsed(change.at))
             });
             if let Some(known) = known {
-                known.desired = None;
+                known.pin = None;
             }
         }
         for entry in &change.history {
@@ -371,7 +373,9 @@ impl HaproxyStore for MemoryStore {
                 Some(instance) => backend.instance == instance && backend.removed_at.is_none(),
                 None => state.is_shown(backend),
             });
-            is_there && server.removed_at.is_none() && !state.holds.contains_key(&server.key.get())
+            is_there
+                && server.removed_at.is_none()
+                && !state.exclusions.contains_key(&server.key.get())
         });
         let servers = wanted.map(|server| state.haproxy_server(server));
         Ok(servers

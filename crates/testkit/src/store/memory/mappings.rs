@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::haproxy::{
-    ActiveMapping, FetchStatus, HaproxyBackend, HaproxyCounts, HaproxyServer, HaproxyServerKey,
-    InstanceBreaker, MappingAction, MappingBasis, MappingHold, ServerMapping, ShortBackend,
+    ActiveMapping, Exclusion, FetchStatus, HaproxyBackend, HaproxyCounts, HaproxyServer,
+    HaproxyServerKey, InstanceBreaker, MappingAction, MappingBasis, ServerMapping, ShortBackend,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_ports::{
@@ -40,7 +40,7 @@ impl State {
         ServerMapping {
             server,
             active: self.active_mapping(server),
-            hold: self.holds.get(&server.get()).cloned(),
+            exclusion: self.exclusions.get(&server.get()).cloned(),
         }
     }
 
@@ -91,7 +91,7 @@ impl State {
         let stays = match active {
             Some(active) if active.basis == MappingBasis::Manual && !is_manual => true,
             Some(active) => (active.application, active.basis) == (new.application, new.basis),
-            None => self.holds.contains_key(&server.get()),
+            None => self.exclusions.contains_key(&server.get()),
         };
         if stays {
             return false;
@@ -152,12 +152,12 @@ impl State {
             let observed = &server.observed;
             let takes_requests = observed.takes_requests() && !observed.role.is_backup;
             summary.servers.note(&observed.word, takes_requests, 1);
-            if let Some(desired) = &server.desired {
-                summary.note_desired(desired.state, &observed.word, observed.admin, 1);
+            if let Some(pin) = &server.pin {
+                summary.count_pinned(pin.state, &observed.word, observed.admin, 1);
             }
             if self.active_mapping(server.key).is_none() {
                 summary.unmapped += 1;
-                summary.held += u64::from(self.holds.contains_key(&server.key.get()));
+                summary.excluded += u64::from(self.exclusions.contains_key(&server.key.get()));
             }
         }
         summary.breakers = instances()
@@ -214,7 +214,7 @@ impl HaproxyMappings for MemoryStore {
         {
             return Ok(MapOutcome::Removed(server.observed.name.clone()));
         }
-        state.holds.remove(&mapping.server.get());
+        state.exclusions.remove(&mapping.server.get());
         state.make_mapping(&NewMapping {
             server: mapping.server,
             application: mapping.application,
@@ -232,15 +232,15 @@ impl HaproxyMappings for MemoryStore {
             return Ok(None);
         }
         state.end_mapping(unmapping.server, unmapping.at, Some(&unmapping.cause));
-        if unmapping.hold {
+        if unmapping.exclude {
             let MappingCause { origin, reason } = unmapping.cause.clone();
-            state.holds.entry(key).or_insert(MappingHold {
+            state.exclusions.entry(key).or_insert(Exclusion {
                 at: unmapping.at,
                 actor: origin.actor,
                 reason,
             });
         } else {
-            state.holds.remove(&key);
+            state.exclusions.remove(&key);
         }
         Ok(Some(state.server_mapping(unmapping.server)))
     }
@@ -279,7 +279,7 @@ impl HaproxyMappings for MemoryStore {
                 instance: instance.key,
                 instance_name: instance.name.clone(),
                 node_name: instance.server_name.clone(),
-                hold: state.holds.get(&server.key.get()).cloned(),
+                exclusion: state.exclusions.get(&server.key.get()).cloned(),
             };
             let like = filter.like.as_ref();
             let is_wanted = found.server.application.is_none()

@@ -21,8 +21,8 @@ use drover_domain::fleet::{
 };
 use drover_domain::haproxy::action::HaproxyAction;
 use drover_domain::haproxy::{
-    ActiveMapping, BreakerRecord, HaproxyBackend, HaproxyInstance, HaproxyServer, HaproxyServerKey,
-    MappingHold,
+    ActiveMapping, BreakerRecord, Exclusion, HaproxyBackend, HaproxyInstance, HaproxyServer,
+    HaproxyServerKey,
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
@@ -66,7 +66,7 @@ struct State {
     haproxy_servers: BTreeMap<i64, HaproxyServer>,
     mappings: Vec<Mapping>,
     mapping_history: Vec<(HaproxyServerKey, MappingChange)>,
-    holds: BTreeMap<i64, MappingHold>,
+    exclusions: BTreeMap<i64, Exclusion>,
     status_history: Vec<(HaproxyServerKey, StatusChange)>,
     actions: BTreeMap<i64, HaproxyAction>,
     breakers: BTreeMap<i64, BreakerRecord>,

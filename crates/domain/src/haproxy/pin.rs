@@ -1,7 +1,7 @@
-//! What somebody wants a server in HAProxy to be, which HAProxy itself forgets.
+//! Pins: servers in HAProxy that stay out of use, which HAProxy itself forgets.
 //!
 //! HAProxy keeps administrative states in its process: a reload or a restart has forgotten them (measured on HAProxy
-//! 2.6). So Drover keeps who holds a server out of use, and says it again to a new process. It says it to nobody
+//! 2.6). So Drover keeps pins and re-applies them to a new process, and to nothing
 //! else: what a person changed at HAProxy itself is shown as drift and left alone.
 
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::Timestamp;
 use super::action::ActionRequest;
 use super::{AdminState, ObservedServer};
 
-/// The longest a server may be held by one action.
-pub const HOLD_MAX: Duration = Duration::from_hours(30 * 24);
+/// The longest time of a pin by one action.
+pub const PIN_MAX: Duration = Duration::from_hours(30 * 24);
 /// How much a start may seem to move before it is another one: agents tell the uptime in whole seconds.
 const START_TOLERANCE: Duration = Duration::from_secs(5);
 
-/// Who holds a server out of use. Nobody holds a server in use: `ready` ends the hold.
+/// Keeps a server out of use. A server in use has no pin: `ready` removes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DesiredState {
-    /// The state it shall be in: `drain` or `maint`.
+pub struct Pin {
+    /// The state that it keeps: `drain` or `maint`.
     pub state: AdminState,
     /// Who wants it.
     pub owner: String,
@@ -31,7 +31,7 @@ pub struct DesiredState {
     pub until: Option<Timestamp>,
 }
 
-impl DesiredState {
+impl Pin {
     /// Whether its time is over.
     #[must_use]
     pub fn has_lapsed(&self, now: Timestamp) -> bool {
@@ -61,40 +61,34 @@ impl DesiredState {
     }
 }
 
-/// What becomes of the hold on a server.
+/// What becomes of the pin of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DesiredChange {
+pub enum PinChange {
     /// It stays as it is.
     Keep,
-    /// Whoever asked for the action holds the server in this state.
-    Hold(AdminState),
-    /// Nobody holds it any more.
-    Release,
+    /// The actor of the action pins the server in this state.
+    Set(AdminState),
+    /// It ends.
+    Remove,
 }
 
-/// What becomes of the hold on a server when an action ends after `sends` commands and `seen` was seen last.
+/// What becomes of the pin of a server when an action ends after `sends` commands and `seen` was seen last.
 ///
-/// What counts is what HAProxy was left in: a drain that ran out of time holds, and so does a server that was to be
+/// What counts is what HAProxy was left in: a drain that ran out of time is a pin, and so is a server that was to be
 /// returned, got as far as `drain` and stayed there because its checks fail.
 #[must_use]
-pub fn desired_after(
-    request: &ActionRequest,
-    sends: u32,
-    seen: Option<&ObservedServer>,
-) -> DesiredChange {
+pub fn pin_after(request: &ActionRequest, sends: u32, seen: Option<&ObservedServer>) -> PinChange {
     let state = seen
         .filter(|_| !request.restores)
         .and_then(ObservedServer::own_state);
     match state {
-        Some(AdminState::Ready) if request.wanted == AdminState::Ready => DesiredChange::Release,
+        Some(AdminState::Ready) if request.wanted == AdminState::Ready => PinChange::Remove,
         Some(state @ (AdminState::Drain | AdminState::Maint))
             if state == request.wanted || sends > 0 =>
         {
-            DesiredChange::Hold(state)
+            PinChange::Set(state)
         }
-        Some(AdminState::Ready | AdminState::Drain | AdminState::Maint) | None => {
-            DesiredChange::Keep
-        }
+        Some(AdminState::Ready | AdminState::Drain | AdminState::Maint) | None => PinChange::Keep,
     }
 }
 
@@ -162,7 +156,7 @@ mod tests {
             wait: Duration::ZERO,
             forced: None,
             reason: None,
-            hold_for: None,
+            pin_for: None,
             restores,
         }
     }
@@ -172,39 +166,39 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_what_haproxy_was_left_in() {
+    fn a_pin_is_what_haproxy_was_left_in() {
         use AdminState::{Drain, Maint, Ready};
-        use DesiredChange::{Hold, Keep, Release};
+        use PinChange::{Keep, Remove, Set};
         for (wanted, sends, word, bits, expected) in [
-            (Drain, 1, "DRAIN", Some(8), Hold(Drain)),
+            (Drain, 1, "DRAIN", Some(8), Set(Drain)),
             // Sessions are left: it was drained all the same.
-            (Drain, 0, "DRAIN", Some(8), Hold(Drain)),
-            (Maint, 1, "MAINT", None, Hold(Maint)),
+            (Drain, 0, "DRAIN", Some(8), Set(Drain)),
+            (Maint, 1, "MAINT", None, Set(Maint)),
             (Drain, 4, "UP", Some(0), Keep),
             (Drain, 1, "DOWN", None, Keep),
-            (Ready, 1, "UP", Some(0), Release),
-            (Ready, 1, "DRAIN", Some(8), Hold(Drain)),
+            (Ready, 1, "UP", Some(0), Remove),
+            (Ready, 1, "DRAIN", Some(8), Set(Drain)),
             (Ready, 0, "DRAIN", Some(8), Keep),
             (Maint, 0, "DRAIN", Some(8), Keep),
             // Out only because another one is, or by both.
             (Drain, 1, "MAINT (via b/s)", Some(2), Keep),
-            (Drain, 1, "MAINT (via b/s)", Some(10), Hold(Drain)),
-            (Maint, 1, "MAINT (resolution)", Some(33), Hold(Maint)),
+            (Drain, 1, "MAINT (via b/s)", Some(10), Set(Drain)),
+            (Maint, 1, "MAINT (resolution)", Some(33), Set(Maint)),
             (Maint, 1, "MAINT (via b/s)", None, Keep),
-            (Ready, 1, "MAINT (via b/s)", Some(2), Release),
+            (Ready, 1, "MAINT (via b/s)", Some(2), Remove),
         ] {
             let seen = server(word, bits);
-            let found = desired_after(&wish(wanted, false), sends, Some(&seen));
+            let found = pin_after(&wish(wanted, false), sends, Some(&seen));
             assert_eq!(found, expected, "{wanted:?} {sends} {word}");
-            let restored = desired_after(&wish(wanted, true), sends, Some(&seen));
+            let restored = pin_after(&wish(wanted, true), sends, Some(&seen));
             assert_eq!(restored, Keep, "{wanted:?} {sends} {word}");
         }
-        assert_eq!(desired_after(&wish(Drain, false), 1, None), Keep);
+        assert_eq!(pin_after(&wish(Drain, false), 1, None), Keep);
     }
 
     #[test]
     fn only_a_later_process_has_forgotten() {
-        let desired = |until| DesiredState {
+        let pin = |until| Pin {
             state: AdminState::Drain,
             owner: "alice".to_owned(),
             reason: None,
@@ -217,17 +211,17 @@ mod tests {
         };
         let now = seconds(500);
         let up = server("UP", Some(0));
-        assert!(desired(None).is_forgotten(&up, process(101), now));
-        assert!(!desired(None).is_forgotten(&up, process(100), now));
-        assert!(!desired(None).is_forgotten(&up, None, now));
-        assert!(!desired(Some(now)).is_forgotten(&up, process(101), now));
+        assert!(pin(None).is_forgotten(&up, process(101), now));
+        assert!(!pin(None).is_forgotten(&up, process(100), now));
+        assert!(!pin(None).is_forgotten(&up, None, now));
+        assert!(!pin(Some(now)).is_forgotten(&up, process(101), now));
         // What somebody changed by hand is theirs, and what says nothing is no reason.
         let maint = server("MAINT", Some(1));
-        assert!(!desired(None).is_forgotten(&maint, process(101), now));
-        assert!(desired(None).differs_from(&maint) && desired(None).differs_from(&up));
+        assert!(!pin(None).is_forgotten(&maint, process(101), now));
+        assert!(pin(None).differs_from(&maint) && pin(None).differs_from(&up));
         let silent = server("DOWN", None);
-        assert!(!desired(None).is_forgotten(&silent, process(101), now));
-        assert!(!desired(None).differs_from(&silent));
+        assert!(!pin(None).is_forgotten(&silent, process(101), now));
+        assert!(!pin(None).differs_from(&silent));
     }
 
     #[test]

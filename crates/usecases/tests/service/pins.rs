@@ -1,4 +1,4 @@
-//! Who holds a server in HAProxy out of use, over an HAProxy that forgets it in a reload.
+//! Pins of servers in HAProxy, over an HAProxy that forgets them in a reload.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Scene {
         scene.sync().await;
         let mut order = scene.order(1, AdminState::Drain);
         order.request.reason = Some("new disks".to_owned());
-        order.request.hold_for = Some(HOUR * 10);
+        order.request.pin_for = Some(HOUR * 10);
         let action = scene.carry_out(order).await;
         assert_eq!(action.status, ActionStatus::Success);
         scene
@@ -82,11 +82,8 @@ impl Scene {
 #[tokio::test(start_paused = true)]
 async fn what_a_reload_forgot_is_said_again_in_the_name_of_its_owner() {
     let scene = Scene::drained().await;
-    let held = scene.server(1).await.desired.unwrap();
-    assert_eq!(
-        (held.state, held.owner.as_str()),
-        (AdminState::Drain, "ann")
-    );
+    let pin = scene.server(1).await.pin.unwrap();
+    assert_eq!((pin.state, pin.owner.as_str()), (AdminState::Drain, "ann"));
     for pid in [8, 9] {
         scene.reload(pid).await;
         let restored = scene.restored().await;
@@ -95,7 +92,7 @@ async fn what_a_reload_forgot_is_said_again_in_the_name_of_its_owner() {
         assert_eq!(restored.request.reason.as_deref(), Some("new disks"));
         let server = scene.server(1).await;
         assert_eq!(server.observed.word.as_str(), "DRAIN");
-        assert_eq!(server.desired.as_ref(), Some(&held));
+        assert_eq!(server.pin.as_ref(), Some(&pin));
     }
     assert_eq!(scene.states(), [AdminState::Drain; 3]);
     // To the same process it is said once, whatever becomes of it.
@@ -104,7 +101,7 @@ async fn what_a_reload_forgot_is_said_again_in_the_name_of_its_owner() {
     scene.sync().await;
     assert_eq!(scene.latest().await.status, ActionStatus::Success);
     let server = scene.server(1).await;
-    assert!(server.desired.unwrap().differs_from(&server.observed));
+    assert!(server.pin.unwrap().differs_from(&server.observed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +113,7 @@ async fn what_somebody_changed_at_haproxy_is_left_alone() {
     scene.sync().await;
     assert!(!scene.latest().await.request.restores);
     let server = scene.server(1).await;
-    assert!(server.desired.unwrap().differs_from(&server.observed));
+    assert!(server.pin.unwrap().differs_from(&server.observed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,16 +129,16 @@ async fn who_returned_a_server_meanwhile_is_not_overruled() {
         ActionStatus::Success
     );
     assert_eq!(scene.states(), [AdminState::Drain]);
-    assert_eq!(scene.server(1).await.desired, None);
+    assert_eq!(scene.server(1).await.pin, None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_held_any_more_is_not_said_again() {
+async fn a_pin_that_ended_is_not_applied_again() {
     let scene = Scene::drained().await;
     scene.harness.clock.advance(HOUR * 10);
     scene.reload(8).await;
     assert!(!scene.latest().await.request.restores);
-    assert_eq!(scene.server(1).await.desired, None);
+    assert_eq!(scene.server(1).await.pin, None);
 }
 
 #[tokio::test(start_paused = true)]
