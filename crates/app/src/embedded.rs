@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::JsonTooLarge;
 use drover_ports::{Clock, IdSource, StoreError, TaskHandler};
 use drover_store_sea_orm::{MigrateError, OpenError, Options, SeaOrmStore};

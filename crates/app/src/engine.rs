@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_config::Settings;
-use drover_domain::rollout::update;
+use drover_domain::rollout::definition;
 use drover_domain::workflow::{Guarantee, Kind, QueueName};
 use drover_egress::{AddressPolicy, Cidr};
 use drover_peer_http::PeerHttp;
@@ -41,7 +41,7 @@ pub(crate) fn handlers(settings: &Settings, service: &Service) -> Result<Handler
     let requests: (_, Arc<dyn TaskHandler>) = (kind(drover_peer_http::KIND)?, Arc::new(requests));
     for (kind, handler) in [
         requests,
-        service.update_handler(),
+        service.rollout_handler(),
         service.action_handler(),
         service.delivery_handler(),
     ] {
@@ -54,7 +54,7 @@ pub(crate) fn handlers(settings: &Settings, service: &Service) -> Result<Handler
 /// How the engine behaves. Whether every setting of it makes sense is known afterwards.
 pub(crate) fn options(settings: &Settings) -> Result<EngineOptions, StartError> {
     let mut queues = vec![QueueOptions {
-        name: update::queue(),
+        name: definition::queue(),
         concurrency: u32::try_from(settings.rollout.workers.get()).unwrap_or(u32::MAX),
     }];
     for (name, concurrency) in &settings.engine.queues {
@@ -68,7 +68,7 @@ pub(crate) fn options(settings: &Settings) -> Result<EngineOptions, StartError> 
     options.poll = settings.engine.poll_interval;
     options.retention = RetentionAges {
         usual: settings.engine.retention,
-        named: BTreeMap::from([(update::KIND.to_owned(), settings.rollout.retention)]),
+        named: BTreeMap::from([(definition::KIND.to_owned(), settings.rollout.retention)]),
     };
     // The other half is for what they leave behind: to report it and to close the lease.
     options.drain_grace = settings.server.shutdown_grace / 2;

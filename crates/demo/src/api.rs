@@ -45,24 +45,24 @@ pub struct Application {
     pub haproxy_server: Option<String>,
 }
 
-/// A task, as far as the demo looks at it.
+/// A rollout, as far as the demo looks at it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Task {
+pub struct Rollout {
     /// Such as `processing`.
     pub status: String,
     /// Percent.
     pub progress: f64,
     /// What is done now.
-    #[serde(rename = "current_task")]
+    #[serde(rename = "current_step")]
     pub current: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
-    /// Every instance of the update.
+    /// Every target.
     #[serde(default)]
-    pub instances: Vec<TaskInstance>,
+    pub targets: Vec<RolloutTarget>,
 }
 
-impl Task {
+impl Rollout {
     /// Whether nothing more happens to it.
     #[must_use]
     pub fn is_final(&self) -> bool {
@@ -72,7 +72,7 @@ impl Task {
 
 /// One instance of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct TaskInstance {
+pub struct RolloutTarget {
     /// The application's number.
     pub application_id: i64,
     /// `even`, `odd` or `all`.
@@ -200,11 +200,11 @@ impl Api {
         Ok(())
     }
 
-    /// Asks for the update and gives the id of its task.
+    /// Asks for the update and gives the id of the rollout.
     ///
     /// # Errors
     ///
-    /// If Drover refuses, or makes anything but one task of it.
+    /// If Drover refuses, or makes anything but one rollout of it.
     pub async fn update(
         &self,
         applications: &[i64],
@@ -213,7 +213,7 @@ impl Api {
     ) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Accepted {
-            task_ids: Vec<String>,
+            rollout_ids: Vec<String>,
         }
         let body = json!({
             "app_ids": applications,
@@ -221,21 +221,23 @@ impl Api {
             "mode": "update",
             "drain_wait_time": drain_minutes,
         });
-        let accepted: Accepted = self.post("/api/applications/batch_update", &body).await?;
-        let count = accepted.task_ids.len();
-        match <[String; 1]>::try_from(accepted.task_ids) {
-            Ok([task]) => Ok(task),
-            Err(_) => anyhow::bail!("one group was to be updated, but Drover made {count} tasks"),
+        let accepted: Accepted = self.post("/api/v1/rollouts", &body).await?;
+        let count = accepted.rollout_ids.len();
+        match <[String; 1]>::try_from(accepted.rollout_ids) {
+            Ok([rollout]) => Ok(rollout),
+            Err(_) => {
+                anyhow::bail!("one group was to be updated, but Drover made {count} rollouts")
+            }
         }
     }
 
-    /// The task `id`.
+    /// The rollout `id`.
     ///
     /// # Errors
     ///
     /// If Drover does not tell.
-    pub async fn task(&self, id: &str) -> anyhow::Result<Task> {
-        self.get(&format!("/api/tasks/{id}")).await
+    pub async fn rollout(&self, id: &str) -> anyhow::Result<Rollout> {
+        self.get(&format!("/api/v1/rollouts/{id}")).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -353,7 +355,7 @@ mod tests {
                 "errors": [{"pointer": "/distr_url", "code": "x", "detail": "is missing"}]});
             (StatusCode::UNPROCESSABLE_ENTITY, problem.to_string())
         };
-        let api = api(Router::new().route("/api/applications/batch_update", post(refuse))).await;
+        let api = api(Router::new().route("/api/v1/rollouts", post(refuse))).await;
         let error = api.update(&[1], "", 0.1).await.unwrap_err().to_string();
         assert!(
             error.contains("422: the body is refused [/distr_url is missing]"),
@@ -366,23 +368,23 @@ mod tests {
         let accept = async || {
             (
                 StatusCode::ACCEPTED,
-                json!({"task_ids": ["a", "b"]}).to_string(),
+                json!({"rollout_ids": ["a", "b"]}).to_string(),
             )
         };
-        let api = api(Router::new().route("/api/applications/batch_update", post(accept))).await;
+        let api = api(Router::new().route("/api/v1/rollouts", post(accept))).await;
         let error = api
             .update(&[1], "http://x/y", 0.1)
             .await
             .unwrap_err()
             .to_string();
-        assert!(error.contains("2 tasks"), "{error}");
+        assert!(error.contains("2 rollouts"), "{error}");
     }
 
     #[test]
     fn a_task_is_final_when_it_neither_waits_nor_runs() {
-        let task = |status: &str| -> Task {
+        let task = |status: &str| -> Rollout {
             serde_json::from_value(
-                json!({"status": status, "progress": 0, "current_task": null, "error": null}),
+                json!({"status": status, "progress": 0, "current_step": null, "error": null}),
             )
             .unwrap()
         };

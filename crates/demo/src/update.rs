@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Task, TaskInstance};
+use crate::api::{Rollout, RolloutTarget};
 use crate::fleet::Instance;
 use crate::load::{Expected, Load, LongLoad};
 use crate::report::{Findings, InstanceReport, REQUESTS_MIN, Report, Requests, TaskReport};
@@ -102,7 +102,7 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
     };
 
     let by_number: BTreeMap<i64, _> = task
-        .instances
+        .targets
         .iter()
         .map(|instance| (instance.application_id, instance))
         .collect();
@@ -210,14 +210,14 @@ async fn follow(
     task_id: &str,
     began: Instant,
     screen: &Screen,
-) -> anyhow::Result<(Task, usize)> {
-    let mut shown: BTreeMap<i64, TaskInstance> = BTreeMap::new();
+) -> anyhow::Result<(Rollout, usize)> {
+    let mut shown: BTreeMap<i64, RolloutTarget> = BTreeMap::new();
     let mut said = None;
     // When each half began.
     let mut halves: BTreeMap<String, Instant> = BTreeMap::new();
     let mut reloads = 0;
     loop {
-        let task = scene.api.task(task_id).await?;
+        let task = scene.api.rollout(task_id).await?;
         let at_s = began.elapsed().as_secs_f64();
         if task.current != said {
             if let Some(current) = &task.current {
@@ -225,7 +225,7 @@ async fn follow(
             }
             said.clone_from(&task.current);
         }
-        for told in &task.instances {
+        for told in &task.targets {
             let before = shown.insert(told.application_id, told.clone());
             if told.outcome != "pending"
                 && before
@@ -235,7 +235,7 @@ async fn follow(
                 screen.line(news(scene, told, before.as_ref(), at_s));
             }
         }
-        for told in task.instances.iter().filter(|it| it.outcome == "draining") {
+        for told in task.targets.iter().filter(|it| it.outcome == "draining") {
             halves
                 .entry(told.batch.clone().unwrap_or_default())
                 .or_insert_with(Instant::now);
@@ -264,7 +264,7 @@ async fn follow(
 }
 
 /// One line about an instance whose outcome is new; details that were told before are not told again.
-fn news(scene: &Scene, told: &TaskInstance, before: Option<&TaskInstance>, at_s: f64) -> String {
+fn news(scene: &Scene, told: &RolloutTarget, before: Option<&RolloutTarget>, at_s: f64) -> String {
     let name = scene
         .applications
         .iter()

@@ -229,7 +229,7 @@ pub enum Noticed {
         /// After.
         new: Option<String>,
         /// The update that did it.
-        task: Option<TaskId>,
+        rollout: Option<crate::rollout::record::RolloutId>,
     },
     /// What HAProxy shows changed.
     HaproxyStatus {

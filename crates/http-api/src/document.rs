@@ -25,8 +25,8 @@ use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
 use crate::routes::{
     access, applications, catalog, definitions, groups, haproxy, haproxy_actions, haproxy_mappings,
-    orchestrators, queues, schedules, servers, streams, tasks, webhooks, workers, workflow_tasks,
-    workflows,
+    orchestrators, queues, rollouts, schedules, servers, streams, tasks, webhooks, workers,
+    workflow_tasks, workflows,
 };
 use crate::state::Api;
 use crate::{auth, health, wire};
@@ -42,7 +42,7 @@ else made, and always returned. Lists are pages: pass `next_cursor` as `cursor`,
 Unknown query parameters are refused with 400, unknown and repeated fields of bodies with 422. Secrets are masked as `***` \
 for every role but `admin`; a viewer sees no payloads, inputs and results.";
 
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("servers", "Servers with an agent"),
     ("applications", "What runs where, and updating it"),
     ("events", "What happened to the fleet"),
@@ -53,8 +53,12 @@ const TAGS: [(&str, &str); 16] = [
     ("webhooks", "Telling other systems what happened"),
     ("access", "API keys: who may do what, and until when"),
     (
+        "rollouts",
+        "Bringing an artifact to applications: starting it, how far it is, what became of every target",
+    ),
+    (
         "tasks",
-        "Updates: how far they are, what became of every instance",
+        "Rollouts under the paths and words of earlier clients",
     ),
     (
         "orchestrators",
@@ -99,7 +103,6 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(applications::settings, applications::set))
         .routes(routes!(applications::versions))
         .routes(routes!(applications::own_events))
-        .routes(routes!(applications::batch_update))
         .routes(routes!(groups::list, groups::add))
         .routes(routes!(groups::get, groups::put, groups::delete))
         .routes(routes!(catalog::list, catalog::add))
@@ -130,6 +133,12 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::delivery))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(rollouts::create))
+        .routes(routes!(rollouts::list))
+        .routes(routes!(rollouts::get))
+        .routes(routes!(rollouts::events))
+        .routes(routes!(rollouts::cancel))
+        .routes(routes!(tasks::batch_update))
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get))
         .routes(routes!(tasks::events))
@@ -385,7 +394,7 @@ fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Below these, an `{id}` is a UUID.
-const UUID_PATHS: [&str; 3] = ["/tasks/", "/workflows/", "/actions/"];
+const UUID_PATHS: [&str; 4] = ["/rollouts/", "/tasks/", "/workflows/", "/actions/"];
 
 fn path_parameter(path: &str, name: &str) -> Parameter {
     let schema = match name {

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use drover_domain::Id;
 use drover_domain::access::{Actor, Role};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::text::{TextError, visible};
 use drover_domain::workflow::{
     DefinitionName, QueueName, ScheduleName, SignalName, TaskId, WorkflowId,
@@ -140,10 +140,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathTask {
             let expected = "a UUID such as 0190b3a4-7c00-7000-8000-000000000000";
             ApiError::new(
                 Code::InvalidPath,
-                format!(
-                    "`{}` is not a task id; expected {expected}",
-                    visible(&text, 64)
-                ),
+                format!("`{}` is not an id; expected {expected}", visible(&text, 64)),
             )
         })
     }

@@ -290,7 +290,7 @@ mod tests {
         for other in [
             "/api/v1/servers?name=b",
             "/api/v1/servers?x=",
-            "/api/v1/tasks?name=a",
+            "/api/v1/rollouts?name=a",
         ] {
             let address = format!("{other}&cursor={cursor}");
             assert_eq!(

@@ -129,10 +129,10 @@ fn data(what: &Noticed) -> Value {
             instance: of,
             old,
             new,
-            task,
+            rollout,
         } => json!({
             "application": instance(of), "old_version": old.as_deref().map(cut), "version": new.as_deref().map(cut),
-            "task": task.map(|task| task.to_string()),
+            "rollout": rollout.map(|id| id.to_string()),
         }),
         Noticed::HaproxyStatus {
             server,

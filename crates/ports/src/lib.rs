@@ -14,10 +14,10 @@ mod fleet;
 mod haproxy;
 mod history;
 mod orchestrators;
+mod rollouts;
 mod runner;
 mod settings;
 mod store;
-mod tasks;
 mod webhooks;
 mod workflow;
 
@@ -38,15 +38,15 @@ pub use haproxy::{
 };
 pub use history::{History, HistoryUpkeep};
 pub use orchestrators::{OrchestratorStore, ScanOutcome};
+pub use rollouts::{
+    Claim, Idempotency, NewRollout, NewRollouts, RolloutStore, RolloutView, RolloutWork, Started,
+};
 pub use runner::{EventBatch, Place, PlaybookRunner, RunnerError};
 pub use settings::{
     ApplicationRegistry, CatalogFilter, CatalogRegistry, GroupRegistry, NamedGroup, Release,
     Settled,
 };
 pub use store::{Rejection, StoreError, StoreHealth};
-pub use tasks::{
-    Claim, Idempotency, NewUpdate, NewUpdates, Started, TaskView, UpdateTasks, UpdateWork,
-};
 pub use webhooks::{
     AddedWebhook, DeliveryFilter, NewDelivery, NoticeSource, Outgoing, Receipt, RotatedSecret,
     SendFailure, Untold, WebhookSender, WebhookStore,

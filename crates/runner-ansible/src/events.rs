@@ -1,8 +1,8 @@
 //! Lines of a job's event file, read.
 
 use drover_domain::Timestamp;
-use drover_domain::rollout::job::{HostStats, InstanceReport, JobEvent, JobEventKind};
-use drover_domain::rollout::task::InstanceOutcome;
+use drover_domain::rollout::job::{HostStats, JobEvent, JobEventKind, TargetReport};
+use drover_domain::rollout::record::TargetOutcome;
 use drover_domain::text::{visible, without_lone_surrogates};
 use serde::Deserialize;
 
@@ -62,9 +62,9 @@ fn event(line: &str, sequence: u64) -> JobEvent {
 }
 
 /// A report whose outcome is no word of ours tells nothing.
-fn report(found: Report) -> Option<InstanceReport> {
-    let outcome = InstanceOutcome::parse(&found.outcome)?;
-    Some(InstanceReport {
+fn report(found: Report) -> Option<TargetReport> {
+    let outcome = TargetOutcome::parse(&found.outcome)?;
+    Some(TargetReport {
         composite: shown(&found.composite, COMPOSITE_MAX),
         outcome,
         detail: message(found.detail),
@@ -151,9 +151,9 @@ mod tests {
         assert_eq!(events[0].message.as_deref(), Some("a\\u{1b}[1mb"));
         assert_eq!(events[1].kind, JobEventKind::Truncated);
         assert_eq!(events[2].kind, JobEventKind::Truncated);
-        let report = InstanceReport {
+        let report = TargetReport {
             composite: "w::a".to_owned(),
-            outcome: InstanceOutcome::Done,
+            outcome: TargetOutcome::Done,
             detail: Some("1.1.0".to_owned()),
         };
         assert_eq!(events[3].report, Some(report));
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(events[0].message.as_deref(), Some("gar\u{fffd}on"));
         assert_eq!(events[0].host.as_deref(), Some("h\u{fffd}"));
         let report = events[1].report.as_ref().unwrap();
-        assert_eq!(report.outcome, InstanceOutcome::Done);
+        assert_eq!(report.outcome, TargetOutcome::Done);
         assert_eq!(report.detail.as_deref(), Some("\u{fffd} 1.1.0"));
         assert_eq!(events[2].stats[0].host, "h\u{fffd}");
     }

@@ -24,7 +24,7 @@ use crate::store::SeaOrmStore;
 
 const VERSIONS: &str = "
 SELECT id, old_version, new_version, old_tag, new_tag, old_image, new_image, old_distr_path, new_distr_path, changed_at,
-       changed_by, change_source, CAST(task_id AS text) AS task_id
+       changed_by, change_source, CAST(rollout_id AS text) AS rollout_id
 FROM application_version_history
 WHERE id < $1 AND application_id = $3
 ORDER BY id DESC LIMIT $2

@@ -88,7 +88,7 @@ rows! {
         changed_at: i64 => Integer,
         changed_by: &'static str => Text,
         change_source: &'static str => Text,
-        task_id: Option<String> => Uuid,
+        rollout_id: Option<String> => Uuid,
     }
 }
 
@@ -111,7 +111,7 @@ impl<'a> VersionChangeRow<'a> {
             changed_at: change.changed_at.as_micros(),
             changed_by: change.changed_by.as_str(),
             change_source: change.source.as_str(),
-            task_id: change.task.map(|task| task.to_string()),
+            rollout_id: change.rollout.map(|id| id.to_string()),
         }
     }
 }
@@ -454,9 +454,9 @@ pub(crate) async fn insert_versions(
     let text = format!(
         "INSERT INTO application_version_history (
              application_id, old_version, new_version, old_tag, new_tag, old_image, new_image, old_distr_path,
-             new_distr_path, changed_at, changed_by, change_source, task_id, is_told)
+             new_distr_path, changed_at, changed_by, change_source, rollout_id, is_told)
          SELECT a.id, r.old_version, r.new_version, r.old_tag, r.new_tag, r.old_image, r.new_image, r.old_distr_path,
-                r.new_distr_path, r.changed_at, r.changed_by, r.change_source, r.task_id,
+                r.new_distr_path, r.changed_at, r.changed_by, r.change_source, r.rollout_id,
                 (COALESCE(r.old_version, r.old_tag) IS NULL OR {IS_TOLD})
          FROM {} JOIN application_instances a ON {condition}
          ORDER BY r.ordinal",

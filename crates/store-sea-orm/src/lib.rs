@@ -32,6 +32,8 @@ mod options;
 mod orchestrators;
 mod order;
 mod refusal;
+mod rollout_view;
+mod rollouts;
 mod row;
 mod servers;
 mod session;
@@ -40,8 +42,6 @@ mod snapshot;
 mod sql;
 mod steps;
 mod store;
-mod task_view;
-mod tasks;
 mod webhooks;
 
 pub use migrate::{MigrateError, MigrationStatus};

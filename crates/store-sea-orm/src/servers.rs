@@ -41,7 +41,7 @@ async fn under_way(session: &Session, server: ServerKey) -> Result<(u32, u32), S
              SELECT m.application_id FROM application_mappings m JOIN own ON own.id = m.entity_id
              WHERE m.entity_type = 'haproxy_server' AND m.is_active)
          SELECT
-             (SELECT count(*) FROM update_tasks u JOIN workflows w ON w.id = u.workflow_id
+             (SELECT count(*) FROM rollouts u JOIN workflows w ON w.id = u.workflow_id
               WHERE w.finished_at IS NULL
                 AND EXISTS (SELECT 1 FROM applications a WHERE a.id IN {members})) AS updates,
              (SELECT count(*) FROM haproxy_actions x JOIN workflows w ON w.id = x.workflow_id

@@ -21,7 +21,7 @@ use crate::engine::start_all;
 use crate::held::hold;
 use crate::once::{remember, repeated};
 use crate::row::Stored;
-use crate::row::task::STATUS;
+use crate::row::rollout::STATUS;
 use crate::row::webhook::{
     AttemptRow, DeliveryRow, OutgoingRow, SELECT_OUTGOING, SELECT_WEBHOOK, UNTOLD_EVENTS,
     UNTOLD_STATUSES, UNTOLD_VERSIONS, UntoldActionRow, UntoldEventRow, UntoldStatusRow,

@@ -13,11 +13,11 @@ use std::time::Duration;
 use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::UpdateTask;
+use drover_domain::rollout::record::Rollout;
 use drover_ports::{
     AccessKeys, Fault, FleetEventFilter, FleetSnapshots, FleetView, HaproxyInstanceFilter,
-    HaproxyView, InventoryStore, OrchestratorStore, Rejection, ServerRegistry, StoreError,
-    StoreHealth, TaskView, UpdateTasks,
+    HaproxyView, InventoryStore, OrchestratorStore, Rejection, RolloutStore, RolloutView,
+    ServerRegistry, StoreError, StoreHealth,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -128,11 +128,9 @@ async fn a_dropped_call_leaves_nothing_half_done() {
                     .collect(),
             );
             let limit = Duration::from_micros(round * 150);
-            let ended = tokio::time::timeout(limit, UpdateTasks::start(&store, &asked)).await;
+            let ended = tokio::time::timeout(limit, RolloutStore::start(&store, &asked)).await;
             let stored = eventually(Duration::from_secs(5), async || {
-                let rows = scene
-                    .rows("SELECT count(*) AS count FROM update_tasks")
-                    .await;
+                let rows = scene.rows("SELECT count(*) AS count FROM rollouts").await;
                 let count: i64 = rows[0].try_get("", "count").unwrap();
                 let rows = scene
                     .rows("SELECT count(*) AS count FROM workflow_queue")
@@ -151,8 +149,8 @@ async fn a_dropped_call_leaves_nothing_half_done() {
     }
 }
 
-async fn start(store: &SeaOrmStore, tasks: Vec<UpdateTask>) {
-    UpdateTasks::start(store, &updates(tasks)).await.unwrap();
+async fn start(store: &SeaOrmStore, tasks: Vec<Rollout>) {
+    RolloutStore::start(store, &updates(tasks)).await.unwrap();
 }
 
 async fn corrupt(scene: &Scene, text: &str) {
@@ -247,17 +245,17 @@ async fn an_unreadable_row_is_named() {
     start(&store, vec![task(1, &keys), task(2, &keys)]).await;
     corrupt(
         &scene,
-        "UPDATE update_tasks SET mode = 'explode' WHERE position = 1",
+        "UPDATE rollouts SET mode = 'explode' WHERE position = 1",
     )
     .await;
     names(
-        TaskView::find(&store, task_id(1)).await,
-        "update task",
+        RolloutView::find(&store, task_id(1)).await,
+        "rollout",
         &task_id(1).to_string(),
     );
     names(
-        TaskView::list(&store, &[], first).await,
-        "update task",
+        RolloutView::list(&store, &[], first).await,
+        "rollout",
         &task_id(1).to_string(),
     );
     assert_eq!(
@@ -276,18 +274,18 @@ async fn an_unreadable_task_does_not_block_the_queue() {
         start(&store, vec![task(1, &[]), task(2, &[])]).await;
         corrupt(
             &scene,
-            "UPDATE update_tasks SET drain_wait_minutes = 4711 WHERE position = 1",
+            "UPDATE rollouts SET drain_wait_minutes = 4711 WHERE position = 1",
         )
         .await;
         let worker = Updater::open(&store, 1).await;
         let (first, second) = (worker.take().await, worker.take().await);
         names(
             store.begin(&first, at(20)).await,
-            "update task",
+            "rollout",
             &task_id(1).to_string(),
         );
         let begun = store.begin(&second, at(20)).await.unwrap().unwrap();
-        assert_eq!(begun.detail.task.id, task_id(2));
+        assert_eq!(begun.detail.rollout.id, task_id(2));
     }
 }
 
@@ -301,10 +299,10 @@ async fn a_prepared_playbook_that_cannot_be_read_is_named() {
         .plan(&held, &[run(0, 1, &[Key::new(1)])], &[])
         .await
         .unwrap();
-    corrupt(&scene, "UPDATE update_task_runs SET prepared = '{}'").await;
+    corrupt(&scene, "UPDATE rollout_runs SET prepared = '{}'").await;
     names(
-        TaskView::find(&store, task_id(1)).await,
-        "run of an update task",
+        RolloutView::find(&store, task_id(1)).await,
+        "run of a rollout",
         "1",
     );
 }
@@ -359,14 +357,22 @@ async fn a_slow_statement_is_cut_off() {
     // Somebody holds the table and does not let go.
     scene.execute("BEGIN", vec![]).await;
     scene
-        .execute("LOCK TABLE update_tasks IN ACCESS EXCLUSIVE MODE", vec![])
+        .execute("LOCK TABLE rollouts IN ACCESS EXCLUSIVE MODE", vec![])
         .await;
-    let waited =
-        tokio::time::timeout(Duration::from_secs(10), TaskView::find(&store, task_id(1))).await;
+    let waited = tokio::time::timeout(
+        Duration::from_secs(10),
+        RolloutView::find(&store, task_id(1)),
+    )
+    .await;
     assert!(
         matches!(waited, Ok(Err(StoreError::Unavailable { .. }))),
         "{waited:?}"
     );
     scene.execute("ROLLBACK", vec![]).await;
-    assert!(TaskView::find(&store, task_id(1)).await.unwrap().is_some());
+    assert!(
+        RolloutView::find(&store, task_id(1))
+            .await
+            .unwrap()
+            .is_some()
+    );
 }

@@ -9,13 +9,13 @@ mod support;
 
 use drover_domain::Timestamp;
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::TaskId;
-use drover_domain::rollout::update;
+use drover_domain::rollout::definition;
+use drover_domain::workflow::TaskId;
 use drover_domain::workflow::run::{Decision, Outcome};
 use drover_domain::workflow::{Json, TaskStatus, WorkflowStatus};
 use drover_migrations::Migrator;
 use drover_ports::{
-    Claim, DeadLetterFilter, Idempotency, NewUpdates, Started, TaskView, UpdateTasks,
+    Claim, DeadLetterFilter, Idempotency, NewRollouts, RolloutStore, RolloutView, Started,
     WorkflowStore, WorkflowView,
 };
 use drover_store_sea_orm::{MigrateError, Options, SeaOrmStore};
@@ -185,16 +185,16 @@ async fn names_from_outside_are_bounded() {
         "haproxy_actions.failure",
         "orchestrator_playbooks.description",
         "orchestrator_playbooks.version",
-        "update_task_events.host",
-        "update_task_events.play",
-        "update_task_events.task",
-        "update_task_instances.composite",
-        "update_task_instances.detail",
-        "update_task_instances.version_after",
-        "update_task_instances.version_before",
-        "update_tasks.current_step",
-        "update_tasks.error",
-        "update_tasks.result",
+        "rollout_events.host",
+        "rollout_events.play",
+        "rollout_events.task",
+        "rollout_targets.composite",
+        "rollout_targets.detail",
+        "rollout_targets.version_after",
+        "rollout_targets.version_before",
+        "rollouts.current_step",
+        "rollouts.error",
+        "rollouts.result",
         "workflow_definitions.definition",
         "workflow_events.events",
         "workflow_tasks.action",
@@ -207,7 +207,7 @@ async fn names_from_outside_are_bounded() {
     assert_eq!(free, ours);
 }
 
-/// What the first queue of update tasks held: place, last digits of the identifier, status, attempt.
+/// What the first queue of rollouts held: place, last digits of the identifier, status, attempt.
 const OLD: [(i64, &str, &str, i64); 7] = [
     (1, "001", "succeeded", 1),
     (2, "fff", "failed", 2),
@@ -276,7 +276,7 @@ const ALL: PageRequest = PageRequest {
     limit: 50,
 };
 
-/// The line of each update task, as the release before reads it.
+/// The line of each rollout, as the release before reads it.
 async fn lines(connection: &DatabaseConnection) -> Vec<String> {
     let text = "SELECT CAST(id AS TEXT) || ' ' || status || ' ' || attempt || ' ' || created_at || ' ' ||
                        COALESCE(started_at, -1) || ' ' || COALESCE(finished_at, -1) || ' ' || COALESCE(worker, '-') || ' ' ||
@@ -290,7 +290,7 @@ async fn lines(connection: &DatabaseConnection) -> Vec<String> {
 }
 
 async fn each_is_a_task_of_the_engine(store: &SeaOrmStore) {
-    let listed = TaskView::list(store, &[], ALL).await.unwrap().items;
+    let listed = RolloutView::list(store, &[], ALL).await.unwrap().items;
     let listed: Vec<_> = listed
         .into_iter()
         .rev()
@@ -325,19 +325,19 @@ async fn each_is_a_task_of_the_engine(store: &SeaOrmStore) {
 
 async fn is_a_task_of_the_engine(store: &SeaOrmStore, place: i64, id: &str, status: TaskStatus) {
     let task = id.parse::<TaskId>().unwrap();
-    let detail = TaskView::find(store, task).await.unwrap().unwrap();
-    assert_eq!((detail.runs.len(), detail.instances.len()), (1, 1), "{id}");
+    let detail = RolloutView::find(store, task).await.unwrap().unwrap();
+    assert_eq!((detail.runs.len(), detail.targets.len()), (1, 1), "{id}");
     let ended = !matches!(status, TaskStatus::Queued);
     let at = |after: i64| Timestamp::from_micros(1_000 * place + after);
-    assert_eq!(detail.task.finished_at, ended.then(|| at(2)), "{id}");
+    assert_eq!(detail.rollout.finished_at, ended.then(|| at(2)), "{id}");
     let record = WorkflowView::task(store, task).await.unwrap().unwrap();
     assert_eq!(
         (record.task.status, record.kind),
-        (status, update::kind()),
+        (status, definition::kind()),
         "{id}"
     );
     if !ended {
-        let usual = update::definition(record.task.concurrency_keys.clone()).unwrap();
+        let usual = definition::definition(record.task.concurrency_keys.clone()).unwrap();
         let keys: &[&str] = if place == 7 {
             &["group:7"]
         } else {
@@ -361,7 +361,7 @@ async fn is_a_task_of_the_engine(store: &SeaOrmStore, place: i64, id: &str, stat
         .unwrap();
     assert_eq!(
         (workflow.name.as_str(), workflow.head.total),
-        (update::KIND, 1)
+        (definition::KIND, 1)
     );
     assert_eq!(
         workflow.head.open == 0,
@@ -376,11 +376,11 @@ async fn a_repeated_request_is_still_known(store: &SeaOrmStore) {
         key: "key 3".to_owned(),
         digest: vec![1],
     };
-    let again = NewUpdates {
+    let again = NewRollouts {
         idempotency: Some(key),
         ..fixtures::updates(Vec::new())
     };
-    let replayed = UpdateTasks::start(store, &again).await.unwrap();
+    let replayed = RolloutStore::start(store, &again).await.unwrap();
     assert_eq!(
         replayed,
         Started::Replayed(vec![old_id(3, "001").parse().unwrap()])
@@ -401,7 +401,7 @@ async fn the_engine_goes_on_with_them(store: &SeaOrmStore) {
         let begun = store.begin(claim, fixtures::at(1)).await.unwrap().unwrap();
         assert_eq!((begun.end, begun.detail.runs.len()), (None, 1));
         assert_eq!(
-            begun.detail.task.started_at,
+            begun.detail.rollout.started_at,
             Some(Timestamp::from_micros(1_000 * place + 1))
         );
     }

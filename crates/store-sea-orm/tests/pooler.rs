@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use drover_ports::{ServerRegistry, StoreHealth, Topic, UpdateTasks, WakeUps};
+use drover_ports::{RolloutStore, ServerRegistry, StoreHealth, Topic, WakeUps};
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
 use drover_testkit::store::fixtures::{Updater, at, new_server, task, updates};
@@ -158,7 +158,7 @@ async fn nothing_is_refused_because_of_a_pooler() {
             work.spawn(async move {
                 for number in 0..25_u128 {
                     let id = u128::from(lane) * 1_000 + number + 1;
-                    UpdateTasks::start(&store, &updates(vec![task(id, &[])]))
+                    RolloutStore::start(&store, &updates(vec![task(id, &[])]))
                         .await
                         .unwrap();
                     store
@@ -193,7 +193,7 @@ async fn nothing_is_refused_because_of_a_pooler() {
         }
         let side = sea_orm::Database::connect(&bouncer.direct).await.unwrap();
         let count =
-            "SELECT (SELECT count(*) FROM update_tasks) + (SELECT count(*) FROM servers) AS count";
+            "SELECT (SELECT count(*) FROM rollouts) + (SELECT count(*) FROM servers) AS count";
         let rows = side
             .query_all_raw(Statement::from_string(side.get_database_backend(), count))
             .await

@@ -6,7 +6,7 @@
 
 mod support;
 
-use drover_ports::{ServerRegistry, UpdateTasks};
+use drover_ports::{RolloutStore, ServerRegistry};
 use drover_store_sea_orm::{Options, SeaOrmStore};
 use drover_testkit::engine::EngineWorld;
 use drover_testkit::store::World;

@@ -22,11 +22,12 @@ use drover_domain::fleet::inventory::{
 use drover_domain::fleet::{ApplicationKey, NewServer, ObservedApplication, ServerKey};
 use drover_domain::haproxy::sync::{self, ObservedBackends};
 use drover_domain::haproxy::{HaproxyInstanceKey, MappingBasis, ObservedServer};
-use drover_domain::rollout::task::{
-    EndStatus, InstanceOutcome, RunProgress, TaskEnd, TaskInstance,
+use drover_domain::rollout::record::{
+    EndStatus, RolloutEnd, RolloutTarget, RunProgress, TargetOutcome,
 };
 use drover_ports::{
-    FleetSnapshots, HaproxyStore, InventoryStore, NewMapping, ServerRegistry, TaskView, UpdateTasks,
+    FleetSnapshots, HaproxyStore, InventoryStore, NewMapping, RolloutStore, RolloutView,
+    ServerRegistry,
 };
 use drover_store_sea_orm::SeaOrmStore;
 use drover_testkit::store::fixtures::{
@@ -243,18 +244,18 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             .iter()
             .map(|key| event(None, Some(*key), "asked"))
             .collect();
-        let instances: Vec<TaskInstance> = keys.iter().map(|key| instance(*key, 0)).collect();
-        let done: Vec<TaskInstance> = instances
+        let instances: Vec<RolloutTarget> = keys.iter().map(|key| instance(*key, 0)).collect();
+        let done: Vec<RolloutTarget> = instances
             .iter()
-            .map(|instance| TaskInstance {
-                outcome: InstanceOutcome::Done,
+            .map(|instance| RolloutTarget {
+                outcome: TargetOutcome::Done,
                 ..instance.clone()
             })
             .collect();
         let mut spent = Vec::new();
-        spent.push(cost(&store, UpdateTasks::start(&store, &asked)).await.0);
+        spent.push(cost(&store, RolloutStore::start(&store, &asked)).await.0);
         let worker = Updater::open(&store, count as u128).await;
-        for _ in &asked.updates {
+        for _ in &asked.rollouts {
             let held = worker.take().await;
             job += 1;
             let planned = run(0, job, &keys);
@@ -265,25 +266,25 @@ async fn tasks_cost_the_same(store: SeaOrmStore) {
             .await;
             result.unwrap();
             let (begin, work) = cost(&store, store.begin(&held, at(20))).await;
-            assert_eq!(work.unwrap().unwrap().detail.instances, instances);
+            assert_eq!(work.unwrap().unwrap().detail.targets, instances);
             let events = (0..count as u64).map(job_event).collect();
             let told = RunProgress {
                 run: planned,
                 events,
-                instances: done.clone(),
+                targets: done.clone(),
                 progress: 9,
                 current: None,
             };
             let (progress, result) = cost(&store, store.progress(&held, &told)).await;
             result.unwrap();
-            let (find, found) = cost(&store, TaskView::find(&store, held.task)).await;
-            assert_eq!(found.unwrap().unwrap().instances, done);
-            let end = TaskEnd {
+            let (find, found) = cost(&store, RolloutView::find(&store, held.task)).await;
+            assert_eq!(found.unwrap().unwrap().targets, done);
+            let end = RolloutEnd {
                 progress: 100,
                 status: EndStatus::Succeeded,
                 result: None,
                 error: None,
-                instances: done.clone(),
+                targets: done.clone(),
                 versions: keys
                     .iter()
                     .map(|key| (*key, version_change("1", "2", held.task)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drover_domain::Timestamp;
 use drover_domain::access::{Actor, ApiKey, KEY_NAME_MAX, KeyDigest, KeyOrigin, Role};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::text::check_title;
 use drover_ports::{AccessKeys, Clock, StoreError};
 

@@ -8,8 +8,8 @@ use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_ports::{ApplicationFilter, FleetEventFilter, FleetSnapshots, FleetView, StoreError};
 
+use crate::rollout::playbook_of;
 use crate::service::{Policy, Ports};
-use crate::updates::playbook_of;
 
 /// Applications as people look at them.
 #[derive(Clone)]

@@ -16,10 +16,10 @@ mod orchestrators;
 mod patience;
 mod polling;
 mod retention;
+mod rollout;
 mod servers;
 mod service;
 mod settings;
-mod updates;
 mod webhooks;
 mod workflows;
 
@@ -33,9 +33,9 @@ pub use drover_ports::{
     FleetEventFilter, FleetView, GroupColumn, GroupFilter, GroupRegistry, HaproxyInstanceFilter,
     HaproxyMappings, HaproxyServerFilter, HaproxyView, HeldAttempt, Idempotency, MappingCause,
     MappingChange, NamedGroup, OrchestratorStore, QueueStats, Rejection, Release, Removal,
-    ReportVerdict, ServerColumn, ServerFilter, ServerRegistry, Settled, StartedWorkflow,
-    StatusChange, StoreError, StoreHealth, TaskRecord, TaskView, UnmappedFilter, UnmappedServer,
-    WorkflowFilter, WorkflowRecord, WorkflowView,
+    ReportVerdict, RolloutView, ServerColumn, ServerFilter, ServerRegistry, Settled,
+    StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord, UnmappedFilter,
+    UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
@@ -47,10 +47,10 @@ pub use mappings::{HaproxySummary, MapError, Mappings, Remapped};
 pub use orchestrators::{Orchestrators, Scan, ScanError};
 pub use polling::{PollOutcome, Refreshed};
 pub use retention::HistoryAges;
+pub use rollout::{Accepted, RequestError, RolloutOrder, Rollouts, Subject};
 pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
 pub use settings::Settings;
-pub use updates::{Accepted, RequestError, Subject, UpdateOrder, Updates};
 pub use webhooks::{StartedDelivery, WebhookError, Webhooks};
 pub use workflows::{
     ClaimOrder, Claimed, DefineError, Defined, Definitions, EventFeed, KindList, KindSpec, Kinds,

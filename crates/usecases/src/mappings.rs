@@ -10,7 +10,7 @@ use drover_domain::haproxy::{
     ServerMapping, find_applications,
 };
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_ports::{
     Fault, ManualMapping, MapOutcome, MappingCause, NewMapping, StoreError, UnmappedFilter,
     UnmappedServer, Unmapping,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drover_domain::fleet::{NewServer, Server, ServerKey, ServerPlace};
 use drover_domain::haproxy::HaproxyInstance;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_ports::{Clock, HaproxyStore, Removal, ServerRegistry, StoreError};
 
 use crate::polling::{Polling, Refreshed};

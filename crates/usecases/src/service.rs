@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use drover_domain::fleet::inventory::PollPolicy;
 use drover_domain::haproxy::{BreakerPolicy, action};
-use drover_domain::rollout::update;
+use drover_domain::rollout::definition;
 use drover_domain::webhook;
 use drover_domain::workflow::Kind;
 use drover_ports::{
     AccessKeys, ActionView, AgentGateway, ApplicationRegistry, CatalogRegistry, Clock,
     DefinitionStore, EventLog, FleetSnapshots, FleetView, GroupRegistry, HaproxyActions,
     HaproxyMappings, HaproxyStore, HaproxyView, HistoryUpkeep, IdSource, InventoryStore,
-    OrchestratorStore, PlaybookRunner, QueueStore, ScheduleStore, ServerRegistry, StoreHealth,
-    TaskHandler, TaskQueue, TaskView, UpdateTasks, WakeUps, WebhookSender, WebhookStore,
+    OrchestratorStore, PlaybookRunner, QueueStore, RolloutStore, RolloutView, ScheduleStore,
+    ServerRegistry, StoreHealth, TaskHandler, TaskQueue, WakeUps, WebhookSender, WebhookStore,
     WorkflowStore, WorkflowUpkeep, WorkflowView,
 };
 
@@ -22,11 +22,11 @@ use crate::actions::ActionHandler;
 use crate::background::Background;
 use crate::polling::Polling;
 use crate::retention::HistoryAges;
-use crate::updates::UpdateHandler;
+use crate::rollout::RolloutHandler;
 use crate::webhooks::{DeliveryHandler, Webhooks};
 use crate::{
     Access, Actions, Definitions, EnginePorts, EventFeed, Fleet, Kinds, Mappings, Orchestrators,
-    Queues, RemoteWorkers, Schedules, Servers, Settings, Updates, Workflows,
+    Queues, RemoteWorkers, Rollouts, Schedules, Servers, Settings, Workflows,
 };
 
 /// Everything the service needs from outside.
@@ -45,8 +45,8 @@ pub struct Ports {
     pub mappings: Arc<dyn HaproxyMappings>,
     pub actions: Arc<dyn HaproxyActions>,
     pub action_view: Arc<dyn ActionView>,
-    pub tasks: Arc<dyn UpdateTasks>,
-    pub task_view: Arc<dyn TaskView>,
+    pub rollouts: Arc<dyn RolloutStore>,
+    pub rollout_view: Arc<dyn RolloutView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
     pub history: Arc<dyn HistoryUpkeep>,
     pub webhooks: Arc<dyn WebhookStore>,
@@ -84,8 +84,8 @@ impl Ports {
             + HaproxyMappings
             + HaproxyActions
             + ActionView
-            + UpdateTasks
-            + TaskView
+            + RolloutStore
+            + RolloutView
             + OrchestratorStore
             + HistoryUpkeep
             + WebhookStore
@@ -115,8 +115,8 @@ impl Ports {
             mappings: Arc::<S>::clone(&store),
             actions: Arc::<S>::clone(&store),
             action_view: Arc::<S>::clone(&store),
-            tasks: Arc::<S>::clone(&store),
-            task_view: Arc::<S>::clone(&store),
+            rollouts: Arc::<S>::clone(&store),
+            rollout_view: Arc::<S>::clone(&store),
             orchestrators: Arc::<S>::clone(&store),
             history: Arc::<S>::clone(&store),
             webhooks: Arc::<S>::clone(&store),
@@ -204,7 +204,7 @@ pub struct Views {
     pub haproxy: Arc<dyn HaproxyView>,
     pub mappings: Arc<dyn HaproxyMappings>,
     pub actions: Arc<dyn ActionView>,
-    pub tasks: Arc<dyn TaskView>,
+    pub rollouts: Arc<dyn RolloutView>,
     pub orchestrators: Arc<dyn OrchestratorStore>,
     pub health: Arc<dyn StoreHealth>,
     pub workflows: Arc<dyn WorkflowView>,
@@ -228,7 +228,7 @@ pub struct Service {
     /// Saying what holds for applications, groups and catalog entries.
     pub settings: Settings,
     /// Starting updates.
-    pub updates: Updates,
+    pub rollouts: Rollouts,
     /// Setting servers in HAProxy to a state.
     pub actions: Actions,
     /// Saying which application stands behind a server in HAProxy.
@@ -254,7 +254,7 @@ pub struct Service {
     /// How it behaves.
     pub policy: Arc<Policy>,
     background: Arc<Background>,
-    updating: UpdateHandler,
+    rolling_out: RolloutHandler,
     acting: ActionHandler,
     delivering: DeliveryHandler,
 }
@@ -265,8 +265,8 @@ impl Service {
     pub fn new(ports: Ports, policy: Policy) -> Self {
         let policy = Arc::new(policy);
         let polling = Polling::new(ports.clone(), Arc::clone(&policy));
-        let updates = Updates::new(ports.clone(), Arc::clone(&policy));
-        let updating = UpdateHandler::new(ports.clone(), Arc::clone(&policy), polling.clone());
+        let rollouts = Rollouts::new(ports.clone(), Arc::clone(&policy));
+        let rolling_out = RolloutHandler::new(ports.clone(), Arc::clone(&policy), polling.clone());
         let actions = Actions::new(ports.clone(), Arc::clone(&policy), polling.clone());
         let mappings = Mappings::new(ports.clone(), Arc::clone(&policy));
         let acting = ActionHandler::new(ports.clone(), Arc::clone(&policy));
@@ -286,7 +286,7 @@ impl Service {
             settings: Settings::new(&ports, &policy),
             access: Access::new(Arc::clone(&ports.keys), Arc::clone(clock)),
             servers: Servers::new(&ports, polling.clone()),
-            updates,
+            rollouts,
             actions,
             mappings,
             webhooks,
@@ -299,14 +299,14 @@ impl Service {
                 haproxy: ports.haproxy_view,
                 mappings: ports.mappings,
                 actions: ports.action_view,
-                tasks: ports.task_view,
+                rollouts: ports.rollout_view,
                 orchestrators: ports.orchestrators,
                 health: ports.health,
                 workflows: ports.engine.view,
             },
             policy,
             background,
-            updating,
+            rolling_out,
             acting,
             delivering,
         }
@@ -319,10 +319,10 @@ impl Service {
     }
 
     /// What does updates, for the [`Handlers`](crate::Handlers) of an engine that takes from the queue
-    /// [`update::queue`].
+    /// [`definition::queue`].
     #[must_use]
-    pub fn update_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
-        (update::kind(), Arc::new(self.updating.clone()))
+    pub fn rollout_handler(&self) -> (Kind, Arc<dyn TaskHandler>) {
+        (definition::kind(), Arc::new(self.rolling_out.clone()))
     }
 
     /// What sends messages to webhooks, for the [`Handlers`](crate::Handlers) of an engine that takes from the queue

@@ -8,7 +8,7 @@ use drover_domain::fleet::{
     GroupSettings, SettingsLayer,
 };
 use drover_domain::rollout::playbook_path::{PlaybookPath, PlaybookPathError};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_ports::{
     ApplicationRegistry, CatalogRegistry, Clock, GroupRegistry, NamedGroup, Release, Settled,
     StoreError,

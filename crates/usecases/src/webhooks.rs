@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::webhook::{
     DELIVERY_KIND, DELIVERY_TIMEOUT, Delivery, DeliveryAttempt, EventType, Notice, Noticed,
     ROTATION, Webhook, WebhookKey, WebhookSecret, WebhookWish, delivery_definition, delivery_task,

@@ -36,7 +36,7 @@ const HISTORY: &[Column] = &[
     ("OLD TAG", "old_tag"),
     ("NEW TAG", "new_tag"),
     ("BY", "change_source"),
-    ("TASK", "task_id"),
+    ("ROLLOUT", "rollout_id"),
 ];
 
 const EVENTS: &[Column] = &[

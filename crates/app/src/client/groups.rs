@@ -96,7 +96,7 @@ pub(crate) struct Settings {
     /// No catalog entry.
     #[arg(long, conflicts_with = "catalog")]
     no_catalog: bool,
-    /// How its applications are grouped into tasks.
+    /// How its applications are grouped into rollouts.
     #[arg(long, value_name = "STRATEGY", value_parser = STRATEGIES)]
     batches: Option<String>,
     #[command(flatten)]

@@ -12,10 +12,10 @@ use super::names::{self, Reference, reference};
 use super::output::{
     Cell, Column, NOTHING, Output, TEXT_MAX, cell, fitted, line, note, sentence, table,
 };
+use super::rollout_start::fresh_key;
 use super::service::Service;
 use super::state::{Colour, symbol};
 use super::times::{age, ago, moment, now};
-use super::update::fresh_key;
 
 /// How long sessions are waited for where `--wait` does not say, seconds.
 const WAIT_DEFAULT: f64 = 300.0;

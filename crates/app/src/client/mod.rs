@@ -1,7 +1,7 @@
 //! Speaking to a running service: the verbs of the command line.
 //!
 //! What was asked for goes to standard output, everything else to standard error; the exit codes
-//! are those of `docs/reference/cli.md`. Start reading at [`run`], then `update` and `watch`; for workflows,
+//! are those of `docs/reference/cli.md`. Start reading at [`run`], then `rollout` and `watch`; for workflows,
 //! `workflows`, `show` and `follow`; for HAProxy, `haproxy`.
 
 mod apps;
@@ -23,6 +23,8 @@ mod natural;
 mod orchestrators;
 mod output;
 mod queues;
+mod rollout;
+mod rollout_start;
 mod schedules;
 mod screen;
 mod servers;
@@ -31,9 +33,7 @@ mod settings;
 mod show;
 mod sse;
 mod state;
-mod tasks;
 mod times;
-mod update;
 mod watch;
 mod webhooks;
 mod workflows;
@@ -68,9 +68,9 @@ pub(crate) enum ClientCommand {
     /// The catalog of applications: list, show, add, change, remove.
     #[command(subcommand)]
     Catalog(catalog::Command),
-    /// Update tasks: list, show, cancel.
+    /// Rollouts bring a new version to applications without dropping a request: start, list, show, cancel.
     #[command(subcommand)]
-    Tasks(tasks::Command),
+    Rollout(rollout::Command),
     /// HAProxy: look at it, drain servers, give them requests again, map them to applications.
     #[command(subcommand)]
     Haproxy(haproxy::Command),
@@ -83,8 +83,6 @@ pub(crate) enum ClientCommand {
     /// Orchestrator playbooks: list, scan.
     #[command(subcommand)]
     Orchestrators(orchestrators::Command),
-    /// Update applications to a new version, without dropping a request.
-    Update(update::Update),
     /// Workflows: start, list, show, watch, steer, decide.
     #[command(subcommand)]
     Workflows(workflows::Command),
@@ -163,7 +161,7 @@ pub(crate) async fn run(
     options: &ClientOptions,
     variables: &[(String, String)],
 ) -> ExitCode {
-    let wants_json = matches!(&command, ClientCommand::Update(update) if update.wants_json());
+    let wants_json = matches!(&command, ClientCommand::Rollout(rollout::Command::Start(start)) if start.wants_json());
     let output = Output::new(options.output == Format::Json || wants_json, variables);
     let done = async {
         let service = Service::new(
@@ -176,12 +174,11 @@ pub(crate) async fn run(
             ClientCommand::Apps(command) => apps::run(command, &service, &output).await,
             ClientCommand::Groups(command) => groups::run(command, &service, &output).await,
             ClientCommand::Catalog(command) => catalog::run(command, &service, &output).await,
-            ClientCommand::Tasks(command) => tasks::run(command, &service, &output).await,
+            ClientCommand::Rollout(command) => rollout::run(command, &service, &output).await,
             ClientCommand::Haproxy(command) => haproxy::run(command, &service, &output).await,
             ClientCommand::Orchestrators(command) => {
                 orchestrators::run(command, &service, &output).await
             }
-            ClientCommand::Update(update) => update::run(update, &service, &output).await,
             ClientCommand::Workflows(command) => workflows::run(command, &service, &output).await,
             ClientCommand::Definitions(command) => {
                 definitions::run(command, &service, &output).await

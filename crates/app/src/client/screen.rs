@@ -33,7 +33,7 @@ const EVENT: [&str; 8] = [
 
 /// Shows how tasks go on.
 pub(crate) enum Screen {
-    /// One line per event and per change of a task.
+    /// One line per event and per change of a rollout.
     Lines { statuses: BTreeMap<String, String> },
     /// A few lines that are redrawn.
     Live {
@@ -70,19 +70,19 @@ impl Screen {
         }
     }
 
-    /// Where a task stands.
+    /// Where a rollout stands.
     pub(crate) fn task(&mut self, task: &Value) {
         match self {
             Self::Lines { statuses } => {
                 let mut status = cell(task, "status");
                 // Before it begins, an update says what it waits for.
-                let waits = sentence(task, "current_task");
+                let waits = sentence(task, "current_step");
                 if status == "pending" && waits != NOTHING {
                     status = format!("{status}  {waits}");
                 }
                 let known = statuses.insert(cell(task, "id"), status.clone());
                 if known.as_ref() != Some(&status) {
-                    print::note(&format!("task {}  {status}", cell(task, "id")));
+                    print::note(&format!("rollout {}  {status}", cell(task, "id")));
                 }
             }
             Self::Live { bar, views, .. } => {
@@ -160,11 +160,11 @@ impl View {
         }
     }
 
-    /// Takes the task as it is now.
+    /// Takes the rollout as it is now.
     fn follow(&mut self, task: &Value) {
-        for instance in instances(task) {
+        for instance in targets(task) {
             let key = cell(instance, "application_id");
-            let before = instances(&self.task)
+            let before = targets(&self.task)
                 .iter()
                 .find(|before| cell(before, "application_id") == key);
             if let Some(before) = before
@@ -184,8 +184,8 @@ impl View {
     }
 }
 
-pub(crate) fn instances(task: &Value) -> &[Value] {
-    let instances = task.get("instances").and_then(Value::as_array);
+pub(crate) fn targets(task: &Value) -> &[Value] {
+    let instances = task.get("targets").and_then(Value::as_array);
     instances.map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -227,7 +227,7 @@ fn rank(instance: &Value) -> u8 {
     }
 }
 
-/// The lines of all tasks, as many as the terminal shows.
+/// The lines of all rollouts, as many as the terminal shows.
 fn frame(views: &[View], (width, height): (usize, usize), now: DateTime<Utc>) -> Vec<String> {
     // The cursor stands below the lines.
     let rows = height.saturating_sub(1 + views.len());
@@ -242,7 +242,7 @@ fn frame(views: &[View], (width, height): (usize, usize), now: DateTime<Utc>) ->
 
 fn head(view: &View, is_one_of_many: bool, now: DateTime<Utc>) -> String {
     let task = &view.task;
-    let all: Vec<&Value> = instances(task).iter().collect();
+    let all: Vec<&Value> = targets(task).iter().collect();
     let mut parts = Vec::new();
     if is_one_of_many {
         let id = cell(task, "id");
@@ -259,14 +259,14 @@ fn head(view: &View, is_one_of_many: bool, now: DateTime<Utc>) -> String {
         parts.push(counted(&all));
     }
     let took = span(task, "started_at", "completed_at", now);
-    let known = [took, cell(task, "current_task")];
+    let known = [took, cell(task, "current_step")];
     parts.extend(known.into_iter().filter(|part| part != NOTHING));
     parts.join("  ")
 }
 
-/// The instances of a task in at most `rows` lines: those first that need a look.
+/// The targets of a rollout in at most `rows` lines: those first that need a look.
 fn body(view: &View, width: usize, rows: usize) -> Vec<String> {
-    let mut all: Vec<&Value> = instances(&view.task).iter().collect();
+    let mut all: Vec<&Value> = targets(&view.task).iter().collect();
     let name = |instance: &Value| {
         format!(
             "{} on {} ({})",
@@ -346,7 +346,7 @@ mod tests {
     fn task(instances: &[Value]) -> Value {
         json!({
             "id": "0190b3a4-7c00-7000-8000-000000000001", "status": "processing", "progress": 19,
-            "current_task": "Put back what is healthy", "instances": instances,
+            "current_step": "Put back what is healthy", "targets": instances,
             "started_at": "2026-11-21T08:00:00.000Z", "completed_at": null,
         })
     }
@@ -417,7 +417,7 @@ mod tests {
     fn a_detail_ends_with_its_state() {
         let detail = Some("no session and no queued request in 3 samples");
         let mut view = View::new(&task(&[instance(1, "drained", detail)]));
-        let shown = |view: &View| view.detail(&instances(&view.task)[0]);
+        let shown = |view: &View| view.detail(&targets(&view.task)[0]);
         assert_eq!(shown(&view).as_deref(), detail);
         view.follow(&task(&[instance(1, "updating", detail)]));
         assert_eq!(shown(&view), None);

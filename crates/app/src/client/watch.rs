@@ -1,4 +1,4 @@
-//! Following update tasks to their end.
+//! Following rollouts to their end.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::failure::{Code, Failure};
 use super::output::{Output, note};
+use super::rollout::{ending, show};
 use super::screen::Screen;
 use super::service::{Pages, Service, page};
-use super::tasks::{ending, show};
 
-/// How often a task is looked at.
+/// How often a rollout is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a service that is away is waited for: long enough for a restart.
@@ -43,7 +43,7 @@ pub(crate) async fn watch(
         .map(|track| track.id.as_str())
         .collect();
     let hint = format!(
-        "the update goes on: `drover tasks show {} --watch`",
+        "the rollout goes on: `drover rollout show {} --watch`",
         going_on.join(" ")
     );
     match left {
@@ -68,7 +68,7 @@ pub(crate) async fn watch(
     Ok(worst(tracks.iter().filter_map(Track::ending)))
 }
 
-/// One task and how much of it has been shown.
+/// One rollout and how much of it has been shown.
 struct Track {
     id: String,
     task: Value,
@@ -92,9 +92,9 @@ impl Track {
 
     /// Shows what is new.
     async fn look(&mut self, service: &Service, screen: &mut Screen) -> Result<(), Failure> {
-        // The task before its events: once it has ended, no event comes any more.
-        let task = service.get(&format!("tasks/{}", self.id), &[]).await?;
-        let path = format!("tasks/{}/events", self.id);
+        // The rollout before its events: once it has ended, no event comes any more.
+        let task = service.get(&format!("rollouts/{}", self.id), &[]).await?;
+        let path = format!("rollouts/{}/events", self.id);
         let mut pages = Pages::default();
         loop {
             let mut query = vec![("limit", "200")];

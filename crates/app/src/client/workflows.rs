@@ -10,11 +10,11 @@ use super::document;
 use super::failure::{Code, Failure};
 use super::follow::follow;
 use super::output::{Cell, Column, Output, cell, line, note, text};
+use super::rollout_start::{fresh_key, repeatable};
 use super::service::Service;
 use super::show;
 use super::state::symbol;
 use super::times::{age, now};
-use super::update::{fresh_key, repeatable};
 
 /// What steering says.
 const STATE: &[Column] = &[("ID", "id"), ("STATUS", "status")];

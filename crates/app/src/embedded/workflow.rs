@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{
     Action, ExecutionMode, Json, Kind, RetryPolicy, SignalName, TaskKey,
 };

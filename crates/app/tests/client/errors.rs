@@ -9,14 +9,25 @@ use crate::stub::{KEY, Stub, drover};
 const WORKFLOW: &str = "0190b3a4-7c00-7000-8000-000000000000";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of command lines")]
 fn a_wrong_command_line_is_64() {
     for arguments in [
-        &["update"][..],
-        &["update", "--group", "g"],
-        &["update", "--group", "g", "--app", "1", "--distr-url", "u"],
-        &["update", "--app", "0", "--distr-url", "u"],
+        &["rollout", "start"][..],
+        &["rollout", "start", "--group", "g"],
         &[
-            "update",
+            "rollout",
+            "start",
+            "--group",
+            "g",
+            "--app",
+            "1",
+            "--distr-url",
+            "u",
+        ],
+        &["rollout", "start", "--app", "0", "--distr-url", "u"],
+        &[
+            "rollout",
+            "start",
             "--app",
             "1",
             "--distr-url",
@@ -25,7 +36,8 @@ fn a_wrong_command_line_is_64() {
             "61",
         ],
         &[
-            "update",
+            "rollout",
+            "start",
             "--app",
             "1",
             "--distr-url",
@@ -33,9 +45,19 @@ fn a_wrong_command_line_is_64() {
             "--drain-minutes",
             "NaN",
         ],
-        &["update", "--app", "1", "--distr-url", "u", "--timeout", "5"],
         &[
-            "update",
+            "rollout",
+            "start",
+            "--app",
+            "1",
+            "--distr-url",
+            "u",
+            "--timeout",
+            "5",
+        ],
+        &[
+            "rollout",
+            "start",
             "--app",
             "1",
             "--distr-url",
@@ -61,8 +83,8 @@ fn a_wrong_command_line_is_64() {
         &["groups", "add", "g", "--batches", "by_moon"],
         &["groups", "set"],
         &["catalog", "add", "jurws"],
-        &["tasks", "show", "7"],
-        &["tasks", "list", "--key", KEY],
+        &["rollout", "show", "7"],
+        &["rollout", "list", "--key", KEY],
         &["servers", "list", "--server", "ftp://x"],
         &["servers", "list", "--output", "xml"],
         &["workflows"],
@@ -115,7 +137,7 @@ fn a_wrong_command_line_is_64() {
 fn help_and_version_go_to_standard_output() {
     for arguments in [
         &["--help"][..],
-        &["update", "--help"],
+        &["rollout", "start", "--help"],
         &["--version"],
         &["version"],
     ] {
@@ -150,7 +172,16 @@ fn a_service_that_is_not_there_is_69() {
 
     let done = drover(
         &variables,
-        &["update", "--app", "1", "--distr-url", "u", "-o", "json"],
+        &[
+            "rollout",
+            "start",
+            "--app",
+            "1",
+            "--distr-url",
+            "u",
+            "-o",
+            "json",
+        ],
     );
     assert_eq!((done.code, done.out.as_str()), (Some(69), ""));
     let document: Value = serde_json::from_str(&done.err).unwrap();
@@ -322,9 +353,9 @@ fn every_verb_and_flag_is_documented() {
         &["catalog", "add"],
         &["catalog", "set"],
         &["catalog", "remove"],
-        &["tasks", "list"],
-        &["tasks", "show"],
-        &["tasks", "cancel"],
+        &["rollout", "list"],
+        &["rollout", "show"],
+        &["rollout", "cancel"],
         &["events"],
         &["definitions", "list"],
         &["definitions", "show"],
@@ -345,7 +376,7 @@ fn every_verb_and_flag_is_documented() {
         &["haproxy", "summary"],
         &["orchestrators", "list"],
         &["orchestrators", "scan"],
-        &["update"],
+        &["rollout", "start"],
         &["workflows", "start"],
         &["workflows", "list"],
         &["workflows", "show"],

@@ -162,8 +162,8 @@ async fn filters_are_passed_on() {
             "GET /api/v1/applications/7/events?limit=3",
         ),
         (
-            &["tasks", "list", "--status", "failed"],
-            "GET /api/v1/tasks?status=failed&limit=200",
+            &["rollout", "list", "--status", "failed"],
+            "GET /api/v1/rollouts?status=failed&limit=200",
         ),
         (
             &["orchestrators", "list"],

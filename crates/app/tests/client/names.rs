@@ -71,7 +71,7 @@ fn service(asked: &Asked) -> (u16, Value) {
             (202, action)
         }
         _ if path.ends_with("/batch/action") => (200, json!({"results": []})),
-        _ if path.ends_with("/batch_update") => (202, json!({"task_ids": [ID]})),
+        _ if path.ends_with("/rollouts") => (202, json!({"rollout_ids": [ID]})),
         _ if path.ends_with("/history")
             || path.ends_with("/events")
             || path.ends_with("/versions") =>
@@ -173,7 +173,7 @@ async fn a_name_does_where_a_number_does() {
         json!([311, 300])
     );
     for apps in ["lone 7,shop_1@web2", "9,7 8"] {
-        let body = asked(&format!("update --distr-url u --app {apps}"));
+        let body = asked(&format!("rollout start --distr-url u --app {apps}"));
         assert_eq!(body["app_ids"], json!([9, 7, 8]), "{apps}");
     }
     let done = stub.drover(&["haproxy", "show", "edge"]);
@@ -248,7 +248,7 @@ async fn a_name_that_several_have_is_refused_with_all_of_them() {
             &["there is no application `shop_1@web3`"],
         ),
         (
-            "update --distr-url u --app lone,shop_1",
+            "rollout start --distr-url u --app lone,shop_1",
             64,
             &["(number 7)"],
         ),
@@ -297,8 +297,8 @@ async fn a_time_behind_a_blank_is_no_server() {
     assert_eq!(stub.asked(), []);
     // Nothing else takes a number that was meant for a flag before it.
     for arguments in [
-        "update --app 1 --distr-url u --watch 5",
-        "tasks show 0190b3a4-7c00-7000-8000-000000000001 --watch 5",
+        "rollout start --app 1 --distr-url u --watch 5",
+        "rollout show 0190b3a4-7c00-7000-8000-000000000001 --watch 5",
         "workflows start --definition n --watch 5",
         "haproxy actions 1 2",
         "haproxy unmap 1 --release 5",

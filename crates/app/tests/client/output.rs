@@ -22,11 +22,11 @@ fn server() -> Value {
 async fn an_answer_that_cannot_be_written_is_74() {
     let stub = Stub::start(|asked| match asked.line.split(['?', ' ']).nth(1).unwrap() {
         path if path.ends_with("/servers/1") => (200, server()),
-        path if path.ends_with(ID) => (200, json!({"id": ID, "status": "completed", "instances": []})),
+        path if path.ends_with(ID) => (200, json!({"id": ID, "status": "completed", "targets": []})),
         path if path.contains("/workflows/") => (200, json!({"id": ID, "status": "succeeded"})),
         _ => (
             200,
-            json!({"items": [server()], "next_cursor": null, "task_ids": [ID], "id": ID, "secret": "s", "results": []}),
+            json!({"items": [server()], "next_cursor": null, "task_ids": [ID], "rollout_ids": [ID], "id": ID, "secret": "s", "results": []}),
         ),
     })
     .await;
@@ -37,11 +37,11 @@ async fn an_answer_that_cannot_be_written_is_74() {
         "apps list",
         "groups list",
         "catalog list",
-        "tasks list",
-        "tasks show 0190b3a4-7c00-7000-8000-000000000001",
-        "tasks show 0190b3a4-7c00-7000-8000-000000000001 --watch",
-        "update --group web1 --distr-url u",
-        "update --group web1 --distr-url u -o json",
+        "rollout list",
+        "rollout show 0190b3a4-7c00-7000-8000-000000000001",
+        "rollout show 0190b3a4-7c00-7000-8000-000000000001 --watch",
+        "rollout start --group web1 --distr-url u",
+        "rollout start --group web1 --distr-url u -o json",
         "haproxy list",
         "haproxy show 1 -o json",
         "haproxy drain 1 2 -o json",
@@ -59,7 +59,7 @@ async fn an_answer_that_cannot_be_written_is_74() {
         "config show",
         "version",
         "--help",
-        "update --help",
+        "rollout start --help",
         "--version",
     ] {
         let words: Vec<&str> = arguments.split(' ').collect();
@@ -105,7 +105,7 @@ async fn hidden_characters_are_visible_in_every_form() {
     let expected = shown.clone();
     let stub = Stub::start(move |asked| match asked.line.as_str() {
         "GET /api/v1/servers/1" => (200, shown.clone()),
-        line if line.contains("batch_update") => (202, json!({"task_ids": [name]})),
+        line if line.contains("POST /api/v1/rollouts") => (202, json!({"rollout_ids": [name]})),
         line if line.contains("redrive") => (200, json!({"task_ids": [name]})),
         line if line.contains("/webhooks") => (
             422,
@@ -123,8 +123,8 @@ async fn hidden_characters_are_visible_in_every_form() {
         "servers list -o json",
         "servers show 1",
         "servers show 1 -o json",
-        "update --group x --distr-url u",
-        "update --group x --distr-url u -o json",
+        "rollout start --group x --distr-url u",
+        "rollout start --group x --distr-url u -o json",
         "dead-letters redrive --all",
         "dead-letters redrive --all -o json",
         "webhooks add u",
@@ -179,10 +179,10 @@ async fn watching_does_not_follow_a_cursor_in_circles() {
             let event = json!({"sequence": 1, "at": "2026-11-21T08:00:01.000Z", "kind": "ok", "message": "m"});
             return (200, json!({"items": [event], "next_cursor": "same"}));
         }
-        (200, json!({"id": ID, "status": "completed", "instances": []}))
+        (200, json!({"id": ID, "status": "completed", "targets": []}))
     })
     .await;
-    let done = stub.drover(&["tasks", "show", ID, "--watch"]);
+    let done = stub.drover(&["rollout", "show", ID, "--watch"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     let history = Stub::start(|asked| {
         if asked.line.contains("/history") {
@@ -235,7 +235,7 @@ async fn a_list_without_rows_says_what_makes_some() {
     for (arguments, words) in [
         ("servers list", "drover servers add"),
         ("apps list", "no applications yet"),
-        ("tasks list", "drover update"),
+        ("rollout list", "drover rollout start"),
         ("webhooks list", "drover webhooks add"),
         ("orchestrators list", "drover orchestrators scan"),
         ("haproxy list", "drover servers haproxy"),
@@ -280,9 +280,9 @@ fn a_variable_is_no_part_of_a_usage_line() {
             done.err
         );
     }
-    let done = drover(&variables, &["tasks", "show", "nope"]);
+    let done = drover(&variables, &["rollout", "show", "nope"]);
     assert!(
-        done.err.contains("the identifier of an update is expected"),
+        done.err.contains("the identifier of a rollout is expected"),
         "{}",
         done.err
     );

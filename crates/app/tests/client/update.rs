@@ -12,12 +12,12 @@ const TASK: &str = "0190b3a4-7c00-7000-8000-000000000001";
 
 fn task(status: &str, outcome: &str) -> Value {
     json!({
-        "id": TASK, "task_type": "update", "status": status, "progress": 50, "current_task": null,
+        "id": TASK, "status": status, "progress": 50, "current_step": null,
         "params": {"app_ids": [1, 2], "distr_url": "http://x/a-1.1.0.zip", "mode": "update"},
         "created_at": "2026-11-21T08:00:00.000Z", "started_at": null, "completed_at": null,
         "result": null, "error": (status == "failed").then_some("the artifact is \u{1b}[31mbroken"),
         "attempt": 1, "requested_by": "admin",
-        "instances": [{
+        "targets": [{
             "application_id": 1, "name": "jurws_1", "server": "web1", "batch": "even", "haproxy_server": "s1",
             "outcome": outcome, "detail": null, "version_before": "1.0.0", "version_after": "1.1.0",
         }],
@@ -40,10 +40,9 @@ fn ends(ending: &'static str) -> impl Fn(&Asked) -> (u16, Value) + Send + Sync +
                 200,
                 json!({"items": [{"id": 1}, {"id": 2}], "next_cursor": null}),
             ),
-            "POST /api/v1/applications/batch_update" => (
+            "POST /api/v1/rollouts" => (
                 202,
-                json!({"success": true, "message": "ok", "task_ids": [TASK], "groups_count": 1,
-                    "warnings": ["joined the group `jurws`: `jurws_9` on evil\u{1b}[2J"]}),
+                json!({"rollout_ids": [TASK], "warnings": ["joined the group `jurws`: `jurws_9` on evil\u{1b}[2J"]}),
             ),
             _ if path.ends_with("/events") => {
                 let events = if asked.line.contains("cursor=two") {
@@ -63,8 +62,9 @@ fn ends(ending: &'static str) -> impl Fn(&Asked) -> (u16, Value) + Send + Sync +
     }
 }
 
-const UPDATE: [&str; 5] = [
-    "update",
+const UPDATE: [&str; 6] = [
+    "rollout",
+    "start",
     "--group",
     "jurws",
     "--distr-url",
@@ -113,14 +113,24 @@ async fn a_group_becomes_the_numbers_of_its_applications() {
         done.err
     );
 
-    let done = stub.drover(&["update", "--app", "3", "4", "--distr-url", "u", "--json"]);
-    assert_eq!(done.json()["task_ids"], json!([TASK]));
+    let done = stub.drover(&[
+        "rollout",
+        "start",
+        "--app",
+        "3",
+        "4",
+        "--distr-url",
+        "u",
+        "--json",
+    ]);
+    assert_eq!(done.json()["rollout_ids"], json!([TASK]));
     let last = stub.asked().pop().unwrap();
     assert_eq!(last.body, json!({"app_ids": [3, 4], "distr_url": "u"}));
     assert_eq!(last.idempotency_key.unwrap().len(), 32);
 
     let done = stub.drover(&[
-        "update",
+        "rollout",
+        "start",
         "--app",
         "3",
         "--distr-url",
@@ -202,8 +212,8 @@ async fn without_a_terminal_each_event_is_one_line_told_once() {
             format!("update of 2 applications accepted as {TASK}").as_str(),
             "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  first\\u{1b}",
             "2026-11-21T08:00:01.000Z  ok  web1  Even  drain  web1::jurws_1  drained  second",
-            &format!("task {TASK}  processing"),
-            &format!("task {TASK}  completed"),
+            &format!("rollout {TASK}  processing"),
+            &format!("rollout {TASK}  completed"),
         ]
     );
     assert!(!done.err.contains('\u{1b}') && !done.out.contains('\u{1b}'));
@@ -232,7 +242,7 @@ async fn a_wait_that_runs_out_is_7_and_says_that_the_update_goes_on() {
     );
     assert!(
         done.err.contains(&format!(
-            "the update goes on: `drover tasks show {TASK} --watch`"
+            "the rollout goes on: `drover rollout show {TASK} --watch`"
         )),
         "{}",
         done.err
@@ -242,7 +252,7 @@ async fn a_wait_that_runs_out_is_7_and_says_that_the_update_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_detaches_and_leaves_the_update_alone() {
     let stub = Stub::start(ends("processing")).await;
-    let mut child = stub.start_drover(&["tasks", "show", TASK, "--watch"]);
+    let mut child = stub.start_drover(&["rollout", "show", TASK, "--watch"]);
     let mut said = String::new();
     let mut stderr = child.stderr.take().unwrap();
     // The first line says that watching has begun, so the interrupt is waited for.
@@ -256,7 +266,7 @@ async fn an_interrupt_detaches_and_leaves_the_update_alone() {
     stderr.read_to_string(&mut said).unwrap();
     let done = Done::from(child.wait_with_output().unwrap());
     assert_eq!((done.code, done.out.as_str()), (Some(130), ""), "{said}");
-    assert!(said.contains("detached; the update goes on"), "{said}");
+    assert!(said.contains("detached; the rollout goes on"), "{said}");
     assert!(
         stub.asked()
             .iter()
@@ -289,7 +299,7 @@ async fn a_service_that_restarts_is_waited_for() {
         _ => inner(asked),
     })
     .await;
-    let done = stub.drover(&["tasks", "show", TASK, "--watch"]);
+    let done = stub.drover(&["rollout", "show", TASK, "--watch"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert_eq!(
         done.err
@@ -304,17 +314,17 @@ async fn a_service_that_restarts_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_shown_with_its_parts() {
     let stub = Stub::start(|_| (200, task("failed", "rolled_back"))).await;
-    let done = stub.drover(&["tasks", "show", TASK]);
+    let done = stub.drover(&["rollout", "show", TASK]);
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
     let lines = done.lines();
-    assert_eq!(lines[0], format!("task {TASK}"));
+    assert_eq!(lines[0], format!("rollout {TASK}"));
     assert!(
         lines.contains(&"error the artifact is \\u{1b}[31mbroken".to_owned()),
         "{}",
         done.out
     );
     assert_eq!(
-        stub.drover(&["tasks", "show", TASK, "-o", "json"]).json(),
+        stub.drover(&["rollout", "show", TASK, "-o", "json"]).json(),
         task("failed", "rolled_back")
     );
 }
@@ -324,17 +334,17 @@ async fn an_update_that_waits_says_for_what() {
     let looks = AtomicUsize::new(0);
     let inner = ends("completed");
     let stub = Stub::start(move |asked| {
-        let is_task = asked.line == format!("GET /api/v1/tasks/{TASK}");
+        let is_task = asked.line == format!("GET /api/v1/rollouts/{TASK}");
         if is_task && looks.fetch_add(1, Ordering::Relaxed) == 0 {
             let mut task = task("pending", "pending");
-            task["current_task"] = "waits for the update 7 of the group shop".into();
+            task["current_step"] = "waits for the update 7 of the group shop".into();
             return (200, task);
         }
         inner(asked)
     })
     .await;
-    let done = stub.drover(&["tasks", "show", TASK, "--watch"]);
+    let done = stub.drover(&["rollout", "show", TASK, "--watch"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
-    let line = format!("task {TASK}  pending  waits for the update 7 of the group shop");
+    let line = format!("rollout {TASK}  pending  waits for the update 7 of the group shop");
     assert!(done.err.lines().any(|shown| shown == line), "{}", done.err);
 }

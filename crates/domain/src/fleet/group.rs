@@ -27,7 +27,7 @@ pub struct Group {
     pub catalog: Option<CatalogKey>,
     /// Its settings.
     pub settings: SettingsLayer,
-    /// How its applications are grouped into tasks; the stored word.
+    /// How its applications are grouped into rollouts; the stored word.
     pub grouping: String,
     /// How many applications it has.
     pub applications: u32,
@@ -42,7 +42,7 @@ pub struct GroupSettings {
     pub name: String,
     /// The catalog entry it belongs to.
     pub catalog: Option<CatalogKey>,
-    /// How its applications are grouped into tasks; the stored word.
+    /// How its applications are grouped into rollouts; the stored word.
     pub grouping: String,
     /// Its settings: they come after those of its applications and before those of their catalog entries.
     pub own: SettingsLayer,

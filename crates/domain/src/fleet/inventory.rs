@@ -454,7 +454,7 @@ fn upsert(
         changed_at: now,
         changed_by: ChangedBy::Agent,
         source: ChangeSource::Polling,
-        task: None,
+        rollout: None,
     });
     Some(ApplicationUpsert {
         observed,

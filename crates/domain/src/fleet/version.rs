@@ -52,7 +52,7 @@ impl ChangedBy {
 /// How Drover learned of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeSource {
-    /// By an update task of its own.
+    /// By a rollout.
     UpdateTask,
     /// By polling.
     Polling,
@@ -93,8 +93,8 @@ pub struct VersionChange {
     pub changed_by: ChangedBy,
     /// How it was learned.
     pub source: ChangeSource,
-    /// The update task that did it.
-    pub task: Option<crate::rollout::task::TaskId>,
+    /// The rollout that did it.
+    pub rollout: Option<crate::rollout::record::RolloutId>,
 }
 
 /// Whether going from `old` to `new` belongs in the history: version or tag differ, and the new

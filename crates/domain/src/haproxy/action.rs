@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::rollout::task::Origin;
+use crate::rollout::record::Origin;
 use crate::workflow::{
     Action, Definition, DefinitionError, ExecutionMode, Guarantee, Json, Kind, QueueName, TaskId,
     TaskKey, TaskNo, TaskPolicy, TaskSpec, TaskStatus, Work, WorkflowId,

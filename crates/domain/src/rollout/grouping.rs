@@ -1,20 +1,20 @@
-//! Which applications of one wish share a task.
+//! Which applications of one request share a rollout.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::fleet::{ApplicationKey, GroupKey, ServerKey};
 
-/// How the applications of a group are gathered into tasks.
+/// How the applications of a group are gathered into rollouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum GroupingStrategy {
-    /// One task for each playbook and group.
+    /// One rollout for each playbook and group.
     #[default]
     ByGroup,
-    /// One task for each playbook: an orchestrator playbook works across servers by itself.
+    /// One rollout for each playbook: an orchestrator playbook works across servers by itself.
     ByServer,
-    /// One task for each playbook and instance name.
+    /// One rollout for each playbook and instance name.
     ByInstanceName,
-    /// One task for each application.
+    /// One rollout for each application.
     NoGrouping,
 }
 
@@ -70,20 +70,20 @@ pub struct GroupingItem {
     pub strategy: GroupingStrategy,
 }
 
-/// The applications of one task.
+/// The applications of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskGroup {
+pub struct RolloutGroup {
     /// The update playbook they share, with its `{parameters}`.
     pub playbook_path: String,
     /// The applications, in the order they were asked for.
     pub applications: Vec<ApplicationKey>,
 }
 
-/// Gathers the applications of an orchestrated update into tasks; tasks stand in the order in
+/// Gathers the applications of an orchestrated update into rollouts; rollouts stand in the order in
 /// which their first application was given. An application given twice counts once.
 #[must_use]
-pub fn group_into_tasks(targets: &[GroupingItem]) -> Vec<TaskGroup> {
-    let mut groups: Vec<TaskGroup> = Vec::new();
+pub fn group_into_rollouts(targets: &[GroupingItem]) -> Vec<RolloutGroup> {
+    let mut groups: Vec<RolloutGroup> = Vec::new();
     let mut places: HashMap<TaskKey<'_>, usize> = HashMap::new();
     let mut seen = HashSet::new();
     for target in targets
@@ -93,7 +93,7 @@ pub fn group_into_tasks(targets: &[GroupingItem]) -> Vec<TaskGroup> {
         let place = *places.entry(TaskKey::of(target)).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => group.applications.push(target.application),
-            None => groups.push(TaskGroup {
+            None => groups.push(RolloutGroup {
                 playbook_path: target.playbook_path.clone(),
                 applications: vec![target.application],
             }),
@@ -102,7 +102,7 @@ pub fn group_into_tasks(targets: &[GroupingItem]) -> Vec<TaskGroup> {
     groups
 }
 
-/// What the applications of one task have in common.
+/// What the applications of one rollout have in common.
 #[derive(PartialEq, Eq, Hash)]
 enum TaskKey<'a> {
     Group(&'a str, Option<GroupKey>),
@@ -147,8 +147,8 @@ mod tests {
     }
 
     fn keys(items: &[GroupingItem]) -> Vec<Vec<i64>> {
-        let keys = |group: TaskGroup| group.applications.into_iter().map(Key::get).collect();
-        group_into_tasks(items).into_iter().map(keys).collect()
+        let keys = |group: RolloutGroup| group.applications.into_iter().map(Key::get).collect();
+        group_into_rollouts(items).into_iter().map(keys).collect()
     }
 
     #[test]
@@ -220,20 +220,20 @@ mod tests {
                     item(key, Some(group), "a", ["x", "y", "z"][playbook], GroupingStrategy::ALL[strategy])
                 })
                 .collect();
-            let tasks = group_into_tasks(&items);
+            let rollouts = group_into_rollouts(&items);
             let mut landed = Vec::new();
-            for task in &tasks {
-                prop_assert!(!task.applications.is_empty());
-                for application in &task.applications {
+            for rollout in &rollouts {
+                prop_assert!(!rollout.applications.is_empty());
+                for application in &rollout.applications {
                     let given = items.iter().find(|item| item.application == *application).unwrap();
-                    prop_assert_eq!(&given.playbook_path, &task.playbook_path);
+                    prop_assert_eq!(&given.playbook_path, &rollout.playbook_path);
                     landed.push(application.get());
                 }
             }
             landed.sort_unstable();
             let all: Vec<i64> = items.iter().map(|item| item.application.get()).collect();
             prop_assert_eq!(landed, all);
-            let firsts: Vec<_> = tasks.iter().filter_map(|task| task.applications.first().copied()).collect();
+            let firsts: Vec<_> = rollouts.iter().filter_map(|rollout| rollout.applications.first().copied()).collect();
             prop_assert!(firsts.is_sorted());
         }
     }

@@ -90,7 +90,7 @@ pub struct JobEvent {
     /// [`JobEvent::MESSAGE_MAX`] characters.
     pub message: Option<String>,
     /// What the playbook tells about one instance, if this event does.
-    pub report: Option<InstanceReport>,
+    pub report: Option<TargetReport>,
     /// The closing counts by host, in the event [`JobEventKind::Stats`] and nowhere else.
     pub stats: Vec<HostStats>,
 }
@@ -178,11 +178,11 @@ impl JobEventKind {
 
 /// What a playbook tells about one instance it works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstanceReport {
+pub struct TargetReport {
     /// The composite name the playbook was given for it.
     pub composite: String,
     /// What it is doing or has become.
-    pub outcome: super::task::InstanceOutcome,
+    pub outcome: super::record::TargetOutcome,
     /// Evidence or reason, one sentence.
     pub detail: Option<String>,
 }

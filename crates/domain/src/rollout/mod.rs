@@ -1,7 +1,8 @@
-//! Updating applications: what is asked, how it is prepared, what came of it.
+//! Rollouts: what is asked, how it is prepared, what came of it.
 
 pub mod artifact;
 pub mod composite;
+pub mod definition;
 pub mod drain;
 pub mod executor;
 pub mod grouping;
@@ -10,8 +11,7 @@ pub mod orchestrator;
 pub mod ordering;
 pub mod parameter;
 pub mod playbook_path;
+pub mod record;
 pub mod request;
 pub mod snapshot;
-pub mod task;
-pub mod update;
 pub mod verdict;

@@ -109,7 +109,7 @@ pub struct TargetGroup {
     pub name: String,
     /// Its settings.
     pub settings: SettingsLayer,
-    /// How its applications are grouped into tasks; the stored word, perhaps an unknown one.
+    /// How its applications are grouped into rollouts; the stored word, perhaps an unknown one.
     pub grouping: String,
 }
 

@@ -9,7 +9,7 @@ use crate::fleet::ApplicationKey;
 
 use super::composite::short_server_name;
 use super::job::HostStats;
-use super::task::{InstanceOutcome, RunStatus, TaskInstance, UpdateMode};
+use super::record::{RolloutTarget, RunStatus, TargetOutcome, UpdateMode};
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct RunVerdict {
     /// Its final status.
     pub status: RunStatus,
     /// Its instances, all with final outcomes.
-    pub instances: Vec<TaskInstance>,
+    pub instances: Vec<RolloutTarget>,
     /// Why it did not succeed: Ansible's own first reason where it gave one.
     pub error: Option<String>,
 }
@@ -149,17 +149,17 @@ const NAMED_MAX: usize = 5;
 /// has changed. The play's word without that is `unverified`; where the play said nothing, it is `unknown` unless HAProxy
 /// or the agent show more. A server is `left_drained` only where HAProxy shows it.
 #[must_use]
-pub fn judge(instances: &[TaskInstance], facts: &RunFacts<'_>) -> RunVerdict {
+pub fn judge(instances: &[RolloutTarget], facts: &RunFacts<'_>) -> RunVerdict {
     let is_reporting = instances
         .iter()
-        .any(|instance| instance.outcome != InstanceOutcome::Pending);
-    let instances: Vec<TaskInstance> = instances
+        .any(|instance| instance.outcome != TargetOutcome::Pending);
+    let instances: Vec<RolloutTarget> = instances
         .iter()
         .map(|instance| facts.close(instance, is_reporting))
         .collect();
     let all_done = instances
         .iter()
-        .all(|instance| instance.outcome == InstanceOutcome::Done);
+        .all(|instance| instance.outcome == TargetOutcome::Done);
     if all_done && facts.has_ended_well() {
         return RunVerdict {
             status: RunStatus::Succeeded,
@@ -185,58 +185,58 @@ impl RunFacts<'_> {
         self.exit_code == Some(0) && is_clean && !self.stats.is_empty()
     }
 
-    fn seen(&self, instance: &TaskInstance) -> Sighting {
+    fn seen(&self, instance: &RolloutTarget) -> Sighting {
         self.seen
             .get(&instance.application)
             .cloned()
             .unwrap_or_default()
     }
 
-    fn close(&self, instance: &TaskInstance, is_reporting: bool) -> TaskInstance {
+    fn close(&self, instance: &RolloutTarget, is_reporting: bool) -> RolloutTarget {
         let Sighting { haproxy, agent } = self.seen(instance);
         let (outcome, detail) = match instance.outcome {
-            InstanceOutcome::Done => match self.proof(instance, &agent) {
+            TargetOutcome::Done => match self.proof(instance, &agent) {
                 Ok(()) => return instance.clone(),
-                Err(reason) => (InstanceOutcome::Unverified, reason),
+                Err(reason) => (TargetOutcome::Unverified, reason),
             },
-            InstanceOutcome::Failed
-            | InstanceOutcome::Unverified
-            | InstanceOutcome::Skipped
-            | InstanceOutcome::RolledBack
-            | InstanceOutcome::Unknown => return instance.clone(),
-            InstanceOutcome::LeftDrained => match &haproxy {
-                HaproxySight::OutOfUse { .. } => (InstanceOutcome::LeftDrained, shown(&haproxy)),
+            TargetOutcome::Failed
+            | TargetOutcome::Unverified
+            | TargetOutcome::Skipped
+            | TargetOutcome::RolledBack
+            | TargetOutcome::Unknown => return instance.clone(),
+            TargetOutcome::LeftDrained => match &haproxy {
+                HaproxySight::OutOfUse { .. } => (TargetOutcome::LeftDrained, shown(&haproxy)),
                 HaproxySight::InUse { .. } | HaproxySight::PinnedByOther { .. } => {
-                    (InstanceOutcome::Failed, shown(&haproxy))
+                    (TargetOutcome::Failed, shown(&haproxy))
                 }
                 HaproxySight::NotBehind | HaproxySight::Unknown => {
-                    (InstanceOutcome::Unknown, shown(&haproxy))
+                    (TargetOutcome::Unknown, shown(&haproxy))
                 }
             },
-            InstanceOutcome::Pending if !self.has_acted => (
-                InstanceOutcome::Skipped,
+            TargetOutcome::Pending if !self.has_acted => (
+                TargetOutcome::Skipped,
                 "the play did nothing on any host".to_owned(),
             ),
-            InstanceOutcome::Pending if is_reporting && !self.has_ended_well() => (
-                InstanceOutcome::Skipped,
+            TargetOutcome::Pending if is_reporting && !self.has_ended_well() => (
+                TargetOutcome::Skipped,
                 "the run ended before its turn".to_owned(),
             ),
-            InstanceOutcome::Pending => {
+            TargetOutcome::Pending => {
                 let said = "the play reported nothing about it";
                 self.unreported(said, &haproxy, &agent)
             }
-            InstanceOutcome::Draining
-            | InstanceOutcome::Drained
-            | InstanceOutcome::Updating
-            | InstanceOutcome::Verifying
-            | InstanceOutcome::Returning => self.interrupted(instance.outcome, &haproxy, &agent),
+            TargetOutcome::Draining
+            | TargetOutcome::Drained
+            | TargetOutcome::Updating
+            | TargetOutcome::Verifying
+            | TargetOutcome::Returning => self.interrupted(instance.outcome, &haproxy, &agent),
         };
         let detail = match &instance.detail {
             Some(known) if !detail.is_empty() => format!("{detail}; before that: {known}"),
             Some(known) => known.clone(),
             None => detail,
         };
-        TaskInstance {
+        RolloutTarget {
             outcome,
             detail: Some(detail),
             ..instance.clone()
@@ -244,7 +244,7 @@ impl RunFacts<'_> {
     }
 
     /// Whether others than the play show that the instance is done, or why they do not.
-    fn proof(&self, instance: &TaskInstance, agent: &AgentSight) -> Result<(), String> {
+    fn proof(&self, instance: &RolloutTarget, agent: &AgentSight) -> Result<(), String> {
         if self.mode == UpdateMode::Update {
             match agent {
                 AgentSight::Changed { .. } => return Ok(()),
@@ -292,20 +292,20 @@ impl RunFacts<'_> {
         said: &str,
         haproxy: &HaproxySight,
         agent: &AgentSight,
-    ) -> (InstanceOutcome, String) {
+    ) -> (TargetOutcome, String) {
         let is_changed =
             self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. });
         let outcome = match haproxy {
-            HaproxySight::OutOfUse { .. } => InstanceOutcome::LeftDrained,
+            HaproxySight::OutOfUse { .. } => TargetOutcome::LeftDrained,
             HaproxySight::NotBehind | HaproxySight::InUse { .. }
                 if is_changed && self.has_ended_well() =>
             {
-                InstanceOutcome::Done
+                TargetOutcome::Done
             }
             HaproxySight::NotBehind
             | HaproxySight::Unknown
             | HaproxySight::InUse { .. }
-            | HaproxySight::PinnedByOther { .. } => InstanceOutcome::Unknown,
+            | HaproxySight::PinnedByOther { .. } => TargetOutcome::Unknown,
         };
         let told = match agent {
             AgentSight::Silent => String::new(),
@@ -323,10 +323,10 @@ impl RunFacts<'_> {
     /// An instance that was being worked on when the run ended.
     fn interrupted(
         &self,
-        was: InstanceOutcome,
+        was: TargetOutcome,
         haproxy: &HaproxySight,
         agent: &AgentSight,
-    ) -> (InstanceOutcome, String) {
+    ) -> (TargetOutcome, String) {
         let said = format!("the run ended while it was {}", was.as_str());
         if self.has_ended_well() {
             return self.unreported(&said, haproxy, agent);
@@ -334,14 +334,14 @@ impl RunFacts<'_> {
         let is_changed =
             self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. });
         let (_, detail) = self.unreported(&said, haproxy, agent);
-        let was_updated = matches!(was, InstanceOutcome::Verifying | InstanceOutcome::Returning);
-        let was_untouched = matches!(was, InstanceOutcome::Draining | InstanceOutcome::Drained);
+        let was_updated = matches!(was, TargetOutcome::Verifying | TargetOutcome::Returning);
+        let was_untouched = matches!(was, TargetOutcome::Draining | TargetOutcome::Drained);
         let outcome = match haproxy {
-            HaproxySight::OutOfUse { .. } => InstanceOutcome::LeftDrained,
-            HaproxySight::Unknown => InstanceOutcome::Unknown,
-            HaproxySight::InUse { .. } if was_updated && is_changed => InstanceOutcome::Done,
+            HaproxySight::OutOfUse { .. } => TargetOutcome::LeftDrained,
+            HaproxySight::Unknown => TargetOutcome::Unknown,
+            HaproxySight::InUse { .. } if was_updated && is_changed => TargetOutcome::Done,
             HaproxySight::InUse { .. } if was_untouched && self.exit_code.is_some() => {
-                InstanceOutcome::Skipped
+                TargetOutcome::Skipped
             }
             // Its process is gone, and nothing shows what it still did.
             HaproxySight::NotBehind
@@ -349,16 +349,16 @@ impl RunFacts<'_> {
             | HaproxySight::PinnedByOther { .. }
                 if self.exit_code.is_none() =>
             {
-                InstanceOutcome::Unknown
+                TargetOutcome::Unknown
             }
             HaproxySight::NotBehind
             | HaproxySight::InUse { .. }
-            | HaproxySight::PinnedByOther { .. } => InstanceOutcome::Failed,
+            | HaproxySight::PinnedByOther { .. } => TargetOutcome::Failed,
         };
         (outcome, detail)
     }
 
-    fn error(&self, instances: &[TaskInstance]) -> String {
+    fn error(&self, instances: &[RolloutTarget]) -> String {
         let is_nothing = self.exit_code == Some(0) && self.stats.is_empty();
         reason(self.failures)
             .or_else(|| (self.saw_no_hosts || is_nothing).then(no_hosts))
@@ -408,10 +408,10 @@ fn unclean(host: &HostStats) -> String {
     )
 }
 
-fn unproven(instances: &[TaskInstance]) -> String {
-    let open: Vec<&TaskInstance> = instances
+fn unproven(instances: &[RolloutTarget]) -> String {
+    let open: Vec<&RolloutTarget> = instances
         .iter()
-        .filter(|instance| instance.outcome != InstanceOutcome::Done)
+        .filter(|instance| instance.outcome != TargetOutcome::Done)
         .collect();
     let named: Vec<String> = open
         .iter()
@@ -454,10 +454,10 @@ mod tests {
     use super::*;
     use crate::Key;
 
-    use InstanceOutcome as O;
+    use TargetOutcome as O;
 
-    fn instance(outcome: InstanceOutcome) -> TaskInstance {
-        TaskInstance {
+    fn instance(outcome: TargetOutcome) -> RolloutTarget {
+        RolloutTarget {
             application: Key::new(1),
             name: "a_1".to_owned(),
             server: "s1.example".to_owned(),
@@ -516,7 +516,7 @@ mod tests {
     }
 
     impl Case {
-        fn judge(self, instances: &[TaskInstance]) -> RunVerdict {
+        fn judge(self, instances: &[RolloutTarget]) -> RunVerdict {
             let sighting = Sighting {
                 haproxy: self.haproxy,
                 agent: self.agent,
@@ -539,7 +539,7 @@ mod tests {
         }
 
         /// What becomes of one instance that the play left as `outcome`.
-        fn one(self, outcome: InstanceOutcome) -> (InstanceOutcome, String) {
+        fn one(self, outcome: TargetOutcome) -> (TargetOutcome, String) {
             let verdict = self.judge(&[instance(outcome)]);
             let found = &verdict.instances[0];
             (found.outcome, found.detail.clone().unwrap_or_default())
@@ -801,7 +801,7 @@ mod tests {
             exit_code: Some(99),
             ..Case::default()
         };
-        let other = TaskInstance {
+        let other = RolloutTarget {
             application: Key::new(2),
             ..instance(O::Done)
         };

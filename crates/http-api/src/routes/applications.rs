@@ -2,26 +2,23 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::text::visible;
-use drover_usecases::{
-    ApplicationDetail, ApplicationFilter, FleetEventFilter, Idempotency, Settled, UpdateOrder,
-};
+use drover_usecases::{ApplicationDetail, ApplicationFilter, FleetEventFilter, Settled};
 
 use super::groups::check_playbook;
 use crate::body::Body;
 use crate::etag::{
     IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
 };
-use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, Prefix};
+use crate::extract::{Caller, NoQuery, PathId};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
     Application, ApplicationEventParams, ApplicationEvents, ApplicationParams, ApplicationSettings,
-    BatchUpdate, FleetEvent, FleetEventParams, NewApplicationSettings, NewApplicationSettingsShape,
-    UpdateAccepted, VersionChange, application_tag,
+    FleetEvent, FleetEventParams, NewApplicationSettings, NewApplicationSettingsShape,
+    VersionChange, application_tag,
 };
 
 const TAG: &str = "applications";
@@ -171,65 +168,6 @@ pub(crate) async fn versions(
         .await?;
     page.map(|page| list.reply(page))
         .ok_or_else(|| ApiError::not_found("application", id))
-}
-
-/// Updates applications together: in batches behind HAProxy, without dropping a request.
-///
-/// Everything that can be known to be wrong is refused before anything is created. With an
-/// `Idempotency-Key`, the same request made again gets the same tasks.
-#[utoipa::path(
-    post, path = "/applications/batch_update", tag = TAG, operation_id = "batch_update",
-    request_body = BatchUpdate,
-    params(IdempotencyParams),
-    responses(
-        (status = 202, description = "The tasks are queued", body = UpdateAccepted, headers(
-            ("Location" = String, description = "The address of the first task"),
-            ("Idempotency-Replayed" = String, description = "`true` when the tasks came of an earlier request"),
-        )),
-        (status = 404, description = "An application does not exist; nothing was created"),
-    )
-)]
-pub(crate) async fn batch_update(
-    State(api): State<Api>,
-    _: NoQuery,
-    Prefix(prefix): Prefix,
-    Caller(origin): Caller,
-    IdempotencyKey(key): IdempotencyKey,
-    Body(body): Body<BatchUpdate>,
-) -> Result<(StatusCode, HeaderMap, Json<UpdateAccepted>), ApiError> {
-    let scope = format!("batch_update {}", origin.actor);
-    let idempotency = key.map(|key| Idempotency {
-        scope,
-        key,
-        digest: body.digest(),
-    });
-    let applications = body.app_ids.len();
-    let order = UpdateOrder {
-        applications: body.app_ids,
-        artifact: body.distr_url,
-        mode: body.mode,
-        orchestrator: body.orchestrator_playbook,
-        drain_wait: body.drain_wait_time,
-        allow_undrained: body.allow_undrained,
-        origin,
-        idempotency,
-    };
-    let accepted = api.service.updates.request(order).await?;
-
-    let mut headers = HeaderMap::new();
-    if let Some(first) = accepted.tasks.first()
-        && let Ok(location) = HeaderValue::from_str(&format!("{prefix}/tasks/{first}"))
-    {
-        headers.insert(header::LOCATION, location);
-    }
-    if accepted.replayed {
-        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
-    Ok((
-        StatusCode::ACCEPTED,
-        headers,
-        Json(UpdateAccepted::new(&accepted, applications)),
-    ))
 }
 
 /// What happened to the fleet, newest first.

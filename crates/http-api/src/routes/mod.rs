@@ -10,6 +10,7 @@ pub(crate) mod haproxy_actions;
 pub(crate) mod haproxy_mappings;
 pub(crate) mod orchestrators;
 pub(crate) mod queues;
+pub(crate) mod rollouts;
 pub(crate) mod schedules;
 pub(crate) mod servers;
 pub(crate) mod streams;

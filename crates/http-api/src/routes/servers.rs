@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use drover_domain::fleet::{self, ServerKey, ServerPlace};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_usecases::{Removal, ServerFilter};
 
 use crate::body::Body;

@@ -1,64 +1,79 @@
-//! Tasks.
+//! Rollouts under the paths and words of earlier clients: tasks.
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use drover_domain::workflow::TaskStatus;
-use drover_domain::workflow::run::Control;
 
-use crate::body::MaybeBody;
-use crate::extract::{Caller, NoQuery, PathTask};
+use super::rollouts::{self, accepted_headers, order};
+use crate::body::{Body, MaybeBody};
+use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathTask, Prefix};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
-use crate::wire::{CancelWorkflow, Task, TaskDetail, TaskEvent, TaskParams};
+use crate::wire::{
+    BatchAccepted, CancelWorkflow, NewRollout, RolloutEvent, RolloutParams, Task, TaskDetail,
+};
 
 const TAG: &str = "tasks";
 
-/// Tasks, newest first.
+/// Updates applications together; `POST /rollouts` in the words of earlier clients.
 #[utoipa::path(
-    get, path = "/tasks", tag = TAG, operation_id = "list_tasks", params(PageParams, TaskParams),
+    post, path = "/applications/batch_update", tag = TAG, operation_id = "batch_update",
+    request_body = NewRollout,
+    params(IdempotencyParams),
+    responses(
+        (status = 202, description = "The tasks are queued", body = BatchAccepted, headers(
+            ("Location" = String, description = "The address of the first task"),
+            ("Idempotency-Replayed" = String, description = "`true` when the tasks came of an earlier request"),
+        )),
+        (status = 404, description = "An application does not exist; nothing was created"),
+    )
+)]
+pub(crate) async fn batch_update(
+    State(api): State<Api>,
+    _: NoQuery,
+    Prefix(prefix): Prefix,
+    Caller(origin): Caller,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<NewRollout>,
+) -> Result<(StatusCode, HeaderMap, Json<BatchAccepted>), ApiError> {
+    let applications = body.app_ids.len();
+    let accepted = order(&api, origin, key, body).await?;
+    let headers = accepted_headers(&accepted, &format!("{prefix}/tasks"));
+    let answer = BatchAccepted::new(accepted, applications);
+    Ok((StatusCode::ACCEPTED, headers, Json(answer)))
+}
+
+/// Rollouts, newest first; `GET /rollouts` in the words of earlier clients.
+#[utoipa::path(
+    get, path = "/tasks", tag = TAG, operation_id = "list_tasks", params(PageParams, RolloutParams),
     responses((status = 200, description = "A page of tasks", body = ItemPage<Task>))
 )]
 pub(crate) async fn list(
     State(api): State<Api>,
     list: List<Vec<TaskStatus>>,
 ) -> Result<Listed<Task>, ApiError> {
-    let page = api
-        .service
-        .views
-        .tasks
-        .list(&list.filter, list.page)
-        .await?;
+    let rollouts = &api.service.views.rollouts;
+    let page = rollouts.list(&list.filter, list.page).await?;
     Ok(list.reply(page))
 }
 
-/// One task with all its parts.
+/// One rollout with all its parts; `GET /rollouts/{id}` in the words of earlier clients.
 #[utoipa::path(
     get, path = "/tasks/{id}", tag = TAG, operation_id = "get_task",
     responses((status = 200, description = "The task", body = TaskDetail))
 )]
 pub(crate) async fn get(
-    State(api): State<Api>,
-    PathTask(id): PathTask,
-    _: NoQuery,
+    state: State<Api>,
+    path: PathTask,
+    no_query: NoQuery,
 ) -> Result<Json<TaskDetail>, ApiError> {
-    let mut detail = api
-        .service
-        .views
-        .tasks
-        .find(id)
-        .await?
-        .ok_or_else(|| ApiError::not_found("task", id))?;
-    if detail.task.current.is_none() {
-        detail.task.current = api.service.updates.waits_for(&detail.task).await?;
-    }
-    Ok(Json(detail.into()))
+    let Json(rollout) = rollouts::get(state, path, no_query).await?;
+    Ok(Json(rollout.into()))
 }
 
-/// Cancels an update by its own id.
-///
-/// An update that waits ends at once. A play that runs is stopped, and its instances may stay drained; `left_drained`
-/// names them once the task has ended.
+/// Cancels a rollout; `POST /rollouts/{id}/cancel` in the words of earlier clients.
 #[utoipa::path(
     post, path = "/tasks/{id}/cancel", tag = TAG, operation_id = "cancel_task",
     request_body = Option<CancelWorkflow>,
@@ -68,64 +83,25 @@ pub(crate) async fn get(
     )
 )]
 pub(crate) async fn cancel(
-    State(api): State<Api>,
-    PathTask(id): PathTask,
-    _: NoQuery,
-    Caller(origin): Caller,
-    MaybeBody(body): MaybeBody<CancelWorkflow>,
+    state: State<Api>,
+    path: PathTask,
+    no_query: NoQuery,
+    caller: Caller,
+    body: MaybeBody<CancelWorkflow>,
 ) -> Result<Json<TaskDetail>, ApiError> {
-    let absent = || ApiError::not_found("task", id);
-    let known = api.service.views.tasks.find(id).await?;
-    known.ok_or_else(absent)?;
-    let reason = body.by(&origin);
-    let control = Control::Cancel { reason };
-    let workflows = &api.service.workflows;
-    workflows
-        .control(id.workflow(), &control, &origin)
-        .await?
-        .ok_or_else(absent)?;
-    let detail = api.service.views.tasks.find(id).await?;
-    detail.map(|detail| Json(detail.into())).ok_or_else(absent)
+    let Json(rollout) = rollouts::cancel(state, path, no_query, caller, body).await?;
+    Ok(Json(rollout.into()))
 }
 
-/// What the plays of a task said, oldest first.
-///
-/// While more may come, `next_cursor` is there even after the last event: ask again with it to
-/// follow the task. It is null once the task ended and everything was told.
+/// What the plays of a rollout said; `GET /rollouts/{id}/events` for earlier clients.
 #[utoipa::path(
     get, path = "/tasks/{id}/events", tag = TAG, operation_id = "list_task_events", params(PageParams),
-    responses((status = 200, description = "A page of events", body = ItemPage<TaskEvent>))
+    responses((status = 200, description = "A page of events", body = ItemPage<RolloutEvent>))
 )]
 pub(crate) async fn events(
-    State(api): State<Api>,
-    PathTask(id): PathTask,
+    state: State<Api>,
+    path: PathTask,
     list: List<()>,
-) -> Result<Listed<TaskEvent>, ApiError> {
-    let absent = || ApiError::not_found("task", id);
-    // The task before its events: once it has ended, none comes any more.
-    let ended = api
-        .service
-        .views
-        .tasks
-        .find(id)
-        .await?
-        .ok_or_else(absent)?
-        .task
-        .status
-        .is_terminal();
-    let page = api
-        .service
-        .views
-        .tasks
-        .events(id, list.page)
-        .await?
-        .ok_or_else(absent)?;
-    let seen = page
-        .items
-        .last()
-        .map(|event| event.position)
-        .or(list.page.after)
-        .unwrap_or(0);
-    let next = page.next.or((!ended).then_some(seen));
-    Ok(list.reply_until(page.items.into_iter().map(Into::into).collect(), next))
+) -> Result<Listed<RolloutEvent>, ApiError> {
+    rollouts::events(state, path, list).await
 }

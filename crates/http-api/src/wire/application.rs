@@ -252,8 +252,8 @@ pub(crate) struct VersionChange {
     changed_at: Instant,
     changed_by: ChangedBy,
     change_source: ChangeSource,
-    /// The update task that did it.
-    task_id: Option<Uuid>,
+    /// The rollout that did it.
+    rollout_id: Option<Uuid>,
 }
 
 impl From<(VersionChangeKey, fleet::VersionChange)> for VersionChange {
@@ -267,7 +267,7 @@ impl From<(VersionChangeKey, fleet::VersionChange)> for VersionChange {
             changed_at: change.changed_at.into(),
             changed_by: change.changed_by.into(),
             change_source: change.source.into(),
-            task_id: change.task.map(drover_domain::Id::as_uuid),
+            rollout_id: change.rollout.map(drover_domain::Id::as_uuid),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use drover_domain::fleet::{self, SettingsLayer};
 use drover_domain::rollout::playbook_path::PlaybookPath;
-use drover_domain::rollout::task::ArtifactUrl;
+use drover_domain::rollout::record::ArtifactUrl;
 use drover_domain::text::{TextError, check_line, check_title};
 use drover_usecases::{ApplicationDetail, FleetEventFilter};
 use serde::Serialize;

@@ -42,7 +42,7 @@ pub(crate) struct ApplicationGroup {
     artifact_list_url: Option<String>,
     /// The file extension of its artifacts, if it says so itself.
     artifact_extension: Option<String>,
-    /// How its applications are grouped into tasks.
+    /// How its applications are grouped into rollouts.
     batch_grouping_strategy: String,
 }
 

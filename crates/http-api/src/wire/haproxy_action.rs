@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drover_domain::haproxy::action::{self, ActionRequest, Evidence, RETURN_WAIT, WAIT_MAX};
 use drover_domain::haproxy::{self, HaproxyServerKey, PIN_MAX};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::text::check_line;
 use drover_domain::workflow::TaskId;
 use drover_usecases::{

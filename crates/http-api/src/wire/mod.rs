@@ -13,13 +13,14 @@ mod haproxy;
 mod haproxy_action;
 mod haproxy_summary;
 mod mapping;
+mod new_rollout;
 mod orchestrator;
 mod queue;
+mod rollout;
 mod schedule;
 pub(crate) mod schema;
 mod server;
 mod task;
-mod update;
 mod webhook;
 mod word;
 mod work;
@@ -59,14 +60,15 @@ pub(crate) use mapping::{
     EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, NewHaproxyMapping,
     UnmappedHaproxyServer,
 };
+pub(crate) use new_rollout::{NewRollout, RolloutsAccepted};
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
 pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
+pub(crate) use rollout::{Rollout, RolloutDetail, RolloutEvent, RolloutParams};
 pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule};
 pub(crate) use server::{
     ChangeServer, NewServer, PatchServer, RefreshReport, Server, ServerParams, server_tag,
 };
-pub(crate) use task::{Task, TaskDetail, TaskEvent, TaskParams};
-pub(crate) use update::{BatchUpdate, UpdateAccepted};
+pub(crate) use task::{BatchAccepted, Task, TaskDetail};
 pub(crate) use webhook::{
     ChangeWebhook, ChangeWebhookShape, DeliveryParams, DeliveryStarted, NewSecret, NewWebhook,
     NewWebhookShape, RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList,

@@ -7,7 +7,7 @@ use drover_domain::haproxy::action::WAIT_MAX;
 use drover_domain::page::{Sort, SortColumn};
 use drover_domain::rollout::grouping::GroupingStrategy;
 use drover_domain::rollout::playbook_path::PlaybookPath;
-use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl};
+use drover_domain::rollout::record::{APPLICATIONS_MAX, ArtifactUrl};
 use drover_domain::workflow::{DefinitionName, Kind, QueueName, TaskKey};
 use drover_usecases::Actions;
 use serde::{Serialize, Serializer};
@@ -289,7 +289,7 @@ pub(super) fn catalog_id() -> Object {
         .build()
 }
 
-/// How applications of a group are grouped into tasks.
+/// How applications of a group are grouped into rollouts.
 pub(super) fn batch_grouping_strategy() -> Object {
     let words = GroupingStrategy::ALL.map(GroupingStrategy::as_str);
     let words = words.map(|word| Some(word.to_owned()));
@@ -297,7 +297,7 @@ pub(super) fn batch_grouping_strategy() -> Object {
         .schema_type(nullable(Type::String))
         .enum_values(Some(words.into_iter().chain([None])))
         .description(Some(
-            "How its applications are grouped into tasks. Absent or null: `by_group`.",
+            "How its applications are grouped into rollouts. Absent or null: `by_group`.",
         ))
         .build()
 }

@@ -1,7 +1,7 @@
 //! Words for states; the exhaustive matches make a new state of the domain choose its word here.
 
 use drover_domain::webhook;
-use drover_domain::{fleet, haproxy, rollout::job, rollout::task, workflow};
+use drover_domain::{fleet, haproxy, rollout::job, rollout::record, workflow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -84,7 +84,7 @@ words! {
 }
 words! {
     /// What became of an instance.
-    Outcome for task::InstanceOutcome {
+    Outcome for record::TargetOutcome {
         Pending, Draining, Drained, Updating, Verifying, Returning, Done, Unverified, Failed, Skipped, RolledBack,
         LeftDrained,
         Unknown,
@@ -92,7 +92,7 @@ words! {
 }
 words! {
     /// Where a run of the orchestrator playbook stands.
-    RunStatus for task::RunStatus { Pending, Running, Succeeded, Failed, Unknown }
+    RunStatus for record::RunStatus { Pending, Running, Succeeded, Failed, Unknown }
 }
 words! {
     /// What an event of a play is about.
@@ -103,7 +103,7 @@ words! {
 }
 words! {
     /// What the update playbook does with the artifact.
-    UpdateMode for task::UpdateMode { Update, Deliver }
+    UpdateMode for record::UpdateMode { Update, Deliver }
 }
 words! {
     /// Where a workflow stands.
@@ -149,7 +149,7 @@ words! {
     PollOutcome for drover_usecases::PollOutcome { Stored, Unchanged, Suspect, Unreachable, Unreadable, NotAsked }
 }
 
-/// Where a task stands.
+/// Where a rollout stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TaskStatus {
@@ -222,13 +222,13 @@ mod tests {
 
     #[test]
     fn the_words_are_those_of_the_domain() {
-        for outcome in task::InstanceOutcome::ALL {
+        for outcome in record::TargetOutcome::ALL {
             assert_eq!(word(Outcome::from(outcome)), outcome.as_str());
         }
         for kind in job::JobEventKind::ALL {
             assert_eq!(word(PlayEventKind::from(kind)), kind.as_str());
         }
-        for status in task::RunStatus::ALL {
+        for status in record::RunStatus::ALL {
             assert_eq!(word(RunStatus::from(status)), status.as_str());
         }
         for kind in fleet::EventKind::ALL {

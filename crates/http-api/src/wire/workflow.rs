@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::text::{check_line, check_name, check_title};
 use drover_domain::workflow::run::Head;
 use drover_domain::workflow::{self, Json, TaskId, WorkflowId};

@@ -143,7 +143,7 @@ async fn the_fleet_is_shown() {
         *version,
         json!({
             "id": version["id"], "old_version": null, "new_version": "1.0.0", "old_tag": null, "new_tag": null,
-            "changed_at": "2023-11-14T22:13:20.000Z", "changed_by": "agent", "change_source": "polling", "task_id": null,
+            "changed_at": "2023-11-14T22:13:20.000Z", "changed_by": "agent", "change_source": "polling", "rollout_id": null,
         })
     );
 

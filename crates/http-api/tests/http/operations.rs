@@ -147,7 +147,7 @@ fn requests_are_closed_and_answers_are_whole() {
     let requests = requests(&document);
     for name in [
         "NewServer",
-        "BatchUpdate",
+        "NewRollout",
         "NewWorkflow",
         "NewTask",
         "NewRetry",

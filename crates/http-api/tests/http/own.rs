@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Method;
 use drover_domain::access::Role;
 use drover_domain::id::Uuid;
-use drover_domain::rollout::update;
+use drover_domain::rollout::definition;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Executor, LeaseId};
 use drover_ports::{ClaimRequest, Report, TaskQueue as _};
@@ -60,7 +60,7 @@ async fn end(world: &World, outcome: Outcome) {
     world.store.open_lease(lease, "w", term).await.unwrap();
     let request = ClaimRequest {
         executor: Executor::Engine,
-        queues: vec![update::queue()],
+        queues: vec![definition::queue()],
         limit: 1,
     };
     let taken = world.store.claim(lease, &request).await.unwrap();
@@ -95,7 +95,7 @@ async fn an_update_is_not_steered_as_a_workflow() {
     for verb in ["retry", "skip"] {
         let path = format!("{workflow}/tasks/{task}/{verb}");
         let detail = detail(&world.post(&path, Value::Null).await);
-        assert!(detail.contains("batch_update"), "{verb}: {detail}");
+        assert!(detail.contains("/api/v1/rollouts"), "{verb}: {detail}");
     }
     // Cancelling is the verb of updates too.
     world

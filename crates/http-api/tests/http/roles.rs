@@ -55,6 +55,11 @@ const EXPECTED: &[(&str, &str, Role)] = &[
     ("PUT", "/queues/{name}", Role::Admin),
     ("POST", "/queues/{name}/pause", Role::Operator),
     ("POST", "/queues/{name}/resume", Role::Operator),
+    ("GET", "/rollouts", Role::Viewer),
+    ("POST", "/rollouts", Role::Operator),
+    ("GET", "/rollouts/{id}", Role::Viewer),
+    ("POST", "/rollouts/{id}/cancel", Role::Operator),
+    ("GET", "/rollouts/{id}/events", Role::Viewer),
     ("GET", "/schedules", Role::Viewer),
     ("DELETE", "/schedules/{name}", Role::Operator),
     ("GET", "/schedules/{name}", Role::Viewer),
@@ -139,6 +144,7 @@ const METHODS: [Method; 7] = [
 
 fn concrete(path: &str) -> String {
     let is_long = [
+        "/rollouts/",
         "/tasks/",
         "/workflows/",
         "/actions/",

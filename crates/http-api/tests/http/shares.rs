@@ -93,7 +93,10 @@ async fn steering_has_a_place_while_all_others_are_taken() {
         ..Options::new(Arc::new(move || ids.draw()))
     };
     world.router = router(world.service.clone(), options);
-    world.get("/api/v1/tasks").await.problem(503, "overloaded");
+    world
+        .get("/api/v1/rollouts")
+        .await
+        .problem(503, "overloaded");
     for verb in ["pause", "resume", "cancel"] {
         world
             .post(&format!("{workflow}/{verb}"), Value::Null)

@@ -8,7 +8,7 @@ use drover_domain::haproxy::{
     ServerMapping,
 };
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 
 use crate::StoreError;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::{Control, Decision};
 use drover_domain::workflow::{
     Definition, DefinitionName, Json, Kind, QueueName, SignalName, TaskId, WorkflowId,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::{Head, Task};
 use drover_domain::workflow::{
     ExecutionMode, Json, Kind, TaskId, TaskKey, WorkflowEvent, WorkflowId, WorkflowStatus,

@@ -2,7 +2,7 @@
 
 use crate::support::ControlHost;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobEventKind, JobStatus, Variable};
-use drover_domain::rollout::task::InstanceOutcome;
+use drover_domain::rollout::record::TargetOutcome;
 use drover_ports::PlaybookRunner as _;
 use drover_testkit::runner::{job, story};
 
@@ -115,7 +115,7 @@ async fn events_tell_reasons_and_reports_and_no_secrets() {
             .iter()
             .map(|report| (report.composite.as_str(), report.outcome))
             .collect::<Vec<_>>(),
-        [("w::a::s", InstanceOutcome::Drained)]
+        [("w::a::s", TargetOutcome::Drained)]
     );
     assert_eq!(
         events
@@ -216,7 +216,7 @@ async fn bytes_that_are_no_utf_8_do_not_cost_an_event_or_a_report() {
         .iter()
         .find_map(|event| event.report.as_ref())
         .unwrap();
-    assert_eq!(report.outcome, InstanceOutcome::Done);
+    assert_eq!(report.outcome, TargetOutcome::Done);
     assert_eq!(report.detail.as_deref(), Some("gar\u{fffd}on \u{1f600}"));
     assert_eq!(
         said(&events, JobEventKind::Failed, "Fail"),

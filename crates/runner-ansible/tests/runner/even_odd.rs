@@ -13,8 +13,8 @@ use crate::support::ControlHost;
 use drover_domain::rollout::job::{
     InventoryHost, JobEvent, JobEventKind, JobStatus, PlaybookJob, Variable,
 };
+use drover_domain::rollout::record::TargetOutcome;
 use drover_domain::rollout::request::{StepAnswer, StepKind, TargetAnswer, TargetState};
-use drover_domain::rollout::task::InstanceOutcome;
 use drover_ports::{Place, PlaybookRunner as _};
 use drover_runner_ansible::Options;
 use drover_testkit::runner::{job, story};
@@ -112,7 +112,7 @@ struct Told {
 
 impl Told {
     /// What became of each instance, with its detail: the last report counts.
-    fn outcomes(&self) -> BTreeMap<&str, (InstanceOutcome, &str)> {
+    fn outcomes(&self) -> BTreeMap<&str, (TargetOutcome, &str)> {
         let reports = self.events.iter().filter_map(|event| event.report.as_ref());
         reports
             .map(|report| {
@@ -272,21 +272,18 @@ async fn in_a_job_of_drover_it_is_drover_that_drains_and_returns() {
         .events
         .iter()
         .filter_map(|event| event.report.as_ref())
-        .filter(|report| report.outcome == InstanceOutcome::Drained)
+        .filter(|report| report.outcome == TargetOutcome::Drained)
         .filter_map(|report| report.detail.as_deref())
         .collect();
     assert_eq!(drained[0], "drained as Drover saw it");
     let outcomes = told.outcomes();
     assert_eq!(
         outcomes["web1_a_2"],
-        (
-            InstanceOutcome::Done,
-            "it stays out of use, as it was before"
-        )
+        (TargetOutcome::Done, "it stays out of use, as it was before")
     );
     assert_eq!(
         outcomes["web1_a_1"],
-        (InstanceOutcome::Done, "version 1.1.0, not restarted")
+        (TargetOutcome::Done, "version 1.1.0, not restarted")
     );
 }
 
@@ -311,7 +308,7 @@ async fn what_drover_refuses_to_drain_is_not_updated() {
     assert!(
         told.outcomes()
             .values()
-            .all(|(outcome, _)| *outcome == InstanceOutcome::Skipped),
+            .all(|(outcome, _)| *outcome == TargetOutcome::Skipped),
         "{:?}",
         told.outcomes()
     );
@@ -333,12 +330,12 @@ async fn what_drover_leaves_drained_is_named_with_its_reason() {
     assert_eq!(
         outcomes["web1_a_1"],
         (
-            InstanceOutcome::LeftDrained,
+            TargetOutcome::LeftDrained,
             "version 1.1.0, not restarted; left_drained as Drover saw it"
         )
     );
-    assert_eq!(outcomes["web2_a_2"].0, InstanceOutcome::Failed);
-    assert_eq!(outcomes["web1_a_2"].0, InstanceOutcome::Skipped);
+    assert_eq!(outcomes["web2_a_2"].0, TargetOutcome::Failed);
+    assert_eq!(outcomes["web1_a_2"].0, TargetOutcome::Skipped);
 }
 
 fn version(host: &ControlHost, instance: &str) -> String {
@@ -408,9 +405,9 @@ async fn the_even_half_is_wholly_back_before_the_odd_half_is_touched() {
     assert!(
         told.outcomes()
             .values()
-            .all(|(outcome, detail)| *outcome == InstanceOutcome::Done && detail.contains("1.1.0"))
+            .all(|(outcome, detail)| *outcome == TargetOutcome::Done && detail.contains("1.1.0"))
     );
-    let walk: Vec<InstanceOutcome> = told
+    let walk: Vec<TargetOutcome> = told
         .events
         .iter()
         .filter_map(|event| event.report.as_ref())
@@ -420,13 +417,13 @@ async fn the_even_half_is_wholly_back_before_the_odd_half_is_touched() {
     assert_eq!(
         walk,
         [
-            InstanceOutcome::Draining,
-            InstanceOutcome::Drained,
-            InstanceOutcome::Updating,
-            InstanceOutcome::Verifying,
-            InstanceOutcome::Verifying,
-            InstanceOutcome::Returning,
-            InstanceOutcome::Done,
+            TargetOutcome::Draining,
+            TargetOutcome::Drained,
+            TargetOutcome::Updating,
+            TargetOutcome::Verifying,
+            TargetOutcome::Verifying,
+            TargetOutcome::Returning,
+            TargetOutcome::Done,
         ]
     );
 }
@@ -450,9 +447,9 @@ async fn a_broken_artifact_fails_with_its_reason_and_everything_serves_again() {
     let outcomes = told.outcomes();
     assert_eq!(
         outcomes["web1_a_1"],
-        (InstanceOutcome::Done, "version 1.1.0, not restarted")
+        (TargetOutcome::Done, "version 1.1.0, not restarted")
     );
-    assert_eq!(outcomes["web2_a_2"].0, InstanceOutcome::Failed);
+    assert_eq!(outcomes["web2_a_2"].0, TargetOutcome::Failed);
     assert!(
         outcomes["web2_a_2"].1.contains("does not match"),
         "{outcomes:?}"
@@ -460,7 +457,7 @@ async fn a_broken_artifact_fails_with_its_reason_and_everything_serves_again() {
     for name in ["web2_a_1", "web1_a_2"] {
         assert_eq!(
             outcomes[name],
-            (InstanceOutcome::Skipped, "the batch before it failed")
+            (TargetOutcome::Skipped, "the batch before it failed")
         );
     }
     assert!(
@@ -504,11 +501,11 @@ async fn what_is_not_healthy_after_its_update_stays_drained_and_is_named() {
     assert_eq!(
         outcomes["web1_a_1"],
         (
-            InstanceOutcome::LeftDrained,
+            TargetOutcome::LeftDrained,
             "version 1.1.0, not restarted; it stays drained: HAProxy says DOWN, check L4CON"
         )
     );
-    assert_eq!(outcomes["web2_a_2"].0, InstanceOutcome::Done);
+    assert_eq!(outcomes["web2_a_2"].0, TargetOutcome::Done);
     assert_eq!(agent.admin("web1_a_1"), "drain");
     assert!(
         ["web1_a_2", "web2_a_1", "web2_a_2"]
@@ -534,7 +531,7 @@ async fn a_server_haproxy_does_not_know_fails_before_anything_is_drained() {
     assert!(
         told.outcomes()
             .values()
-            .all(|(outcome, _)| *outcome == InstanceOutcome::Skipped),
+            .all(|(outcome, _)| *outcome == TargetOutcome::Skipped),
         "{:?}",
         told.outcomes()
     );
@@ -576,7 +573,7 @@ async fn a_drain_that_is_only_said_to_be_done_fails_and_is_taken_back() {
     assert!(
         told.outcomes()
             .values()
-            .all(|(outcome, _)| *outcome == InstanceOutcome::Skipped),
+            .all(|(outcome, _)| *outcome == TargetOutcome::Skipped),
         "{:?}",
         told.outcomes()
     );
@@ -621,7 +618,7 @@ async fn without_haproxy_the_halves_are_only_updated() {
     assert!(
         outcomes
             .values()
-            .all(|(outcome, _)| *outcome == InstanceOutcome::Done),
+            .all(|(outcome, _)| *outcome == TargetOutcome::Done),
         "{outcomes:?}"
     );
     assert_eq!(version(&host, "web1/a_1"), "9.9-{{ 1 + 1 }}");
@@ -657,7 +654,7 @@ async fn an_agent_that_tells_no_sessions_is_waited_for_by_timer() {
     );
     let mut reports = told.events.iter().filter_map(|event| event.report.as_ref());
     let drained = reports
-        .find(|report| report.outcome == InstanceOutcome::Drained)
+        .find(|report| report.outcome == TargetOutcome::Drained)
         .unwrap();
     assert_eq!(
         drained.detail.as_deref(),
@@ -687,7 +684,7 @@ async fn what_is_only_delivered_is_neither_drained_nor_switched() {
     assert_eq!(agent.log(), ["fetch web1/a_1"]);
     assert_eq!(
         told.outcomes()["web1_a_1"],
-        (InstanceOutcome::Done, "a-1.1.0.txt is delivered")
+        (TargetOutcome::Done, "a-1.1.0.txt is delivered")
     );
     assert_eq!(
         host.lines("web1/a_1/releases/a-1.1.0.txt"),
@@ -777,13 +774,13 @@ async fn applications_are_restarted_and_waited_for_each_on_its_own() {
     let outcomes = told.outcomes();
     assert_eq!(
         outcomes["web1::a_1"],
-        (InstanceOutcome::Verifying, "version 1.1.0, restarted")
+        (TargetOutcome::Verifying, "version 1.1.0, restarted")
     );
     assert_eq!(
         outcomes["web1::a_2"].1,
         format!("version 1.1.0, process {}", after[0])
     );
-    assert_eq!(outcomes["web1::a_3"].0, InstanceOutcome::Updating);
+    assert_eq!(outcomes["web1::a_3"].0, TargetOutcome::Updating);
 }
 
 #[tokio::test]
@@ -805,10 +802,7 @@ async fn a_server_in_maintenance_is_updated_and_stays_there() {
     );
     assert_eq!(
         told.outcomes()["web1_a_1"],
-        (
-            InstanceOutcome::Done,
-            "it stays out of use, as it was before"
-        )
+        (TargetOutcome::Done, "it stays out of use, as it was before")
     );
     assert_eq!(
         (agent.admin("web1_a_1").as_str(), agent.log()),
@@ -831,7 +825,7 @@ async fn an_update_playbook_for_a_host_nobody_knows_is_a_failure() {
         told.failures()[0],
         "the update of web9 failed: the update playbook found no host `web9` in the inventory"
     );
-    assert_eq!(told.outcomes()["web1_a_1"].0, InstanceOutcome::Failed);
+    assert_eq!(told.outcomes()["web1_a_1"].0, TargetOutcome::Failed);
     assert_eq!(agent.admin("web1_a_1"), "ready");
 }
 
@@ -902,7 +896,7 @@ async fn an_update_playbook_that_does_no_work_on_its_server_is_a_failure() {
         let outcomes = told.outcomes();
         assert_eq!(
             outcomes["web1::a_1"].0,
-            InstanceOutcome::Failed,
+            TargetOutcome::Failed,
             "{name}: {outcomes:?}"
         );
         assert!(
@@ -910,7 +904,7 @@ async fn an_update_playbook_that_does_no_work_on_its_server_is_a_failure() {
             "{name}: {outcomes:?}"
         );
         // The next half is not touched.
-        assert_eq!(outcomes["web2::a_1"].0, InstanceOutcome::Skipped, "{name}");
+        assert_eq!(outcomes["web2::a_1"].0, TargetOutcome::Skipped, "{name}");
     }
 }
 
@@ -939,7 +933,7 @@ async fn an_update_playbook_that_works_from_another_host_and_reports_is_asked_fo
     );
     assert_eq!(
         told.outcomes()["web1::a_1"],
-        (InstanceOutcome::Done, "over the api")
+        (TargetOutcome::Done, "over the api")
     );
 }
 
@@ -1000,7 +994,7 @@ async fn near_names_stay_apart_from_the_request_to_the_folder() {
     );
     let outcomes = told.outcomes();
     for instance in &instances {
-        assert_eq!(outcomes[instance.as_str()].0, InstanceOutcome::Done);
+        assert_eq!(outcomes[instance.as_str()].0, TargetOutcome::Done);
         assert_eq!(version(&host, &instance.replace("::", "/")), "1.1.0");
     }
     assert_eq!(outcomes.len(), instances.len());

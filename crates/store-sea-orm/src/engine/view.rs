@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::may_be_redone;
 use drover_domain::workflow::{
     DefinitionName, ExecutionMode, Kind, TaskId, TaskKey, TaskStatus, WorkflowEvent, WorkflowId,

@@ -7,7 +7,7 @@ use drover_domain::haproxy::action::{
     Look, action_task,
 };
 use drover_domain::haproxy::{AdminState, BreakerRecord, HaproxyInstanceKey, ServerWord, Tracker};
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{StatusChange, StoreError};
@@ -15,7 +15,7 @@ use sea_orm::FromQueryResult;
 use serde::{Deserialize, Serialize};
 
 use super::haproxy::{ObservedRow, PinRow};
-use super::task::STATUS;
+use super::rollout::STATUS;
 use super::{Stored, time};
 use crate::session::Row;
 use crate::sql::Sql;

@@ -127,7 +127,7 @@ pub(crate) struct VersionRow {
     changed_at: i64,
     changed_by: String,
     change_source: String,
-    task_id: Option<String>,
+    rollout_id: Option<String>,
 }
 
 impl Row for VersionRow {
@@ -141,9 +141,9 @@ impl VersionRow {
         let change = VersionChange {
             changed_by: stored.word("author", &self.changed_by, ChangedBy::parse)?,
             source: stored.word("source", &self.change_source, ChangeSource::parse)?,
-            task: self
-                .task_id
-                .map(|task| stored.id("task identifier", &task))
+            rollout: self
+                .rollout_id
+                .map(|id| stored.id("rollout identifier", &id))
                 .transpose()?,
             changed_at: Timestamp::from_micros(self.changed_at),
             old: VersionState {

@@ -3,7 +3,7 @@
 use drover_domain::haproxy::{
     ActiveMapping, Exclusion, MappingAction, MappingBasis, ServerMapping,
 };
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{MappingCause, MappingChange, StoreError, UnmappedServer};
 use sea_orm::FromQueryResult;

@@ -9,9 +9,9 @@ pub(crate) mod haproxy;
 pub(crate) mod mapping;
 pub(crate) mod orchestrator;
 pub(crate) mod prepared;
+pub(crate) mod rollout;
 pub(crate) mod server;
 pub(crate) mod summary;
-pub(crate) mod task;
 pub(crate) mod webhook;
 
 use std::fmt::Display;

@@ -8,9 +8,9 @@ use drover_domain::Key;
 use drover_domain::rollout::executor::{
     Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook,
 };
-use drover_domain::rollout::job::{HostStats, InstanceReport, Variable};
+use drover_domain::rollout::job::{HostStats, TargetReport, Variable};
 use drover_domain::rollout::orchestrator::Parameter;
-use drover_domain::rollout::task::InstanceOutcome;
+use drover_domain::rollout::record::TargetOutcome;
 use drover_ports::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +202,7 @@ pub(crate) struct ReportShape {
 
 impl ReportShape {
     /// The shape of a report.
-    pub(crate) fn write(report: &InstanceReport) -> Self {
+    pub(crate) fn write(report: &TargetReport) -> Self {
         Self {
             composite: report.composite.clone(),
             outcome: report.outcome.as_str().to_owned(),
@@ -211,10 +211,10 @@ impl ReportShape {
     }
 
     /// The report.
-    pub(crate) fn read(self, stored: &Stored) -> Result<InstanceReport, StoreError> {
-        Ok(InstanceReport {
+    pub(crate) fn read(self, stored: &Stored) -> Result<TargetReport, StoreError> {
+        Ok(TargetReport {
             composite: self.composite,
-            outcome: stored.word("outcome", &self.outcome, InstanceOutcome::parse)?,
+            outcome: stored.word("outcome", &self.outcome, TargetOutcome::parse)?,
             detail: self.detail,
         })
     }

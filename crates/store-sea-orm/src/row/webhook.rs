@@ -16,7 +16,7 @@ use drover_ports::{NoticeSource, Outgoing, StoreError, Untold};
 use sea_orm::FromQueryResult;
 
 use super::action::{ActionRow, select_actions_with};
-use super::task::STATUS;
+use super::rollout::STATUS;
 use super::{Stored, time};
 use crate::session::Row;
 use crate::sql::Sql;
@@ -339,7 +339,7 @@ impl UntoldStatusRow {
 /// Version changes of applications; `$1` is how many.
 pub(crate) const UNTOLD_VERSIONS: &str = "
 SELECT c.id, c.changed_at, COALESCE(c.old_version, c.old_tag) AS old_version,
-       COALESCE(c.new_version, c.new_tag) AS new_version, CAST(c.task_id AS text) AS task_id, a.id AS application_id,
+       COALESCE(c.new_version, c.new_tag) AS new_version, CAST(c.rollout_id AS text) AS rollout_id, a.id AS application_id,
        a.name AS application_name, s.name AS server_name
 FROM application_version_history c
 JOIN application_instances a ON a.id = c.application_id
@@ -354,7 +354,7 @@ pub(crate) struct UntoldVersionRow {
     changed_at: i64,
     old_version: Option<String>,
     new_version: Option<String>,
-    task_id: Option<String>,
+    rollout_id: Option<String>,
     #[sea_orm(nested)]
     names: InstanceNamesRow,
 }
@@ -367,12 +367,14 @@ impl UntoldVersionRow {
     /// The notice.
     pub(crate) fn read(self) -> Result<Untold, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
-        let task = self.task_id.map(|id| stored.id("task identifier", &id));
+        let rollout = self
+            .rollout_id
+            .map(|id| stored.id("rollout identifier", &id));
         let what = Noticed::InstanceVersion {
             instance: self.names.read(),
             old: self.old_version,
             new: self.new_version,
-            task: task.transpose()?,
+            rollout: rollout.transpose()?,
         };
         Ok(untold(
             NoticeSource::InstanceVersion,

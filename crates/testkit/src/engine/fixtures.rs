@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use drover_domain::id::Uuid;
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{
     Action, Definition, DefinitionName, Dependency, ExecutionMode, Executor, Guarantee, Json, Kind,

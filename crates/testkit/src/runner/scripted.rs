@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::rollout::job::{
-    HostStats, InstanceReport, JobEvent, JobEventKind, JobId, JobStatus, PlaybookFile, PlaybookJob,
+    HostStats, JobEvent, JobEventKind, JobId, JobStatus, PlaybookFile, PlaybookJob, TargetReport,
 };
 use drover_domain::rollout::parameter::{is_name, is_reserved};
+use drover_domain::rollout::record::TargetOutcome;
 use drover_domain::rollout::request::{PlayRequest, Step as Asked, StepAnswer};
-use drover_domain::rollout::task::InstanceOutcome;
 use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -79,8 +79,8 @@ impl Script {
 
     /// Then it reports what became of an instance.
     #[must_use]
-    pub fn report(self, composite: &str, outcome: InstanceOutcome, detail: Option<&str>) -> Self {
-        let report = InstanceReport {
+    pub fn report(self, composite: &str, outcome: TargetOutcome, detail: Option<&str>) -> Self {
+        let report = TargetReport {
             composite: composite.to_owned(),
             outcome,
             detail: detail.map(str::to_owned),

@@ -19,24 +19,24 @@ use drover_domain::haproxy::{
     AdminBits, HaproxyInstanceKey, ObservedServer, ServerRole, ServerWord,
 };
 use drover_domain::id::Uuid;
+use drover_domain::rollout::definition;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::executor::{
     Batch, BatchLabel, BatchMember, PreparedBackend, PreparedPlaybook,
 };
 use drover_domain::rollout::job::{
-    HostStats, InstanceReport, JobEvent, JobEventKind, JobId, Variable,
+    HostStats, JobEvent, JobEventKind, JobId, TargetReport, Variable,
 };
 use drover_domain::rollout::orchestrator::{OrchestratorMetadata, Parameter};
-use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, Origin, RunStatus, TaskId, TaskInstance, TaskRun, UpdateMode,
-    UpdateRequest, UpdateTask,
+use drover_domain::rollout::record::{
+    ArtifactUrl, Origin, Rollout, RolloutId, RolloutRequest, RolloutRun, RolloutTarget, RunStatus,
+    TargetOutcome, UpdateMode,
 };
-use drover_domain::rollout::update;
 use drover_domain::workflow::run::Outcome;
 use drover_domain::workflow::{Executor, Json, LeaseId, QueueName, WorkflowId};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    Claim, ClaimRequest, NewUpdate, NewUpdates, NewWorkflow, Report, ReportVerdict, TaskQueue,
+    Claim, ClaimRequest, NewRollout, NewRollouts, NewWorkflow, Report, ReportVerdict, TaskQueue,
 };
 
 use super::World;
@@ -195,14 +195,14 @@ pub async fn haproxy(
 
 /// The identifier of task `number`.
 #[must_use]
-pub fn task_id(number: u128) -> TaskId {
-    update::task(WorkflowId::rooted(Uuid::from_u128(number << 12)))
+pub fn task_id(number: u128) -> RolloutId {
+    definition::task(WorkflowId::rooted(Uuid::from_u128(number << 12)))
 }
 
 /// The queued task `number`.
 #[must_use]
-pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
-    let request = UpdateRequest {
+pub fn task(number: u128, applications: &[ApplicationKey]) -> Rollout {
+    let request = RolloutRequest {
         applications: applications.to_vec(),
         artifact: ArtifactUrl::parse("http://nexus/jurws/2.0/jurws-2.0.zip").unwrap(),
         mode: UpdateMode::Update,
@@ -214,7 +214,7 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
         actor: "tester".to_owned(),
         request_id: "request-1".to_owned(),
     };
-    UpdateTask::queued(
+    Rollout::queued(
         task_id(number),
         request,
         "update-app.yml".to_owned(),
@@ -225,12 +225,12 @@ pub fn task(number: u128, applications: &[ApplicationKey]) -> UpdateTask {
 
 /// The update that does this task, which has `keys` to itself.
 #[must_use]
-pub fn update(task: UpdateTask, keys: &[&str]) -> NewUpdate {
+pub fn update(task: Rollout, keys: &[&str]) -> NewRollout {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
     let workflow = NewWorkflow {
         id: task.id.workflow(),
-        name: update::KIND.to_owned(),
-        definition: Arc::new(update::definition(keys).unwrap()),
+        name: definition::KIND.to_owned(),
+        definition: Arc::new(definition::definition(keys).unwrap()),
         source: None,
         labels: BTreeMap::new(),
         input: Json::null(),
@@ -240,21 +240,24 @@ pub fn update(task: UpdateTask, keys: &[&str]) -> NewUpdate {
         deadline: None,
         idempotency: None,
     };
-    NewUpdate { workflow, task }
+    NewRollout {
+        workflow,
+        rollout: task,
+    }
 }
 
 /// The updates that do those tasks, without events and without an idempotency key.
 #[must_use]
-pub fn updates(tasks: Vec<UpdateTask>) -> NewUpdates {
-    NewUpdates {
-        updates: tasks.into_iter().map(|task| update(task, &[])).collect(),
+pub fn updates(tasks: Vec<Rollout>) -> NewRollouts {
+    NewRollouts {
+        rollouts: tasks.into_iter().map(|task| update(task, &[])).collect(),
         events: Vec::new(),
         idempotency: None,
         at: at(10),
     }
 }
 
-/// A worker that takes update tasks.
+/// A worker that takes rollouts.
 #[derive(Clone, Copy)]
 pub struct Updater<'a> {
     queue: &'a dyn TaskQueue,
@@ -279,7 +282,7 @@ impl<'a> Updater<'a> {
 
     /// Takes the next task there is.
     pub async fn claim(&self) -> Option<Claim> {
-        self.claim_of(update::queue()).await
+        self.claim_of(definition::queue()).await
     }
 
     /// Takes the next task of another queue.
@@ -324,9 +327,9 @@ impl<'a> Updater<'a> {
     }
 }
 
-/// The pending run `index` of a task, as job `job`, of these applications.
+/// The pending run `index` of a rollout, as job `job`, of these applications.
 #[must_use]
-pub fn run(index: u32, job: u128, applications: &[ApplicationKey]) -> TaskRun {
+pub fn run(index: u32, job: u128, applications: &[ApplicationKey]) -> RolloutRun {
     let member = |application: &ApplicationKey| BatchMember {
         application: *application,
         composite: format!("app01::jurws_{application}::srv{application}"),
@@ -343,7 +346,7 @@ pub fn run(index: u32, job: u128, applications: &[ApplicationKey]) -> TaskRun {
             .map(|(_, application)| member(application))
             .collect(),
     };
-    TaskRun {
+    RolloutRun {
         index,
         job: JobId::from_uuid(Uuid::from_u128(job)),
         prepared: PreparedPlaybook {
@@ -373,8 +376,8 @@ pub fn run(index: u32, job: u128, applications: &[ApplicationKey]) -> TaskRun {
 
 /// The pending instance of an application in run `run`.
 #[must_use]
-pub fn instance(application: ApplicationKey, run: u32) -> TaskInstance {
-    TaskInstance {
+pub fn instance(application: ApplicationKey, run: u32) -> RolloutTarget {
+    RolloutTarget {
         application,
         name: format!("jurws_{application}"),
         server: "app01.example".to_owned(),
@@ -382,7 +385,7 @@ pub fn instance(application: ApplicationKey, run: u32) -> TaskInstance {
         run,
         batch: "even".to_owned(),
         haproxy_server: Some(format!("srv{application}")),
-        outcome: InstanceOutcome::Pending,
+        outcome: TargetOutcome::Pending,
         detail: None,
         version_before: Some("1.0".to_owned()),
         process_before: Some("process 7".to_owned()),
@@ -401,9 +404,9 @@ pub fn job_event(sequence: u64) -> JobEvent {
         task: Some("Report".to_owned()),
         host: Some("app01".to_owned()),
         message: Some(format!("event {sequence} {HOSTILE}")),
-        report: Some(InstanceReport {
+        report: Some(TargetReport {
             composite: "app01::jurws_1".to_owned(),
-            outcome: InstanceOutcome::Draining,
+            outcome: TargetOutcome::Draining,
             detail: Some("3 sessions left".to_owned()),
         }),
         stats: vec![host_stats("app01")],
@@ -427,7 +430,7 @@ pub fn host_stats(host: &str) -> HostStats {
 
 /// The change of version `old` to `new` by a task.
 #[must_use]
-pub fn version_change(old: &str, new: &str, task: TaskId) -> VersionChange {
+pub fn version_change(old: &str, new: &str, task: RolloutId) -> VersionChange {
     let state = |version: &str| VersionState {
         version: Some(version.to_owned()),
         tag: Some(format!("tag-{version}")),
@@ -440,7 +443,7 @@ pub fn version_change(old: &str, new: &str, task: TaskId) -> VersionChange {
         changed_at: at(30),
         changed_by: ChangedBy::User,
         source: ChangeSource::UpdateTask,
-        task: Some(task),
+        rollout: Some(task),
     }
 }
 

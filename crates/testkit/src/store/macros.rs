@@ -44,11 +44,11 @@ macro_rules! every_store_contract {
         mod orchestrator_store {
             $crate::orchestrator_store_contract!($fresh);
         }
-        mod update_tasks {
-            $crate::update_tasks_contract!($fresh);
+        mod rollout_store {
+            $crate::rollout_store_contract!($fresh);
         }
-        mod task_view {
-            $crate::task_view_contract!($fresh);
+        mod rollout_view {
+            $crate::rollout_view_contract!($fresh);
         }
         mod history_upkeep {
             $crate::history_upkeep_contract!($fresh);

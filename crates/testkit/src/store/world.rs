@@ -9,8 +9,8 @@ use drover_domain::haproxy::HaproxyServerKey;
 use drover_ports::{
     AccessKeys, ActionView, ApplicationRegistry, CatalogRegistry, FleetSnapshots, FleetView,
     GroupRegistry, HaproxyActions, HaproxyMappings, HaproxyStore, HaproxyView, HistoryUpkeep,
-    InventoryStore, OrchestratorStore, ServerRegistry, StoreHealth, TaskQueue, TaskView,
-    UpdateTasks, WebhookStore, WorkflowStore, WorkflowUpkeep,
+    InventoryStore, OrchestratorStore, RolloutStore, RolloutView, ServerRegistry, StoreHealth,
+    TaskQueue, WebhookStore, WorkflowStore, WorkflowUpkeep,
 };
 
 /// Everything that serves every store port.
@@ -28,8 +28,8 @@ pub trait AnyStore:
     + HaproxyActions
     + ActionView
     + OrchestratorStore
-    + UpdateTasks
-    + TaskView
+    + RolloutStore
+    + RolloutView
     + HistoryUpkeep
     + WebhookStore
     + AccessKeys
@@ -54,8 +54,8 @@ impl<S> AnyStore for S where
         + HaproxyActions
         + ActionView
         + OrchestratorStore
-        + UpdateTasks
-        + TaskView
+        + RolloutStore
+        + RolloutView
         + HistoryUpkeep
         + WebhookStore
         + AccessKeys
@@ -72,7 +72,7 @@ pub trait SideDoor: Send + Sync {
     /// Gives an application settings of its own.
     async fn set_application_settings(&self, application: ApplicationKey, settings: SettingsLayer);
 
-    /// Gives a group settings and a word for how its applications are grouped into tasks.
+    /// Gives a group settings and a word for how its applications are grouped into rollouts.
     async fn set_group_settings(&self, group: GroupKey, settings: SettingsLayer, grouping: &str);
 
     /// Gives a catalog entry settings.
@@ -209,13 +209,13 @@ impl World {
 
     /// The port.
     #[must_use]
-    pub fn tasks(&self) -> &dyn UpdateTasks {
+    pub fn rollouts(&self) -> &dyn RolloutStore {
         &*self.store
     }
 
     /// The port.
     #[must_use]
-    pub fn task_view(&self) -> &dyn TaskView {
+    pub fn rollout_view(&self) -> &dyn RolloutView {
         &*self.store
     }
 
@@ -225,7 +225,7 @@ impl World {
         &*self.store
     }
 
-    /// The engine's port: gives update tasks and actions out.
+    /// The engine's port: gives rollouts and actions out.
     #[must_use]
     pub fn queue(&self) -> &dyn TaskQueue {
         &*self.store

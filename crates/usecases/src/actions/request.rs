@@ -14,7 +14,7 @@ use drover_domain::haproxy::{
     AdminState, Admission, BackendKey, Breaker, HaproxyInstance, HaproxyInstanceKey,
     HaproxyServerKey, Tracker,
 };
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{Json, WorkflowId};
 use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 use sha2::{Digest as _, Sha256};

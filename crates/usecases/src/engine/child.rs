@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{DefinitionName, Json, WorkflowId, WorkflowStatus};
 use drover_ports::{

@@ -1,13 +1,13 @@
 //! What belongs to Drover itself: its queues, and workflows that have verbs of their own.
 
 use drover_domain::haproxy::action::{ACTION_KIND, ACTION_QUEUE, action_kind};
-use drover_domain::rollout::update;
+use drover_domain::rollout::definition;
 use drover_domain::webhook::{DELIVERY_KIND, DELIVERY_QUEUE, delivery_kind};
 use drover_domain::workflow::run::{Control, Decision};
 use drover_domain::workflow::{Definition, Kind, QueueName};
 
 /// The queues whose tasks only Drover makes: a task of a user in them would hold back what releases and drains.
-const QUEUES: [&str; 3] = [ACTION_QUEUE, update::QUEUE, DELIVERY_QUEUE];
+const QUEUES: [&str; 3] = [ACTION_QUEUE, definition::QUEUE, DELIVERY_QUEUE];
 
 /// Whether tasks that users ask for may not stand in this queue.
 pub(crate) fn is_reserved(queue: &QueueName) -> bool {
@@ -37,13 +37,13 @@ pub(super) enum Own {
 impl Own {
     /// The kinds of their tasks.
     pub(super) fn kinds() -> Vec<Kind> {
-        vec![update::kind(), action_kind(), delivery_kind()]
+        vec![definition::kind(), action_kind(), delivery_kind()]
     }
 
     /// The workflow that consists of a task of this kind.
     pub(super) fn of(kind: &Kind) -> Option<Self> {
         match kind.as_str() {
-            update::KIND => Some(Self::Update),
+            definition::KIND => Some(Self::Update),
             ACTION_KIND => Some(Self::Action),
             DELIVERY_KIND => Some(Self::Delivery),
             _ => None,
@@ -53,7 +53,7 @@ impl Own {
     /// The workflow whose tasks wait in this queue.
     pub(super) fn in_queue(queue: &QueueName) -> Option<Self> {
         match queue.as_str() {
-            update::QUEUE => Some(Self::Update),
+            definition::QUEUE => Some(Self::Update),
             ACTION_QUEUE => Some(Self::Action),
             DELIVERY_QUEUE => Some(Self::Delivery),
             _ => None,
@@ -71,8 +71,8 @@ impl Own {
     const fn again(self) -> &'static str {
         match self {
             Self::Update => {
-                "start a new one for the applications that are not done: `drover update --app …`, or \
-                 `POST /api/v1/applications/batch_update`"
+                "start a new one for the applications that are not done: `drover rollout start --app …`, or \
+                 `POST /api/v1/rollouts`"
             }
             Self::Action => {
                 "request it again: `drover haproxy drain|maint|ready …`, or \
@@ -87,7 +87,7 @@ impl Own {
 
     const fn queue(self) -> &'static str {
         match self {
-            Self::Update => update::QUEUE,
+            Self::Update => definition::QUEUE,
             Self::Action => ACTION_QUEUE,
             Self::Delivery => DELIVERY_QUEUE,
         }

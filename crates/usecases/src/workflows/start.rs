@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{
     DefinitionName, ExecutionMode, Json, Kind, QueueName, TaskKey, WorkflowId, WorkflowStatus,
 };

@@ -1,7 +1,7 @@
 //! What people do to workflows and tasks once they are there.
 
 use drover_domain::access::Role;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::{Control, Decision};
 use drover_domain::workflow::{Json, SignalName, TaskId, TaskNo, WorkflowId, WorkflowStatus};
 use drover_ports::{DeadLetterFilter, Idempotency, StoreError};

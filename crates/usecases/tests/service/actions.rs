@@ -13,7 +13,7 @@ use drover_domain::haproxy::{
     ServerRole, ServerWord,
 };
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{TaskId, WorkflowStatus};
 use drover_ports::{ActionView, AgentAddress, AgentError, HaproxyStore, HaproxyView};
 use drover_testkit::agent::{Agent, Command, Habit, Sight, obey};

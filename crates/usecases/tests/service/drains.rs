@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use drover_domain::haproxy::action::ActionRequest;
 use drover_domain::haproxy::{AdminState, HaproxyServerKey, ObservedProcess};
+use drover_domain::rollout::record::{Origin, RolloutId, TargetOutcome};
 use drover_domain::rollout::request::{Step, StepAnswer, StepKind, TargetState};
-use drover_domain::rollout::task::{InstanceOutcome, Origin, TaskId};
 use drover_ports::{AgentAddress, HaproxyActions};
 use drover_testkit::agent::{Sight, obey};
 use drover_testkit::eventually::eventually;
@@ -43,7 +43,7 @@ struct Scene {
     harness: Harness,
     agent: AgentAddress,
     worker: Worker,
-    task: TaskId,
+    task: RolloutId,
 }
 
 impl Scene {
@@ -202,7 +202,7 @@ async fn a_drain_waits_for_sessions_in_old_workers_and_the_update_owns_it() {
     .await;
     scene.until_commands(1).await;
     let told = eventually(Duration::from_mins(1), || async {
-        let current = scene.harness.task(scene.task).await.task.current;
+        let current = scene.harness.task(scene.task).await.rollout.current;
         current
             .filter(|current| current.starts_with("drains"))
             .ok_or_else(|| "nothing is said".to_owned())
@@ -494,14 +494,14 @@ async fn a_server_whose_agent_tells_no_states_is_drained_by_timer_also_when_it_i
 #[tokio::test(start_paused = true)]
 async fn what_a_run_leaves_out_of_use_is_returned_when_it_is_healthy() {
     let script = asks([step(StepKind::Drain, &[FIRST])])
-        .report(FIRST, InstanceOutcome::Updating, None)
+        .report(FIRST, TargetOutcome::Updating, None)
         .stats(&[("localhost", 1, 1)])
         .exits(2);
     let scene = Scene::play(script).await;
     let detail = scene.harness.until_over(scene.task).await;
     let states: Vec<AdminState> = scene.commands().into_iter().map(|it| it.0).collect();
     assert_eq!(states, [AdminState::Drain, AdminState::Ready]);
-    assert_eq!(detail.instances[0].outcome, InstanceOutcome::Failed);
+    assert_eq!(detail.targets[0].outcome, TargetOutcome::Failed);
     assert_eq!(scene.owner(1).await, None);
     scene.worker.stop().await;
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::{InstanceOutcome, TaskDetail};
-use drover_domain::rollout::update;
+use drover_domain::rollout::definition;
+use drover_domain::rollout::record::{RolloutDetail, TargetOutcome};
 use drover_domain::workflow::run::{Decision, Outcome};
 use drover_domain::workflow::{Executor, Json, LeaseId, TaskStatus, WorkflowStatus};
 use drover_ports::{
-    Assigned, Assignment, Claim, ClaimRequest, FleetEventFilter, Progress, StopReason, TaskQueue,
-    UpdateTasks, WorkflowStore, WorkflowView,
+    Assigned, Assignment, Claim, ClaimRequest, FleetEventFilter, Progress, RolloutStore,
+    StopReason, TaskQueue, WorkflowStore, WorkflowView,
 };
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
@@ -23,10 +23,10 @@ use crate::harness::{HEAD, Harness, ORCHESTRATOR, failing, successful};
 fn standing_still() -> Script {
     Script::new()
         .head(HEAD)
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Drained, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Drained, None)
         .hold()
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Done, None)
-        .report("s2::a_1::s2_a_1", InstanceOutcome::Done, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Done, None)
+        .report("s2::a_1::s2_a_1", TargetOutcome::Done, None)
         .stats(&[("localhost", 1, 0), ("s1", 1, 0), ("s2", 1, 0)])
 }
 
@@ -47,15 +47,15 @@ async fn assigned(harness: &Harness, lease: LeaseId) -> Assignment {
     queue.open_lease(lease, "w0", term).await.unwrap();
     let request = ClaimRequest {
         executor: Executor::Engine,
-        queues: vec![update::queue()],
+        queues: vec![definition::queue()],
         limit: 1,
     };
     queue.claim(lease, &request).await.unwrap().remove(0)
 }
 
-fn outcomes(detail: &TaskDetail) -> Vec<InstanceOutcome> {
+fn outcomes(detail: &RolloutDetail) -> Vec<TargetOutcome> {
     detail
-        .instances
+        .targets
         .iter()
         .map(|instance| instance.outcome)
         .collect()
@@ -68,7 +68,7 @@ async fn an_end_that_the_engine_did_not_hear_of_is_told_again_and_done_once() {
     let task = harness.update().await;
     let lease = LeaseId::from_uuid(fixtures::task_id(77).as_uuid());
     let assignment = assigned(&harness, lease).await;
-    let handler = harness.service.update_handler().1;
+    let handler = harness.service.rollout_handler().1;
     let told = Assigned {
         task: &assignment,
         progress: &Undisturbed,
@@ -89,15 +89,15 @@ async fn an_end_that_the_engine_did_not_hear_of_is_told_again_and_done_once() {
     // The process dies before the engine hears of it.
     let queue: &dyn TaskQueue = &harness.store;
     queue.close_lease(lease).await.unwrap();
-    assert_eq!(harness.task(task).await.task.status, TaskStatus::Queued);
+    assert_eq!(harness.task(task).await.rollout.status, TaskStatus::Queued);
 
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(
         (
-            detail.task.status,
-            detail.task.attempt,
-            detail.task.result.as_deref()
+            detail.rollout.status,
+            detail.rollout.attempt,
+            detail.rollout.result.as_deref()
         ),
         (TaskStatus::Succeeded, 2, Some("2 done of 2"))
     );
@@ -125,8 +125,8 @@ async fn an_update_is_not_repeated_by_hand() {
     harness.until_attempt(task, 2).await;
     let again = harness.until_over(task).await;
     assert_eq!(
-        (again.task.status, again.task.error),
-        (TaskStatus::Failed, first.task.error)
+        (again.rollout.status, again.rollout.error),
+        (TaskStatus::Failed, first.rollout.error)
     );
     assert_eq!(harness.runner.started().len(), 1);
     worker.stop().await;
@@ -143,12 +143,18 @@ async fn updates_of_one_group_run_one_after_the_other() {
     harness.until_held().await;
     // However often somebody looks: the second one waits.
     tokio::time::advance(Duration::from_mins(5)).await;
-    assert_eq!(harness.task(first).await.task.status, TaskStatus::Running);
-    assert_eq!(harness.task(second).await.task.status, TaskStatus::Queued);
-    assert_eq!(harness.runner.started().len(), 1);
-    let waiting = harness.task(second).await.task;
     assert_eq!(
-        harness.service.updates.waits_for(&waiting).await.unwrap(),
+        harness.task(first).await.rollout.status,
+        TaskStatus::Running
+    );
+    assert_eq!(
+        harness.task(second).await.rollout.status,
+        TaskStatus::Queued
+    );
+    assert_eq!(harness.runner.started().len(), 1);
+    let waiting = harness.task(second).await.rollout;
+    assert_eq!(
+        harness.service.rollouts.waits_for(&waiting).await.unwrap(),
         Some(format!(
             "waits for update {first} of the HAProxy backend be"
         ))
@@ -158,8 +164,8 @@ async fn updates_of_one_group_run_one_after_the_other() {
         harness.until_over(first).await,
         harness.until_over(second).await,
     );
-    assert_eq!(first.task.status, TaskStatus::Succeeded);
-    assert_eq!(second.task.status, TaskStatus::Succeeded);
+    assert_eq!(first.rollout.status, TaskStatus::Succeeded);
+    assert_eq!(second.rollout.status, TaskStatus::Succeeded);
     assert_eq!(harness.runner.started().len(), 2);
     worker.stop().await;
     other.stop().await;
@@ -173,7 +179,7 @@ async fn the_time_of_an_attempt_ends_no_play() {
     let lease = LeaseId::from_uuid(fixtures::task_id(77).as_uuid());
     let mut assignment = assigned(&harness, lease).await;
     assignment.policy.timeout = Duration::from_mins(10);
-    let handler = harness.service.update_handler().1;
+    let handler = harness.service.rollout_handler().1;
     let told = Assigned {
         task: &assignment,
         progress: &Undisturbed,
@@ -185,7 +191,7 @@ async fn the_time_of_an_attempt_ends_no_play() {
     harness.until_attempt(task, 2).await;
     harness.runner.release();
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Succeeded);
+    assert_eq!(detail.rollout.status, TaskStatus::Succeeded);
     assert_eq!(harness.runner.started().len(), 1);
     worker.stop().await;
 }
@@ -200,13 +206,13 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
     harness.show_drained("s1_a_1").await;
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Cancelled);
+    assert_eq!(detail.rollout.status, TaskStatus::Cancelled);
     assert_eq!(
         outcomes(&detail),
-        [InstanceOutcome::LeftDrained, InstanceOutcome::Skipped]
+        [TargetOutcome::LeftDrained, TargetOutcome::Skipped]
     );
     assert_eq!(
-        detail.task.error.as_deref(),
+        detail.rollout.error.as_deref(),
         Some(
             "the update was cancelled; HAProxy still shows out of use: a_1 on s1 (the run ended while it was drained; \
              the agent shows version 1.1.0; HAProxy shows `DRAIN`; `drover haproxy ready 12` returns it)"
@@ -226,7 +232,7 @@ async fn an_update_that_is_called_off_in_the_queue_starts_nothing() {
     harness.call_off(task).await;
     let worker = harness.work("w1");
     assert_eq!(
-        harness.until_over(task).await.task.status,
+        harness.until_over(task).await.rollout.status,
         TaskStatus::Cancelled
     );
     assert!(harness.runner.started().is_empty());
@@ -247,10 +253,10 @@ async fn a_play_whose_worker_is_gone_is_stopped_by_the_next_one() {
     let second = harness.work("w2");
     let detail = harness.until_over(task).await;
     assert_eq!(
-        (detail.task.status, detail.task.attempt),
+        (detail.rollout.status, detail.rollout.attempt),
         (TaskStatus::Cancelled, 2)
     );
-    assert_eq!(detail.instances[0].outcome, InstanceOutcome::LeftDrained);
+    assert_eq!(detail.targets[0].outcome, TargetOutcome::LeftDrained);
     assert_eq!(harness.runner.started().len(), 1);
     assert_eq!(harness.runner.cancelled().len(), 1);
     second.stop().await;
@@ -267,9 +273,9 @@ async fn a_play_that_is_not_stopped_in_time_is_stopped_by_the_next_attempt() {
     harness.runner.go_away(30);
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Cancelled);
-    assert!(detail.task.attempt > 1, "{detail:?}");
-    assert_eq!(outcomes(&detail)[0], InstanceOutcome::LeftDrained);
+    assert_eq!(detail.rollout.status, TaskStatus::Cancelled);
+    assert!(detail.rollout.attempt > 1, "{detail:?}");
+    assert_eq!(outcomes(&detail)[0], TargetOutcome::LeftDrained);
     assert_eq!(harness.runner.cancelled().len(), 1);
     assert_eq!(harness.runner.started().len(), 1);
     worker.stop().await;
@@ -294,12 +300,12 @@ async fn what_was_planned_and_called_off_is_not_started_by_the_next_worker() {
     gone.leave().await;
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Cancelled);
+    assert_eq!(detail.rollout.status, TaskStatus::Cancelled);
     assert_eq!(
-        detail.task.error.as_deref(),
+        detail.rollout.error.as_deref(),
         Some("the update was cancelled")
     );
-    assert_eq!(outcomes(&detail), [InstanceOutcome::Skipped]);
+    assert_eq!(outcomes(&detail), [TargetOutcome::Skipped]);
     assert!(harness.runner.started().is_empty());
     worker.stop().await;
 }
@@ -315,7 +321,7 @@ async fn an_update_that_waits_for_its_control_host_can_be_called_off() {
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
     assert_eq!(
-        (detail.task.status, detail.task.error.as_deref()),
+        (detail.rollout.status, detail.rollout.error.as_deref()),
         (TaskStatus::Cancelled, Some("the update was cancelled"))
     );
     assert!(harness.runner.started().is_empty());
@@ -333,7 +339,7 @@ async fn a_play_that_was_quicker_than_being_called_off_has_succeeded() {
     // Before the worker hears of it.
     harness.runner.release();
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Succeeded);
+    assert_eq!(detail.rollout.status, TaskStatus::Succeeded);
     assert!(harness.runner.cancelled().is_empty());
     assert_eq!(harness.workflow(task).await, WorkflowStatus::Cancelled);
     worker.stop().await;

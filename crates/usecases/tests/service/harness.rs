@@ -11,18 +11,18 @@ use drover_domain::fleet::{
 use drover_domain::haproxy::action::action_queue;
 use drover_domain::haproxy::{ObservedServer, ServerWord};
 use drover_domain::page::PageRequest;
+use drover_domain::rollout::definition;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::JobEventKind;
-use drover_domain::rollout::snapshot::FleetSnapshot;
-use drover_domain::rollout::task::{
-    ArtifactUrl, InstanceOutcome, Origin, TaskDetail, TaskId, UpdateMode,
+use drover_domain::rollout::record::{
+    ArtifactUrl, Origin, RolloutDetail, RolloutId, TargetOutcome, UpdateMode,
 };
-use drover_domain::rollout::update;
+use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::webhook::delivery_queue;
 use drover_domain::workflow::WorkflowStatus;
 use drover_domain::workflow::run::Control;
 use drover_ports::{
-    AgentAddress, FleetSnapshots, ServerRegistry, TaskView, WorkflowStore, WorkflowView,
+    AgentAddress, FleetSnapshots, RolloutView, ServerRegistry, WorkflowStore, WorkflowView,
 };
 use drover_testkit::agent::{Agent, ScriptedAgents, Sight};
 use drover_testkit::clock::{FixedClock, SequentialIds};
@@ -32,7 +32,7 @@ use drover_testkit::store::MemoryStore;
 use drover_testkit::webhook::ScriptedReceivers;
 use drover_usecases::{
     ApplicationFilter, Engine, EngineOptions, EnginePorts, FleetView, Handlers, Policy, Ports,
-    QueueOptions, Service, UpdateOrder,
+    QueueOptions, RolloutOrder, Service,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -197,23 +197,23 @@ impl Harness {
     }
 
     /// Asks for an update of everything and returns its only task. Agents report the new version from then on.
-    pub(crate) async fn update(&self) -> TaskId {
+    pub(crate) async fn update(&self) -> RolloutId {
         let accepted = self
             .service
-            .updates
+            .rollouts
             .request(order(self.applications().await))
             .await
             .unwrap();
-        assert_eq!(accepted.tasks.len(), 1);
+        assert_eq!(accepted.rollouts.len(), 1);
         self.tell_version("1.1.0").await;
-        accepted.tasks[0]
+        accepted.rollouts[0]
     }
 
     /// Starts a process called `name`.
     pub(crate) fn work(&self, name: &str) -> Worker {
         let mut handlers = Handlers::default();
         for (kind, handler) in [
-            self.service.update_handler(),
+            self.service.rollout_handler(),
             self.service.action_handler(),
             self.service.delivery_handler(),
         ] {
@@ -226,7 +226,7 @@ impl Harness {
             handlers,
             EngineOptions::new(
                 name.to_owned(),
-                [update::queue(), action_queue(), delivery_queue()]
+                [definition::queue(), action_queue(), delivery_queue()]
                     .map(QueueOptions::new)
                     .into(),
             ),
@@ -239,7 +239,7 @@ impl Harness {
     }
 
     /// Calls an update off.
-    pub(crate) async fn call_off(&self, task: TaskId) {
+    pub(crate) async fn call_off(&self, task: RolloutId) {
         let reason = "not today".to_owned();
         let cancel = Control::Cancel { reason };
         let store: &dyn WorkflowStore = &self.store;
@@ -247,21 +247,21 @@ impl Harness {
     }
 
     /// Where the workflow of an update stands.
-    pub(crate) async fn workflow(&self, task: TaskId) -> WorkflowStatus {
+    pub(crate) async fn workflow(&self, task: RolloutId) -> WorkflowStatus {
         let view: &dyn WorkflowView = &self.store;
         let found = view.find(task.workflow()).await.unwrap().unwrap();
         found.head.status
     }
 
-    pub(crate) async fn task(&self, task: TaskId) -> TaskDetail {
-        TaskView::find(&self.store, task).await.unwrap().unwrap()
+    pub(crate) async fn task(&self, task: RolloutId) -> RolloutDetail {
+        RolloutView::find(&self.store, task).await.unwrap().unwrap()
     }
 
     /// Waits until the task is over.
-    pub(crate) async fn until_over(&self, task: TaskId) -> TaskDetail {
+    pub(crate) async fn until_over(&self, task: RolloutId) -> RolloutDetail {
         eventually(Duration::from_mins(1), || async {
             let detail = self.task(task).await;
-            if detail.task.finished_at.is_some() {
+            if detail.rollout.finished_at.is_some() {
                 Ok(detail)
             } else {
                 Err(format!("{detail:?}"))
@@ -271,9 +271,9 @@ impl Harness {
     }
 
     /// Waits until the task is claimed for the `attempt`th time.
-    pub(crate) async fn until_attempt(&self, task: TaskId, attempt: u32) {
+    pub(crate) async fn until_attempt(&self, task: RolloutId, attempt: u32) {
         eventually(Duration::from_mins(1), || async {
-            let found = self.task(task).await.task.attempt;
+            let found = self.task(task).await.rollout.attempt;
             if found == attempt {
                 Ok(())
             } else {
@@ -337,8 +337,8 @@ pub(crate) fn origin() -> Origin {
     }
 }
 
-pub(crate) fn order(applications: Vec<ApplicationKey>) -> UpdateOrder {
-    UpdateOrder {
+pub(crate) fn order(applications: Vec<ApplicationKey>) -> RolloutOrder {
+    RolloutOrder {
         applications,
         artifact: ArtifactUrl::parse("http://nexus/a-1.1.0.zip").unwrap(),
         mode: UpdateMode::Update,
@@ -402,9 +402,9 @@ pub(crate) fn successful() -> Script {
     Script::new()
         .head(HEAD)
         .task("Drain")
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Draining, None)
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Done, Some("UP"))
-        .report("s2::a_1::s2_a_1", InstanceOutcome::Done, Some("UP"))
+        .report("s1::a_1::s1_a_1", TargetOutcome::Draining, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Done, Some("UP"))
+        .report("s2::a_1::s2_a_1", TargetOutcome::Done, Some("UP"))
         .stats(&[("localhost", 9, 0), ("s1", 1, 0), ("s2", 1, 0)])
 }
 
@@ -412,7 +412,7 @@ pub(crate) fn successful() -> Script {
 pub(crate) fn failing() -> Script {
     Script::new()
         .head(HEAD)
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Updating, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Updating, None)
         .event(
             JobEventKind::Failed,
             Some("s1"),
@@ -420,7 +420,7 @@ pub(crate) fn failing() -> Script {
         )
         .report(
             "s1::a_1::s1_a_1",
-            InstanceOutcome::Failed,
+            TargetOutcome::Failed,
             Some("the checksum did not match"),
         )
         .event(

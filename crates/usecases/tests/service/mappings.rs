@@ -9,7 +9,7 @@ use drover_domain::haproxy::{
     ServerMapping,
 };
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_ports::{Clock, Fault, HaproxyActions, HaproxyStore, NewMapping};
 use drover_testkit::agent::{Agent, Sight};
 use drover_usecases::{

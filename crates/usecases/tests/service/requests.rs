@@ -5,21 +5,21 @@ use std::time::Duration;
 use drover_domain::Key;
 use drover_domain::fleet::{ObservedApplication, SettingsLayer};
 use drover_domain::page::PageRequest;
-use drover_domain::rollout::task::UpdateMode;
+use drover_domain::rollout::record::UpdateMode;
 use drover_ports::HaproxyStore;
 use drover_testkit::agent::{Agent, Sight};
 use drover_testkit::runner::Script;
 use drover_testkit::store::SideDoor;
 use drover_usecases::{
     FleetView, GroupFilter, HaproxyInstanceFilter, HaproxyView, Idempotency, MappingCause,
-    RequestError, Subject, TaskView, UpdateOrder,
+    RequestError, RolloutOrder, RolloutView, Subject,
 };
 
 use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, order, origin, sight};
 
-async fn refused(harness: &Harness, order: UpdateOrder) -> RequestError {
-    let refusal = harness.service.updates.request(order).await.unwrap_err();
-    let tasks = TaskView::list(&harness.store, &[], PageRequest::first())
+async fn refused(harness: &Harness, order: RolloutOrder) -> RequestError {
+    let refusal = harness.service.rollouts.request(order).await.unwrap_err();
+    let tasks = RolloutView::list(&harness.store, &[], PageRequest::first())
         .await
         .unwrap();
     assert_eq!(tasks.items, [], "something was created");
@@ -38,7 +38,7 @@ async fn unknown_applications_are_named() {
 #[tokio::test]
 async fn an_unknown_orchestrator_is_named() {
     let harness = Harness::with_fleet(1).await;
-    let order = UpdateOrder {
+    let order = RolloutOrder {
         orchestrator: Some("none".to_owned()),
         ..order(harness.applications().await)
     };
@@ -100,7 +100,7 @@ async fn an_update_playbook_that_is_not_there_is_named() {
             ..Default::default()
         },
     );
-    let refusal = service.updates.request(order(keys)).await.unwrap_err();
+    let refusal = service.rollouts.request(order(keys)).await.unwrap_err();
     assert!(
         refusal.to_string().contains("`update-app.yml`"),
         "{refusal}"
@@ -132,17 +132,17 @@ async fn a_playbook_of_another_folder_is_refused_and_one_of_the_own_runs() {
             "reserved by Ansible",
         ),
     ] {
-        let refusal = service(path).updates.request(order(keys.clone())).await;
+        let refusal = service(path).rollouts.request(order(keys.clone())).await;
         let refusal = refusal.unwrap_err();
         assert!(refusal.to_string().contains(words), "{path}: {refusal}");
         assert!(matches!(refusal, RequestError::Refused { .. }), "{path}");
     }
     let accepted = service("/etc/ansible/update-app.yml {server}")
-        .updates
+        .rollouts
         .request(order(keys))
         .await
         .unwrap();
-    assert_eq!(accepted.tasks.len(), 1);
+    assert_eq!(accepted.rollouts.len(), 1);
 }
 
 #[tokio::test]
@@ -173,32 +173,32 @@ async fn the_same_request_again_gives_the_same_tasks() {
         key: "k".to_owned(),
         digest: vec![1],
     };
-    let order = UpdateOrder {
+    let order = RolloutOrder {
         idempotency: Some(idempotency),
         ..order(harness.applications().await)
     };
     let first = harness
         .service
-        .updates
+        .rollouts
         .request(order.clone())
         .await
         .unwrap();
     let again = harness
         .service
-        .updates
+        .rollouts
         .request(order.clone())
         .await
         .unwrap();
     assert_eq!((first.replayed, again.replayed), (false, true));
-    assert_eq!(first.tasks, again.tasks);
+    assert_eq!(first.rollouts, again.rollouts);
     let other = Idempotency {
         digest: vec![2],
         ..order.idempotency.clone().unwrap()
     };
     let refusal = harness
         .service
-        .updates
-        .request(UpdateOrder {
+        .rollouts
+        .request(RolloutOrder {
             idempotency: Some(other),
             ..order
         })
@@ -295,11 +295,11 @@ async fn applications_that_lost_their_server_in_haproxy_are_not_updated_without_
             "{reason}"
         );
     }
-    let allowed = UpdateOrder {
+    let allowed = RolloutOrder {
         allow_undrained: true,
         ..order(keys)
     };
-    let accepted = harness.service.updates.request(allowed).await.unwrap();
+    let accepted = harness.service.rollouts.request(allowed).await.unwrap();
     assert_eq!(
         accepted.warnings,
         ["updated without a drain, because no HAProxy server is mapped to it: `a_1` on s1"]
@@ -323,11 +323,11 @@ async fn a_new_sibling_of_what_stands_behind_haproxy_is_not_updated_without_a_dr
 async fn delivering_needs_no_drain() {
     let harness = Harness::with_fleet(2).await;
     unmap_first(&harness).await;
-    let deliver = UpdateOrder {
+    let deliver = RolloutOrder {
         mode: UpdateMode::Deliver,
         ..order(harness.applications().await)
     };
-    let accepted = harness.service.updates.request(deliver).await.unwrap();
+    let accepted = harness.service.rollouts.request(deliver).await.unwrap();
     assert_eq!(accepted.warnings, Vec::<String>::new());
 }
 
@@ -339,7 +339,7 @@ async fn an_update_whose_mapping_ended_in_the_queue_drains_nothing_and_fails() {
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     worker.stop().await;
-    let error = detail.task.error.clone().unwrap();
+    let error = detail.rollout.error.clone().unwrap();
     assert!(error.contains("`a_1` on s1"), "{error}");
     assert!(detail.runs.is_empty(), "{detail:?}");
 }
@@ -349,7 +349,7 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
     let harness = Harness::with_fleet(2).await;
     let first = harness
         .service
-        .updates
+        .rollouts
         .request(order(harness.applications().await));
     assert_eq!(first.await.unwrap().warnings, Vec::<String>::new());
     harness.clock.advance(Duration::from_mins(1));
@@ -366,14 +366,14 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
         .arrange(address(&server), Agent::Answers(newcomer));
     harness.service.servers.refresh(server.key).await.unwrap();
     let keys = harness.applications().await;
-    let all = |keys| UpdateOrder {
+    let all = |keys| RolloutOrder {
         allow_undrained: true,
         ..order(keys)
     };
     // An update of the others does not hide it from the next one.
     let others = harness
         .service
-        .updates
+        .rollouts
         .request(all(keys[..2].to_vec()))
         .await
         .unwrap();
@@ -381,7 +381,7 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
     harness.clock.advance(Duration::from_mins(1));
     let next = harness
         .service
-        .updates
+        .rollouts
         .request(all(keys.clone()))
         .await
         .unwrap();
@@ -391,6 +391,6 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
         "joined the group `a` since its last update: `a_9` on s9"
     );
     harness.clock.advance(Duration::from_mins(1));
-    let last = harness.service.updates.request(all(keys)).await.unwrap();
+    let last = harness.service.rollouts.request(all(keys)).await.unwrap();
     assert_eq!(last.warnings.len(), 1, "{:?}", last.warnings);
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use drover_domain::fleet::ChangedBy;
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::job::JobEventKind;
-use drover_domain::rollout::task::{InstanceOutcome, RunStatus, TaskId};
+use drover_domain::rollout::record::{RolloutId, RunStatus, TargetOutcome};
 use drover_domain::workflow::{TaskStatus, WorkflowStatus};
 use drover_ports::{TaskRecord, WorkflowView};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
-use drover_usecases::{FleetView, TaskView};
+use drover_usecases::{FleetView, RolloutView};
 
 use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, failing, successful};
 
-async fn record(harness: &Harness, task: TaskId) -> TaskRecord {
+async fn record(harness: &Harness, task: RolloutId) -> TaskRecord {
     let view: &dyn WorkflowView = &harness.store;
     view.task(task).await.unwrap().unwrap()
 }
@@ -27,29 +27,26 @@ async fn a_play_that_goes_well_completes_the_task() {
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(
-        (detail.task.status, detail.task.error.as_deref()),
+        (detail.rollout.status, detail.rollout.error.as_deref()),
         (TaskStatus::Succeeded, None)
     );
     assert_eq!(
-        (detail.task.progress, detail.task.result.as_deref()),
+        (detail.rollout.progress, detail.rollout.result.as_deref()),
         (100, Some("2 done of 2"))
     );
     let batches: Vec<_> = detail
-        .instances
+        .targets
         .iter()
         .map(|it| (it.batch.as_str(), it.outcome))
         .collect();
     assert_eq!(
         batches,
-        [
-            ("even", InstanceOutcome::Done),
-            ("odd", InstanceOutcome::Done)
-        ]
+        [("even", TargetOutcome::Done), ("odd", TargetOutcome::Done)]
     );
     assert_eq!(detail.runs[0].exit_code, Some(0));
     let changes = harness
         .store
-        .versions(detail.instances[0].application, PageRequest::first())
+        .versions(detail.targets[0].application, PageRequest::first())
         .await
         .unwrap()
         .unwrap();
@@ -58,9 +55,9 @@ async fn a_play_that_goes_well_completes_the_task() {
         (newest.new.version.as_deref(), newest.changed_by),
         (Some("1.1.0"), ChangedBy::User)
     );
-    assert_eq!(newest.task, Some(task));
+    assert_eq!(newest.rollout, Some(task));
     assert_eq!(harness.workflow(task).await, WorkflowStatus::Succeeded);
-    let events = TaskView::events(&harness.store, task, PageRequest::first())
+    let events = RolloutView::events(&harness.store, task, PageRequest::first())
         .await
         .unwrap()
         .unwrap();
@@ -80,20 +77,17 @@ async fn the_error_of_a_task_is_the_plays_own_first_reason() {
     let task = harness.update().await;
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Failed);
+    assert_eq!(detail.rollout.status, TaskStatus::Failed);
     let engines = record(&harness, task).await.task.error.unwrap();
     assert_eq!(engines.code, "update_failed");
-    assert_eq!(detail.task.error.as_ref(), Some(&engines.message));
+    assert_eq!(detail.rollout.error.as_ref(), Some(&engines.message));
     assert!(engines.message.contains("The checksum did not match"));
     let outcomes: Vec<_> = detail
-        .instances
+        .targets
         .iter()
         .map(|instance| instance.outcome)
         .collect();
-    assert_eq!(
-        outcomes,
-        [InstanceOutcome::Failed, InstanceOutcome::Skipped]
-    );
+    assert_eq!(outcomes, [TargetOutcome::Failed, TargetOutcome::Skipped]);
     worker.stop().await;
 }
 
@@ -105,8 +99,8 @@ async fn a_killed_worker_is_followed_by_another_and_the_play_runs_once() {
         Script::new()
             .head(HEAD)
             .hold()
-            .report("s1::a_1::s1_a_1", InstanceOutcome::Done, None)
-            .report("s2::a_1::s2_a_1", InstanceOutcome::Done, None)
+            .report("s1::a_1::s1_a_1", TargetOutcome::Done, None)
+            .report("s2::a_1::s2_a_1", TargetOutcome::Done, None)
             .stats(&[("localhost", 1, 0)]),
     );
     let task = harness.update().await;
@@ -117,7 +111,7 @@ async fn a_killed_worker_is_followed_by_another_and_the_play_runs_once() {
     harness.runner.release();
     let detail = harness.until_over(task).await;
     assert_eq!(
-        (detail.task.status, detail.task.attempt),
+        (detail.rollout.status, detail.rollout.attempt),
         (TaskStatus::Succeeded, 2)
     );
     assert_eq!(harness.runner.started().len(), 1);
@@ -148,7 +142,7 @@ async fn a_stopped_worker_hands_its_task_over_at_once() {
     harness.runner.release();
     let detail = harness.until_over(task).await;
     // The play ended well and reported nobody as done: that is no success.
-    assert_eq!(detail.task.status, TaskStatus::Failed);
+    assert_eq!(detail.rollout.status, TaskStatus::Failed);
     assert_eq!(harness.runner.started().len(), 1);
     second.stop().await;
 }
@@ -158,7 +152,7 @@ async fn a_play_that_vanished_leaves_the_task_unknown() {
     let harness = Harness::with_fleet(2).await;
     let script = Script::new()
         .head(HEAD)
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Drained, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Drained, None)
         .hold();
     harness.runner.script(ORCHESTRATOR, script);
     let task = harness.update().await;
@@ -167,10 +161,10 @@ async fn a_play_that_vanished_leaves_the_task_unknown() {
     harness.runner.lose(harness.runner.started()[0].id);
     let detail = harness.until_over(task).await;
     assert_eq!(
-        (detail.task.status, detail.runs[0].status),
+        (detail.rollout.status, detail.runs[0].status),
         (TaskStatus::Unknown, RunStatus::Unknown)
     );
-    assert_eq!(detail.instances[0].outcome, InstanceOutcome::Unknown);
+    assert_eq!(detail.targets[0].outcome, TargetOutcome::Unknown);
     assert_eq!(harness.workflow(task).await, WorkflowStatus::Running);
     worker.stop().await;
 }
@@ -183,7 +177,7 @@ async fn a_control_host_that_is_away_for_a_while_is_waited_for() {
     harness.runner.go_away(5);
     let worker = harness.work("w1");
     assert_eq!(
-        harness.until_over(task).await.task.status,
+        harness.until_over(task).await.rollout.status,
         TaskStatus::Succeeded
     );
     assert_eq!(harness.runner.started().len(), 1);
@@ -205,10 +199,10 @@ async fn a_task_whose_fleet_changed_is_refused_before_anything_runs() {
     harness.service.orchestrators.scan().await.unwrap();
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Failed);
+    assert_eq!(detail.rollout.status, TaskStatus::Failed);
     assert!(
         detail
-            .task
+            .rollout
             .error
             .is_some_and(|error| error.contains("`unheard_of`"))
     );
@@ -217,7 +211,7 @@ async fn a_task_whose_fleet_changed_is_refused_before_anything_runs() {
 }
 
 /// How the instances of a run on two servers ended whose agents still report `version`.
-async fn ended_as(script: Script, version: &str) -> (TaskStatus, Vec<(InstanceOutcome, String)>) {
+async fn ended_as(script: Script, version: &str) -> (TaskStatus, Vec<(TargetOutcome, String)>) {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, script.head(HEAD));
     let task = harness.update().await;
@@ -225,9 +219,9 @@ async fn ended_as(script: Script, version: &str) -> (TaskStatus, Vec<(InstanceOu
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     worker.stop().await;
-    let instances = detail.instances.into_iter();
+    let instances = detail.targets.into_iter();
     let outcomes = instances.map(|it| (it.outcome, it.detail.unwrap_or_default()));
-    (detail.task.status, outcomes.collect())
+    (detail.rollout.status, outcomes.collect())
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,7 +229,7 @@ async fn a_play_whose_agents_show_no_change_is_unverified() {
     let (status, outcomes) = Box::pin(ended_as(successful(), "1.0.0")).await;
     assert_eq!(status, TaskStatus::Failed);
     for (outcome, detail) in outcomes {
-        assert_eq!(outcome, InstanceOutcome::Unverified);
+        assert_eq!(outcome, TargetOutcome::Unverified);
         assert!(
             detail.contains("the agent still shows version 1.0.0"),
             "{detail}"
@@ -255,7 +249,7 @@ async fn a_play_that_reports_nothing_is_done_where_the_agents_show_the_change() 
     let (status, outcomes) = Box::pin(ended_as(silent(), "1.0.0")).await;
     assert_eq!(status, TaskStatus::Failed);
     for (outcome, detail) in outcomes {
-        assert_eq!(outcome, InstanceOutcome::Unknown);
+        assert_eq!(outcome, TargetOutcome::Unknown);
         assert_eq!(
             detail,
             "the play reported nothing about it; the agent still shows version 1.0.0; HAProxy shows `UP`"
@@ -273,19 +267,19 @@ async fn a_slow_agent_leaves_the_other_servers_of_an_update_polled() {
     let worker = harness.work("w1");
     let detail = eventually(Duration::from_mins(5), || async {
         let detail = harness.task(task).await;
-        match detail.task.finished_at {
+        match detail.rollout.finished_at {
             Some(_) => Ok(detail),
             None => Err(format!("{detail:?}")),
         }
     })
     .await;
     worker.stop().await;
-    let outcomes: Vec<InstanceOutcome> = detail.instances.iter().map(|it| it.outcome).collect();
+    let outcomes: Vec<TargetOutcome> = detail.targets.iter().map(|it| it.outcome).collect();
     assert_eq!(
         outcomes,
-        [InstanceOutcome::Unverified, InstanceOutcome::Done],
+        [TargetOutcome::Unverified, TargetOutcome::Done],
         "{:?}",
-        detail.instances
+        detail.targets
     );
 }
 
@@ -309,7 +303,7 @@ async fn an_agent_that_shows_the_change_late_is_waited_for() {
     .await;
     harness.tell_version("1.1.0").await;
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Succeeded);
+    assert_eq!(detail.rollout.status, TaskStatus::Succeeded);
     worker.stop().await;
 }
 
@@ -328,12 +322,12 @@ async fn what_a_cancelled_play_of_ones_own_left_drained_is_named_with_the_comman
     harness.show_drained("s2_a_1").await;
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
-    let outcomes: Vec<_> = detail.instances.iter().map(|it| it.outcome).collect();
+    let outcomes: Vec<_> = detail.targets.iter().map(|it| it.outcome).collect();
     assert_eq!(
         outcomes,
-        [InstanceOutcome::Unknown, InstanceOutcome::LeftDrained]
+        [TargetOutcome::Unknown, TargetOutcome::LeftDrained]
     );
-    let error = detail.task.error.unwrap();
+    let error = detail.rollout.error.unwrap();
     for part in [
         "the update was cancelled; HAProxy still shows out of use: a_1 on s2",
         "`drover haproxy ready ",
@@ -349,7 +343,7 @@ async fn a_cancelled_play_whose_haproxy_cannot_be_asked_leaves_it_unknown() {
     let harness = Harness::with_fleet(2).await;
     let script = Script::new()
         .head(HEAD)
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Drained, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Drained, None)
         .hold();
     harness.runner.script(ORCHESTRATOR, script);
     let task = harness.update().await;
@@ -359,8 +353,8 @@ async fn a_cancelled_play_whose_haproxy_cannot_be_asked_leaves_it_unknown() {
     harness.agents.remove(&agent);
     harness.call_off(task).await;
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.instances[0].outcome, InstanceOutcome::Unknown);
-    let error = detail.task.error.unwrap();
+    assert_eq!(detail.targets[0].outcome, TargetOutcome::Unknown);
+    let error = detail.rollout.error.unwrap();
     assert!(error.contains("HAProxy could not be asked"), "{error}");
     worker.stop().await;
 }
@@ -375,8 +369,8 @@ async fn a_control_host_that_can_run_nothing_ends_an_update_with_its_reason() {
         .break_down("`ansible-playbook` is not installed");
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
-    assert_eq!(detail.task.status, TaskStatus::Failed);
-    let error = detail.task.error.unwrap();
+    assert_eq!(detail.rollout.status, TaskStatus::Failed);
+    let error = detail.rollout.error.unwrap();
     assert!(
         error.contains("`ansible-playbook` is not installed"),
         "{error}"
@@ -393,7 +387,7 @@ async fn a_control_host_that_does_not_answer_is_shown_and_waited_for_with_an_end
     harness.runner.go_away(u32::MAX);
     let worker = harness.work("w1");
     let current = eventually(Duration::from_mins(1), || async {
-        let current = harness.task(task).await.task.current;
+        let current = harness.task(task).await.rollout.current;
         current.ok_or_else(|| "nothing is shown".to_owned())
     })
     .await;
@@ -404,14 +398,14 @@ async fn a_control_host_that_does_not_answer_is_shown_and_waited_for_with_an_end
     );
     let detail = eventually(Duration::from_mins(30), || async {
         let detail = harness.task(task).await;
-        match detail.task.finished_at {
+        match detail.rollout.finished_at {
             Some(_) => Ok(detail),
             None => Err(format!("{detail:?}")),
         }
     })
     .await;
-    assert_eq!(detail.task.status, TaskStatus::Failed);
-    let error = detail.task.error.unwrap();
+    assert_eq!(detail.rollout.status, TaskStatus::Failed);
+    let error = detail.rollout.error.unwrap();
     assert!(
         error.starts_with("the control host did not answer for 15 minutes: "),
         "{error}"
@@ -424,7 +418,7 @@ async fn a_control_host_that_is_silent_about_a_running_play_is_shown_and_its_end
     let harness = Harness::with_fleet(2).await;
     let script = Script::new()
         .head(HEAD)
-        .report("s1::a_1::s1_a_1", InstanceOutcome::Updating, None)
+        .report("s1::a_1::s1_a_1", TargetOutcome::Updating, None)
         .hold();
     harness.runner.script(ORCHESTRATOR, script);
     let task = harness.update().await;
@@ -432,7 +426,7 @@ async fn a_control_host_that_is_silent_about_a_running_play_is_shown_and_its_end
     harness.until_held().await;
     harness.runner.go_away(u32::MAX);
     eventually(Duration::from_mins(1), || async {
-        let current = harness.task(task).await.task.current.unwrap_or_default();
+        let current = harness.task(task).await.rollout.current.unwrap_or_default();
         if current.starts_with("waits for the control host") {
             Ok(())
         } else {
@@ -442,14 +436,14 @@ async fn a_control_host_that_is_silent_about_a_running_play_is_shown_and_its_end
     .await;
     let detail = eventually(Duration::from_mins(40), || async {
         let detail = harness.task(task).await;
-        match detail.task.finished_at {
+        match detail.rollout.finished_at {
             Some(_) => Ok(detail),
             None => Err(format!("{detail:?}")),
         }
     })
     .await;
-    assert_eq!(detail.task.status, TaskStatus::Unknown);
-    let error = detail.task.error.unwrap();
+    assert_eq!(detail.rollout.status, TaskStatus::Unknown);
+    let error = detail.rollout.error.unwrap();
     assert!(
         error.starts_with("the control host did not answer for 20 minutes: "),
         "{error}"

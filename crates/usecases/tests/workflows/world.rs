@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use drover_domain::id::Uuid;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{
     Action, ExecutionMode, Json, Kind, QueueName, SignalName, TaskKey, WorkflowId,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use drover_domain::id::Uuid;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{
     Action, Definition, DefinitionName, Dependency, ExecutionMode, Guarantee, Json, Kind,
     QueueName, RetryPolicy, RetryStrategy, SignalName, TaskKey, TaskPolicy, TaskSpec, Work,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use drover_domain::id::Uuid;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::{
     Action, Definition, ExecutionMode, Guarantee, Json, Kind, QueueName, TaskKey, TaskPolicy,
     TaskSpec, Work, WorkflowId,

@@ -22,7 +22,7 @@ async fn a_killed_service_follows_the_same_job(database: Database) {
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(ended["runs"][0]["job_id"], job);
     assert!(ended["attempt"].as_i64().unwrap() >= 2, "{ended}");
-    let outcomes: Vec<_> = ended["instances"]
+    let outcomes: Vec<_> = ended["targets"]
         .as_array()
         .unwrap()
         .iter()

@@ -237,11 +237,11 @@ impl World {
             "distr_url": "http://127.0.0.1/jurws-1.1.0.zip",
             "orchestrator_playbook": "orchestrator-mark.yml",
         });
-        let answer = self.api.post("/api/applications/batch_update", &body).await;
+        let answer = self.api.post("/api/v1/rollouts", &body).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         format!(
-            "/api/tasks/{}",
-            answer.body["task_ids"][0].as_str().unwrap()
+            "/api/v1/rollouts/{}",
+            answer.body["rollout_ids"][0].as_str().unwrap()
         )
     }
 

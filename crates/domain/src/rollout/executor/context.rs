@@ -3,12 +3,12 @@
 use crate::fleet::ApplicationKey;
 use crate::rollout::drain::DrainWait;
 use crate::rollout::orchestrator::OrchestratorMetadata;
-use crate::rollout::task::{ArtifactUrl, TaskId, UpdateMode};
+use crate::rollout::record::{ArtifactUrl, RolloutId, UpdateMode};
 
 /// Everything the template is given besides the fleet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrchestratorContext {
-    task: TaskId,
+    task: RolloutId,
     applications: Vec<ApplicationKey>,
     artifact: ArtifactUrl,
     mode: UpdateMode,
@@ -34,7 +34,7 @@ impl OrchestratorContext {
     /// [`ContextError`], naming the first missing part: task, applications, orchestrator playbook,
     /// update playbook path. (An empty artifact URL cannot be made.)
     pub fn new(
-        task: TaskId,
+        task: RolloutId,
         applications: Vec<ApplicationKey>,
         artifact: ArtifactUrl,
         mode: UpdateMode,
@@ -87,7 +87,7 @@ impl OrchestratorContext {
 
     /// The task.
     #[must_use]
-    pub const fn task(&self) -> TaskId {
+    pub const fn task(&self) -> RolloutId {
         self.task
     }
 

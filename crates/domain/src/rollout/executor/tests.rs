@@ -10,8 +10,8 @@ use crate::rollout::composite::CompositeNameError;
 use crate::rollout::drain::DrainWait;
 use crate::rollout::job::Variable;
 use crate::rollout::orchestrator::{OrchestratorMetadata, Parameter};
+use crate::rollout::record::{ArtifactUrl, UpdateMode};
 use crate::rollout::snapshot::{FleetSnapshot, Target, TargetHaproxyServer, TargetServer};
-use crate::rollout::task::{ArtifactUrl, UpdateMode};
 use crate::{Id, Key};
 
 fn target(key: i64, name: &str, server: &str, backend: Option<i64>) -> Target {

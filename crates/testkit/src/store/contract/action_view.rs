@@ -58,7 +58,7 @@ async fn is_failed(world: &World, number: u128, code: &str, failure: &str) -> Ac
 contract! { $ action_view => action_view_contract for World;
     /// An action that is not there is absent; an update, or a workflow, is none.
     async fn an_unknown_action_is_absent(world) {
-        world.tasks().start(&updates(vec![task(1, &[])])).await.unwrap();
+        world.rollouts().start(&updates(vec![task(1, &[])])).await.unwrap();
         for id in [action_id(404), task_id(1)] {
             assert_eq!(world.action_view().find(id).await.unwrap(), None);
         }

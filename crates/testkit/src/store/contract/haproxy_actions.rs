@@ -292,7 +292,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
 
     /// A task that is no action is left alone.
     async fn a_task_that_is_no_action_is_left_alone(world) {
-        world.tasks().start(&updates(vec![task(1, &[])])).await.unwrap();
+        world.rollouts().start(&updates(vec![task(1, &[])])).await.unwrap();
         let claim = Updater::open(world.queue(), 1).await.take().await;
         assert_eq!(world.actions().begin(&claim, at(20)).await.unwrap(), None);
         world.actions().finish(&claim, &end(None, at(40)), &evidence(), Some(&changed())).await.unwrap();

@@ -6,7 +6,7 @@ use drover_domain::fleet::{
     ApplicationKind, ApplicationSettings, ApplicationStatus, GroupEntry, ObservedApplication,
     Resolution, Server, ServerPlace, ServerStatus, VersionState,
 };
-use drover_domain::rollout::task::{EndStatus, TaskEnd};
+use drover_domain::rollout::record::{EndStatus, RolloutEnd};
 
 use drover_ports::{FleetEventFilter, GroupFilter, Settled};
 
@@ -374,22 +374,22 @@ contract! { $ inventory_store => inventory_store_contract for World;
         let (server, keys) = fleet(world, "app01", &names).await;
         for round in 1..=5_u128 {
             let task = fixtures::task(round, &keys);
-            world.tasks().start(&fixtures::updates(vec![task.clone()])).await.unwrap();
+            world.rollouts().start(&fixtures::updates(vec![task.clone()])).await.unwrap();
             let worker = Updater::open(world.queue(), round).await;
             let claim = worker.take().await;
             let changed = keys.iter().rev().map(|key| (*key, version_change("1.0", &round.to_string(), task.id)));
-            let end = TaskEnd {
+            let end = RolloutEnd {
                 progress: 100,
                 status: EndStatus::Succeeded,
                 result: None,
                 error: None,
-                instances: Vec::new(),
+                targets: Vec::new(),
                 versions: changed.collect(),
                 events: vec![event(Some(server.key), Some(keys[0]), "updated")],
             };
             let upserts = names.iter().map(|name| upsert(observed(name, Some("seen")), None)).collect();
             let polled = InventoryChange { upserts, ..change(&server) };
-            let (polled, ended) = tokio::join!(world.inventory().store(&polled), world.tasks().finish(&claim, &end, at(9)));
+            let (polled, ended) = tokio::join!(world.inventory().store(&polled), world.rollouts().finish(&claim, &end, at(9)));
             polled.and(ended).unwrap();
         }
         assert_eq!(world.fleet().versions(keys[0], ALL).await.unwrap().unwrap().items.len(), 6);

@@ -18,10 +18,10 @@ pub mod haproxy_view;
 pub mod history_upkeep;
 pub mod inventory_store;
 pub mod orchestrator_store;
+pub mod rollout_store;
+pub mod rollout_view;
 pub mod server_registry;
 pub mod store_health;
-pub mod task_view;
-pub mod update_tasks;
 pub mod webhook_store;
 
 use drover_domain::page::PageRequest;

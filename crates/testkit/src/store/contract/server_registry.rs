@@ -166,7 +166,7 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
             cause: None,
         };
         world.haproxy().map(&[mapping]).await.unwrap();
-        world.tasks().start(&updates(vec![task(1, &keys)])).await.unwrap();
+        world.rollouts().start(&updates(vec![task(1, &keys)])).await.unwrap();
         start_actions(world, &[action_on(2, &known.servers[0])]).await;
         let remove = async |server: Server| world.servers().remove(server.key, &server.place()).await.unwrap();
         assert_eq!(remove(server.clone()).await, Removal::UnderWay { updates: 1, actions: 0 });

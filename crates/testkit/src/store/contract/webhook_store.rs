@@ -11,7 +11,7 @@ use drover_domain::fleet::{
 use drover_domain::haproxy::ObservedServer;
 use drover_domain::haproxy::action::{ActionEnd, Evidence};
 use drover_domain::id::Uuid;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::webhook::{
     DELIVERY_KIND, DeliveryAttempt, DeliveryStatus, EventType, Noticed, WEBHOOKS_MAX, Webhook,
     WebhookKey, WebhookSecret, WebhookWish, delivery_definition, delivery_queue, delivery_task,
@@ -219,13 +219,13 @@ contract! { $ webhook_store => webhook_store_contract for World;
         poll(world, server.key, &[down, observed("same_1", Some("1.0"))], at(10)).await;
         let found = told(world).await;
         let [(NoticeSource::InstanceStatus, first, Noticed::InstanceStatus { instance, old, new }),
-             (NoticeSource::InstanceVersion, second, Noticed::InstanceVersion { old: former, new: latter, task, .. })] = &found[..] else {
+             (NoticeSource::InstanceVersion, second, Noticed::InstanceVersion { old: former, new: latter, rollout, .. })] = &found[..] else {
             panic!("{found:?}");
         };
         assert_eq!((*first, *second), (at(10), at(10)));
         assert_eq!((instance.key, instance.name.as_str(), instance.server.as_deref()), (keys[0], "jurws_1", Some("app01")));
         assert_eq!((*old, *new), (ApplicationStatus::Online, ApplicationStatus::Offline));
-        assert_eq!((former.as_deref(), latter.as_deref(), task), (Some("1.0"), Some("2.0"), &None));
+        assert_eq!((former.as_deref(), latter.as_deref(), rollout), (Some("1.0"), Some("2.0"), &None));
         forget(world).await;
 
         // One that is not listed any more.

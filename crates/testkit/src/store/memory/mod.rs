@@ -6,8 +6,8 @@ mod fleet;
 mod haproxy;
 mod mappings;
 mod rest;
+mod rollouts;
 mod settings;
-mod tasks;
 mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,14 +26,14 @@ use drover_domain::haproxy::{
 };
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
-use drover_domain::rollout::task::TaskId;
 use drover_domain::webhook::{Delivery, Webhook, WebhookSecrets};
+use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{MappingChange, StatusChange, StoreError, Untold};
 
 use self::engine::Engine;
 use self::fleet::{Catalog, StoredApplication};
-use self::tasks::StoredTask;
+use self::rollouts::StoredRollout;
 use super::{SideDoor, World};
 
 /// A store that keeps everything in memory. Clones share it.
@@ -71,7 +71,7 @@ struct State {
     actions: BTreeMap<i64, HaproxyAction>,
     breakers: BTreeMap<i64, BreakerRecord>,
     orchestrators: BTreeMap<i64, OrchestratorPlaybook>,
-    tasks: BTreeMap<i64, StoredTask>,
+    rollouts: BTreeMap<i64, StoredRollout>,
     idempotency: HashMap<(String, String), (Vec<u8>, Vec<TaskId>)>,
     keys: BTreeMap<String, ApiKey>,
     webhooks: BTreeMap<i64, (Webhook, WebhookSecrets)>,

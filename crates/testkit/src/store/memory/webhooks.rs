@@ -103,7 +103,7 @@ impl State {
             instance,
             old,
             new: either(&change.new.version, &change.new.tag),
-            task: change.task,
+            rollout: change.rollout,
         });
         self.note(NoticeSource::InstanceVersion, change.changed_at, what);
     }

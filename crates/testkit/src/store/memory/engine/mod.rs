@@ -4,10 +4,10 @@ mod events;
 mod lines;
 mod queue;
 mod registry;
+mod rollouts;
 mod runs;
 mod side_door;
 mod stored;
-mod updates;
 mod upkeep;
 mod view;
 

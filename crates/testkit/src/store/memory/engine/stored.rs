@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drover_domain::Timestamp;
-use drover_domain::rollout::task::Origin;
+use drover_domain::rollout::record::Origin;
 use drover_domain::workflow::run::{Changes, Head, Input, Run, StoredSignal};
 use drover_domain::workflow::{
     Definition, ExecutionMode, Json, Kind, TaskKey, TaskNo, TaskStatus, WorkflowId,

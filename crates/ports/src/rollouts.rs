@@ -1,14 +1,14 @@
-//! Update tasks: the engine has the queue, here is what is the update's own.
+//! Rollouts: the engine has the queue, here is what is the update's own.
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::NewEvent;
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::{
-    EndStatus, RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun,
-    UpdateTask,
+use drover_domain::rollout::record::{
+    EndStatus, Rollout, RolloutDetail, RolloutEnd, RolloutEvent, RolloutId, RolloutRun,
+    RolloutTarget, RunProgress,
 };
-use drover_domain::workflow::TaskStatus;
+use drover_domain::workflow::{TaskId, TaskStatus};
 
 use crate::{NewWorkflow, StoreError};
 
@@ -25,18 +25,18 @@ pub struct Idempotency {
 
 /// An update to start.
 #[derive(Debug, Clone)]
-pub struct NewUpdate {
-    /// The workflow: a [`definition`](drover_domain::rollout::update::definition) of one task.
+pub struct NewRollout {
+    /// The workflow: a [`definition`](drover_domain::rollout::definition::definition) of one task.
     pub workflow: NewWorkflow,
     /// What that task does; it has the task's identifier.
-    pub task: UpdateTask,
+    pub rollout: Rollout,
 }
 
 /// Updates to start together.
 #[derive(Debug, Clone)]
-pub struct NewUpdates {
+pub struct NewRollouts {
     /// The updates.
-    pub updates: Vec<NewUpdate>,
+    pub rollouts: Vec<NewRollout>,
     /// What to tell in the fleet's event log.
     pub events: Vec<NewEvent>,
     /// The request's idempotency key.
@@ -51,7 +51,7 @@ pub enum Started {
     /// They are queued.
     Created,
     /// The same request was made before and these tasks came of it; nothing changed.
-    Replayed(Vec<TaskId>),
+    Replayed(Vec<RolloutId>),
 }
 
 /// A worker's hold on a task, as the engine's queue gave it. The attempt is the fencing token: a write
@@ -66,9 +66,9 @@ pub struct Claim {
 
 /// An update in a worker's hands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UpdateWork {
-    /// The task with everything that was done before.
-    pub detail: TaskDetail,
+pub struct RolloutWork {
+    /// The rollout with everything that was done before.
+    pub detail: RolloutDetail,
     /// What it came to, if an earlier attempt wrote that down and went away before the engine heard
     /// of it.
     pub end: Option<EndStatus>,
@@ -76,13 +76,13 @@ pub struct UpdateWork {
     pub is_called_off: bool,
 }
 
-/// Update tasks, as those need them who start and do them. Who holds which task is the engine's to
+/// Rollouts, as those need them who start and do them. Who holds which task is the engine's to
 /// say ([`TaskQueue`](crate::TaskQueue)).
 ///
 /// * Every method is atomic; what was accepted is durable.
 /// * A write under a claim that is no longer held is refused with [`StoreError::Stale`] and changes nothing.
 #[async_trait]
-pub trait UpdateTasks: Send + Sync {
+pub trait RolloutStore: Send + Sync {
     /// Starts updates: their workflows, what is their own, their events and the idempotency key, in
     /// one transaction with a constant number of statements.
     ///
@@ -90,7 +90,7 @@ pub trait UpdateTasks: Send + Sync {
     ///
     /// [`StoreError::AlreadyExists`] for an identifier that is taken; [`StoreError::KeyReused`] when the
     /// key came with another digest before; [`StoreError::Unavailable`]; in each case nothing changed.
-    async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError>;
+    async fn start(&self, rollouts: &NewRollouts) -> Result<Started, StoreError>;
 
     /// What there is to do, and that work on it began `at` this moment, unless it began earlier; `None`
     /// if the task is no update.
@@ -98,7 +98,7 @@ pub trait UpdateTasks: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Stale`], [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError>;
+    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<RolloutWork>, StoreError>;
 
     /// Stores what the task will do, once: a task that already has runs keeps them.
     ///
@@ -108,8 +108,8 @@ pub trait UpdateTasks: Send + Sync {
     async fn plan(
         &self,
         claim: &Claim,
-        runs: &[TaskRun],
-        instances: &[TaskInstance],
+        runs: &[RolloutRun],
+        targets: &[RolloutTarget],
     ) -> Result<(), StoreError>;
 
     /// Stores what following a run brought, in one transaction with a constant number of statements.
@@ -128,21 +128,26 @@ pub trait UpdateTasks: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Stale`], [`StoreError::Unavailable`].
-    async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError>;
+    async fn finish(
+        &self,
+        claim: &Claim,
+        end: &RolloutEnd,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 }
 
-/// Update tasks as people look at them: what is the update's own, together with where the engine says
+/// Rollouts as people look at them: what is the update's own, together with where the engine says
 /// it stands. Updates are removed with their workflows.
 #[async_trait]
-pub trait TaskView: Send + Sync {
-    /// A task with its runs and instances.
+pub trait RolloutView: Send + Sync {
+    /// A rollout with its runs and instances.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError>;
+    async fn find(&self, rollout: RolloutId) -> Result<Option<RolloutDetail>, StoreError>;
 
-    /// Tasks, newest first, in any of these statuses or in all when there is none; each item comes with
+    /// Rollouts, newest first, in any of these statuses or in all when there is none; each item comes with
     /// its position.
     ///
     /// # Errors
@@ -152,16 +157,16 @@ pub trait TaskView: Send + Sync {
         &self,
         statuses: &[TaskStatus],
         page: PageRequest,
-    ) -> Result<Page<(i64, UpdateTask)>, StoreError>;
+    ) -> Result<Page<(i64, Rollout)>, StoreError>;
 
-    /// The events of a task's runs, oldest first; `None` if there is no such task.
+    /// The events of a rollout's runs, oldest first; `None` if there is no such task.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn events(
         &self,
-        task: TaskId,
+        rollout: RolloutId,
         page: PageRequest,
-    ) -> Result<Option<Page<TaskEvent>>, StoreError>;
+    ) -> Result<Option<Page<RolloutEvent>>, StoreError>;
 }

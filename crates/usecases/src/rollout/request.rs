@@ -7,41 +7,41 @@ use std::time::Duration;
 
 use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
 use drover_domain::page::PageRequest;
+use drover_domain::rollout::definition;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::executor::check_drained;
-use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_tasks};
-use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
-use drover_domain::rollout::task::{
-    ArtifactUrl, Origin, TaskId, UpdateMode, UpdateRequest, UpdateTask,
+use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_rollouts};
+use drover_domain::rollout::record::{
+    ArtifactUrl, Origin, Rollout, RolloutId, RolloutRequest, UpdateMode,
 };
-use drover_domain::rollout::update;
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::text::visible;
 use drover_domain::workflow::{
     CONCURRENCY_KEYS_MAX, DefinitionError, Json, TaskStatus, WorkflowId,
 };
-use drover_ports::{Fault, Idempotency, NewUpdate, NewUpdates, NewWorkflow, Started, StoreError};
+use drover_ports::{Fault, Idempotency, NewRollout, NewRollouts, NewWorkflow, Started, StoreError};
 
 use crate::service::{Policy, Ports};
 
 use super::prepare::{Unprepared, check_playbooks, playbook_of, prepare};
 
-/// Wishes about updates.
+/// Requests for rollouts.
 #[derive(Clone)]
-pub struct Updates {
+pub struct Rollouts {
     ports: Ports,
     policy: Arc<Policy>,
 }
 
-impl fmt::Debug for Updates {
+impl fmt::Debug for Rollouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Updates")
+        f.write_str("Rollouts")
     }
 }
 
-/// An update somebody wants.
+/// An ordered update.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UpdateOrder {
-    /// The applications, each once; 1 to [`drover_domain::rollout::task::APPLICATIONS_MAX`].
+pub struct RolloutOrder {
+    /// The applications, each once; 1 to [`drover_domain::rollout::record::APPLICATIONS_MAX`].
     pub applications: Vec<ApplicationKey>,
     /// The artifact.
     pub artifact: ArtifactUrl,
@@ -59,11 +59,11 @@ pub struct UpdateOrder {
     pub idempotency: Option<Idempotency>,
 }
 
-/// The tasks that came of an order.
+/// The rollouts that came of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Their identifiers.
-    pub tasks: Vec<TaskId>,
+    pub rollouts: Vec<RolloutId>,
     /// Whether they came of the same request made before.
     pub replayed: bool,
     /// What a person should know about them, one sentence each: applications that are updated without a drain, and
@@ -163,7 +163,7 @@ impl RequestError {
     fn from_definition(error: &DefinitionError) -> Self {
         let reason = if let DefinitionError::ConcurrencyKeys { given, .. } = error {
             format!(
-                "one task would touch {given} groups and HAProxy backends, and at most {CONCURRENCY_KEYS_MAX} can be \
+                "one rollout would touch {given} groups and HAProxy backends, and at most {CONCURRENCY_KEYS_MAX} can be \
                  kept from other updates; ask for fewer applications at once"
             )
         } else {
@@ -177,15 +177,15 @@ impl RequestError {
 }
 
 /// The workflow that does `task`, which has `keys` to itself while it runs.
-fn workflow_of(task: &UpdateTask, keys: Vec<String>) -> Result<NewWorkflow, DefinitionError> {
+fn workflow_of(rollout: &Rollout, keys: Vec<String>) -> Result<NewWorkflow, DefinitionError> {
     Ok(NewWorkflow {
-        id: task.id.workflow(),
-        name: update::KIND.to_owned(),
-        definition: Arc::new(update::definition(keys)?),
+        id: rollout.id.workflow(),
+        name: definition::KIND.to_owned(),
+        definition: Arc::new(definition::definition(keys)?),
         source: None,
         labels: BTreeMap::new(),
         input: Json::null(),
-        origin: task.origin.clone(),
+        origin: rollout.origin.clone(),
         parent: None,
         start_after: Some(Duration::ZERO),
         deadline: None,
@@ -193,7 +193,7 @@ fn workflow_of(task: &UpdateTask, keys: Vec<String>) -> Result<NewWorkflow, Defi
     })
 }
 
-impl Updates {
+impl Rollouts {
     pub(crate) const fn new(ports: Ports, policy: Arc<Policy>) -> Self {
         Self { ports, policy }
     }
@@ -204,12 +204,12 @@ impl Updates {
     /// # Errors
     ///
     /// [`RequestError`], and then nothing changed.
-    #[tracing::instrument(name = "updates.request", skip_all, fields(applications = order.applications.len()))]
+    #[tracing::instrument(name = "rollouts.request", skip_all, fields(applications = order.applications.len()))]
     #[expect(
         clippy::too_many_lines,
         reason = "one refusal after the other, then one transaction"
     )]
-    pub async fn request(&self, order: UpdateOrder) -> Result<Accepted, RequestError> {
+    pub async fn request(&self, order: RolloutOrder) -> Result<Accepted, RequestError> {
         let snapshot = self
             .ports
             .snapshots
@@ -238,7 +238,7 @@ impl Updates {
         // A control host that cannot run anything is no reason to queue what waits for it.
         let probed = self.ports.runner.probe().await;
         probed.map_err(|error| RequestError::from_unprepared(Unprepared::Runner(error)))?;
-        let groups = group_into_tasks(&self.grouping_items(&order.applications, &snapshot));
+        let groups = group_into_rollouts(&self.grouping_items(&order.applications, &snapshot));
         let paths = groups.iter().map(|group| group.playbook_path.as_str());
         let folder = &self.policy.playbook_folder;
         check_playbooks(&*self.ports.runner, folder, &orchestrator.file_path, paths)
@@ -246,16 +246,16 @@ impl Updates {
             .map_err(RequestError::from_unprepared)?;
         let now = self.ports.clock.now();
         let warnings = warnings(&order, &snapshot);
-        // All of them are named at once, not only those of the first task.
+        // All of them are named at once, not only those of the first rollout.
         if !order.allow_undrained && order.mode != UpdateMode::Deliver {
             check_drained(&order.applications, &snapshot)
                 .map_err(|error| RequestError::from_unprepared(error.into()))?;
         }
-        let mut updates = Vec::with_capacity(groups.len());
+        let mut rollouts = Vec::with_capacity(groups.len());
         for group in groups {
             let workflow = WorkflowId::rooted(self.ports.ids.draw());
-            let id = update::task(workflow);
-            let request = UpdateRequest {
+            let id = definition::task(workflow);
+            let request = RolloutRequest {
                 applications: group.applications,
                 artifact: order.artifact.clone(),
                 mode: order.mode,
@@ -267,10 +267,10 @@ impl Updates {
                 .map_err(RequestError::from_unprepared)?;
             let keys = snapshot.concurrency_keys(&request.applications);
             let path = group.playbook_path;
-            let task = UpdateTask::queued(id, request, path, order.origin.clone(), now);
-            let workflow =
-                workflow_of(&task, keys).map_err(|error| RequestError::from_definition(&error))?;
-            updates.push(NewUpdate { workflow, task });
+            let rollout = Rollout::queued(id, request, path, order.origin.clone(), now);
+            let workflow = workflow_of(&rollout, keys)
+                .map_err(|error| RequestError::from_definition(&error))?;
+            rollouts.push(NewRollout { workflow, rollout });
         }
 
         let events = order
@@ -289,26 +289,26 @@ impl Updates {
                 ),
             })
             .collect();
-        let ids: Vec<TaskId> = updates.iter().map(|update| update.task.id).collect();
-        let updates = NewUpdates {
-            updates,
+        let ids: Vec<RolloutId> = rollouts.iter().map(|new| new.rollout.id).collect();
+        let rollouts = NewRollouts {
+            rollouts,
             events,
             idempotency: order.idempotency,
             at: now,
         };
-        match self.ports.tasks.start(&updates).await.map_err(store)? {
-            Started::Replayed(tasks) => Ok(Accepted {
-                tasks,
+        match self.ports.rollouts.start(&rollouts).await.map_err(store)? {
+            Started::Replayed(rollouts) => Ok(Accepted {
+                rollouts,
                 replayed: true,
                 warnings,
             }),
             Started::Created => {
                 tracing::info!(
-                    tasks = ids.len(), actor = %order.origin.actor, request.id = %order.origin.request_id,
+                    rollouts = ids.len(), actor = %order.origin.actor, request.id = %order.origin.request_id,
                     "{} asked to update {} applications from {}", order.origin.actor, order.applications.len(), order.artifact
                 );
                 Ok(Accepted {
-                    tasks: ids,
+                    rollouts: ids,
                     replayed: false,
                     warnings,
                 })
@@ -322,8 +322,8 @@ impl Updates {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    pub async fn waits_for(&self, task: &UpdateTask) -> Result<Option<String>, StoreError> {
-        if task.status != TaskStatus::Queued || task.attempt > 0 {
+    pub async fn waits_for(&self, rollout: &Rollout) -> Result<Option<String>, StoreError> {
+        if rollout.status != TaskStatus::Queued || rollout.attempt > 0 {
             return Ok(None);
         }
         let page = PageRequest {
@@ -331,24 +331,24 @@ impl Updates {
             limit: PageRequest::LIMIT_MAX,
         };
         let open = [TaskStatus::Queued, TaskStatus::Running, TaskStatus::Unknown];
-        let found = self.ports.task_view.list(&open, page).await?;
+        let found = self.ports.rollout_view.list(&open, page).await?;
         let others = found.items.into_iter().map(|(_, other)| other);
-        let others: Vec<UpdateTask> = others
-            .filter(|other| other.id != task.id)
+        let others: Vec<Rollout> = others
+            .filter(|other| other.id != rollout.id)
             .filter(|other| other.status != TaskStatus::Queued || other.attempt > 0)
             .collect();
         let applications: BTreeSet<ApplicationKey> = others
             .iter()
-            .chain([task])
-            .flat_map(|task| task.request.applications.iter().copied())
+            .chain([rollout])
+            .flat_map(|rollout| rollout.request.applications.iter().copied())
             .collect();
         let applications: Vec<ApplicationKey> = applications.into_iter().collect();
         let snapshot = self.ports.snapshots.snapshot(&applications).await?;
-        let own = snapshot.concurrency_keys(&task.request.applications);
+        let own = snapshot.concurrency_keys(&rollout.request.applications);
         let holder = others.iter().find_map(|other| {
             let keys = snapshot.concurrency_keys(&other.request.applications);
             let shared = keys.into_iter().find(|key| own.contains(key))?;
-            Some((other.id, named(&shared, task, &snapshot)))
+            Some((other.id, named(&shared, rollout, &snapshot)))
         });
         Ok(holder.map(|(id, what)| format!("waits for update {id} of {what}")))
     }
@@ -379,8 +379,8 @@ impl Updates {
 }
 
 /// What a concurrency key of an update stands for, by name.
-fn named(key: &str, task: &UpdateTask, snapshot: &FleetSnapshot) -> String {
-    let mut targets = task
+fn named(key: &str, rollout: &Rollout, snapshot: &FleetSnapshot) -> String {
+    let mut targets = rollout
         .request
         .applications
         .iter()
@@ -398,7 +398,7 @@ fn named(key: &str, task: &UpdateTask, snapshot: &FleetSnapshot) -> String {
     found.unwrap_or_else(|| key.to_owned())
 }
 
-fn warnings(order: &UpdateOrder, snapshot: &FleetSnapshot) -> Vec<String> {
+fn warnings(order: &RolloutOrder, snapshot: &FleetSnapshot) -> Vec<String> {
     let mut warnings = Vec::new();
     if snapshot.has_haproxy && order.mode != UpdateMode::Deliver {
         let undrained: Vec<String> = snapshot

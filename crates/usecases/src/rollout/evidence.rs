@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use drover_domain::fleet::{ApplicationKey, ServerKey};
 use drover_domain::rollout::artifact::artifact_version;
+use drover_domain::rollout::record::{Rollout, RolloutTarget, TargetOutcome, UpdateMode};
 use drover_domain::rollout::snapshot::FleetSnapshot;
-use drover_domain::rollout::task::{InstanceOutcome, TaskInstance, UpdateMode, UpdateTask};
 use drover_domain::rollout::verdict::{AgentSight, Sighting};
 use drover_ports::StoreError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::drains::Drains;
-use super::handler::UpdateHandler;
+use super::handler::RolloutHandler;
 use crate::patience::{Interrupted, patiently};
 use crate::polling::{PollOutcome, Refreshed};
 
@@ -24,12 +24,12 @@ const CHANGE_WAIT: Duration = Duration::from_secs(10);
 /// The pause before the agents are asked again.
 const POLL_AGAIN: Duration = Duration::from_secs(1);
 
-impl UpdateHandler {
+impl RolloutHandler {
     /// What others than the play show of the instances of a run that is over.
     pub(super) async fn evidence(
         &self,
-        task: &UpdateTask,
-        instances: &[TaskInstance],
+        rollout: &Rollout,
+        instances: &[RolloutTarget],
         exit_code: Option<i32>,
         drains: &Drains,
     ) -> Result<BTreeMap<ApplicationKey, Sighting>, Interrupted> {
@@ -39,14 +39,14 @@ impl UpdateHandler {
             let before = patiently(|| self.ports.snapshots.snapshot(&keys)).await?;
             let silent = self.poll(&before).await;
             let after = patiently(|| self.ports.snapshots.snapshot(&keys)).await?;
-            let agents = compare(task, instances, &after, &silent);
-            let is_open = |instance: &&TaskInstance| {
+            let agents = compare(rollout, instances, &after, &silent);
+            let is_open = |instance: &&RolloutTarget| {
                 let may_have_changed = !matches!(
                     instance.outcome,
-                    InstanceOutcome::Failed
-                        | InstanceOutcome::Skipped
-                        | InstanceOutcome::RolledBack
-                        | InstanceOutcome::LeftDrained
+                    TargetOutcome::Failed
+                        | TargetOutcome::Skipped
+                        | TargetOutcome::RolledBack
+                        | TargetOutcome::LeftDrained
                 );
                 may_have_changed
                     && matches!(
@@ -55,7 +55,7 @@ impl UpdateHandler {
                     )
             };
             let waits = exit_code == Some(0)
-                && task.request.mode == UpdateMode::Update
+                && rollout.request.mode == UpdateMode::Update
                 && instances.iter().any(|instance| is_open(&instance));
             if !waits || begun.elapsed() >= CHANGE_WAIT {
                 break agents;
@@ -134,8 +134,8 @@ fn reason_of(polled: Result<Option<Refreshed>, StoreError>) -> Option<String> {
 }
 
 fn compare(
-    task: &UpdateTask,
-    instances: &[TaskInstance],
+    rollout: &Rollout,
+    instances: &[RolloutTarget],
     after: &FleetSnapshot,
     silent: &BTreeMap<ServerKey, String>,
 ) -> BTreeMap<ApplicationKey, AgentSight> {
@@ -152,7 +152,7 @@ fn compare(
         };
         let sight = match (reason, target) {
             (None, Some(target)) => {
-                let artifact = artifact_version(target.kind, task.request.artifact.as_str());
+                let artifact = artifact_version(target.kind, rollout.request.artifact.as_str());
                 let shown = (target.version.as_deref(), target.process.as_deref());
                 AgentSight::compare(before, shown, artifact.as_deref())
             }

@@ -1,7 +1,7 @@
-//! What update tasks and actions need of the engine in memory.
+//! What rollouts and actions need of the engine in memory.
 
-use drover_domain::rollout::task::{Standing, TaskId};
-use drover_domain::workflow::TaskStatus;
+use drover_domain::rollout::record::Standing;
+use drover_domain::workflow::{TaskId, TaskStatus};
 use drover_ports::{NewWorkflow, StartedWorkflow, StoreError};
 
 use super::Engine;

@@ -6,27 +6,27 @@ use drover_domain::fleet::{
     VersionChange, VersionState,
 };
 use drover_domain::rollout::artifact::artifact_version;
-use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
-use drover_domain::rollout::task::{
-    EndStatus, InstanceOutcome, TaskEnd, TaskInstance, UpdateMode, UpdateTask,
+use drover_domain::rollout::record::{
+    EndStatus, Rollout, RolloutEnd, RolloutTarget, TargetOutcome, UpdateMode,
 };
+use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_domain::secret::without_secrets;
 use drover_domain::workflow::Json;
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_ports::Claim;
 
-use super::handler::UpdateHandler;
+use super::handler::RolloutHandler;
 use super::track::progress;
 use crate::patience::{Interrupted, patiently};
 
 /// How many instances a sentence names.
 const NAMED_MAX: usize = 10;
 
-/// How the runs of a task ended.
+/// How the runs of a rollout ended.
 pub(super) struct Ended {
     pub(super) status: EndStatus,
     pub(super) error: Option<String>,
-    pub(super) instances: Vec<TaskInstance>,
+    pub(super) instances: Vec<RolloutTarget>,
 }
 
 impl Ended {
@@ -49,7 +49,7 @@ impl Ended {
     }
 
     /// It was cancelled; what HAProxy and the agents show of its instances is named.
-    pub(super) fn called_off(instances: Vec<TaskInstance>) -> Self {
+    pub(super) fn called_off(instances: Vec<RolloutTarget>) -> Self {
         let named = |outcome| {
             let found = instances.iter().filter(|it| it.outcome == outcome);
             let mut named: Vec<String> = found
@@ -66,8 +66,8 @@ impl Ended {
             }
             named.join(", ")
         };
-        let drained = named(InstanceOutcome::LeftDrained);
-        let unknown = named(InstanceOutcome::Unknown);
+        let drained = named(TargetOutcome::LeftDrained);
+        let unknown = named(TargetOutcome::Unknown);
         let mut error = "the update was cancelled".to_owned();
         if !drained.is_empty() {
             error.push_str("; HAProxy still shows out of use: ");
@@ -116,11 +116,11 @@ fn as_json(summary: Option<&str>) -> Json {
         .unwrap_or_default()
 }
 
-impl UpdateHandler {
+impl RolloutHandler {
     pub(super) async fn finish(
         &self,
         claim: &Claim,
-        task: &UpdateTask,
+        rollout: &Rollout,
         ended: Ended,
         snapshot: &FleetSnapshot,
     ) -> Result<Outcome, Interrupted> {
@@ -129,25 +129,25 @@ impl UpdateHandler {
         let mut versions = Vec::new();
         for instance in instances
             .iter_mut()
-            .filter(|instance| instance.outcome == InstanceOutcome::Done)
+            .filter(|instance| instance.outcome == TargetOutcome::Done)
         {
             let target = snapshot.targets.get(&instance.application);
             if let Some((key, change)) =
-                target.and_then(|target| version_change(task, target, instance, now))
+                target.and_then(|target| version_change(rollout, target, instance, now))
             {
                 instance.version_after.clone_from(&change.new.version);
                 versions.push((key, change));
             }
         }
-        let events = task
+        let events = rollout
             .request
             .applications
             .iter()
             .filter_map(|key| snapshot.targets.get(key))
-            .map(|target| update_event(task, target, &instances, ended.error.as_deref(), now))
+            .map(|target| update_event(rollout, target, &instances, ended.error.as_deref(), now))
             .collect();
         let result = (!instances.is_empty()).then(|| summary(&instances));
-        let end = TaskEnd {
+        let end = RolloutEnd {
             status: ended.status,
             progress: if ended.status == EndStatus::Succeeded {
                 100
@@ -156,19 +156,23 @@ impl UpdateHandler {
             },
             result,
             error: ended.error,
-            instances,
+            targets: instances,
             versions,
             events,
         };
-        patiently(|| self.ports.tasks.finish(claim, &end, now)).await?;
+        patiently(|| self.ports.rollouts.finish(claim, &end, now)).await?;
         match &end.error {
             None => tracing::info!(
-                "task {} ended: {}",
-                task.id,
+                "rollout {} ended: {}",
+                rollout.id,
                 end.result.as_deref().unwrap_or("nothing to do")
             ),
             Some(error) => {
-                tracing::warn!("task {} ended as {}: {error}", task.id, end.status.as_str());
+                tracing::warn!(
+                    "rollout {} ended as {}: {error}",
+                    rollout.id,
+                    end.status.as_str()
+                );
             }
         }
         Ok(outcome(end.status, end.result.as_deref(), end.error))
@@ -176,15 +180,15 @@ impl UpdateHandler {
 }
 
 fn version_change(
-    task: &UpdateTask,
+    rollout: &Rollout,
     target: &Target,
-    instance: &TaskInstance,
+    instance: &RolloutTarget,
     now: Timestamp,
 ) -> Option<(ApplicationKey, VersionChange)> {
-    if task.request.mode != UpdateMode::Update {
+    if rollout.request.mode != UpdateMode::Update {
         return None;
     }
-    let url = task.request.artifact.as_str();
+    let url = rollout.request.artifact.as_str();
     let version = artifact_version(target.kind, url)?;
     let is_image = target.kind == ApplicationKind::Docker;
     let old = VersionState {
@@ -203,23 +207,23 @@ fn version_change(
         changed_at: now,
         changed_by: ChangedBy::User,
         source: ChangeSource::UpdateTask,
-        task: Some(task.id),
+        rollout: Some(rollout.id),
     };
     Some((target.application, change))
 }
 
 fn update_event(
-    task: &UpdateTask,
+    rollout: &Rollout,
     target: &Target,
-    instances: &[TaskInstance],
+    instances: &[RolloutTarget],
     error: Option<&str>,
     now: Timestamp,
 ) -> NewEvent {
     let instance = instances
         .iter()
         .find(|instance| instance.application == target.application);
-    let outcome = instance.map_or(InstanceOutcome::Skipped, |instance| instance.outcome);
-    let done = outcome == InstanceOutcome::Done;
+    let outcome = instance.map_or(TargetOutcome::Skipped, |instance| instance.outcome);
+    let done = outcome == TargetOutcome::Done;
     let status = if done {
         EventStatus::Success
     } else {
@@ -232,7 +236,7 @@ fn update_event(
     let description = if done {
         format!(
             "{} was updated from {} by {}",
-            target.name, task.request.artifact, task.origin.actor
+            target.name, rollout.request.artifact, rollout.origin.actor
         )
     } else {
         format!(
@@ -252,8 +256,8 @@ fn update_event(
     }
 }
 
-fn summary(instances: &[TaskInstance]) -> String {
-    let counts: Vec<String> = InstanceOutcome::ALL
+fn summary(instances: &[RolloutTarget]) -> String {
+    let counts: Vec<String> = TargetOutcome::ALL
         .into_iter()
         .filter_map(|outcome| {
             let count = instances

@@ -25,19 +25,19 @@ use crate::patience::{Interrupted, patiently};
 /// started. So the end of a process or of an attempt's time is no reason to stop; the task is given back,
 /// and the play goes on.
 #[derive(Clone)]
-pub(crate) struct UpdateHandler {
+pub(crate) struct RolloutHandler {
     pub(super) ports: Ports,
     pub(super) policy: Arc<Policy>,
     pub(super) polling: Polling,
 }
 
-impl fmt::Debug for UpdateHandler {
+impl fmt::Debug for RolloutHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UpdateHandler")
+        f.write_str("RolloutHandler")
     }
 }
 
-impl UpdateHandler {
+impl RolloutHandler {
     pub(crate) const fn new(ports: Ports, policy: Arc<Policy>, polling: Polling) -> Self {
         Self {
             ports,
@@ -47,7 +47,7 @@ impl UpdateHandler {
     }
 
     async fn drive(&self, claim: &Claim, called_off: &CalledOff) -> Result<Outcome, Interrupted> {
-        let begun = patiently(|| self.ports.tasks.begin(claim, self.ports.clock.now())).await?;
+        let begun = patiently(|| self.ports.rollouts.begin(claim, self.ports.clock.now())).await?;
         let Some(work) = begun else {
             let reason =
                 "no update has this identifier; updates are asked for, not made as workflows";
@@ -56,17 +56,17 @@ impl UpdateHandler {
                 retryable: false,
             });
         };
-        let (task, detail) = (work.detail.task.clone(), work.detail);
+        let (rollout, detail) = (work.detail.rollout.clone(), work.detail);
         if let Some(status) = work.end {
-            return Ok(outcome(status, task.result.as_deref(), task.error));
+            return Ok(outcome(status, rollout.result.as_deref(), rollout.error));
         }
         if work.is_called_off {
             called_off.tell();
         }
         let snapshot =
-            patiently(|| self.ports.snapshots.snapshot(&task.request.applications)).await?;
+            patiently(|| self.ports.snapshots.snapshot(&rollout.request.applications)).await?;
         let planned = if detail.runs.is_empty() {
-            self.plan(claim, &task, &snapshot, called_off).await?
+            self.plan(claim, &rollout, &snapshot, called_off).await?
         } else {
             Ok(detail)
         };
@@ -75,17 +75,17 @@ impl UpdateHandler {
             Err(Unplanned::Refused(reason)) => Ended::refused(reason),
             Err(Unplanned::CalledOff) => Ended::never_begun(),
         };
-        self.finish(claim, &task, ended, &snapshot).await
+        self.finish(claim, &rollout, ended, &snapshot).await
     }
 }
 
 #[async_trait]
-impl TaskHandler for UpdateHandler {
+impl TaskHandler for RolloutHandler {
     fn guarantee(&self) -> Guarantee {
         Guarantee::G4
     }
 
-    #[tracing::instrument(name = "updates.work", skip_all, fields(task.id = %assigned.task.task, task.attempt = assigned.task.attempt))]
+    #[tracing::instrument(name = "rollouts.work", skip_all, fields(rollout.id = %assigned.task.task, rollout.attempt = assigned.task.attempt))]
     async fn run(&self, assigned: Assigned<'_>) -> Outcome {
         let claim = Claim {
             task: assigned.task.task,
@@ -93,7 +93,7 @@ impl TaskHandler for UpdateHandler {
         };
         let task = claim.task;
         if claim.attempt > 1 {
-            tracing::info!(task.id = %task, "task {task} is taken up again, attempt {}", claim.attempt);
+            tracing::info!(rollout.id = %task, "rollout {task} is taken up again, attempt {}", claim.attempt);
         }
         let called_off = CalledOff::default();
         let handed_over = async {
@@ -105,12 +105,12 @@ impl TaskHandler for UpdateHandler {
         tokio::select! {
             driven = self.drive(&claim, &called_off) => driven.unwrap_or_else(|error| let_go(claim, &error)),
             () = handed_over => {
-                tracing::info!("task {task} is handed over; its play goes on");
+                tracing::info!("rollout {task} is handed over; its play goes on");
                 Outcome::Released
             }
             // Long before the engine would end the attempt, while its play runs.
             () = sleep(assigned.task.policy.timeout / 2) => {
-                tracing::info!("task {task} takes long; a fresh attempt goes on with its play");
+                tracing::info!("rollout {task} takes long; a fresh attempt goes on with its play");
                 Outcome::Released
             }
         }
@@ -121,7 +121,7 @@ fn let_go(claim: Claim, interrupted: &Interrupted) -> Outcome {
     let task = claim.task;
     tracing::warn!(
         error = interrupted as &(dyn std::error::Error + 'static),
-        "task {task} is let go"
+        "rollout {task} is let go"
     );
     interrupted.outcome(|error| {
         let reason = format!("its record cannot be used, and its play may be running: {error}");

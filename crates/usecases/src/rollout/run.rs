@@ -5,11 +5,11 @@ use std::time::Duration;
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::executor::PreparedPlaybook;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobId, JobStatus, PlaybookJob};
-use drover_domain::rollout::snapshot::FleetSnapshot;
-use drover_domain::rollout::task::{
-    EndStatus, InstanceOutcome, RunProgress, RunStatus, TaskDetail, TaskInstance, TaskRun,
-    UpdateTask,
+use drover_domain::rollout::record::{
+    EndStatus, Rollout, RolloutDetail, RolloutRun, RolloutTarget, RunProgress, RunStatus,
+    TargetOutcome,
 };
+use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::verdict::{RunFacts, RunVerdict, judge};
 use drover_ports::{Claim, Fault, Place};
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::called_off::CalledOff;
 use super::drains::Drains;
 use super::end::Ended;
-use super::handler::UpdateHandler;
+use super::handler::RolloutHandler;
 use super::prepare::{Unprepared, check_playbooks, prepare};
 use super::track::{Track, progress};
 use crate::patience::{Interrupted, patiently, warn_and_wait};
@@ -53,8 +53,8 @@ enum Launch {
 /// A run as it is recorded while it is worked on.
 struct Running<'a> {
     claim: &'a Claim,
-    task: &'a UpdateTask,
-    others: &'a [TaskInstance],
+    rollout: &'a Rollout,
+    others: &'a [RolloutTarget],
     called_off: &'a CalledOff,
 }
 
@@ -104,16 +104,16 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-impl UpdateHandler {
+impl RolloutHandler {
     /// Prepares the runs and stores them, or says why there is nothing to run.
     pub(super) async fn plan(
         &self,
         claim: &Claim,
-        task: &UpdateTask,
+        rollout: &Rollout,
         snapshot: &FleetSnapshot,
         called_off: &CalledOff,
-    ) -> Result<Result<TaskDetail, Unplanned>, Interrupted> {
-        let name = &task.request.orchestrator;
+    ) -> Result<Result<RolloutDetail, Unplanned>, Interrupted> {
+        let name = &rollout.request.orchestrator;
         let Some(orchestrator) = patiently(|| self.ports.orchestrators.find(name)).await? else {
             let reason = format!("the orchestrator playbook `{name}` is no longer known");
             return Ok(Err(Unplanned::Refused(reason)));
@@ -122,9 +122,9 @@ impl UpdateHandler {
             return Ok(Err(Unplanned::CalledOff));
         }
         let prepared: Result<Vec<PreparedPlaybook>, Unprepared> = prepare(
-            task.id,
-            &task.request,
-            &task.playbook_path,
+            rollout.id,
+            &rollout.request,
+            &rollout.playbook_path,
             &orchestrator.metadata,
             snapshot,
         );
@@ -137,7 +137,7 @@ impl UpdateHandler {
         for (index, prepared) in (0_u32..).zip(prepared) {
             instances.extend(instances_of(index, &prepared, snapshot));
             let job: JobId = self.ports.ids.next();
-            runs.push(TaskRun {
+            runs.push(RolloutRun {
                 index,
                 job,
                 prepared,
@@ -148,22 +148,22 @@ impl UpdateHandler {
                 hosts: Vec::new(),
             });
         }
-        patiently(|| self.ports.tasks.plan(claim, &runs, &instances)).await?;
-        Ok(Ok(TaskDetail {
-            task: task.clone(),
+        patiently(|| self.ports.rollouts.plan(claim, &runs, &instances)).await?;
+        Ok(Ok(RolloutDetail {
+            rollout: rollout.clone(),
             runs,
-            instances,
+            targets: instances,
         }))
     }
 
     pub(super) async fn run_all(
         &self,
         claim: &Claim,
-        detail: TaskDetail,
+        detail: RolloutDetail,
         snapshot: &FleetSnapshot,
         called_off: &CalledOff,
     ) -> Result<Ended, Interrupted> {
-        let mut instances = detail.instances;
+        let mut instances = detail.targets;
         for run in detail.runs {
             let (mine, others): (Vec<_>, Vec<_>) = instances
                 .into_iter()
@@ -183,10 +183,10 @@ impl UpdateHandler {
                 | RunStatus::Running
                 | RunStatus::Failed
                 | RunStatus::Unknown => {
-                    let drains = self.drains(&detail.task, &run, snapshot);
+                    let drains = self.drains(&detail.rollout, &run, snapshot);
                     self.run(
                         claim,
-                        &detail.task,
+                        &detail.rollout,
                         run,
                         mine,
                         &others,
@@ -209,9 +209,9 @@ impl UpdateHandler {
                 let reason = if is_called_off {
                     "the update was cancelled before its turn"
                 } else {
-                    "an earlier run of this task did not succeed"
+                    "an earlier run of this rollout did not succeed"
                 };
-                instance.outcome = InstanceOutcome::Skipped;
+                instance.outcome = TargetOutcome::Skipped;
                 instance.detail = Some(reason.to_owned());
             }
             if is_called_off && status == EndStatus::Failed {
@@ -230,12 +230,12 @@ impl UpdateHandler {
         })
     }
 
-    fn drains(&self, task: &UpdateTask, run: &TaskRun, snapshot: &FleetSnapshot) -> Drains {
+    fn drains(&self, rollout: &Rollout, run: &RolloutRun, snapshot: &FleetSnapshot) -> Drains {
         Drains::new(
             &self.ports,
             &self.policy,
             &self.polling,
-            task,
+            rollout,
             run,
             snapshot,
         )
@@ -254,10 +254,10 @@ impl UpdateHandler {
     async fn run(
         &self,
         claim: &Claim,
-        task: &UpdateTask,
-        mut run: TaskRun,
-        instances: Vec<TaskInstance>,
-        others: &[TaskInstance],
+        rollout: &Rollout,
+        mut run: RolloutRun,
+        instances: Vec<RolloutTarget>,
+        others: &[RolloutTarget],
         snapshot: &FleetSnapshot,
         called_off: &CalledOff,
         mut drains: Drains,
@@ -266,7 +266,7 @@ impl UpdateHandler {
         if run.status == RunStatus::Pending {
             let running = Running {
                 claim,
-                task,
+                rollout,
                 others,
                 called_off,
             };
@@ -380,12 +380,12 @@ impl UpdateHandler {
         drains.clear_up().await?;
         run.hosts = track.hosts();
         let seen = self
-            .evidence(task, track.instances(), run.exit_code, &drains)
+            .evidence(rollout, track.instances(), run.exit_code, &drains)
             .await?;
         let mut verdict = judge(
             track.instances(),
             &RunFacts {
-                mode: task.request.mode,
+                mode: rollout.request.mode,
                 exit_code: run.exit_code,
                 stats: &run.hosts,
                 saw_no_hosts: track.saw_no_hosts(),
@@ -405,16 +405,16 @@ impl UpdateHandler {
         Ok(verdict)
     }
 
-    /// Starts the play of a run. A control host that does not answer is waited for, and the task shows that it is.
+    /// Starts the play of a run. A control host that does not answer is waited for, and the rollout shows that it is.
     async fn launch(
         &self,
         running: &Running<'_>,
-        run: &TaskRun,
-        instances: &[TaskInstance],
+        run: &RolloutRun,
+        instances: &[RolloutTarget],
         snapshot: &FleetSnapshot,
     ) -> Result<Launch, Interrupted> {
-        let (task, job) = (running.task, job(run, snapshot));
-        let name = &task.request.orchestrator;
+        let (rollout, job) = (running.rollout, job(run, snapshot));
+        let name = &rollout.request.orchestrator;
         let mut silence = Silence::default();
         // The worker before may have asked for it.
         let mut was_tried = running.claim.attempt > 1;
@@ -429,7 +429,7 @@ impl UpdateHandler {
             }
             let tried = async {
                 if !is_checked {
-                    let paths = [task.playbook_path.as_str()];
+                    let paths = [rollout.playbook_path.as_str()];
                     let folder = &self.policy.playbook_folder;
                     check_playbooks(&*self.ports.runner, folder, name, paths).await?;
                     is_checked = true;
@@ -499,9 +499,9 @@ impl UpdateHandler {
     async fn close(
         &self,
         claim: &Claim,
-        mut run: TaskRun,
+        mut run: RolloutRun,
         verdict: &RunVerdict,
-        others: &[TaskInstance],
+        others: &[RolloutTarget],
         current: Option<String>,
     ) -> Result<(), Interrupted> {
         run.status = verdict.status;
@@ -525,22 +525,22 @@ impl UpdateHandler {
     async fn record(
         &self,
         claim: &Claim,
-        run: &TaskRun,
+        run: &RolloutRun,
         events: &[JobEvent],
-        changed: Vec<TaskInstance>,
-        mine: &[TaskInstance],
-        others: &[TaskInstance],
+        changed: Vec<RolloutTarget>,
+        mine: &[RolloutTarget],
+        others: &[RolloutTarget],
         current: Option<String>,
     ) -> Result<(), Interrupted> {
-        let all: Vec<TaskInstance> = mine.iter().chain(others).cloned().collect();
+        let all: Vec<RolloutTarget> = mine.iter().chain(others).cloned().collect();
         let progress = RunProgress {
             run: run.clone(),
             events: events.to_vec(),
-            instances: changed,
+            targets: changed,
             progress: progress(&all).min(99),
             current,
         };
-        patiently(|| self.ports.tasks.progress(claim, &progress)).await
+        patiently(|| self.ports.rollouts.progress(claim, &progress)).await
     }
 }
 
@@ -548,12 +548,12 @@ fn instances_of(
     run: u32,
     prepared: &PreparedPlaybook,
     snapshot: &FleetSnapshot,
-) -> Vec<TaskInstance> {
+) -> Vec<RolloutTarget> {
     let mut instances = Vec::new();
     for batch in &prepared.batches {
         for member in &batch.members {
             let target = snapshot.targets.get(&member.application);
-            instances.push(TaskInstance {
+            instances.push(RolloutTarget {
                 application: member.application,
                 name: target.map(|target| target.name.clone()).unwrap_or_default(),
                 server: target
@@ -563,7 +563,7 @@ fn instances_of(
                 run,
                 batch: batch.label.as_str().to_owned(),
                 haproxy_server: member.haproxy_server.clone(),
-                outcome: InstanceOutcome::Pending,
+                outcome: TargetOutcome::Pending,
                 detail: None,
                 version_before: target.and_then(|target| target.version.clone()),
                 process_before: target.and_then(|target| target.process.clone()),
@@ -574,7 +574,7 @@ fn instances_of(
     instances
 }
 
-fn job(run: &TaskRun, snapshot: &FleetSnapshot) -> PlaybookJob {
+fn job(run: &RolloutRun, snapshot: &FleetSnapshot) -> PlaybookJob {
     let mut hosts: Vec<InventoryHost> = run
         .prepared
         .batches
@@ -597,9 +597,9 @@ fn job(run: &TaskRun, snapshot: &FleetSnapshot) -> PlaybookJob {
 }
 
 // The play's own reports say again what it did; what the store remembers of them is left out.
-fn as_before(instance: TaskInstance) -> TaskInstance {
-    TaskInstance {
-        outcome: InstanceOutcome::Pending,
+fn as_before(instance: RolloutTarget) -> RolloutTarget {
+    RolloutTarget {
+        outcome: TargetOutcome::Pending,
         detail: None,
         ..instance
     }
@@ -608,31 +608,31 @@ fn as_before(instance: TaskInstance) -> TaskInstance {
 /// Why a cancelled play did nothing.
 const NOT_STARTED: &str = "the update was cancelled before its play was started";
 
-fn refused(instances: &[TaskInstance], reason: String) -> RunVerdict {
+fn refused(instances: &[RolloutTarget], reason: String) -> RunVerdict {
     ended_before(
         instances,
-        (RunStatus::Failed, InstanceOutcome::Skipped),
+        (RunStatus::Failed, TargetOutcome::Skipped),
         "the play was not started",
         reason,
     )
 }
 
-fn unknown(instances: &[TaskInstance], reason: String) -> RunVerdict {
+fn unknown(instances: &[RolloutTarget], reason: String) -> RunVerdict {
     ended_before(
         instances,
-        (RunStatus::Unknown, InstanceOutcome::Unknown),
+        (RunStatus::Unknown, TargetOutcome::Unknown),
         "whether the play was started is unknown",
         reason,
     )
 }
 
 fn ended_before(
-    instances: &[TaskInstance],
-    (status, outcome): (RunStatus, InstanceOutcome),
+    instances: &[RolloutTarget],
+    (status, outcome): (RunStatus, TargetOutcome),
     detail: &str,
     reason: String,
 ) -> RunVerdict {
-    let ended = |instance: &TaskInstance| TaskInstance {
+    let ended = |instance: &RolloutTarget| RolloutTarget {
         outcome,
         detail: Some(detail.to_owned()),
         ..instance.clone()

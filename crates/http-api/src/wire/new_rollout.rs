@@ -1,9 +1,9 @@
-//! Asking for an update.
+//! Asking for rollouts.
 
 use drover_domain::Key;
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::rollout::drain::DrainWait;
-use drover_domain::rollout::task::{APPLICATIONS_MAX, ArtifactUrl, UpdateMode};
+use drover_domain::rollout::record::{APPLICATIONS_MAX, ArtifactUrl, UpdateMode};
 use drover_domain::text::check_line;
 use drover_usecases::Accepted;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::body::{Fields, Flaw, ReadBody, boolean, ids, number, text};
 
 /// Applications to update together.
 #[derive(Debug, ToSchema)]
-pub(crate) struct BatchUpdate {
+pub(crate) struct NewRollout {
     #[schema(schema_with = schema::application_ids)]
     pub(crate) app_ids: Vec<ApplicationKey>,
     #[schema(schema_with = schema::artifact_url)]
@@ -47,7 +47,7 @@ pub(crate) enum RequestedMode {
     Immediate,
 }
 
-impl ReadBody for BatchUpdate {
+impl ReadBody for NewRollout {
     fn read(fields: &mut Fields) -> Option<Self> {
         let app_ids = fields.required("app_ids", ids(APPLICATIONS_MAX));
         let distr_url = fields.required(
@@ -86,7 +86,7 @@ impl ReadBody for BatchUpdate {
     }
 }
 
-impl BatchUpdate {
+impl NewRollout {
     /// A digest of what is asked, whatever the order and spelling of the body's fields.
     pub(crate) fn digest(&self) -> Vec<u8> {
         let mut digest = Sha256::new();
@@ -122,36 +122,21 @@ impl BatchUpdate {
     }
 }
 
-/// The tasks that will do what was asked.
+/// The rollouts that do what was asked.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct UpdateAccepted {
-    /// Always true; what cannot be done is a problem.
-    success: bool,
-    /// A sentence.
-    message: String,
-    /// The tasks, in the order they will be worked on.
-    task_ids: Vec<Uuid>,
-    /// How many groups the applications fell into: one task each.
-    groups_count: usize,
+pub(crate) struct RolloutsAccepted {
+    /// The rollouts, in the order they will be worked on: one for each group the applications fall into.
+    rollout_ids: Vec<Uuid>,
     /// What a person should know about the applications: those that are updated without a drain because no server in
     /// HAProxy is mapped to them, and those that joined their group since its last update.
     warnings: Vec<String>,
 }
 
-impl UpdateAccepted {
-    pub(crate) fn new(accepted: &Accepted, applications: usize) -> Self {
-        let groups_count = accepted.tasks.len();
-        let tasks = if groups_count == 1 {
-            "1 task".to_owned()
-        } else {
-            format!("{groups_count} tasks")
-        };
+impl From<Accepted> for RolloutsAccepted {
+    fn from(accepted: Accepted) -> Self {
         Self {
-            success: true,
-            message: format!("the update of {applications} applications is queued as {tasks}"),
-            task_ids: accepted.tasks.iter().map(|task| task.as_uuid()).collect(),
-            groups_count,
-            warnings: accepted.warnings.clone(),
+            rollout_ids: accepted.rollouts.iter().map(|id| id.as_uuid()).collect(),
+            warnings: accepted.warnings,
         }
     }
 }
@@ -160,8 +145,8 @@ impl UpdateAccepted {
 mod tests {
     use super::*;
 
-    fn update(ids: &[i64], orchestrator: Option<&str>) -> BatchUpdate {
-        BatchUpdate {
+    fn update(ids: &[i64], orchestrator: Option<&str>) -> NewRollout {
+        NewRollout {
             app_ids: ids.iter().copied().map(Key::new).collect(),
             distr_url: ArtifactUrl::parse("http://nexus/a.zip").unwrap(),
             mode: UpdateMode::Update,
@@ -180,7 +165,7 @@ mod tests {
             update(&[1], None),
             update(&[1, 2], Some("")),
             update(&[1, 2], Some("x")),
-            BatchUpdate {
+            NewRollout {
                 allow_undrained: true,
                 ..update(&[1, 2], None)
             },

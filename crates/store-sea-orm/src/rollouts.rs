@@ -1,4 +1,4 @@
-//! Update tasks, as those use them who start and do them.
+//! Rollouts, as those use them who start and do them.
 //!
 //! Every write under a claim starts with [`hold`].
 
@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobEvent;
-use drover_domain::rollout::task::{
-    EndStatus, RunProgress, TaskDetail, TaskEnd, TaskId, TaskInstance, TaskRun, UpdateTask,
+use drover_domain::rollout::record::{
+    EndStatus, Rollout, RolloutDetail, RolloutEnd, RolloutId, RolloutRun, RolloutTarget,
+    RunProgress,
 };
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
-    Claim, Idempotency, NewUpdates, NewWorkflow, Started, StoreError, UpdateTasks, UpdateWork,
+    Claim, Idempotency, NewRollouts, NewWorkflow, RolloutStore, RolloutWork, Started, StoreError,
 };
 use sea_orm::FromQueryResult;
 
@@ -21,18 +22,20 @@ use crate::events::insert_events;
 use crate::held::{hold, stale};
 use crate::inventory::{VersionChangeRow, insert_versions};
 use crate::row::prepared::{HostShape, PreparedShape, ReportShape};
-use crate::row::task::{INSTANCE_COLUMNS, InstanceRow, RUN_COLUMNS, RunRow, TaskRow, select_tasks};
+use crate::row::rollout::{
+    RUN_COLUMNS, RolloutRow, RunRow, TARGET_COLUMNS, TargetRow, select_rollouts,
+};
 use crate::row::{Stored, integer};
 use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, to_json};
 use crate::store::{SeaOrmStore, is_duplicate};
 
 /// What a claim is on, for [`StoreError::Stale`].
-const WHAT: &str = "update task";
+const WHAT: &str = "rollout";
 
 rows! {
     /// What is an update's own.
-    NewTaskRow<'a> {
+    NewRolloutRow<'a> {
         ordinal: usize => Integer,
         id: String => Uuid,
         workflow_id: String => Uuid,
@@ -64,8 +67,8 @@ rows! {
 }
 
 rows! {
-    /// An instance as it is now.
-    InstanceWriteRow<'a> {
+    /// A target as it is now.
+    TargetWriteRow<'a> {
         ordinal: usize => Integer,
         application_id: i64 => Integer,
         name: &'a str => Text,
@@ -108,71 +111,71 @@ impl Row for UsedKey {
 }
 
 #[async_trait]
-impl UpdateTasks for SeaOrmStore {
-    #[tracing::instrument(name = "db.tasks.start", level = "debug", skip_all)]
-    async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
+impl RolloutStore for SeaOrmStore {
+    #[tracing::instrument(name = "db.rollouts.start", level = "debug", skip_all)]
+    async fn start(&self, rollouts: &NewRollouts) -> Result<Started, StoreError> {
         let session = self.write("start updates").await?;
-        if let Some(idempotency) = &updates.idempotency
-            && !use_key(&session, idempotency, updates).await?
+        if let Some(idempotency) = &rollouts.idempotency
+            && !use_key(&session, idempotency, rollouts).await?
         {
             return replay(&session, idempotency).await;
         }
-        let workflows: Vec<NewWorkflow> = updates
-            .updates
+        let workflows: Vec<NewWorkflow> = rollouts
+            .rollouts
             .iter()
             .map(|update| update.workflow.clone())
             .collect();
         let (_, told) = start_all(&session, &workflows).await?;
-        insert_tasks(&session, updates).await?;
-        note_groups(&session, updates).await?;
-        insert_events(&session, &updates.events).await?;
+        insert_rollouts(&session, rollouts).await?;
+        note_groups(&session, rollouts).await?;
+        insert_events(&session, &rollouts.events).await?;
         session.commit().await?;
         self.hints().tell(told);
         Ok(Started::Created)
     }
 
-    #[tracing::instrument(name = "db.tasks.begin", level = "debug", skip_all)]
-    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError> {
-        let session = self.write("begin with an update task").await?;
+    #[tracing::instrument(name = "db.rollouts.begin", level = "debug", skip_all)]
+    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<RolloutWork>, StoreError> {
+        let session = self.write("begin with a rollout").await?;
         let is_called_off = hold(&session, claim, WHAT).await?.is_stopped;
         let change = "began_at = COALESCE(began_at, $2)";
-        change_task(&session, claim.task, change, |sql| sql.bind(at.as_micros())).await?;
+        change_rollout(&session, claim.task, change, |sql| sql.bind(at.as_micros())).await?;
         let loaded = detail(&session, claim.task).await?;
         session.commit().await?;
-        Ok(loaded.map(|(end, detail)| UpdateWork {
+        Ok(loaded.map(|(end, detail)| RolloutWork {
             detail,
             end,
             is_called_off,
         }))
     }
 
-    #[tracing::instrument(name = "db.tasks.plan", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.rollouts.plan", level = "debug", skip_all)]
     async fn plan(
         &self,
         claim: &Claim,
-        runs: &[TaskRun],
-        instances: &[TaskInstance],
+        runs: &[RolloutRun],
+        targets: &[RolloutTarget],
     ) -> Result<(), StoreError> {
-        let session = self.write("store the plan of an update task").await?;
+        let session = self.write("store the plan of a rollout").await?;
         hold(&session, claim, WHAT).await?;
         let sql = Sql::new(format!(
-            "SELECT id FROM update_task_runs WHERE task_id = {} LIMIT 1",
+            "SELECT id FROM rollout_runs WHERE rollout_id = {} LIMIT 1",
             session.dialect.uuid(1)
         ));
         if session.row::<KeyRow>(sql.id(claim.task)).await?.is_some() {
             return session.undo().await;
         }
         insert_runs(&session, claim.task, runs).await?;
-        insert_instances(&session, claim.task, instances).await?;
+        insert_targets(&session, claim.task, targets).await?;
         session.commit().await
     }
 
-    #[tracing::instrument(name = "db.tasks.progress", level = "debug", skip_all)]
+    #[tracing::instrument(name = "db.rollouts.progress", level = "debug", skip_all)]
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
-        let session = self.write("store the progress of an update task").await?;
+        let session = self.write("store the progress of a rollout").await?;
         hold(&session, claim, WHAT).await?;
         let change = "progress = $2, current_step = $3";
-        let changed = change_task(&session, claim.task, change, |sql| {
+        let changed = change_rollout(&session, claim.task, change, |sql| {
             sql.bind(i64::from(progress.progress))
                 .optional_text(progress.current.as_deref())
         })
@@ -182,16 +185,21 @@ impl UpdateTasks for SeaOrmStore {
         }
         update_run(&session, claim.task, &progress.run).await?;
         insert_job_events(&session, claim.task, progress.run.index, &progress.events).await?;
-        update_instances(&session, claim.task, &progress.instances).await?;
+        update_targets(&session, claim.task, &progress.targets).await?;
         session.commit().await
     }
 
-    #[tracing::instrument(name = "db.tasks.finish", level = "debug", skip_all)]
-    async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
-        let session = self.write("end an update task").await?;
+    #[tracing::instrument(name = "db.rollouts.finish", level = "debug", skip_all)]
+    async fn finish(
+        &self,
+        claim: &Claim,
+        end: &RolloutEnd,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let session = self.write("end a rollout").await?;
         hold(&session, claim, WHAT).await?;
         let change = "ended_as = $2, result = $3, error = $4, ended_at = $5, progress = $6, current_step = NULL";
-        let changed = change_task(&session, claim.task, change, |sql| {
+        let changed = change_rollout(&session, claim.task, change, |sql| {
             sql.bind(end.status.as_str())
                 .optional_text(end.result.as_deref())
                 .optional_text(end.error.as_deref())
@@ -202,38 +210,38 @@ impl UpdateTasks for SeaOrmStore {
         if !changed {
             return session.undo().await;
         }
-        update_instances(&session, claim.task, &end.instances).await?;
+        update_targets(&session, claim.task, &end.targets).await?;
         change_versions(&session, claim.task, end).await?;
         insert_events(&session, &end.events).await?;
         session.commit().await
     }
 }
 
-/// Changes what is the task's own, until its end is written down; whether it did. Parameters of `change`
+/// Changes what is the rollout's own, until its end is written down; whether it did. Parameters of `change`
 /// start at $2.
-async fn change_task(
+async fn change_rollout(
     session: &Session,
-    task: TaskId,
+    rollout: RolloutId,
     change: &str,
     bind: impl FnOnce(Sql) -> Sql + Send,
 ) -> Result<bool, StoreError> {
     let text = format!(
-        "UPDATE update_tasks SET {change} WHERE id = {} AND ended_as IS NULL",
+        "UPDATE rollouts SET {change} WHERE id = {} AND ended_as IS NULL",
         session.dialect.uuid(1)
     );
-    Ok(session.execute(bind(Sql::new(text).id(task))).await? > 0)
+    Ok(session.execute(bind(Sql::new(text).id(rollout))).await? > 0)
 }
 
 // Whether the key is ours now; on PostgreSQL a request with the same key at the same time is waited for.
 async fn use_key(
     session: &Session,
     idempotency: &Idempotency,
-    updates: &NewUpdates,
+    rollouts: &NewRollouts,
 ) -> Result<bool, StoreError> {
-    let tasks: Vec<String> = updates
-        .updates
+    let ids: Vec<String> = rollouts
+        .rollouts
         .iter()
-        .map(|update| update.task.id.to_string())
+        .map(|update| update.rollout.id.to_string())
         .collect();
     let text = format!(
         "INSERT INTO idempotency_keys (scope, request_key, digest, task_ids, created_at, ends_by_age)
@@ -245,8 +253,8 @@ async fn use_key(
         .text(&idempotency.scope)
         .text(&idempotency.key)
         .bind(idempotency.digest.clone())
-        .json(&tasks)
-        .bind(updates.at.as_micros());
+        .json(&ids)
+        .bind(rollouts.at.as_micros());
     Ok(session.execute(sql).await? == 1)
 }
 
@@ -264,21 +272,21 @@ async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started,
             key: idempotency.key.clone(),
         });
     }
-    let tasks: Vec<String> = stored.shape("list of tasks", &used.task_ids)?;
-    let tasks = tasks
+    let rollouts: Vec<String> = stored.shape("list of rollouts", &used.task_ids)?;
+    let rollouts = rollouts
         .iter()
-        .map(|task| stored.id("task identifier", task))
+        .map(|rollout| stored.id("rollout identifier", rollout))
         .collect::<Result<_, _>>()?;
-    Ok(Started::Replayed(tasks))
+    Ok(Started::Replayed(rollouts))
 }
 
 // What joined a group later is new in its next update. As long as an application is left out that is new already, the
 // moment stays: it is still to be named. Groups are locked in the order in which polls make them.
-async fn note_groups(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
-    let applications: Vec<i64> = updates
-        .updates
+async fn note_groups(session: &Session, rollouts: &NewRollouts) -> Result<(), StoreError> {
+    let applications: Vec<i64> = rollouts
+        .rollouts
         .iter()
-        .flat_map(|update| &update.task.request.applications)
+        .flat_map(|update| &update.rollout.request.applications)
         .map(|application| application.get())
         .collect();
     let wanted = session.dialect.integers(1);
@@ -301,16 +309,16 @@ async fn note_groups(session: &Session, updates: &NewUpdates) -> Result<(), Stor
     );
     let sql = Sql::new(text)
         .json(&applications)
-        .bind(updates.at.as_micros())
+        .bind(rollouts.at.as_micros())
         .json(&groups);
     session.execute(sql).await.map(|_| ())
 }
 
-async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), StoreError> {
-    let tasks = updates.updates.iter().map(|update| &update.task);
-    let rows: Vec<NewTaskRow<'_>> = tasks
+async fn insert_rollouts(session: &Session, rollouts: &NewRollouts) -> Result<(), StoreError> {
+    let rollouts = rollouts.rollouts.iter().map(|update| &update.rollout);
+    let rows: Vec<NewRolloutRow<'_>> = rollouts
         .enumerate()
-        .map(|(ordinal, task)| task_row(ordinal, task))
+        .map(|(ordinal, rollout)| rollout_row(ordinal, rollout))
         .collect();
     if rows.is_empty() {
         return Ok(());
@@ -318,8 +326,8 @@ async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), Sto
     let columns = "id, workflow_id, application_ids, artifact_url, mode, orchestrator, drain_wait_minutes, \
                    allow_undrained, playbook_path, actor, request_id, created_at";
     let text = format!(
-        "INSERT INTO update_tasks ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
-        session.dialect.rows::<NewTaskRow<'_>>(1, "r"),
+        "INSERT INTO rollouts ({columns}) SELECT {columns} FROM {} ORDER BY r.ordinal",
+        session.dialect.rows::<NewRolloutRow<'_>>(1, "r"),
     );
     session
         .execute(Sql::new(text).rows(&rows))
@@ -329,7 +337,7 @@ async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), Sto
             if is_duplicate(&error) {
                 let names: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
                 return StoreError::AlreadyExists {
-                    what: "update task",
+                    what: "rollout",
                     name: names.join(", "),
                 };
             }
@@ -337,69 +345,72 @@ async fn insert_tasks(session: &Session, updates: &NewUpdates) -> Result<(), Sto
         })
 }
 
-fn task_row(ordinal: usize, task: &UpdateTask) -> NewTaskRow<'_> {
-    NewTaskRow {
+fn rollout_row(ordinal: usize, rollout: &Rollout) -> NewRolloutRow<'_> {
+    NewRolloutRow {
         ordinal,
-        id: task.id.to_string(),
-        workflow_id: task.id.workflow().to_string(),
-        application_ids: task
+        id: rollout.id.to_string(),
+        workflow_id: rollout.id.workflow().to_string(),
+        application_ids: rollout
             .request
             .applications
             .iter()
             .map(|key| key.get())
             .collect(),
-        artifact_url: task.request.artifact.as_str(),
-        mode: task.request.mode.as_str(),
-        orchestrator: &task.request.orchestrator,
-        drain_wait_minutes: task.request.drain_wait.minutes(),
-        allow_undrained: task.request.allow_undrained,
-        playbook_path: &task.playbook_path,
-        actor: &task.origin.actor,
-        request_id: &task.origin.request_id,
-        created_at: task.created_at.as_micros(),
+        artifact_url: rollout.request.artifact.as_str(),
+        mode: rollout.request.mode.as_str(),
+        orchestrator: &rollout.request.orchestrator,
+        drain_wait_minutes: rollout.request.drain_wait.minutes(),
+        allow_undrained: rollout.request.allow_undrained,
+        playbook_path: &rollout.playbook_path,
+        actor: &rollout.origin.actor,
+        request_id: &rollout.origin.request_id,
+        created_at: rollout.created_at.as_micros(),
     }
 }
 
-/// The query for a task's row.
-pub(crate) fn find_task(session: &Session, task: TaskId) -> Sql {
+/// The query for a rollout's row.
+pub(crate) fn find_rollout(session: &Session, rollout: RolloutId) -> Sql {
     let id = session.dialect.uuid(1);
-    select_tasks(&format!("WHERE u.id = {id}")).id(task)
+    select_rollouts(&format!("WHERE u.id = {id}")).id(rollout)
 }
 
-/// A task with its runs and instances, and what it came to if that is written down. The caller's session
+/// A rollout with its runs and targets, and what it came to if that is written down. The caller's session
 /// must see one state of the database.
 pub(crate) async fn detail(
     session: &Session,
-    task: TaskId,
-) -> Result<Option<(Option<EndStatus>, TaskDetail)>, StoreError> {
+    rollout: RolloutId,
+) -> Result<Option<(Option<EndStatus>, RolloutDetail)>, StoreError> {
     let id = session.dialect.uuid(1);
-    let Some(row) = session.row::<TaskRow>(find_task(session, task)).await? else {
+    let Some(row) = session
+        .row::<RolloutRow>(find_rollout(session, rollout))
+        .await?
+    else {
         return Ok(None);
     };
     let sql = Sql::new(format!(
-        "SELECT {RUN_COLUMNS} FROM update_task_runs WHERE task_id = {id} ORDER BY run_index"
+        "SELECT {RUN_COLUMNS} FROM rollout_runs WHERE rollout_id = {id} ORDER BY run_index"
     ));
-    let runs = session.rows::<RunRow>(sql.id(task)).await?;
+    let runs = session.rows::<RunRow>(sql.id(rollout)).await?;
     let sql = Sql::new(format!(
-        "SELECT {INSTANCE_COLUMNS} FROM update_task_instances WHERE task_id = {id} ORDER BY id"
+        "SELECT {TARGET_COLUMNS} FROM rollout_targets WHERE rollout_id = {id} ORDER BY id"
     ));
-    let instances = session.rows::<InstanceRow>(sql.id(task)).await?;
+    let targets = session.rows::<TargetRow>(sql.id(rollout)).await?;
     let end = row.end()?;
-    let detail = TaskDetail {
-        task: row.read()?.1,
+    let detail = RolloutDetail {
+        rollout: row.read()?.1,
         runs: runs
             .into_iter()
             .map(RunRow::read)
             .collect::<Result<_, _>>()?,
-        instances: instances
+        targets: targets
             .into_iter()
-            .map(InstanceRow::read)
+            .map(TargetRow::read)
             .collect::<Result<_, _>>()?,
     };
     Ok(Some((end, detail)))
 }
 
-fn run_row(run: &TaskRun) -> RunWriteRow {
+fn run_row(run: &RolloutRun) -> RunWriteRow {
     RunWriteRow {
         run_index: run.index,
         job_id: run.job.to_string(),
@@ -412,36 +423,44 @@ fn run_row(run: &TaskRun) -> RunWriteRow {
     }
 }
 
-async fn insert_runs(session: &Session, task: TaskId, runs: &[TaskRun]) -> Result<(), StoreError> {
+async fn insert_runs(
+    session: &Session,
+    rollout: RolloutId,
+    runs: &[RolloutRun],
+) -> Result<(), StoreError> {
     if runs.is_empty() {
         return Ok(());
     }
     let rows: Vec<RunWriteRow> = runs.iter().map(run_row).collect();
     let text = format!(
-        "INSERT INTO update_task_runs (
-             task_id, run_index, job_id, prepared, status, exit_code, started_at, finished_at, hosts)
+        "INSERT INTO rollout_runs (
+             rollout_id, run_index, job_id, prepared, status, exit_code, started_at, finished_at, hosts)
          SELECT {}, r.run_index, r.job_id, r.prepared, r.status, r.exit_code, r.started_at, r.finished_at, r.hosts
          FROM {} ORDER BY r.run_index",
         session.dialect.uuid(2),
         session.dialect.rows::<RunWriteRow>(1, "r"),
     );
     session
-        .execute(Sql::new(text).rows(&rows).id(task))
+        .execute(Sql::new(text).rows(&rows).id(rollout))
         .await
         .map(|_| ())
 }
 
 // What was prepared, and for which job, stays as it was planned.
-async fn update_run(session: &Session, task: TaskId, run: &TaskRun) -> Result<(), StoreError> {
+async fn update_run(
+    session: &Session,
+    rollout: RolloutId,
+    run: &RolloutRun,
+) -> Result<(), StoreError> {
     let text = format!(
-        "UPDATE update_task_runs SET
+        "UPDATE rollout_runs SET
              status = $3, exit_code = $4, started_at = $5, finished_at = $6, hosts = {}
-         WHERE task_id = {} AND run_index = $2",
+         WHERE rollout_id = {} AND run_index = $2",
         session.dialect.json(7),
         session.dialect.uuid(1),
     );
     let sql = Sql::new(text)
-        .id(task)
+        .id(rollout)
         .bind(i64::from(run.index))
         .bind(run.status.as_str())
         .bind(run.exit_code.map(i64::from))
@@ -451,82 +470,82 @@ async fn update_run(session: &Session, task: TaskId, run: &TaskRun) -> Result<()
     session.execute(sql).await.map(|_| ())
 }
 
-fn instance_row(ordinal: usize, instance: &TaskInstance) -> InstanceWriteRow<'_> {
-    InstanceWriteRow {
+fn target_row(ordinal: usize, target: &RolloutTarget) -> TargetWriteRow<'_> {
+    TargetWriteRow {
         ordinal,
-        application_id: instance.application.get(),
-        name: &instance.name,
-        server: &instance.server,
-        composite: &instance.composite,
-        run_index: instance.run,
-        batch: &instance.batch,
-        haproxy_server: instance.haproxy_server.as_deref(),
-        outcome: instance.outcome.as_str(),
-        detail: instance.detail.as_deref(),
-        version_before: instance.version_before.as_deref(),
-        process_before: instance.process_before.as_deref(),
-        version_after: instance.version_after.as_deref(),
+        application_id: target.application.get(),
+        name: &target.name,
+        server: &target.server,
+        composite: &target.composite,
+        run_index: target.run,
+        batch: &target.batch,
+        haproxy_server: target.haproxy_server.as_deref(),
+        outcome: target.outcome.as_str(),
+        detail: target.detail.as_deref(),
+        version_before: target.version_before.as_deref(),
+        process_before: target.process_before.as_deref(),
+        version_after: target.version_after.as_deref(),
     }
 }
 
-async fn insert_instances(
+async fn insert_targets(
     session: &Session,
-    task: TaskId,
-    instances: &[TaskInstance],
+    rollout: RolloutId,
+    targets: &[RolloutTarget],
 ) -> Result<(), StoreError> {
-    if instances.is_empty() {
+    if targets.is_empty() {
         return Ok(());
     }
-    let rows: Vec<InstanceWriteRow<'_>> = instances
+    let rows: Vec<TargetWriteRow<'_>> = targets
         .iter()
         .enumerate()
-        .map(|(ordinal, instance)| instance_row(ordinal, instance))
+        .map(|(ordinal, target)| target_row(ordinal, target))
         .collect();
     let text = format!(
-        "INSERT INTO update_task_instances (
-             task_id, application_id, name, server, composite, run_index, batch, haproxy_server, outcome, detail,
+        "INSERT INTO rollout_targets (
+             rollout_id, application_id, name, server, composite, run_index, batch, haproxy_server, outcome, detail,
              version_before, process_before, version_after)
          SELECT {}, r.application_id, r.name, r.server, r.composite, r.run_index, r.batch, r.haproxy_server, r.outcome,
                 r.detail, r.version_before, r.process_before, r.version_after
          FROM {} ORDER BY r.ordinal",
         session.dialect.uuid(2),
-        session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),
+        session.dialect.rows::<TargetWriteRow<'_>>(1, "r"),
     );
     session
-        .execute(Sql::new(text).rows(&rows).id(task))
+        .execute(Sql::new(text).rows(&rows).id(rollout))
         .await
         .map(|_| ())
 }
 
-async fn update_instances(
+async fn update_targets(
     session: &Session,
-    task: TaskId,
-    instances: &[TaskInstance],
+    rollout: RolloutId,
+    targets: &[RolloutTarget],
 ) -> Result<(), StoreError> {
-    if instances.is_empty() {
+    if targets.is_empty() {
         return Ok(());
     }
-    let rows: BTreeMap<Key<_>, InstanceWriteRow<'_>> = instances
+    let rows: BTreeMap<Key<_>, TargetWriteRow<'_>> = targets
         .iter()
-        .map(|instance| (instance.application, instance_row(0, instance)))
+        .map(|target| (target.application, target_row(0, target)))
         .collect();
-    let rows: Vec<InstanceWriteRow<'_>> = rows.into_values().collect();
+    let rows: Vec<TargetWriteRow<'_>> = rows.into_values().collect();
     let text = format!(
-        "UPDATE update_task_instances AS i SET
+        "UPDATE rollout_targets AS i SET
              outcome = r.outcome, detail = r.detail, version_before = r.version_before, version_after = r.version_after
-         FROM {} WHERE i.task_id = {} AND i.application_id = r.application_id",
-        session.dialect.rows::<InstanceWriteRow<'_>>(1, "r"),
+         FROM {} WHERE i.rollout_id = {} AND i.application_id = r.application_id",
+        session.dialect.rows::<TargetWriteRow<'_>>(1, "r"),
         session.dialect.uuid(2),
     );
     session
-        .execute(Sql::new(text).rows(&rows).id(task))
+        .execute(Sql::new(text).rows(&rows).id(rollout))
         .await
         .map(|_| ())
 }
 
 async fn insert_job_events(
     session: &Session,
-    task: TaskId,
+    rollout: RolloutId,
     run: u32,
     events: &[JobEvent],
 ) -> Result<(), StoreError> {
@@ -548,10 +567,10 @@ async fn insert_job_events(
         })
         .collect();
     let text = format!(
-        "INSERT INTO update_task_events (
-             task_id, run_id, sequence, at, kind, play, task, host, message, report, stats)
-         SELECT u.task_id, u.id, r.sequence, r.at, r.kind, r.play, r.task, r.host, r.message, r.report, r.stats
-         FROM {} JOIN update_task_runs u ON u.task_id = {} AND u.run_index = $3
+        "INSERT INTO rollout_events (
+             rollout_id, run_id, sequence, at, kind, play, task, host, message, report, stats)
+         SELECT u.rollout_id, u.id, r.sequence, r.at, r.kind, r.play, r.task, r.host, r.message, r.report, r.stats
+         FROM {} JOIN rollout_runs u ON u.rollout_id = {} AND u.run_index = $3
          WHERE true
          ORDER BY r.sequence
          ON CONFLICT (run_id, sequence) DO NOTHING",
@@ -559,12 +578,16 @@ async fn insert_job_events(
         session.dialect.uuid(2),
     );
     session
-        .execute(Sql::new(text).rows(&rows).id(task).bind(i64::from(run)))
+        .execute(Sql::new(text).rows(&rows).id(rollout).bind(i64::from(run)))
         .await
         .map(|_| ())
 }
 
-async fn change_versions(session: &Session, task: TaskId, end: &TaskEnd) -> Result<(), StoreError> {
+async fn change_versions(
+    session: &Session,
+    rollout: RolloutId,
+    end: &RolloutEnd,
+) -> Result<(), StoreError> {
     if end.versions.is_empty() {
         return Ok(());
     }
@@ -602,14 +625,14 @@ async fn change_versions(session: &Session, task: TaskId, end: &TaskEnd) -> Resu
     let text = format!(
         "DELETE FROM application_version_history
          WHERE change_source = 'polling'
-           AND changed_at >= (SELECT t.began_at FROM update_tasks t WHERE t.id = {})
+           AND changed_at >= (SELECT t.began_at FROM rollouts t WHERE t.id = {})
            AND EXISTS (SELECT 1 FROM {} WHERE r.application_id = application_version_history.application_id
                        AND r.new_version = application_version_history.new_version)",
         session.dialect.uuid(2),
         session.dialect.rows::<VersionChangeRow<'_>>(1, "r"),
     );
     session
-        .execute(Sql::new(text).rows(&history).id(task))
+        .execute(Sql::new(text).rows(&history).id(rollout))
         .await?;
     insert_versions(session, &history, "a.id = r.application_id", None).await
 }

@@ -1,4 +1,4 @@
-//! `drover tasks`.
+//! `drover rollout`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::output::{
 };
 use super::service::Service;
 use super::times::{age, now};
-use super::{natural, screen, watch};
+use super::{natural, rollout_start, screen, watch};
 
 /// The most characters of a label.
 const LABEL: usize = 13;
@@ -35,28 +35,30 @@ const RUNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the update tasks, newest first.
+    /// Bring an artifact to applications, without dropping a request.
+    Start(rollout_start::Start),
+    /// List the rollouts, newest first.
     List {
         /// Only those that stand there.
         #[arg(long, value_enum)]
         status: Option<Status>,
     },
-    /// Show a task with its instances and runs.
+    /// Show a rollout with its targets and runs.
     Show {
-        /// The task, by its identifier (`drover tasks list`).
+        /// The rollout, by its identifier (`drover rollout list`).
         #[arg(value_parser = identifier)]
         id: Uuid,
         /// Follow it to its end; the exit code says how it ended.
         #[arg(long)]
         watch: bool,
-        /// The most time to watch; then exit code 7, and the update goes on.
+        /// The most time to watch; then exit code 7, and the rollout goes on.
         #[arg(long, value_name = "SECONDS", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
         timeout: Option<u64>,
     },
-    /// Cancel an update. A play that runs is stopped, and instances in hand may stay drained; `drover tasks show` names
+    /// Cancel a rollout. A play that runs is stopped, and targets in hand may stay drained; `drover rollout show` names
     /// them.
     Cancel {
-        /// The task, by its identifier (`drover tasks list`).
+        /// The rollout, by its identifier (`drover rollout list`).
         #[arg(value_parser = identifier)]
         id: Uuid,
         /// The reason, for the history.
@@ -94,18 +96,21 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Code, Failure> {
     match command {
+        Command::Start(start) => rollout_start::run(start, service, output).await,
         Command::List { status } => {
             let query: Vec<(&str, &str)> = status
                 .map(|status| ("status", status.word()))
                 .into_iter()
                 .collect();
-            let tasks = service.all("tasks", &query).await?;
+            let rollouts = service.all("rollouts", &query).await?;
             let nothing = match status {
-                Some(_) => "no update has this status",
-                None => "no updates yet; `drover update --group GROUP --distr-url URL` starts one",
+                Some(_) => "no rollout has this status",
+                None => {
+                    "no rollouts yet; `drover rollout start --group GROUP --distr-url URL` starts one"
+                }
             };
-            if !output.is_without_rows(&tasks, nothing) {
-                print_list(&tasks, output);
+            if !output.is_without_rows(&rollouts, nothing) {
+                print_list(&rollouts, output);
             }
             Ok(Code::Success)
         }
@@ -122,17 +127,19 @@ pub(crate) async fn run(
             watch: false,
             timeout: _,
         } => {
-            let task = service.get(&format!("tasks/{id}"), &[]).await?;
-            output.document(&task, || show(&task, output));
+            let rollout = service.get(&format!("rollouts/{id}"), &[]).await?;
+            output.document(&rollout, || show(&rollout, output));
             Ok(Code::Success)
         }
         Command::Cancel { id, reason } => {
             let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
-            let state = service.post(&format!("tasks/{id}/cancel"), &body).await?;
+            let state = service
+                .post(&format!("rollouts/{id}/cancel"), &body)
+                .await?;
             output.document(&state, || {
                 line(&cell(&state, "status"));
                 note(&format!(
-                    "the update ends; follow it with `drover tasks show {id} --watch`"
+                    "the rollout ends; follow it with `drover rollout show {id} --watch`"
                 ));
             });
             Ok(Code::Success)
@@ -140,20 +147,20 @@ pub(crate) async fn run(
     }
 }
 
-/// The identifier of an update.
+/// The identifier of a rollout.
 fn identifier(text: &str) -> Result<Uuid, String> {
-    let hint = "the identifier of an update is expected, such as 01a21549-4eb1-7132-9922-4428a6f0a001 \
-                (`drover tasks list`)";
+    let hint = "the identifier of a rollout is expected, such as 01a21549-4eb1-7132-9922-4428a6f0a001 \
+                (`drover rollout list`)";
     text.parse().map_err(|_| hint.to_owned())
 }
 
-/// A task for people: what, how far, and what became of every instance.
-pub(crate) fn show(task: &Value, output: &Output) {
+/// A rollout for people: what, how far, and what became of every target.
+pub(crate) fn show(rollout: &Value, output: &Output) {
     for (label, member) in [
-        ("task", "id"),
+        ("rollout", "id"),
         ("status", "status"),
         ("progress", "progress"),
-        ("now", "current_task"),
+        ("now", "current_step"),
         ("artifact", "params.distr_url"),
         ("mode", "params.mode"),
         ("orchestrator", "params.orchestrator_playbook"),
@@ -165,7 +172,7 @@ pub(crate) fn show(task: &Value, output: &Output) {
         ("error", "error"),
         ("left drained", "left_drained"),
     ] {
-        let value = sentence(task, member);
+        let value = sentence(rollout, member);
         if value == NOTHING {
             continue;
         }
@@ -177,16 +184,16 @@ pub(crate) fn show(task: &Value, output: &Output) {
             line(&format!("{label:<LABEL$} {text}"));
         }
     }
-    let mut instances = screen::instances(task).to_vec();
-    if !instances.is_empty() {
-        instances.sort_by(|one, other| {
+    let mut targets = screen::targets(rollout).to_vec();
+    if !targets.is_empty() {
+        targets.sort_by(|one, other| {
             let key = |it: &Value| format!("{} {}", cell(it, "name"), cell(it, "server"));
             natural::compare(&key(one), &key(other))
         });
         line("");
-        print_instances(&instances, output);
+        print_targets(&targets, output);
     }
-    let runs = task.get("runs").and_then(Value::as_array);
+    let runs = rollout.get("runs").and_then(Value::as_array);
     let runs = runs.map(Vec::as_slice).unwrap_or_default();
     if !runs.is_empty() {
         line("");
@@ -194,9 +201,9 @@ pub(crate) fn show(task: &Value, output: &Output) {
     }
 }
 
-fn print_instances(instances: &[Value], output: &Output) {
+fn print_targets(targets: &[Value], output: &Output) {
     let headings = [
-        "INSTANCE", "SERVER", "BATCH", "HAPROXY", "OUTCOME", "BEFORE", "AFTER", "DETAIL",
+        "TARGET", "SERVER", "BATCH", "HAPROXY", "OUTCOME", "BEFORE", "AFTER", "DETAIL",
     ];
     let members = [
         "name",
@@ -207,37 +214,37 @@ fn print_instances(instances: &[Value], output: &Output) {
         "version_before",
         "version_after",
     ];
-    output.table(instances, &headings, |instance| {
+    output.table(targets, &headings, |target| {
         let mut cells: Vec<Cell> = members
             .map(|member| {
                 let most = output.width().map_or(DETAIL_MAX, |_| NAME_MAX);
-                Cell::plain(shortened(&cell(instance, member), most))
+                Cell::plain(shortened(&cell(target, member), most))
             })
             .to_vec();
-        cells.push(Cell::plain(sentence(instance, "detail")).wrapped());
+        cells.push(Cell::plain(sentence(target, "detail")).wrapped());
         cells
     });
 }
 
-fn print_list(tasks: &[Value], output: &Output) {
+fn print_list(rollouts: &[Value], output: &Output) {
     let now = now();
     let headings = ["ID", "STATUS", "DONE", "AGE", "APPS", "ARTIFACT"];
-    output.fitted_list(tasks, &headings, |task| {
-        let applications = task.pointer("/params/app_ids").and_then(Value::as_array);
+    output.fitted_list(rollouts, &headings, |rollout| {
+        let applications = rollout.pointer("/params/app_ids").and_then(Value::as_array);
         vec![
-            Cell::plain(cell(task, "id")),
-            Cell::plain(cell(task, "status")),
-            Cell::plain(format!("{:>3}%", cell(task, "progress"))),
-            Cell::plain(age(task, "created_at", now)),
+            Cell::plain(cell(rollout, "id")),
+            Cell::plain(cell(rollout, "status")),
+            Cell::plain(format!("{:>3}%", cell(rollout, "progress"))),
+            Cell::plain(age(rollout, "created_at", now)),
             Cell::plain(applications.map_or(0, Vec::len).to_string()),
-            Cell::plain(sentence(task, "params.distr_url")),
+            Cell::plain(sentence(rollout, "params.distr_url")),
         ]
     });
 }
 
-/// How a watched task ended, as an exit code; `None` while it goes on.
-pub(crate) fn ending(task: &Value) -> Option<Code> {
-    match text(task, "status") {
+/// How a watched rollout ended, as an exit code; `None` while it goes on.
+pub(crate) fn ending(rollout: &Value) -> Option<Code> {
+    match text(rollout, "status") {
         "completed" => Some(Code::Success),
         "failed" => Some(Code::Failed),
         "cancelled" => Some(Code::Cancelled),

@@ -1,4 +1,4 @@
-//! The update task: what was asked, how far it is, what became of every instance.
+//! The rollout: what was asked, how far it is, what became of every instance.
 
 use std::fmt;
 
@@ -6,12 +6,14 @@ use crate::Timestamp;
 use crate::fleet::{ApplicationKey, NewEvent, VersionChange};
 use crate::secret::without_secrets;
 use crate::text::{TextError, check_line};
-pub use crate::workflow::TaskId;
-use crate::workflow::TaskStatus;
+use crate::workflow::{TaskId, TaskStatus};
 
 use super::drain::DrainWait;
 use super::executor::PreparedPlaybook;
 use super::job::{HostStats, JobEvent, JobId};
+
+/// The identifier of a rollout: that of the only task of its workflow.
+pub type RolloutId = TaskId;
 
 /// The most applications one request may name.
 pub const APPLICATIONS_MAX: usize = 1_000;
@@ -95,7 +97,7 @@ impl UpdateMode {
 
 /// What somebody asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UpdateRequest {
+pub struct RolloutRequest {
     /// The applications, 1 to [`APPLICATIONS_MAX`], each once.
     pub applications: Vec<ApplicationKey>,
     /// The artifact.
@@ -119,13 +121,13 @@ pub struct Origin {
     pub request_id: String,
 }
 
-/// One update task. Where it stands is what the engine says about the workflow's only task.
+/// One rollout. Where it stands is what the engine says about the workflow's only task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UpdateTask {
+pub struct Rollout {
     /// Its identifier: that of the workflow's only task.
-    pub id: TaskId,
-    /// What was asked, narrowed to the applications of this task.
-    pub request: UpdateRequest,
+    pub id: RolloutId,
+    /// What was asked, narrowed to the applications of this rollout.
+    pub request: RolloutRequest,
     /// The update playbook with its parameters, as the settings gave it.
     pub playbook_path: String,
     /// Who asked.
@@ -150,12 +152,12 @@ pub struct UpdateTask {
     pub error: Option<String>,
 }
 
-impl UpdateTask {
-    /// A task that waits to be claimed.
+impl Rollout {
+    /// A rollout that waits to be claimed.
     #[must_use]
     pub const fn queued(
-        id: TaskId,
-        request: UpdateRequest,
+        id: RolloutId,
+        request: RolloutRequest,
         playbook_path: String,
         origin: Origin,
         now: Timestamp,
@@ -178,7 +180,7 @@ impl UpdateTask {
     }
 }
 
-/// What the engine says about the task of an update.
+/// What the engine says about the rollout of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Where it stands.
@@ -193,8 +195,8 @@ pub struct Standing {
     pub error: Option<String>,
 }
 
-impl UpdateTask {
-    /// The task, of which only what is its own is known, with what the engine says about it. What nobody
+impl Rollout {
+    /// The rollout, of which only what is its own is known, with what the engine says about it. What nobody
     /// knows the end of has ended for the update, but not for the engine, which waits for a person.
     #[must_use]
     pub fn standing(self, standing: Standing) -> Self {
@@ -226,9 +228,9 @@ impl UpdateTask {
     }
 }
 
-/// What became of one instance.
+/// What became of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum InstanceOutcome {
+pub enum TargetOutcome {
     /// Nothing was done to it yet.
     Pending,
     /// It gets no new requests; the running ones are waited for.
@@ -257,7 +259,7 @@ pub enum InstanceOutcome {
     Unknown,
 }
 
-impl InstanceOutcome {
+impl TargetOutcome {
     /// Every outcome.
     pub const ALL: [Self; 13] = [
         Self::Pending,
@@ -344,9 +346,9 @@ impl InstanceOutcome {
     }
 }
 
-/// One instance of a task.
+/// One application of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskInstance {
+pub struct RolloutTarget {
     /// The application.
     pub application: ApplicationKey,
     /// Its instance name.
@@ -355,25 +357,25 @@ pub struct TaskInstance {
     pub server: String,
     /// The composite name the playbook knows it by.
     pub composite: String,
-    /// Which run of the task updates it, from 0.
+    /// Which run of the rollout updates it, from 0.
     pub run: u32,
     /// The batch it is in: `even`, `odd` or `all`.
     pub batch: String,
     /// Its name in HAProxy.
     pub haproxy_server: Option<String>,
     /// What became of it.
-    pub outcome: InstanceOutcome,
+    pub outcome: TargetOutcome,
     /// Evidence or reason.
     pub detail: Option<String>,
-    /// The version before the task.
+    /// The version before the rollout.
     pub version_before: Option<String>,
-    /// Which process served before the task: its start time or its number, where the agent reports it.
+    /// Which process served before the rollout: its start time or its number, where the agent reports it.
     pub process_before: Option<String>,
     /// The version after it.
     pub version_after: Option<String>,
 }
 
-/// Where one run of a task stands.
+/// Where one run of a rollout stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
     /// Not started yet.
@@ -419,8 +421,8 @@ impl RunStatus {
 
 /// One run of the orchestrator playbook, for one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskRun {
-    /// Its place in the task, from 0.
+pub struct RolloutRun {
+    /// Its place in the rollout, from 0.
     pub index: u32,
     /// The job on the control host.
     pub job: JobId,
@@ -438,7 +440,7 @@ pub struct TaskRun {
     pub hosts: Vec<HostStats>,
 }
 
-/// What the work of a task came to.
+/// What the work of a rollout came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndStatus {
     /// Every instance is done.
@@ -478,35 +480,35 @@ impl EndStatus {
     }
 }
 
-/// A task with all its parts.
+/// A rollout with all its parts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskDetail {
-    /// The task.
-    pub task: UpdateTask,
+pub struct RolloutDetail {
+    /// The rollout.
+    pub rollout: Rollout,
     /// Its runs in order; empty until it is planned.
-    pub runs: Vec<TaskRun>,
+    pub runs: Vec<RolloutRun>,
     /// Its instances in the order of the update; empty until it is planned.
-    pub instances: Vec<TaskInstance>,
+    pub targets: Vec<RolloutTarget>,
 }
 
 /// What one step of following a run brought; stored as one fact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunProgress {
     /// The run as it is now.
-    pub run: TaskRun,
+    pub run: RolloutRun,
     /// New events; those already stored are ignored.
     pub events: Vec<JobEvent>,
     /// The instances that changed.
-    pub instances: Vec<TaskInstance>,
-    /// The task's progress, 0 to 100.
+    pub targets: Vec<RolloutTarget>,
+    /// The rollout's progress, 0 to 100.
     pub progress: u8,
     /// What the play does at the moment.
     pub current: Option<String>,
 }
 
-/// How the work of a task ended; stored as one fact.
+/// How the work of a rollout ended; stored as one fact.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskEnd {
+pub struct RolloutEnd {
     /// What it came to.
     pub status: EndStatus,
     /// How far it came, 0 to 100.
@@ -516,16 +518,16 @@ pub struct TaskEnd {
     /// Why it failed, in a sentence.
     pub error: Option<String>,
     /// The instances that changed with the end.
-    pub instances: Vec<TaskInstance>,
-    /// The versions that the task changed.
+    pub targets: Vec<RolloutTarget>,
+    /// The versions that the rollout changed.
     pub versions: Vec<(ApplicationKey, VersionChange)>,
     /// What to tell in the fleet's event log.
     pub events: Vec<NewEvent>,
 }
 
-/// A stored event of a task's run, as it is shown.
+/// A stored event of a rollout's run, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskEvent {
+pub struct RolloutEvent {
     /// Its position among all stored events; ascending.
     pub position: i64,
     /// The run it belongs to.
@@ -540,8 +542,8 @@ mod tests {
 
     #[test]
     fn words_read_back() {
-        for outcome in InstanceOutcome::ALL {
-            assert_eq!(InstanceOutcome::parse(outcome.as_str()), Some(outcome));
+        for outcome in TargetOutcome::ALL {
+            assert_eq!(TargetOutcome::parse(outcome.as_str()), Some(outcome));
         }
         for status in RunStatus::ALL {
             assert_eq!(RunStatus::parse(status.as_str()), Some(status));

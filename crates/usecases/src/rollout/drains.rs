@@ -17,11 +17,11 @@ use drover_domain::haproxy::{
     AdminState, HaproxyInstanceKey, HaproxyServerKey, Health, ObservedServer,
 };
 use drover_domain::rollout::job::JobId;
+use drover_domain::rollout::record::{Origin, Rollout, RolloutRun};
 use drover_domain::rollout::request::{
     PlayRequest, Step, StepAnswer, StepKind, TargetAnswer, TargetState,
 };
 use drover_domain::rollout::snapshot::FleetSnapshot;
-use drover_domain::rollout::task::{Origin, TaskRun, UpdateTask};
 use drover_domain::rollout::verdict::HaproxySight;
 use drover_ports::Fault;
 use tokio::sync::{mpsc, watch};
@@ -94,8 +94,8 @@ impl Drains {
         ports: &Ports,
         policy: &Arc<Policy>,
         polling: &Polling,
-        task: &UpdateTask,
-        run: &TaskRun,
+        rollout: &Rollout,
+        run: &RolloutRun,
         snapshot: &FleetSnapshot,
     ) -> Self {
         let mut members = BTreeMap::new();
@@ -122,8 +122,8 @@ impl Drains {
             job: run.job,
             instance: run.prepared.backend.as_ref().map(|it| it.instance),
             origin: Origin {
-                actor: format!("{UPDATE_OWNER}{}", task.id),
-                request_id: task.origin.request_id.clone(),
+                actor: format!("{UPDATE_OWNER}{}", rollout.id),
+                request_id: rollout.origin.request_id.clone(),
             },
             members,
             pinned: BTreeSet::new(),

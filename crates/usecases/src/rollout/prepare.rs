@@ -6,8 +6,8 @@ use drover_domain::rollout::executor::{
 };
 use drover_domain::rollout::orchestrator::OrchestratorMetadata;
 use drover_domain::rollout::playbook_path::{PlaybookPath, PlaybookPathError};
+use drover_domain::rollout::record::{RolloutId, RolloutRequest};
 use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
-use drover_domain::rollout::task::{TaskId, UpdateRequest};
 use drover_ports::{Fault, PlaybookRunner, RunnerError};
 
 /// Why an update cannot be prepared; the message goes to the user unchanged.
@@ -71,14 +71,14 @@ pub(crate) fn playbook_of(target: &Target, default_playbook: &str) -> String {
 
 /// Runs the executor template; one prepared playbook per backend.
 pub(crate) fn prepare(
-    task: TaskId,
-    request: &UpdateRequest,
+    rollout: RolloutId,
+    request: &RolloutRequest,
     playbook_path: &str,
     orchestrator: &OrchestratorMetadata,
     snapshot: &FleetSnapshot,
 ) -> Result<Vec<PreparedPlaybook>, Unprepared> {
     let context = OrchestratorContext::new(
-        task,
+        rollout,
         request.applications.clone(),
         request.artifact.clone(),
         request.mode,

@@ -1,4 +1,4 @@
-//! `drover update`.
+//! `drover rollout start`.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const DRAIN_MINUTES_MAX: f64 = 60.0;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("applications").required(true).args(["group", "app"])))]
-pub(crate) struct Update {
+pub(crate) struct Start {
     /// All instances of this group.
     #[arg(long)]
     group: Option<String>,
@@ -42,16 +42,16 @@ pub(crate) struct Update {
     /// Update applications without a drain although they, or others of their group, stand or stood behind HAProxy.
     #[arg(long)]
     allow_undrained: bool,
-    /// Follow the update to its end; the exit code tells how it ended.
+    /// Follow the rollout to its end; the exit code tells how it ended.
     #[arg(long)]
     watch: bool,
-    /// The most time to watch; then exit code 7, and the update goes on.
+    /// The most time to watch; then exit code 7, and the rollout goes on.
     #[arg(long, value_name = "SECONDS", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
     /// The same as --output json.
     #[arg(long)]
     json: bool,
-    /// Makes a repeated command safe: the same key starts one update. Made up when not given.
+    /// Makes a repeated command safe: the same key starts the rollouts once. Made up when not given.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }
@@ -76,85 +76,78 @@ impl Mode {
     }
 }
 
-impl Update {
+impl Start {
     pub(crate) const fn wants_json(&self) -> bool {
         self.json
     }
 }
 
-pub(crate) async fn run(
-    update: Update,
-    service: &Service,
-    output: &Output,
-) -> Result<Code, Failure> {
-    let applications = match &update.group {
+pub(crate) async fn run(start: Start, service: &Service, output: &Output) -> Result<Code, Failure> {
+    let applications = match &start.group {
         Some(group) => members(group, service).await?,
-        None => names::applications(&update.app, service).await?,
+        None => names::applications(&start.app, service).await?,
     };
-    let mut body = json!({"app_ids": applications, "distr_url": update.distr_url});
+    let mut body = json!({"app_ids": applications, "distr_url": start.distr_url});
     for (name, value) in [
-        ("mode", update.mode.map(|mode| Value::from(mode.word()))),
-        (
-            "orchestrator_playbook",
-            update.orchestrator.map(Value::from),
-        ),
-        ("drain_wait_time", update.drain_minutes.map(Value::from)),
+        ("mode", start.mode.map(|mode| Value::from(mode.word()))),
+        ("orchestrator_playbook", start.orchestrator.map(Value::from)),
+        ("drain_wait_time", start.drain_minutes.map(Value::from)),
         (
             "allow_undrained",
-            update.allow_undrained.then_some(Value::Bool(true)),
+            start.allow_undrained.then_some(Value::Bool(true)),
         ),
     ] {
         if let (Some(value), Some(members)) = (value, body.as_object_mut()) {
             members.insert(name.to_owned(), value);
         }
     }
-    let key = match update.idempotency_key {
+    let key = match start.idempotency_key {
         Some(key) => key,
         None => fresh_key()?,
     };
     let accepted = service
-        .post_once("applications/batch_update", &body, &key)
+        .post_once("rollouts", &body, &key)
         .await
         .map_err(|failure| repeatable(failure, &key))?;
-    let tasks: Vec<String> = accepted
-        .get("task_ids")
+    let rollouts: Vec<String> = accepted
+        .get("rollout_ids")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
         .filter_map(|id| id.as_str().map(str::to_owned))
         .collect();
-    if tasks.is_empty() {
+    if rollouts.is_empty() {
         return Err(Failure::new(
             Code::Failed,
-            "the service does not answer as agreed: an accepted update has no task",
+            "the service does not answer as agreed: nothing was started for what it accepted",
         ));
     }
     let warnings = accepted.get("warnings").and_then(Value::as_array);
     for warning in warnings.into_iter().flatten().filter_map(Value::as_str) {
         note(&visible(warning, WARNING_MAX));
     }
-    if update.watch {
+    if start.watch {
         let count = applications.len();
         note(&format!(
             "update of {count} applications accepted as {}",
-            tasks.join(", ")
+            rollouts.join(", ")
         ));
         return watch::watch(
-            tasks,
-            update.timeout.map(Duration::from_secs),
+            rollouts,
+            start.timeout.map(Duration::from_secs),
             service,
             output,
         )
         .await;
     }
     output.document(&accepted, || {
-        for task in &tasks {
-            line(&visible(task, TEXT_MAX));
+        for rollout in &rollouts {
+            line(&visible(rollout, TEXT_MAX));
         }
-        for task in &tasks {
-            let task = visible(task, TEXT_MAX);
+        for rollout in &rollouts {
+            let rollout = visible(rollout, TEXT_MAX);
             note(&format!(
-                "accepted; follow it with `drover tasks show {task} --watch`"
+                "accepted; follow it with `drover rollout show {rollout} --watch`"
             ));
         }
     });

@@ -1,10 +1,10 @@
-//! Asking for updates, and looking at them.
+//! Asking for rollouts, and looking at them.
 
 use axum::body::Body;
 use axum::http::Method;
 use drover_domain::access::Role;
 use drover_domain::rollout;
-use drover_domain::rollout::task::InstanceOutcome;
+use drover_domain::rollout::record::TargetOutcome;
 use drover_testkit::clock::{FixedClock, SequentialIds};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::world::{Answer, HEADER, ORCHESTRATOR, World, update};
 
-const PATH: &str = "/api/applications/batch_update";
+const PATH: &str = "/api/rollouts";
 
 async fn with_key(world: &World, key: &str, body: &Value) -> Answer {
     let request = world
@@ -28,8 +28,8 @@ async fn with_key(world: &World, key: &str, body: &Value) -> Answer {
         .await
 }
 
-async fn tasks(world: &World) -> usize {
-    world.get("/api/tasks").await.ok(200).json()["items"]
+async fn rollouts(world: &World) -> usize {
+    world.get("/api/rollouts").await.ok(200).json()["items"]
         .as_array()
         .unwrap()
         .len()
@@ -44,9 +44,61 @@ async fn an_update_is_queued_and_found_where_it_says() {
             "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
         });
         let answer = world
-            .post(&format!("{prefix}/applications/batch_update"), body)
+            .post(&format!("{prefix}/rollouts"), body)
             .await
             .ok(202);
+        let accepted = answer.json();
+        let id = accepted["rollout_ids"][0].as_str().unwrap();
+        assert_eq!(
+            accepted,
+            json!({
+                "rollout_ids": [id], "warnings": [],
+            })
+        );
+        assert_eq!(answer.header("location"), format!("{prefix}/rollouts/{id}"));
+        assert_eq!(answer.header("idempotency-replayed"), "");
+
+        let task = world.get(answer.header("location")).await.ok(200).json();
+        let expected = json!({
+            "id": id, "status": "pending",
+            "params": {
+                "app_ids": world.apps, "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "update",
+                "playbook_path": "update-app.yml {server} {app} {distr_url} {mode}",
+                "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
+            },
+            "created_at": "2023-11-14T22:13:20.000Z", "started_at": null, "completed_at": null, "progress": 0,
+            "current_step": null, "result": null, "error": null, "attempt": 0, "requested_by": "the admin",
+            "targets": [], "runs": [], "left_drained": [],
+        });
+        assert_eq!(task, expected);
+    }
+    let pending = world
+        .get("/api/rollouts?status=pending")
+        .await
+        .ok(200)
+        .json();
+    assert_eq!(pending["items"].as_array().unwrap().len(), 2);
+    assert_eq!(pending["items"][0].get("runs"), None);
+    assert_eq!(
+        world
+            .get("/api/rollouts?status=failed")
+            .await
+            .ok(200)
+            .json()["items"],
+        json!([])
+    );
+    world
+        .get("/api/rollouts?status=running")
+        .await
+        .problem(400, "invalid_query_parameter");
+}
+
+#[tokio::test]
+async fn the_paths_and_words_of_earlier_clients_keep_answering() {
+    let world = World::with_fleet().await;
+    for prefix in ["/api", "/api/v1"] {
+        let path = format!("{prefix}/applications/batch_update");
+        let answer = world.post(&path, update(&world.apps)).await.ok(202);
         let accepted = answer.json();
         let id = accepted["task_ids"][0].as_str().unwrap();
         assert_eq!(
@@ -56,34 +108,26 @@ async fn an_update_is_queued_and_found_where_it_says() {
                 "groups_count": 1, "warnings": [],
             })
         );
-        assert_eq!(answer.header("location"), format!("{prefix}/tasks/{id}"));
-        assert_eq!(answer.header("idempotency-replayed"), "");
+        let task = format!("{prefix}/tasks/{id}");
+        assert_eq!(answer.header("location"), task);
 
-        let task = world.get(answer.header("location")).await.ok(200).json();
-        let expected = json!({
-            "id": id, "task_type": "update", "status": "pending",
-            "params": {
-                "app_ids": world.apps, "distr_url": "http://nexus.example/jurws-1.1.0.zip", "mode": "update",
-                "playbook_path": "update-app.yml {server} {app} {distr_url} {mode}",
-                "orchestrator_playbook": ORCHESTRATOR, "drain_wait_time": 0.5,
-            },
-            "created_at": "2023-11-14T22:13:20.000Z", "started_at": null, "completed_at": null, "progress": 0,
-            "current_task": null, "result": null, "error": null, "attempt": 0, "requested_by": "the admin",
-            "instances": [], "runs": [], "left_drained": [],
-        });
-        assert_eq!(task, expected);
+        let mut expected = world.get(&format!("{prefix}/rollouts/{id}")).await.json();
+        let members = expected.as_object_mut().unwrap();
+        members.insert("task_type".to_owned(), json!("update"));
+        members.insert("current_task".to_owned(), Value::Null);
+        let targets = members.remove("targets").unwrap();
+        members.insert("instances".to_owned(), targets);
+        assert_eq!(world.get(&task).await.ok(200).json(), expected);
+        let listed = world
+            .get(&format!("{prefix}/tasks?status=pending"))
+            .await
+            .json();
+        assert_eq!(listed["items"][0]["id"], id);
+        let page = world.get(&format!("{task}/events")).await.ok(200).json();
+        assert_eq!(page["items"], json!([]));
+        let cancelled = world.post(&format!("{task}/cancel"), json!({})).await;
+        assert_eq!(cancelled.ok(200).json()["id"], id);
     }
-    let pending = world.get("/api/tasks?status=pending").await.ok(200).json();
-    assert_eq!(pending["items"].as_array().unwrap().len(), 2);
-    assert_eq!(pending["items"][0].get("runs"), None);
-    assert_eq!(
-        world.get("/api/tasks?status=failed").await.ok(200).json()["items"],
-        json!([])
-    );
-    world
-        .get("/api/tasks?status=running")
-        .await
-        .problem(400, "invalid_query_parameter");
 }
 
 #[tokio::test]
@@ -97,7 +141,7 @@ async fn an_unknown_application_is_not_found_and_nothing_is_created() {
         problem["detail"].as_str().unwrap().contains("7777, 7778"),
         "{problem}"
     );
-    assert_eq!(tasks(&world).await, 0);
+    assert_eq!(rollouts(&world).await, 0);
 }
 
 #[tokio::test]
@@ -178,7 +222,7 @@ async fn what_cannot_be_an_update_is_refused_with_its_place() {
             "{body}"
         );
     }
-    assert_eq!(tasks(&world).await, 0);
+    assert_eq!(rollouts(&world).await, 0);
 }
 
 #[tokio::test]
@@ -227,14 +271,14 @@ async fn what_the_fleet_or_the_playbooks_do_not_allow_is_refused_by_name() {
         detail.contains("`jurws_1` on web09.elsewhere,") && detail.contains("allow_undrained"),
         "{detail}"
     );
-    assert_eq!(tasks(&world).await, 0);
+    assert_eq!(rollouts(&world).await, 0);
 
     world.runner.go_away(1);
     world
         .post(PATH, update(&world.apps[..1]))
         .await
         .problem(503, "unavailable");
-    assert_eq!(tasks(&world).await, 0);
+    assert_eq!(rollouts(&world).await, 0);
 }
 
 #[tokio::test]
@@ -246,14 +290,17 @@ async fn an_update_is_cancelled_by_its_own_id() {
     let cancelled = world
         .post(&cancel, json!({"reason": "wrong version"}))
         .await;
-    assert_eq!(cancelled.ok(200).json()["id"], answer.json()["task_ids"][0]);
+    assert_eq!(
+        cancelled.ok(200).json()["id"],
+        answer.json()["rollout_ids"][0]
+    );
     let now = world.get(&task).await.ok(200).json();
     assert_eq!(now["status"], "cancelled", "{now}");
     world
         .post(&cancel, json!({}))
         .await
         .problem(409, "conflict");
-    let other = "/api/tasks/0190b3a4-7c00-7000-8000-000000000001/cancel";
+    let other = "/api/rollouts/0190b3a4-7c00-7000-8000-000000000001/cancel";
     world.post(other, json!({})).await.problem(404, "not_found");
 }
 
@@ -269,7 +316,7 @@ async fn a_hostile_artifact_url_is_kept_literally() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_the_same_tasks() {
+async fn a_repeated_request_gets_the_same_rollouts() {
     let world = World::with_fleet().await;
     let first = with_key(&world, "deploy 7", &update(&world.apps[..2]))
         .await
@@ -282,12 +329,12 @@ async fn a_repeated_request_gets_the_same_tasks() {
     assert_eq!(replay.header("idempotency-replayed"), "true");
     assert_eq!(replay.header("location"), first.header("location"));
     assert_eq!(replay.json(), first.json());
-    assert_eq!(tasks(&world).await, 1);
+    assert_eq!(rollouts(&world).await, 1);
 
     with_key(&world, "deploy 7", &update(&[world.apps[1], world.apps[0]]))
         .await
         .problem(422, "idempotency_key_reused");
-    assert_eq!(tasks(&world).await, 1);
+    assert_eq!(rollouts(&world).await, 1);
     with_key(&world, "deploy 8", &update(&world.apps[..2]))
         .await
         .ok(202);
@@ -308,7 +355,7 @@ async fn a_repeated_request_gets_the_same_tasks() {
             .header("idempotency-replayed"),
         ""
     );
-    assert_eq!(tasks(&world).await, 3);
+    assert_eq!(rollouts(&world).await, 3);
 }
 
 #[tokio::test]
@@ -329,14 +376,14 @@ async fn an_idempotency_key_is_printable() {
         .body(Body::from(update(&world.apps[..1]).to_string()))
         .unwrap();
     world.send(request).await.problem(400, "invalid_header");
-    assert_eq!(tasks(&world).await, 0);
+    assert_eq!(rollouts(&world).await, 0);
     with_key(&world, &"x".repeat(255), &update(&world.apps[..1]))
         .await
         .ok(202);
 }
 
 #[tokio::test]
-async fn a_finished_task_tells_what_became_of_every_instance() {
+async fn a_finished_rollout_tells_what_became_of_every_target() {
     let world = World::with_fleet().await;
     world.runner.script(
         ORCHESTRATOR,
@@ -345,7 +392,7 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
             .task("drain")
             .report(
                 "web01::jurws_1::web01_jurws_1",
-                InstanceOutcome::Drained,
+                TargetOutcome::Drained,
                 Some("no sessions"),
             )
             .stats(&[("localhost", 1, 1)])
@@ -354,7 +401,7 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
     let answer = world.post(PATH, update(&world.apps[..2])).await.ok(202);
     let (stop, stopped) = watch::channel(false);
     let mut handlers = Handlers::default();
-    let (kind, handler) = world.service.update_handler();
+    let (kind, handler) = world.service.rollout_handler();
     handlers.register(kind, handler).unwrap();
     let engine = Engine::new(
         EnginePorts::over(&world.store),
@@ -363,7 +410,7 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
         handlers,
         EngineOptions::new(
             "w1".to_owned(),
-            vec![QueueOptions::new(rollout::update::queue())],
+            vec![QueueOptions::new(rollout::definition::queue())],
         ),
     )
     .unwrap();
@@ -402,7 +449,7 @@ async fn a_finished_task_tells_what_became_of_every_instance() {
         "host": "localhost", "ok": 1, "changed": 1, "unreachable": 0, "failed": 1, "skipped": 0, "rescued": 0, "ignored": 0,
     });
     assert_eq!(run["hosts"], json!([counts]));
-    let instances = task["instances"].as_array().unwrap();
+    let instances = task["targets"].as_array().unwrap();
     assert_eq!(instances.len(), 2);
     let drained: Vec<&Value> = instances
         .iter()

@@ -1,10 +1,10 @@
-//! The shapes of update tasks, their runs, instances and events.
+//! The shapes of rollouts, their runs, targets and events.
 
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::job::{JobEvent, JobEventKind};
-use drover_domain::rollout::task::{
-    ArtifactUrl, EndStatus, InstanceOutcome, Origin, RunStatus, Standing, TaskEvent, TaskInstance,
-    TaskRun, UpdateMode, UpdateRequest, UpdateTask,
+use drover_domain::rollout::record::{
+    ArtifactUrl, EndStatus, Origin, Rollout, RolloutEvent, RolloutRequest, RolloutRun,
+    RolloutTarget, RunStatus, Standing, TargetOutcome, UpdateMode,
 };
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
@@ -16,31 +16,31 @@ use super::{Stored, time};
 use crate::session::Row;
 use crate::sql::Sql;
 
-/// Where a task stands: the queue knows best whether it waits or runs, because a claim does not touch the
+/// Where a rollout stands: the queue knows best whether it waits or runs, because a claim does not touch the
 /// task's record.
 pub(crate) const STATUS: &str = "CASE WHEN q.lease_id IS NOT NULL THEN 'running' \
      WHEN q.workflow_id IS NOT NULL THEN 'queued' ELSE t.status END";
 
-/// What a query for [`TaskRow`] starts with, after [`STATUS`]: `u` is what is the update's own, `t` the only
+/// What a query for [`RolloutRow`] starts with, after [`STATUS`]: `u` is what is the update's own, `t` the only
 /// task of its workflow, `q` that task's row in the queue.
 const COLUMNS: &str = "
        u.position, CAST(u.id AS text) AS id, CAST(u.application_ids AS text) AS application_ids, u.artifact_url, u.mode,
        u.orchestrator, u.drain_wait_minutes, u.allow_undrained, u.playbook_path, u.actor, u.request_id, u.created_at, u.began_at, u.ended_at,
        u.ended_as, u.progress, u.current_step, u.result, u.error, COALESCE(q.attempt, t.attempt) AS attempt, q.claimed_at,
        t.finished_at, t.error_message
-FROM update_tasks u
+FROM rollouts u
 JOIN workflow_tasks t ON t.workflow_id = u.workflow_id
 LEFT JOIN workflow_queue q ON q.workflow_id = t.workflow_id AND q.task_no = t.task_no
 ";
 
-/// The query for [`TaskRow`] that ends with this.
-pub(crate) fn select_tasks(rest: &str) -> Sql {
+/// The query for [`RolloutRow`] that ends with this.
+pub(crate) fn select_rollouts(rest: &str) -> Sql {
     Sql::new(format!("SELECT {STATUS} AS status, {COLUMNS} {rest}"))
 }
 
-/// A row of `update_tasks`, with what the engine says about it.
+/// A row of `rollouts`, with what the engine says about it.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct TaskRow {
+pub(crate) struct RolloutRow {
     status: String,
     position: i64,
     id: String,
@@ -67,12 +67,12 @@ pub(crate) struct TaskRow {
     error_message: Option<String>,
 }
 
-impl Row for TaskRow {
-    const WHAT: &'static str = "update task";
+impl Row for RolloutRow {
+    const WHAT: &'static str = "rollout";
 }
 
-impl TaskRow {
-    /// What the task came to, if that is written down.
+impl RolloutRow {
+    /// What the rollout came to, if that is written down.
     pub(crate) fn end(&self) -> Result<Option<EndStatus>, StoreError> {
         let stored = Stored::new(Self::WHAT, &self.id);
         let word = self.ended_as.as_deref();
@@ -80,15 +80,15 @@ impl TaskRow {
             .transpose()
     }
 
-    /// The task with its position.
-    pub(crate) fn read(self) -> Result<(i64, UpdateTask), StoreError> {
+    /// The rollout with its position.
+    pub(crate) fn read(self) -> Result<(i64, Rollout), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.id);
         let applications: Vec<i64> = stored.shape("list of applications", &self.application_ids)?;
         let artifact = ArtifactUrl::parse(&self.artifact_url)
             .map_err(|error| stored.corrupt(error.to_string()))?;
         let drain_wait = DrainWait::parse(self.drain_wait_minutes)
             .map_err(|error| stored.corrupt(error.to_string()))?;
-        let request = UpdateRequest {
+        let request = RolloutRequest {
             applications: applications.into_iter().map(Key::new).collect(),
             artifact,
             mode: stored.word("mode", &self.mode, UpdateMode::parse)?,
@@ -109,14 +109,14 @@ impl TaskRow {
         };
         let id = stored.id("identifier", &self.id)?;
         let created_at = Timestamp::from_micros(self.created_at);
-        let own = UpdateTask {
+        let own = Rollout {
             started_at: time(self.began_at),
             finished_at: time(self.ended_at),
             progress: stored.number("progress", self.progress)?,
             current: self.current_step,
             result: self.result,
             error: self.error,
-            ..UpdateTask::queued(id, request, self.playbook_path, origin, created_at)
+            ..Rollout::queued(id, request, self.playbook_path, origin, created_at)
         };
         Ok((self.position, own.standing(standing)))
     }
@@ -126,7 +126,7 @@ impl TaskRow {
 pub(crate) const RUN_COLUMNS: &str = "id, run_index, CAST(job_id AS text) AS job_id, CAST(prepared AS text) AS prepared, \
      status, exit_code, started_at, finished_at, CAST(hosts AS text) AS hosts";
 
-/// A row of `update_task_runs`.
+/// A row of `rollout_runs`.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct RunRow {
     id: i64,
@@ -141,16 +141,16 @@ pub(crate) struct RunRow {
 }
 
 impl Row for RunRow {
-    const WHAT: &'static str = "run of an update task";
+    const WHAT: &'static str = "run of a rollout";
 }
 
 impl RunRow {
     /// The run.
-    pub(crate) fn read(self) -> Result<TaskRun, StoreError> {
+    pub(crate) fn read(self) -> Result<RolloutRun, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
         let prepared: PreparedShape = stored.shape("prepared playbook", &self.prepared)?;
         let hosts: Vec<HostShape> = stored.shape("list of counts", &self.hosts)?;
-        Ok(TaskRun {
+        Ok(RolloutRun {
             index: stored.number("run index", self.run_index)?,
             job: stored.id("job identifier", &self.job_id)?,
             prepared: prepared.read(&stored)?,
@@ -163,13 +163,13 @@ impl RunRow {
     }
 }
 
-/// What a query for [`InstanceRow`] selects.
-pub(crate) const INSTANCE_COLUMNS: &str = "id, application_id, name, server, composite, run_index, batch, \
+/// What a query for [`TargetRow`] selects.
+pub(crate) const TARGET_COLUMNS: &str = "id, application_id, name, server, composite, run_index, batch, \
      haproxy_server, outcome, detail, version_before, process_before, version_after";
 
-/// A row of `update_task_instances`.
+/// A row of `rollout_targets`.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct InstanceRow {
+pub(crate) struct TargetRow {
     id: i64,
     application_id: i64,
     name: String,
@@ -185,15 +185,15 @@ pub(crate) struct InstanceRow {
     version_after: Option<String>,
 }
 
-impl Row for InstanceRow {
-    const WHAT: &'static str = "instance of an update task";
+impl Row for TargetRow {
+    const WHAT: &'static str = "target of a rollout";
 }
 
-impl InstanceRow {
-    /// The instance.
-    pub(crate) fn read(self) -> Result<TaskInstance, StoreError> {
+impl TargetRow {
+    /// The target.
+    pub(crate) fn read(self) -> Result<RolloutTarget, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
-        Ok(TaskInstance {
+        Ok(RolloutTarget {
             application: Key::new(self.application_id),
             name: self.name,
             server: self.server,
@@ -201,7 +201,7 @@ impl InstanceRow {
             run: stored.number("run index", self.run_index)?,
             batch: self.batch,
             haproxy_server: self.haproxy_server,
-            outcome: stored.word("outcome", &self.outcome, InstanceOutcome::parse)?,
+            outcome: stored.word("outcome", &self.outcome, TargetOutcome::parse)?,
             detail: self.detail,
             version_before: self.version_before,
             process_before: self.process_before,
@@ -210,9 +210,9 @@ impl InstanceRow {
     }
 }
 
-/// A row of `update_task_events` with the index of its run.
+/// A row of `rollout_events` with the index of its run.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct TaskEventRow {
+pub(crate) struct RolloutEventRow {
     position: i64,
     run_index: i64,
     sequence: i64,
@@ -226,20 +226,20 @@ pub(crate) struct TaskEventRow {
     stats: String,
 }
 
-impl Row for TaskEventRow {
-    const WHAT: &'static str = "event of an update task";
+impl Row for RolloutEventRow {
+    const WHAT: &'static str = "event of a rollout";
 }
 
-impl TaskEventRow {
+impl RolloutEventRow {
     /// The event.
-    pub(crate) fn read(self) -> Result<TaskEvent, StoreError> {
+    pub(crate) fn read(self) -> Result<RolloutEvent, StoreError> {
         let stored = Stored::new(Self::WHAT, self.position);
         let report: Option<ReportShape> = self
             .report
             .map(|report| stored.shape("report", &report))
             .transpose()?;
         let stats: Vec<HostShape> = stored.shape("list of counts", &self.stats)?;
-        Ok(TaskEvent {
+        Ok(RolloutEvent {
             position: self.position,
             run: stored.number("run index", self.run_index)?,
             event: JobEvent {

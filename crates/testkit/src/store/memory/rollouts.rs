@@ -1,4 +1,4 @@
-//! Update tasks in memory.
+//! Rollouts in memory.
 
 use std::collections::BTreeSet;
 
@@ -6,35 +6,35 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::fleet::{ApplicationKey, ChangeSource, GroupKey};
 use drover_domain::page::{Page, PageRequest};
-use drover_domain::rollout::task::{
-    EndStatus, RunProgress, TaskDetail, TaskEnd, TaskEvent, TaskId, TaskInstance, TaskRun,
-    UpdateTask,
+use drover_domain::rollout::record::{
+    EndStatus, Rollout, RolloutDetail, RolloutEnd, RolloutEvent, RolloutId, RolloutRun,
+    RolloutTarget, RunProgress,
 };
 use drover_domain::workflow::TaskStatus;
 use drover_ports::{
-    Claim, NewUpdates, NewWorkflow, Started, StoreError, TaskView, UpdateTasks, UpdateWork,
+    Claim, NewRollouts, NewWorkflow, RolloutStore, RolloutView, RolloutWork, Started, StoreError,
 };
 
 use super::{MemoryStore, State, ascending, descending};
 
 /// What is the update's own; the engine knows where it stands.
 #[derive(Debug)]
-pub(super) struct StoredTask {
-    detail: TaskDetail,
+pub(super) struct StoredRollout {
+    detail: RolloutDetail,
     end: Option<EndStatus>,
-    events: Vec<TaskEvent>,
+    events: Vec<RolloutEvent>,
 }
 
-impl StoredTask {
-    const fn id(&self) -> TaskId {
-        self.detail.task.id
+impl StoredRollout {
+    const fn id(&self) -> RolloutId {
+        self.detail.rollout.id
     }
 
-    fn change_instances(&mut self, changed: &[TaskInstance]) {
+    fn change_targets(&mut self, changed: &[RolloutTarget]) {
         for change in changed {
             let known = self
                 .detail
-                .instances
+                .targets
                 .iter_mut()
                 .find(|known| known.application == change.application);
             if let Some(known) = known {
@@ -49,35 +49,35 @@ impl StoredTask {
 
 fn stale(claim: &Claim) -> StoreError {
     StoreError::Stale {
-        what: "update task",
+        what: "rollout",
         name: claim.task.to_string(),
         attempt: claim.attempt,
     }
 }
 
 impl State {
-    /// The task while the claim is held.
-    fn held(&mut self, claim: &Claim) -> Result<&mut StoredTask, StoreError> {
+    /// The rollout while the claim is held.
+    fn held(&mut self, claim: &Claim) -> Result<&mut StoredRollout, StoreError> {
         self.engine
             .is_called_off(claim.task, claim.attempt)
             .ok_or_else(|| stale(claim))?;
-        let task = self
-            .tasks
+        let rollout = self
+            .rollouts
             .values_mut()
             .find(|stored| stored.id() == claim.task);
-        task.ok_or_else(|| stale(claim))
+        rollout.ok_or_else(|| stale(claim))
     }
 
-    fn task(&self, task: TaskId) -> Option<&StoredTask> {
-        self.tasks.values().find(|stored| stored.id() == task)
+    fn rollout(&self, rollout: RolloutId) -> Option<&StoredRollout> {
+        self.rollouts.values().find(|stored| stored.id() == rollout)
     }
 
     /// How many updates of these applications have not ended.
     pub(super) fn open_updates(&self, applications: &BTreeSet<ApplicationKey>) -> usize {
-        let tasks = self.tasks.values().map(|stored| &stored.detail.task);
-        let open = tasks.filter(|task| {
-            self.engine.is_open(task.id.workflow())
-                && task
+        let rollouts = self.rollouts.values().map(|stored| &stored.detail.rollout);
+        let open = rollouts.filter(|rollout| {
+            self.engine.is_open(rollout.id.workflow())
+                && rollout
                     .request
                     .applications
                     .iter()
@@ -86,15 +86,15 @@ impl State {
         open.count()
     }
 
-    fn shown(&self, stored: &StoredTask) -> Option<UpdateTask> {
+    fn shown(&self, stored: &StoredRollout) -> Option<Rollout> {
         let standing = self.engine.standing(stored.id())?;
-        Some(stored.detail.task.clone().standing(standing))
+        Some(stored.detail.rollout.clone().standing(standing))
     }
 
-    fn detail(&self, task: TaskId) -> Option<TaskDetail> {
-        let stored = self.task(task)?;
-        Some(TaskDetail {
-            task: self.shown(stored)?,
+    fn detail(&self, rollout: RolloutId) -> Option<RolloutDetail> {
+        let stored = self.rollout(rollout)?;
+        Some(RolloutDetail {
+            rollout: self.shown(stored)?,
             ..stored.detail.clone()
         })
     }
@@ -103,11 +103,11 @@ impl State {
 impl State {
     // What joined a group later is new in its next update. As long as an application is left out that is new already,
     // the moment stays.
-    fn note_groups(&mut self, updates: &NewUpdates) {
-        let named: BTreeSet<i64> = updates
-            .updates
+    fn note_groups(&mut self, rollouts: &NewRollouts) {
+        let named: BTreeSet<i64> = rollouts
+            .rollouts
             .iter()
-            .flat_map(|update| &update.task.request.applications)
+            .flat_map(|update| &update.rollout.request.applications)
             .map(|application| application.get())
             .collect();
         let groups = named
@@ -122,74 +122,74 @@ impl State {
                     && known.is_some_and(|known| stored.joined > Some(known))
             });
             if !is_left_out {
-                self.group_updates.insert(group.get(), updates.at);
+                self.group_updates.insert(group.get(), rollouts.at);
             }
         }
     }
 }
 
 #[async_trait]
-impl UpdateTasks for MemoryStore {
-    async fn start(&self, updates: &NewUpdates) -> Result<Started, StoreError> {
+impl RolloutStore for MemoryStore {
+    async fn start(&self, rollouts: &NewRollouts) -> Result<Started, StoreError> {
         let mut state = self.state("start updates")?;
-        let key = updates
+        let key = rollouts
             .idempotency
             .as_ref()
             .map(|used| (used.scope.clone(), used.key.clone()));
-        if let Some((idempotency, key)) = updates.idempotency.as_ref().zip(key.as_ref())
-            && let Some((digest, tasks)) = state.idempotency.get(key)
+        if let Some((idempotency, key)) = rollouts.idempotency.as_ref().zip(key.as_ref())
+            && let Some((digest, rollouts)) = state.idempotency.get(key)
         {
             if *digest != idempotency.digest {
                 return Err(StoreError::KeyReused {
                     key: idempotency.key.clone(),
                 });
             }
-            return Ok(Started::Replayed(tasks.clone()));
+            return Ok(Started::Replayed(rollouts.clone()));
         }
-        let workflows: Vec<NewWorkflow> = updates
-            .updates
+        let workflows: Vec<NewWorkflow> = rollouts
+            .rollouts
             .iter()
             .map(|update| update.workflow.clone())
             .collect();
         state.engine.start_all(&workflows)?;
-        if let Some((idempotency, key)) = updates.idempotency.as_ref().zip(key) {
-            let ids = updates.updates.iter().map(|update| update.task.id);
+        if let Some((idempotency, key)) = rollouts.idempotency.as_ref().zip(key) {
+            let ids = rollouts.rollouts.iter().map(|update| update.rollout.id);
             let first = (idempotency.digest.clone(), ids.collect());
             state.idempotency.insert(key, first);
         }
-        for update in &updates.updates {
+        for update in &rollouts.rollouts {
             let position = state.draw_key();
-            let detail = TaskDetail {
-                task: update.task.clone(),
+            let detail = RolloutDetail {
+                rollout: update.rollout.clone(),
                 runs: Vec::new(),
-                instances: Vec::new(),
+                targets: Vec::new(),
             };
-            let stored = StoredTask {
+            let stored = StoredRollout {
                 detail,
                 end: None,
                 events: Vec::new(),
             };
-            state.tasks.insert(position, stored);
+            state.rollouts.insert(position, stored);
         }
-        state.note_groups(updates);
-        state.record(&updates.events);
+        state.note_groups(rollouts);
+        state.record(&rollouts.events);
         Ok(Started::Created)
     }
 
-    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<UpdateWork>, StoreError> {
-        let mut state = self.state("begin with an update task")?;
+    async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<RolloutWork>, StoreError> {
+        let mut state = self.state("begin with a rollout")?;
         let is_called_off = state
             .engine
             .is_called_off(claim.task, claim.attempt)
             .ok_or_else(|| stale(claim))?;
-        if state.task(claim.task).is_none() {
+        if state.rollout(claim.task).is_none() {
             return Ok(None);
         }
         let stored = state.held(claim)?;
-        let task = &mut stored.detail.task;
-        task.started_at = task.started_at.or(Some(at));
+        let rollout = &mut stored.detail.rollout;
+        rollout.started_at = rollout.started_at.or(Some(at));
         let end = stored.end;
-        Ok(state.detail(claim.task).map(|detail| UpdateWork {
+        Ok(state.detail(claim.task).map(|detail| RolloutWork {
             detail,
             end,
             is_called_off,
@@ -199,45 +199,45 @@ impl UpdateTasks for MemoryStore {
     async fn plan(
         &self,
         claim: &Claim,
-        runs: &[TaskRun],
-        instances: &[TaskInstance],
+        runs: &[RolloutRun],
+        instances: &[RolloutTarget],
     ) -> Result<(), StoreError> {
-        let mut state = self.state("store the plan of an update task")?;
+        let mut state = self.state("store the plan of a rollout")?;
         let stored = state.held(claim)?;
         if stored.detail.runs.is_empty() {
             stored.detail.runs = runs.to_vec();
-            stored.detail.instances = instances.to_vec();
+            stored.detail.targets = instances.to_vec();
         }
         Ok(())
     }
 
     async fn progress(&self, claim: &Claim, progress: &RunProgress) -> Result<(), StoreError> {
-        let mut state = self.state("store the progress of an update task")?;
+        let mut state = self.state("store the progress of a rollout")?;
         let mut position = state.last_key;
         let stored = state.held(claim)?;
         if stored.end.is_some() {
             return Err(stale(claim));
         }
-        stored.detail.task.progress = progress.progress;
-        stored.detail.task.current.clone_from(&progress.current);
+        stored.detail.rollout.progress = progress.progress;
+        stored.detail.rollout.current.clone_from(&progress.current);
         if let Some(run) = stored
             .detail
             .runs
             .iter_mut()
             .find(|run| run.index == progress.run.index)
         {
-            *run = TaskRun {
+            *run = RolloutRun {
                 job: run.job,
                 prepared: run.prepared.clone(),
                 ..progress.run.clone()
             };
             for event in &progress.events {
-                let is_stored = |known: &TaskEvent| {
+                let is_stored = |known: &RolloutEvent| {
                     known.run == run.index && known.event.sequence == event.sequence
                 };
                 if !stored.events.iter().any(is_stored) {
                     position += 1;
-                    stored.events.push(TaskEvent {
+                    stored.events.push(RolloutEvent {
                         position,
                         run: run.index,
                         event: event.clone(),
@@ -245,26 +245,31 @@ impl UpdateTasks for MemoryStore {
                 }
             }
         }
-        stored.change_instances(&progress.instances);
+        stored.change_targets(&progress.targets);
         state.last_key = position;
         Ok(())
     }
 
-    async fn finish(&self, claim: &Claim, end: &TaskEnd, at: Timestamp) -> Result<(), StoreError> {
-        let mut state = self.state("end an update task")?;
+    async fn finish(
+        &self,
+        claim: &Claim,
+        end: &RolloutEnd,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state("end a rollout")?;
         let stored = state.held(claim)?;
         if stored.end.is_some() {
             return Ok(());
         }
         stored.end = Some(end.status);
-        let task = &mut stored.detail.task;
-        task.result.clone_from(&end.result);
-        task.error.clone_from(&end.error);
-        task.finished_at = Some(at);
-        task.progress = end.progress;
-        task.current = None;
-        let began_at = task.started_at;
-        stored.change_instances(&end.instances);
+        let rollout = &mut stored.detail.rollout;
+        rollout.result.clone_from(&end.result);
+        rollout.error.clone_from(&end.error);
+        rollout.finished_at = Some(at);
+        rollout.progress = end.progress;
+        rollout.current = None;
+        let began_at = rollout.started_at;
+        stored.change_targets(&end.targets);
         for (application, change) in &end.versions {
             if let Some(stored) = state.applications.get_mut(&application.get()) {
                 stored.observed.version = change.new.clone();
@@ -283,33 +288,33 @@ impl UpdateTasks for MemoryStore {
 }
 
 #[async_trait]
-impl TaskView for MemoryStore {
-    async fn find(&self, task: TaskId) -> Result<Option<TaskDetail>, StoreError> {
-        Ok(self.state("find an update task")?.detail(task))
+impl RolloutView for MemoryStore {
+    async fn find(&self, rollout: RolloutId) -> Result<Option<RolloutDetail>, StoreError> {
+        Ok(self.state("find a rollout")?.detail(rollout))
     }
 
     async fn list(
         &self,
         statuses: &[TaskStatus],
         page: PageRequest,
-    ) -> Result<Page<(i64, UpdateTask)>, StoreError> {
-        let state = self.state("list update tasks")?;
+    ) -> Result<Page<(i64, Rollout)>, StoreError> {
+        let state = self.state("list rollouts")?;
         let shown = state
-            .tasks
+            .rollouts
             .iter()
             .filter_map(|(position, stored)| Some((*position, state.shown(stored)?)))
-            .filter(|(_, task)| statuses.is_empty() || statuses.contains(&task.status));
+            .filter(|(_, rollout)| statuses.is_empty() || statuses.contains(&rollout.status));
         Ok(descending(shown, page))
     }
 
     async fn events(
         &self,
-        task: TaskId,
+        rollout: RolloutId,
         page: PageRequest,
-    ) -> Result<Option<Page<TaskEvent>>, StoreError> {
-        let state = self.state("list the events of an update task")?;
+    ) -> Result<Option<Page<RolloutEvent>>, StoreError> {
+        let state = self.state("list the events of a rollout")?;
         let Some(stored) = state
-            .task(task)
+            .rollout(rollout)
             .filter(|stored| state.engine.standing(stored.id()).is_some())
         else {
             return Ok(None);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::job::{HostStats, JobEvent, JobEventKind};
-use drover_domain::rollout::task::{InstanceOutcome, TaskInstance};
+use drover_domain::rollout::record::{RolloutTarget, TargetOutcome};
 
 /// How many reasons of failures are kept; the first one is the one that counts.
 const FAILURES_MAX: usize = 20;
@@ -15,7 +15,7 @@ const FAILURES_MAX: usize = 20;
 /// here needs to be stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Track {
-    instances: Vec<TaskInstance>,
+    instances: Vec<RolloutTarget>,
     hosts: BTreeMap<String, HostStats>,
     failures: Vec<String>,
     saw_no_hosts: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Track {
 
 impl Track {
     /// A run that has said nothing yet, with its instances.
-    pub(crate) const fn new(instances: Vec<TaskInstance>) -> Self {
+    pub(crate) const fn new(instances: Vec<RolloutTarget>) -> Self {
         Self {
             instances,
             hosts: BTreeMap::new(),
@@ -39,7 +39,7 @@ impl Track {
     }
 
     /// Takes in the next events and returns the instances they changed.
-    pub(crate) fn absorb(&mut self, events: &[JobEvent]) -> Vec<TaskInstance> {
+    pub(crate) fn absorb(&mut self, events: &[JobEvent]) -> Vec<RolloutTarget> {
         let mut changed = BTreeMap::new();
         for event in events {
             if let Some(index) = self.absorb_one(event)
@@ -125,7 +125,7 @@ impl Track {
     }
 
     /// The instances as they are now.
-    pub(crate) fn instances(&self) -> &[TaskInstance] {
+    pub(crate) fn instances(&self) -> &[RolloutTarget] {
         &self.instances
     }
 
@@ -160,8 +160,8 @@ impl Track {
     }
 }
 
-/// How far a task is, 0 to 100: each instance counts by the steps it has behind it.
-pub(crate) fn progress(instances: &[TaskInstance]) -> u8 {
+/// How far a rollout is, 0 to 100: each instance counts by the steps it has behind it.
+pub(crate) fn progress(instances: &[RolloutTarget]) -> u8 {
     let steps: usize = instances
         .iter()
         .map(|instance| usize::from(steps_done(instance.outcome)))
@@ -172,27 +172,27 @@ pub(crate) fn progress(instances: &[TaskInstance]) -> u8 {
 
 const STEPS: u8 = 6;
 
-const fn steps_done(outcome: InstanceOutcome) -> u8 {
+const fn steps_done(outcome: TargetOutcome) -> u8 {
     match outcome {
-        InstanceOutcome::Pending => 0,
-        InstanceOutcome::Draining => 1,
-        InstanceOutcome::Drained => 2,
-        InstanceOutcome::Updating => 3,
-        InstanceOutcome::Verifying => 4,
-        InstanceOutcome::Returning => 5,
-        InstanceOutcome::Done
-        | InstanceOutcome::Unverified
-        | InstanceOutcome::Failed
-        | InstanceOutcome::Skipped
-        | InstanceOutcome::RolledBack
-        | InstanceOutcome::LeftDrained
-        | InstanceOutcome::Unknown => STEPS,
+        TargetOutcome::Pending => 0,
+        TargetOutcome::Draining => 1,
+        TargetOutcome::Drained => 2,
+        TargetOutcome::Updating => 3,
+        TargetOutcome::Verifying => 4,
+        TargetOutcome::Returning => 5,
+        TargetOutcome::Done
+        | TargetOutcome::Unverified
+        | TargetOutcome::Failed
+        | TargetOutcome::Skipped
+        | TargetOutcome::RolledBack
+        | TargetOutcome::LeftDrained
+        | TargetOutcome::Unknown => STEPS,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use drover_domain::rollout::job::InstanceReport;
+    use drover_domain::rollout::job::TargetReport;
     use drover_domain::{Key, Timestamp};
 
     use super::*;
@@ -211,8 +211,8 @@ mod tests {
         }
     }
 
-    fn instance(composite: &str) -> TaskInstance {
-        TaskInstance {
+    fn instance(composite: &str) -> RolloutTarget {
+        RolloutTarget {
             application: Key::new(1),
             name: "a_1".to_owned(),
             server: "app01".to_owned(),
@@ -220,7 +220,7 @@ mod tests {
             run: 0,
             batch: "even".to_owned(),
             haproxy_server: None,
-            outcome: InstanceOutcome::Pending,
+            outcome: TargetOutcome::Pending,
             detail: None,
             version_before: None,
             process_before: None,
@@ -245,9 +245,9 @@ mod tests {
     #[test]
     fn a_report_moves_its_instance_and_no_other() {
         let mut track = Track::new(vec![instance("app01::a_1"), instance("app02::a_1")]);
-        let report = InstanceReport {
+        let report = TargetReport {
             composite: "app02::a_1".to_owned(),
-            outcome: InstanceOutcome::Drained,
+            outcome: TargetOutcome::Drained,
             detail: Some("0 sessions".to_owned()),
         };
         let changed = track.absorb(&[JobEvent {

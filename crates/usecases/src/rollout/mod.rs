@@ -1,0 +1,15 @@
+//! Updating applications: asking for it ([`Rollouts`]) and doing it (`RolloutHandler`).
+
+mod called_off;
+mod drains;
+mod end;
+mod evidence;
+mod handler;
+mod prepare;
+mod request;
+mod run;
+mod track;
+
+pub(crate) use handler::RolloutHandler;
+pub(crate) use prepare::playbook_of;
+pub use request::{Accepted, RequestError, RolloutOrder, Rollouts, Subject};
