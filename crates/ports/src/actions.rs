@@ -91,7 +91,7 @@ pub trait HaproxyActions: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn told(
+    async fn record_answer(
         &self,
         instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
@@ -104,7 +104,7 @@ pub trait HaproxyActions: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Stale`], [`StoreError::Unavailable`].
-    async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError>;
+    async fn record_evidence(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError>;
 
     /// Stores what an action came to, with all it did and saw, what was last seen of its server, with a row of its history where the status is
     /// another one, and the pin of the server from then on, as

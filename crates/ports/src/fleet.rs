@@ -55,7 +55,7 @@ pub trait ServerRegistry: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError>;
+    async fn find_by_name(&self, name: &str) -> Result<Option<Server>, StoreError>;
 
     /// Servers by key.
     ///

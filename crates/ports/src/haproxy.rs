@@ -46,7 +46,7 @@ pub trait HaproxyStore: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    async fn discovered(
+    async fn record_instances(
         &self,
         server: ServerKey,
         names: &[String],

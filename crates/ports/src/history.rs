@@ -63,7 +63,7 @@ pub trait HistoryUpkeep: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    async fn forget(
+    async fn prune(
         &self,
         history: History,
         before: Timestamp,

@@ -49,7 +49,7 @@ pub use settings::{
 pub use store::{Rejection, StoreError, StoreHealth};
 pub use webhooks::{
     AddedWebhook, DeliveryFilter, NewDelivery, NoticeSource, Outgoing, Receipt, RotatedSecret,
-    SendFailure, Untold, WebhookSender, WebhookStore,
+    SendFailure, Unpublished, WebhookSender, WebhookStore,
 };
 pub use workflow::{
     Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,

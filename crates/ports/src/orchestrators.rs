@@ -25,7 +25,7 @@ pub trait OrchestratorStore: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], and then nothing changed.
-    async fn scanned(
+    async fn record_scan(
         &self,
         found: &[OrchestratorMetadata],
         at: Timestamp,

@@ -30,7 +30,7 @@ pub enum NoticeSource {
 
 /// A notice nobody was told of yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Untold {
+pub struct Unpublished {
     /// Which record it is of.
     pub source: NoticeSource,
     /// The key of the record.
@@ -181,7 +181,7 @@ pub trait WebhookStore: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError>;
+    async fn list_unpublished(&self, limit: u32) -> Result<Vec<Unpublished>, StoreError>;
 
     /// Starts deliveries, and notes that these records are told, in one transaction. A delivery whose idempotency key was
     /// used before is left as it is; one to a webhook that is gone is left out.
@@ -208,7 +208,11 @@ pub trait WebhookStore: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Stale`], [`StoreError::Unavailable`].
-    async fn attempted(&self, claim: &Claim, attempt: &DeliveryAttempt) -> Result<(), StoreError>;
+    async fn record_attempt(
+        &self,
+        claim: &Claim,
+        attempt: &DeliveryAttempt,
+    ) -> Result<(), StoreError>;
 
     /// A delivery with its tries.
     ///

@@ -127,8 +127,8 @@ impl HaproxyActions for SeaOrmStore {
         Ok(admission)
     }
 
-    #[tracing::instrument(name = "db.actions.told", level = "debug", skip_all)]
-    async fn told(
+    #[tracing::instrument(name = "db.actions.record_answer", level = "debug", skip_all)]
+    async fn record_answer(
         &self,
         instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
@@ -147,8 +147,8 @@ impl HaproxyActions for SeaOrmStore {
         keep(session, instance, before, after).await
     }
 
-    #[tracing::instrument(name = "db.actions.note", level = "debug", skip_all)]
-    async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError> {
+    #[tracing::instrument(name = "db.actions.record_evidence", level = "debug", skip_all)]
+    async fn record_evidence(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError> {
         let session = self.write("note what an action saw").await?;
         hold(&session, claim, WHAT).await?;
         let change = format!("sends = $2, looks = {}", session.dialect.json(3));

@@ -71,8 +71,8 @@ rows! {
 
 #[async_trait]
 impl HaproxyStore for SeaOrmStore {
-    #[tracing::instrument(name = "db.haproxy.discovered", level = "debug", skip_all)]
-    async fn discovered(
+    #[tracing::instrument(name = "db.haproxy.record_instances", level = "debug", skip_all)]
+    async fn record_instances(
         &self,
         server: ServerKey,
         names: &[String],

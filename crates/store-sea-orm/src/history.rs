@@ -35,8 +35,8 @@ ORDER BY r.id LIMIT $2";
 
 #[async_trait]
 impl HistoryUpkeep for SeaOrmStore {
-    #[tracing::instrument(name = "db.history.forget", level = "debug", skip_all)]
-    async fn forget(
+    #[tracing::instrument(name = "db.history.prune", level = "debug", skip_all)]
+    async fn prune(
         &self,
         history: History,
         before: Timestamp,

@@ -28,8 +28,8 @@ rows! {
 
 #[async_trait]
 impl OrchestratorStore for SeaOrmStore {
-    #[tracing::instrument(name = "db.orchestrators.scanned", level = "debug", skip_all)]
-    async fn scanned(
+    #[tracing::instrument(name = "db.orchestrators.record_scan", level = "debug", skip_all)]
+    async fn record_scan(
         &self,
         found: &[OrchestratorMetadata],
         at: Timestamp,

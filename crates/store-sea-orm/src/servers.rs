@@ -150,8 +150,8 @@ impl ServerRegistry for SeaOrmStore {
             .transpose()
     }
 
-    #[tracing::instrument(name = "db.servers.called", level = "debug", skip_all)]
-    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError> {
+    #[tracing::instrument(name = "db.servers.find_by_name", level = "debug", skip_all)]
+    async fn find_by_name(&self, name: &str) -> Result<Option<Server>, StoreError> {
         let session = self.read("find a server by its name");
         let name = name.to_ascii_lowercase();
         let long = format!("{name}.");

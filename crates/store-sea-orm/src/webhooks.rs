@@ -12,7 +12,7 @@ use drover_domain::webhook::{
 use drover_domain::workflow::{TaskId, TaskStatus, WorkflowId};
 use drover_ports::{
     AddedWebhook, Claim, DeliveryFilter, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
-    Outgoing, RotatedSecret, StartedWorkflow, StoreError, Untold, WebhookStore,
+    Outgoing, RotatedSecret, StartedWorkflow, StoreError, Unpublished, WebhookStore,
 };
 use sea_orm::FromQueryResult;
 
@@ -23,9 +23,10 @@ use crate::once::{remember, repeated};
 use crate::row::Stored;
 use crate::row::rollout::STATUS;
 use crate::row::webhook::{
-    AttemptRow, DeliveryRow, OutgoingRow, SELECT_OUTGOING, SELECT_WEBHOOK, UNTOLD_EVENTS,
-    UNTOLD_STATUSES, UNTOLD_VERSIONS, UntoldActionRow, UntoldEventRow, UntoldStatusRow,
-    UntoldVersionRow, UntoldWordRow, WebhookRow, select_deliveries, untold_actions, untold_words,
+    AttemptRow, DeliveryRow, OutgoingRow, SELECT_OUTGOING, SELECT_WEBHOOK, UNPUBLISHED_EVENTS,
+    UNPUBLISHED_STATUSES, UNPUBLISHED_VERSIONS, UnpublishedActionRow, UnpublishedEventRow,
+    UnpublishedStatusRow, UnpublishedVersionRow, UnpublishedWordRow, WebhookRow, select_deliveries,
+    unpublished_actions, unpublished_words,
 };
 use crate::session::{KeyRow, Row, Session};
 use crate::sql::{Sql, limit};
@@ -260,34 +261,40 @@ impl WebhookStore for SeaOrmStore {
         Ok(session.execute(sql).await? > 0)
     }
 
-    #[tracing::instrument(name = "db.webhooks.untold", level = "debug", skip_all)]
-    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError> {
+    #[tracing::instrument(name = "db.webhooks.list_unpublished", level = "debug", skip_all)]
+    async fn list_unpublished(&self, limit: u32) -> Result<Vec<Unpublished>, StoreError> {
         let session = self.read("list what nobody was told of yet");
         let sql = |text: &str| Sql::new(text).bind(i64::from(limit));
-        let rows = session.rows::<UntoldEventRow>(sql(UNTOLD_EVENTS)).await?;
-        let mut untold: Vec<Untold> = rows.into_iter().map(UntoldEventRow::read).collect();
+        let rows = session
+            .rows::<UnpublishedEventRow>(sql(UNPUBLISHED_EVENTS))
+            .await?;
+        let mut unpublished: Vec<Unpublished> =
+            rows.into_iter().map(UnpublishedEventRow::read).collect();
         for row in session
-            .rows::<UntoldStatusRow>(sql(UNTOLD_STATUSES))
+            .rows::<UnpublishedStatusRow>(sql(UNPUBLISHED_STATUSES))
             .await?
         {
-            untold.push(row.read()?);
+            unpublished.push(row.read()?);
         }
         for row in session
-            .rows::<UntoldVersionRow>(sql(UNTOLD_VERSIONS))
+            .rows::<UnpublishedVersionRow>(sql(UNPUBLISHED_VERSIONS))
             .await?
         {
-            untold.push(row.read()?);
-        }
-        for row in session.rows::<UntoldWordRow>(sql(&untold_words())).await? {
-            untold.push(row.read()?);
+            unpublished.push(row.read()?);
         }
         for row in session
-            .rows::<UntoldActionRow>(untold_actions().bind(i64::from(limit)))
+            .rows::<UnpublishedWordRow>(sql(&unpublished_words()))
             .await?
         {
-            untold.push(row.read()?);
+            unpublished.push(row.read()?);
         }
-        Ok(untold)
+        for row in session
+            .rows::<UnpublishedActionRow>(unpublished_actions().bind(i64::from(limit)))
+            .await?
+        {
+            unpublished.push(row.read()?);
+        }
+        Ok(unpublished)
     }
 
     #[tracing::instrument(name = "db.webhooks.dispatch", level = "debug", skip_all)]
@@ -346,8 +353,12 @@ impl WebhookStore for SeaOrmStore {
         row.map(OutgoingRow::read).transpose()
     }
 
-    #[tracing::instrument(name = "db.webhooks.attempted", level = "debug", skip_all)]
-    async fn attempted(&self, claim: &Claim, attempt: &DeliveryAttempt) -> Result<(), StoreError> {
+    #[tracing::instrument(name = "db.webhooks.record_attempt", level = "debug", skip_all)]
+    async fn record_attempt(
+        &self,
+        claim: &Claim,
+        attempt: &DeliveryAttempt,
+    ) -> Result<(), StoreError> {
         let session = self.write("note a try to deliver").await?;
         hold(&session, claim, WHAT).await?;
         let Some(workflow) = workflow_of(claim.task).filter(|_| attempt.number <= ATTEMPTS_MAX)

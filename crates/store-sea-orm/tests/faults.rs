@@ -228,7 +228,7 @@ async fn an_unreadable_row_is_named() {
         "1111111111111111",
     );
     store
-        .scanned(&[orchestrator("a.yml", "1")], at(0))
+        .record_scan(&[orchestrator("a.yml", "1")], at(0))
         .await
         .unwrap();
     corrupt(

@@ -151,7 +151,7 @@ async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, Hapr
     let names: Vec<String> = (0..names)
         .map(|number| format!("instance{number}"))
         .collect();
-    let (cost, instances) = cost(store, store.discovered(server, &names, at(1))).await;
+    let (cost, instances) = cost(store, store.record_instances(server, &names, at(1))).await;
     (cost, instances.unwrap().first().unwrap().key)
 }
 

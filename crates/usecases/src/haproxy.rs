@@ -69,7 +69,7 @@ impl HaproxySync {
                 let names = self.kept(server, &answer.names).await?;
                 let now = self.ports.clock.now();
                 let haproxy = &self.ports.haproxy;
-                let instances = haproxy.discovered(server.key, &names, now).await?;
+                let instances = haproxy.record_instances(server.key, &names, now).await?;
                 (answer.names, instances)
             }
             Err(error) => {

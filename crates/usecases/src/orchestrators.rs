@@ -99,7 +99,7 @@ impl Orchestrators {
         }
         let outcome = self
             .store
-            .scanned(&found, self.clock.now())
+            .record_scan(&found, self.clock.now())
             .await
             .map_err(|source| ScanError::Store { source })?;
         let scanned = u32::try_from(found.len() + errors.len()).unwrap_or(u32::MAX);

@@ -306,7 +306,7 @@ impl Polling {
         if known.server.may_be_called(told) {
             return Ok(None);
         }
-        let other = self.ports.servers.called(told).await?;
+        let other = self.ports.servers.find_by_name(told).await?;
         let other = other.filter(|other| other.key != known.server.key);
         Ok(other.map(|other| {
             let (name, address) = (&known.server.name, address(&known.server));

@@ -85,7 +85,7 @@ pub(crate) async fn run(
             let forgotten = async {
                 let mut removed = 0;
                 for _ in 0..CHUNKS_MAX {
-                    let count = store.forget(history, before, CHUNK).await?;
+                    let count = store.prune(history, before, CHUNK).await?;
                     removed += count;
                     if count < CHUNK {
                         return Ok((removed, true));

@@ -77,7 +77,7 @@ impl Servers {
         let wanted = server.clone();
         match self.add(server, origin).await {
             Err(error @ StoreError::AlreadyExists { .. }) => {
-                let known = self.registry.called(wanted.name()).await?;
+                let known = self.registry.find_by_name(wanted.name()).await?;
                 let same = known.filter(|known| {
                     known.name == wanted.name()
                         && known.address == wanted.address()

@@ -308,8 +308,8 @@ impl Webhooks {
             .count();
         // Five kinds of records, each for every webhook.
         let limit = u32::try_from((DISPATCH_MAX / active.max(1) / 5).max(1)).unwrap_or(1);
-        let untold = self.store.untold(limit).await?;
-        if untold.is_empty() {
+        let unpublished = self.store.list_unpublished(limit).await?;
+        if unpublished.is_empty() {
             return Ok((false, active > 0));
         }
         // Who was added since is told too: what is marked as told is so for everybody.
@@ -321,10 +321,10 @@ impl Webhooks {
         let mut deliveries = Vec::new();
         let mut told: Vec<(NoticeSource, i64)> = Vec::new();
         let mut full: BTreeMap<NoticeSource, u32> = BTreeMap::new();
-        for untold in untold {
-            told.push((untold.source, untold.record));
-            *full.entry(untold.source).or_default() += 1;
-            let Some(notice) = untold.notice else {
+        for unpublished in unpublished {
+            told.push((unpublished.source, unpublished.record));
+            *full.entry(unpublished.source).or_default() += 1;
+            let Some(notice) = unpublished.notice else {
                 continue;
             };
             let wanting: Vec<&Webhook> = webhooks
@@ -337,7 +337,11 @@ impl Webhooks {
             let payload = self.sender.render(&notice);
             for webhook in wanting {
                 // An action that the engine ended may be done again, and end again.
-                let (source, record, at) = (untold.source, untold.record, notice.at.as_micros());
+                let (source, record, at) = (
+                    unpublished.source,
+                    unpublished.record,
+                    notice.at.as_micros(),
+                );
                 let key = format!("{source:?}:{record}:{at}:{}", webhook.key);
                 let event = notice.event();
                 let made = self.delivery(webhook, event, payload.clone(), None, &origin, Some(key));
@@ -455,7 +459,7 @@ impl DeliveryHandler {
                 status: None,
                 failure: Some(reason.to_owned()),
             };
-            patiently(|| self.store.attempted(claim, &attempt)).await?;
+            patiently(|| self.store.record_attempt(claim, &attempt)).await?;
             return Ok(failed("webhook_disabled", reason, false));
         }
         let sent = self.sender.send(&outgoing, at, DELIVERY_TIMEOUT).await;
@@ -466,7 +470,7 @@ impl DeliveryHandler {
             took: begun.elapsed(),
             ..attempt
         };
-        patiently(|| self.store.attempted(claim, &attempt)).await?;
+        patiently(|| self.store.record_attempt(claim, &attempt)).await?;
         Ok(outcome)
     }
 

@@ -383,7 +383,10 @@ async fn an_haproxy_that_does_not_answer_is_left_alone_for_a_while() {
     for _ in 0..policy.failures {
         let instance = HaproxyInstanceKey::new(fleet.instance);
         let store = &fleet.world.store;
-        store.told(instance, policy, false, now).await.unwrap();
+        store
+            .record_answer(instance, policy, false, now)
+            .await
+            .unwrap();
     }
     let answer = fleet
         .act(fleet.server(), json!({ "action": "drain" }))

@@ -284,7 +284,10 @@ async fn a_summary_tells_all_of_haproxy_in_a_few_numbers() {
     for _ in 0..policy.failures {
         let instance = HaproxyInstanceKey::new(fleet.instance);
         let store = &fleet.world.store;
-        store.told(instance, policy, false, now).await.unwrap();
+        store
+            .record_answer(instance, policy, false, now)
+            .await
+            .unwrap();
     }
     let summary = fleet.world.get("/api/haproxy/summary").await.ok(200).json();
     let backend = &summary["short_backends"][0]["id"];

@@ -62,8 +62,8 @@ impl ServerRegistry for Meddler {
         ServerRegistry::find(&*self.store, server).await
     }
 
-    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError> {
-        self.store.called(name).await
+    async fn find_by_name(&self, name: &str) -> Result<Option<Server>, StoreError> {
+        self.store.find_by_name(name).await
     }
 
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError> {

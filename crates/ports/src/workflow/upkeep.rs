@@ -93,7 +93,7 @@ pub trait WorkflowUpkeep: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Unavailable`].
-    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError>;
+    async fn prune_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError>;
 
     /// Looks at the database's clock and remembers what it showed: one memory for all nodes.
     ///

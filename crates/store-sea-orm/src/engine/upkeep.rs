@@ -269,8 +269,8 @@ impl WorkflowUpkeep for SeaOrmStore {
         Ok(u32::try_from(old.len()).unwrap_or(u32::MAX))
     }
 
-    #[tracing::instrument(name = "db.engine.forget_keys", level = "debug", skip_all)]
-    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+    #[tracing::instrument(name = "db.engine.prune_keys", level = "debug", skip_all)]
+    async fn prune_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
         let session = self.write_once("remove old idempotency keys").await?;
         let text = format!(
             "DELETE FROM idempotency_keys WHERE (scope, request_key) IN (

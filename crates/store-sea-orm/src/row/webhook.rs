@@ -12,7 +12,7 @@ use drover_domain::webhook::{
 };
 use drover_domain::workflow::TaskStatus;
 use drover_domain::{Key, Timestamp};
-use drover_ports::{NoticeSource, Outgoing, StoreError, Untold};
+use drover_ports::{NoticeSource, Outgoing, StoreError, Unpublished};
 use sea_orm::FromQueryResult;
 
 use super::action::{ActionRow, select_actions_with};
@@ -237,8 +237,8 @@ impl InstanceNamesRow {
     }
 }
 
-fn untold(source: NoticeSource, record: i64, at: i64, what: Noticed) -> Untold {
-    Untold {
+fn unpublished(source: NoticeSource, record: i64, at: i64, what: Noticed) -> Unpublished {
+    Unpublished {
         source,
         record,
         notice: Some(Notice {
@@ -249,7 +249,7 @@ fn untold(source: NoticeSource, record: i64, at: i64, what: Noticed) -> Untold {
 }
 
 /// Events of the fleet; `$1` is how many.
-pub(crate) const UNTOLD_EVENTS: &str = "
+pub(crate) const UNPUBLISHED_EVENTS: &str = "
 SELECT e.id, e.at, e.event_type, s.id AS server_id, s.name AS server_name
 FROM events e LEFT JOIN servers s ON s.id = e.server_id
 WHERE NOT e.is_told ORDER BY e.id LIMIT $1
@@ -257,7 +257,7 @@ WHERE NOT e.is_told ORDER BY e.id LIMIT $1
 
 /// An event of the fleet.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct UntoldEventRow {
+pub(crate) struct UnpublishedEventRow {
     id: i64,
     at: i64,
     event_type: String,
@@ -265,13 +265,13 @@ pub(crate) struct UntoldEventRow {
     server_name: Option<String>,
 }
 
-impl Row for UntoldEventRow {
+impl Row for UnpublishedEventRow {
     const WHAT: &'static str = "event";
 }
 
-impl UntoldEventRow {
+impl UnpublishedEventRow {
     /// The notice.
-    pub(crate) fn read(self) -> Untold {
+    pub(crate) fn read(self) -> Unpublished {
         let source = NoticeSource::FleetEvent;
         let new = match self.event_type.as_str() {
             "connect" => Some(ServerStatus::Online),
@@ -282,9 +282,9 @@ impl UntoldEventRow {
             (Some(new), Some((server, name))) => {
                 let server = Key::new(server);
                 let what = Noticed::ServerStatus { server, name, new };
-                untold(source, self.id, self.at, what)
+                unpublished(source, self.id, self.at, what)
             }
-            (Some(_), None) | (None, _) => Untold {
+            (Some(_), None) | (None, _) => Unpublished {
                 source,
                 record: self.id,
                 notice: None,
@@ -294,7 +294,7 @@ impl UntoldEventRow {
 }
 
 /// Status changes of applications; `$1` is how many.
-pub(crate) const UNTOLD_STATUSES: &str = "
+pub(crate) const UNPUBLISHED_STATUSES: &str = "
 SELECT c.id, c.changed_at, c.old_status, c.new_status, a.id AS application_id, a.name AS application_name,
        s.name AS server_name
 FROM application_status_history c
@@ -305,7 +305,7 @@ WHERE NOT c.is_told ORDER BY c.id LIMIT $1
 
 /// A status change of an application.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct UntoldStatusRow {
+pub(crate) struct UnpublishedStatusRow {
     id: i64,
     changed_at: i64,
     old_status: String,
@@ -314,20 +314,20 @@ pub(crate) struct UntoldStatusRow {
     names: InstanceNamesRow,
 }
 
-impl Row for UntoldStatusRow {
+impl Row for UnpublishedStatusRow {
     const WHAT: &'static str = "status change of an application";
 }
 
-impl UntoldStatusRow {
+impl UnpublishedStatusRow {
     /// The notice.
-    pub(crate) fn read(self) -> Result<Untold, StoreError> {
+    pub(crate) fn read(self) -> Result<Unpublished, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
         let what = Noticed::InstanceStatus {
             instance: self.names.read(),
             old: stored.word("status", &self.old_status, ApplicationStatus::parse)?,
             new: stored.word("status", &self.new_status, ApplicationStatus::parse)?,
         };
-        Ok(untold(
+        Ok(unpublished(
             NoticeSource::InstanceStatus,
             self.id,
             self.changed_at,
@@ -337,7 +337,7 @@ impl UntoldStatusRow {
 }
 
 /// Version changes of applications; `$1` is how many.
-pub(crate) const UNTOLD_VERSIONS: &str = "
+pub(crate) const UNPUBLISHED_VERSIONS: &str = "
 SELECT c.id, c.changed_at, COALESCE(c.old_version, c.old_tag) AS old_version,
        COALESCE(c.new_version, c.new_tag) AS new_version, CAST(c.rollout_id AS text) AS rollout_id, a.id AS application_id,
        a.name AS application_name, s.name AS server_name
@@ -349,7 +349,7 @@ WHERE NOT c.is_told ORDER BY c.id LIMIT $1
 
 /// A version change of an application.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct UntoldVersionRow {
+pub(crate) struct UnpublishedVersionRow {
     id: i64,
     changed_at: i64,
     old_version: Option<String>,
@@ -359,13 +359,13 @@ pub(crate) struct UntoldVersionRow {
     names: InstanceNamesRow,
 }
 
-impl Row for UntoldVersionRow {
+impl Row for UnpublishedVersionRow {
     const WHAT: &'static str = "version change of an application";
 }
 
-impl UntoldVersionRow {
+impl UnpublishedVersionRow {
     /// The notice.
-    pub(crate) fn read(self) -> Result<Untold, StoreError> {
+    pub(crate) fn read(self) -> Result<Unpublished, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
         let rollout = self
             .rollout_id
@@ -376,7 +376,7 @@ impl UntoldVersionRow {
             new: self.new_version,
             rollout: rollout.transpose()?,
         };
-        Ok(untold(
+        Ok(unpublished(
             NoticeSource::InstanceVersion,
             self.id,
             self.changed_at,
@@ -386,7 +386,7 @@ impl UntoldVersionRow {
 }
 
 /// Status changes in HAProxy; `$1` is how many.
-pub(crate) fn untold_words() -> String {
+pub(crate) fn unpublished_words() -> String {
     format!(
         "SELECT c.id, c.changed_at, c.old_status, c.new_status, CAST(c.action_workflow_id AS text) AS action_workflow_id,
                 c.actor, {NAMES}
@@ -397,7 +397,7 @@ pub(crate) fn untold_words() -> String {
 
 /// A status change in HAProxy.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct UntoldWordRow {
+pub(crate) struct UnpublishedWordRow {
     id: i64,
     changed_at: i64,
     old_status: String,
@@ -408,13 +408,13 @@ pub(crate) struct UntoldWordRow {
     names: HaproxyNamesRow,
 }
 
-impl Row for UntoldWordRow {
+impl Row for UnpublishedWordRow {
     const WHAT: &'static str = "status change of an HAProxy server";
 }
 
-impl UntoldWordRow {
+impl UnpublishedWordRow {
     /// The notice.
-    pub(crate) fn read(self) -> Result<Untold, StoreError> {
+    pub(crate) fn read(self) -> Result<Unpublished, StoreError> {
         let stored = Stored::new(Self::WHAT, self.id);
         let workflow = self
             .action_workflow_id
@@ -426,7 +426,7 @@ impl UntoldWordRow {
             new: ServerWord::new(&self.new_status),
             action: action.map(|action| (action, self.actor)),
         };
-        Ok(untold(
+        Ok(unpublished(
             NoticeSource::HaproxyStatus,
             self.id,
             self.changed_at,
@@ -436,7 +436,7 @@ impl UntoldWordRow {
 }
 
 /// Actions that ended, by themselves or by the engine; `$1` is how many.
-pub(crate) fn untold_actions() -> Sql {
+pub(crate) fn unpublished_actions() -> Sql {
     let rest = format!(
         "JOIN haproxy_servers h ON h.id = a.haproxy_server_id {PLACES}
          WHERE NOT a.is_told AND (a.ended_at IS NOT NULL OR t.finished_at IS NOT NULL) ORDER BY a.id LIMIT $1"
@@ -446,20 +446,20 @@ pub(crate) fn untold_actions() -> Sql {
 
 /// An action that ended.
 #[derive(Debug, FromQueryResult)]
-pub(crate) struct UntoldActionRow {
+pub(crate) struct UnpublishedActionRow {
     #[sea_orm(nested)]
     action: ActionRow,
     #[sea_orm(nested)]
     names: HaproxyNamesRow,
 }
 
-impl Row for UntoldActionRow {
+impl Row for UnpublishedActionRow {
     const WHAT: &'static str = "action";
 }
 
-impl UntoldActionRow {
+impl UnpublishedActionRow {
     /// The notice.
-    pub(crate) fn read(self) -> Result<Untold, StoreError> {
+    pub(crate) fn read(self) -> Result<Unpublished, StoreError> {
         let (record, action) = self.action.read()?;
         let server = self.names.read();
         let notice = action.end.map(|end| Notice {
@@ -472,7 +472,7 @@ impl UntoldActionRow {
                 failure: end.failure,
             },
         });
-        Ok(Untold {
+        Ok(Unpublished {
             source: NoticeSource::Action,
             record,
             notice,

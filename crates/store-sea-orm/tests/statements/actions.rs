@@ -63,7 +63,7 @@ async fn actions_cost_the_same(store: SeaOrmStore) {
         };
         let seen = haproxy_server("any", "DRAIN");
         let evidence = Evidence::default();
-        let (note, noted) = cost(&store, store.note(&claim, &evidence)).await;
+        let (note, noted) = cost(&store, store.record_evidence(&claim, &evidence)).await;
         noted.unwrap();
         let finish = store.finish(&claim, &end, &evidence, Some(&seen));
         let (finish, finished) = cost(&store, finish).await;
@@ -94,9 +94,9 @@ async fn a_healthy_breaker_costs_one_statement(store: SeaOrmStore) {
     let (_, instance) = discovered(&store, "lb01", 1).await;
     let policy = BreakerPolicy::default();
     let (admit, _) = cost(&store, store.admit(instance, policy, at(1))).await;
-    let (reached, _) = cost(&store, store.told(instance, policy, true, at(1))).await;
-    let (failed, _) = cost(&store, store.told(instance, policy, false, at(1))).await;
-    let (mended, _) = cost(&store, store.told(instance, policy, true, at(1))).await;
+    let (reached, _) = cost(&store, store.record_answer(instance, policy, true, at(1))).await;
+    let (failed, _) = cost(&store, store.record_answer(instance, policy, false, at(1))).await;
+    let (mended, _) = cost(&store, store.record_answer(instance, policy, true, at(1))).await;
     assert_eq!([admit, reached, failed, mended], [1, 1, 2, 2]);
 }
 

@@ -185,7 +185,7 @@ pub async fn haproxy(
     let server = world.servers().add(&new, at(0)).await.unwrap();
     let instances = world
         .haproxy()
-        .discovered(server.key, &["default".to_owned()], at(1))
+        .record_instances(server.key, &["default".to_owned()], at(1))
         .await
         .unwrap();
     let instance = instances.first().unwrap().key;

@@ -288,10 +288,10 @@ impl ActionHandler {
     }
 
     /// Lets others see what is seen, from time to time.
-    async fn note(&self, claim: &Claim, course: &mut Course) -> Result<(), Interrupted> {
+    async fn record_evidence(&self, claim: &Claim, course: &mut Course) -> Result<(), Interrupted> {
         let is_news = !course.evidence.tells_no_more_than(&course.noted);
         if is_news && course.noted_at.elapsed() >= NOTE_EVERY {
-            patiently(|| self.ports.actions.note(claim, &course.evidence)).await?;
+            patiently(|| self.ports.actions.record_evidence(claim, &course.evidence)).await?;
             course.noted = course.evidence.clone();
             course.noted_at = Instant::now();
         }
@@ -318,7 +318,7 @@ impl ActionHandler {
             let observed = course
                 .sample(&sight, &target, self.ports.clock.now())
                 .ok_or(ActionFailure::Gone)?;
-            self.note(claim, course).await?;
+            self.record_evidence(claim, course).await?;
             let is_late = begun.elapsed() >= action.request.wait;
             let sends = course.commands.in_vain();
             let progress = course.progress(wanted, &observed, sends, is_late);
@@ -427,7 +427,8 @@ impl ActionHandler {
             let now = self.ports.clock.now();
             // What this node lacks is no failure of the agent.
             if !matches!(answer, Err(AgentError::NotAsked { .. })) {
-                patiently(|| actions.told(target.instance, breaker, was_reached, now)).await?;
+                patiently(|| actions.record_answer(target.instance, breaker, was_reached, now))
+                    .await?;
             }
             match answer {
                 Ok(answer) => return Ok(answer),

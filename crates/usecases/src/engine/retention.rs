@@ -55,10 +55,10 @@ pub(crate) async fn trusted(upkeep: &dyn WorkflowUpkeep) -> Result<bool, StoreEr
     Ok(hold.is_none())
 }
 
-async fn forget_keys(engine: &Shared) -> Result<(), StoreError> {
+async fn prune_keys(engine: &Shared) -> Result<(), StoreError> {
     let age = engine.options.retention.usual;
     for _ in 0..CHUNKS_MAX {
-        if engine.ports.upkeep.forget_keys(age, CHUNK).await? < CHUNK {
+        if engine.ports.upkeep.prune_keys(age, CHUNK).await? < CHUNK {
             break;
         }
     }
@@ -79,7 +79,7 @@ async fn round(engine: &Shared, stop: &Stop, backoff: &mut Backoff) -> Duration 
             return MORE_WAIT;
         }
     }
-    if let Err(error) = forget_keys(engine).await {
+    if let Err(error) = prune_keys(engine).await {
         engine.complain(
             "old idempotency keys are not removed",
             &error,

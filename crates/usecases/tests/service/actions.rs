@@ -47,7 +47,10 @@ impl Scene {
         let store: &dyn HaproxyStore = &harness.store;
         let names = ["default".to_owned()];
         let at = drover_ports::Clock::now(&*harness.clock);
-        let instances = store.discovered(haproxy.key, &names, at).await.unwrap();
+        let instances = store
+            .record_instances(haproxy.key, &names, at)
+            .await
+            .unwrap();
         harness
             .service
             .actions

@@ -237,7 +237,10 @@ async fn a_summary_tells_what_a_breaker_means_now() {
     );
     let instance = summary.numbers.breakers[0].instance;
     for _ in 0..policy.failures {
-        store.told(instance, policy, false, opened).await.unwrap();
+        store
+            .record_answer(instance, policy, false, opened)
+            .await
+            .unwrap();
     }
     let summary = harness.service.mappings.summary().await.unwrap();
     let until = opened.after(policy.open_for);

@@ -255,11 +255,11 @@ async fn nothing_but_a_test_goes_to_a_webhook_that_is_switched_off() {
     set(&off).await;
     eventually(Duration::from_hours(1), || async {
         let store: &dyn WebhookStore = &scene.harness.store;
-        let untold = store.untold(10).await.unwrap();
-        if untold.is_empty() {
+        let unpublished = store.list_unpublished(10).await.unwrap();
+        if unpublished.is_empty() {
             Ok(())
         } else {
-            Err(format!("{untold:?}"))
+            Err(format!("{unpublished:?}"))
         }
     })
     .await;

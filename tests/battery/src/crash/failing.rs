@@ -106,8 +106,8 @@ impl WorkflowUpkeep for Failing {
         self.points.call(Place::Prune, call).await
     }
 
-    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
-        self.ports.upkeep.forget_keys(age, limit).await
+    async fn prune_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.ports.upkeep.prune_keys(age, limit).await
     }
 
     async fn watch_clock(&self) -> Result<WatchedClock, StoreError> {

@@ -249,7 +249,7 @@ mod tests {
     ];
     const READING: [&str; 5] = ["held", "find", "list", "stats", "due"];
     /// Upkeep of one row or of rows that nothing reads again, which no order of the plan brings about.
-    const APART: [&str; 2] = ["forget_keys", "watch_clock"];
+    const APART: [&str; 2] = ["prune_keys", "watch_clock"];
 
     #[test]
     fn every_method_of_the_ports_that_commits_has_its_points() {

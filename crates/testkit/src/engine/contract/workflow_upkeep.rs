@@ -505,10 +505,10 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
             store.signal(id, &name, &payload, Some(&key)).await
         };
         signal(1).await.unwrap();
-        assert_eq!(world.upkeep().forget_keys(Duration::from_hours(1), 10).await.unwrap(), 0);
+        assert_eq!(world.upkeep().prune_keys(Duration::from_hours(1), 10).await.unwrap(), 0);
         assert!(signal(2).await.is_err());
         eventually(Duration::from_secs(10), || async {
-            let forgotten = world.upkeep().forget_keys(Duration::from_millis(1), 10).await.unwrap();
+            let forgotten = world.upkeep().prune_keys(Duration::from_millis(1), 10).await.unwrap();
             if forgotten == 1 { Ok(()) } else { Err(format!("{forgotten} keys")) }
         })
         .await;

@@ -188,7 +188,7 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         map(world, server_key(world, instance, "srv1").await, keys[0]).await;
         let known = world.haproxy().load(instance).await.unwrap().unwrap();
-        assert_eq!(world.haproxy().discovered(known.instance.server, &[], at(9)).await.unwrap(), []);
+        assert_eq!(world.haproxy().record_instances(known.instance.server, &[], at(9)).await.unwrap(), []);
         assert_eq!(mapped(world, keys[0]).await, ["srv1"]);
     }
 

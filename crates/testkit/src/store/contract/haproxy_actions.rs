@@ -133,7 +133,7 @@ async fn admit(world: &World, instance: HaproxyInstanceKey, seconds: i64) -> Adm
 async fn told(world: &World, instance: HaproxyInstanceKey, was_reached: bool, seconds: i64) {
     let told = world
         .actions()
-        .told(instance, POLICY, was_reached, at(seconds));
+        .record_answer(instance, POLICY, was_reached, at(seconds));
     told.await.unwrap();
 }
 
@@ -429,16 +429,16 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         let claim = take_action(&Updater::open(world.queue(), 1).await).await;
         world.actions().begin(&claim, at(20)).await.unwrap();
         assert_eq!(shown(world, 1).await.evidence, Evidence::default());
-        world.actions().note(&claim, &evidence()).await.unwrap();
+        world.actions().record_evidence(&claim, &evidence()).await.unwrap();
         let seen = shown(world, 1).await;
         assert_eq!((seen.status, &seen.evidence, seen.end), (ActionStatus::Running, &evidence(), None));
         assert_eq!(world.actions().begin(&claim, at(21)).await.unwrap().map(|action| action.evidence), Some(evidence()));
         let stranger = Claim { attempt: 7, ..claim };
-        assert!(matches!(world.actions().note(&stranger, &Evidence::default()).await, Err(StoreError::Stale { .. })));
+        assert!(matches!(world.actions().record_evidence(&stranger, &Evidence::default()).await, Err(StoreError::Stale { .. })));
         assert_eq!(now(world, &servers[0]).await, servers[0]);
         let last = Evidence { sends: 4, ..evidence() };
         world.actions().finish(&claim, &end(None, at(40)), &last, None).await.unwrap();
-        world.actions().note(&claim, &evidence()).await.unwrap();
+        world.actions().record_evidence(&claim, &evidence()).await.unwrap();
         assert_eq!(shown(world, 1).await.evidence, last);
     }
 
@@ -569,7 +569,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         let backends = world.haproxy().load(instance).await.unwrap().unwrap().backends;
         synced(world, instance, &[("be", &pair[..1])], at(10)).await;
         let known = world.haproxy().load(idle).await.unwrap().unwrap();
-        world.haproxy().discovered(known.instance.server, &[], at(11)).await.unwrap();
+        world.haproxy().record_instances(known.instance.server, &[], at(11)).await.unwrap();
         stored.extend(servers(world, idle).await);
         let mut keys: Vec<_> = stored.iter().map(|server| server.key).collect();
         keys.extend([Key::new(404), stored[0].key]);
@@ -627,7 +627,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
             actions.start(&[action(1, Key::new(1), server)]).await.err(),
             actions.begin(&claim, at(0)).await.err(),
             actions.admit(Key::new(1), POLICY, at(0)).await.err(),
-            actions.told(Key::new(1), POLICY, true, at(0)).await.err(),
+            actions.record_answer(Key::new(1), POLICY, true, at(0)).await.err(),
             actions.finish(&claim, &end(None, at(0)), &evidence(), None).await.err(),
             view.find(action_id(1)).await.err(),
             view.list(&ActionFilter::default(), ALL).await.err(),

@@ -154,7 +154,7 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!(map(srv1, keys[0]).await, removed);
         synced(world, instance, &[("be", &[haproxy_server("srv1", "UP")])], at(11)).await;
         let node = world.haproxy().load(instance).await.unwrap().unwrap().instance.server;
-        world.haproxy().discovered(node, &[], at(12)).await.unwrap();
+        world.haproxy().record_instances(node, &[], at(12)).await.unwrap();
         assert_eq!(map(srv1, keys[0]).await, removed);
         assert_eq!((find(world, srv1).await, history(world, srv1).await), (unmapped(srv1, None), vec![]));
     }

@@ -37,7 +37,7 @@ async fn discovered(
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let instances = world
         .haproxy()
-        .discovered(server, &names, at(1))
+        .record_instances(server, &names, at(1))
         .await
         .unwrap();
     instances
@@ -91,7 +91,7 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
     async fn discovered_instances_are_active(world) {
         let node = node(world).await;
         let names = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
-        let instances = world.haproxy().discovered(node, &names, at(1)).await.unwrap();
+        let instances = world.haproxy().record_instances(node, &names, at(1)).await.unwrap();
         assert_eq!(instances.iter().map(|instance| instance.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         let first = &instances[0];
         assert_eq!((first.server, first.server_name.as_str(), first.is_active), (node, "lb01", true));
@@ -367,7 +367,7 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
             instances.push(haproxy(world, name, &[("be", &srv)]).await);
         }
         let gone = world.haproxy().load(instances[1]).await.unwrap().unwrap().instance.server;
-        world.haproxy().discovered(gone, &[], at(9)).await.unwrap();
+        world.haproxy().record_instances(gone, &[], at(9)).await.unwrap();
         let expected = [server(world, instances[0], "srv1").await, server(world, instances[2], "srv1").await];
         assert_eq!(world.haproxy().unmapped(None).await.unwrap(), expected);
     }

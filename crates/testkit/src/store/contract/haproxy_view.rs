@@ -20,7 +20,7 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
         let known = world.haproxy().load(instance).await.unwrap().unwrap();
         let view = world.haproxy_view();
         assert_eq!(view.instance(instance).await.unwrap(), Some(known.instance.clone()));
-        world.haproxy().discovered(known.instance.server, &[], at(9)).await.unwrap();
+        world.haproxy().record_instances(known.instance.server, &[], at(9)).await.unwrap();
         let found = view.instance(instance).await.unwrap().unwrap();
         assert_eq!((found.key, found.is_active), (instance, false));
         assert_eq!(view.instance(Key::new(404)).await.unwrap(), None);
@@ -33,7 +33,7 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
             keys.push(haproxy(world, server, &[]).await);
         }
         let known = world.haproxy().load(keys[0]).await.unwrap().unwrap();
-        world.haproxy().discovered(known.instance.server, &[], at(5)).await.unwrap();
+        world.haproxy().record_instances(known.instance.server, &[], at(5)).await.unwrap();
         let first = world.haproxy_view().instances(&HaproxyInstanceFilter::default(), two_after(None)).await.unwrap();
         let rest = world.haproxy_view().instances(&HaproxyInstanceFilter::default(), two_after(first.next)).await.unwrap();
         assert_eq!(rest.next, None);
@@ -96,7 +96,7 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
         let two = haproxy(world, "lb02.example", &[]).await;
         let known = world.haproxy().load(one).await.unwrap().unwrap();
         let other = world.haproxy().load(two).await.unwrap().unwrap().instance.server;
-        world.haproxy().discovered(other, &[], at(9)).await.unwrap();
+        world.haproxy().record_instances(other, &[], at(9)).await.unwrap();
         let view = world.haproxy_view();
         let any = HaproxyInstanceFilter::default;
         for (filter, expected) in [
@@ -157,7 +157,7 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
         world.haproxy().store(&failed(&known.instance, "no answer", at(11))).await.unwrap();
         let left = haproxy(world, "lb03", &[("be", &servers)]).await;
         let known = world.haproxy().load(left).await.unwrap().unwrap();
-        world.haproxy().discovered(known.instance.server, &[], at(12)).await.unwrap();
+        world.haproxy().record_instances(known.instance.server, &[], at(12)).await.unwrap();
 
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let known = world.haproxy().load(instance).await.unwrap().unwrap();
@@ -180,11 +180,11 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
         let policy = BreakerPolicy::default();
         for (instance, failures) in [(instances[0], 1), (instances[2], policy.failures)] {
             for _ in 0..failures {
-                world.actions().told(instance, policy, false, at(20)).await.unwrap();
+                world.actions().record_answer(instance, policy, false, at(20)).await.unwrap();
             }
         }
         let node = world.haproxy().load(instances[1]).await.unwrap().unwrap().instance.server;
-        world.haproxy().discovered(node, &[], at(21)).await.unwrap();
+        world.haproxy().record_instances(node, &[], at(21)).await.unwrap();
         let breaker = |place: usize, server_name: &str, breaker| InstanceBreaker {
             instance: instances[place],
             name: "default".to_owned(),

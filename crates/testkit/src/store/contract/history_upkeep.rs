@@ -35,13 +35,13 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         let (server, keys) = fleet(world, "app01", &["a_1", "b_1", "c_1"]).await;
         poll(world, server.key, &[observed("a_1", Some("2.0")), observed("b_1", Some("1.0"))], at(10)).await;
         poll(world, server.key, &[observed("a_1", Some("2.0"))], at(20)).await;
-        let forget = async |before| world.history().forget(History::GoneApplications, at(before), 10).await.unwrap();
-        assert_eq!(forget(1).await, 0);
-        assert_eq!(forget(10).await, 1);
+        let prune = async |before| world.history().prune(History::GoneApplications, at(before), 10).await.unwrap();
+        assert_eq!(prune(1).await, 0);
+        assert_eq!(prune(10).await, 1);
         assert_eq!(world.fleet().application(keys[2]).await.unwrap(), None);
         assert_eq!(world.fleet().versions(keys[2], PageRequest::first()).await.unwrap(), None);
         assert!(world.fleet().application(keys[1]).await.unwrap().is_some());
-        assert_eq!(forget(1_000_000).await, 1);
+        assert_eq!(prune(1_000_000).await, 1);
         assert!(world.fleet().application(keys[0]).await.unwrap().is_some());
     }
 
@@ -52,7 +52,7 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         assert_eq!(world.servers().remove(server.key, &server.place()).await.unwrap(), Removal::Done);
         let mut rounds = Vec::new();
         for _ in 0..3 {
-            rounds.push(world.history().forget(History::GoneApplications, at(0), 2).await.unwrap());
+            rounds.push(world.history().prune(History::GoneApplications, at(0), 2).await.unwrap());
         }
         assert_eq!(rounds, [2, 1, 0]);
         let left = world.fleet().applications(&ApplicationFilter::default(), PageRequest::first()).await.unwrap();
@@ -69,14 +69,14 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         world.groups().change(b.key, &b.chosen(), &wanted).await.unwrap();
         let own = GroupSettings { name: "own".to_owned(), catalog: None, ..b.chosen() };
         world.groups().add(&own, at(1)).await.unwrap();
-        let forget = async |history, before| world.history().forget(history, at(before), 10).await.unwrap();
-        assert_eq!(forget(History::EmptyGroups, 1_000).await, 0);
+        let prune = async |history, before| world.history().prune(history, at(before), 10).await.unwrap();
+        assert_eq!(prune(History::EmptyGroups, 1_000).await, 0);
         world.servers().remove(server.key, &server.place()).await.unwrap();
-        assert_eq!(forget(History::GoneApplications, 0).await, 3);
-        assert_eq!(forget(History::EmptyGroups, 0).await, 0, "younger than that");
-        assert_eq!(forget(History::EmptyGroups, 1_000).await, 2);
+        assert_eq!(prune(History::GoneApplications, 0).await, 3);
+        assert_eq!(prune(History::EmptyGroups, 0).await, 0, "younger than that");
+        assert_eq!(prune(History::EmptyGroups, 1_000).await, 2);
         // The entry of the group that stays is in use.
-        assert_eq!(forget(History::EmptyCatalogEntries, 1_000).await, 2);
+        assert_eq!(prune(History::EmptyCatalogEntries, 1_000).await, 2);
         let left = world.fleet().groups(&GroupFilter::default(), PageRequest::first()).await.unwrap().items;
         let mut names: Vec<_> = left.iter().map(|(group, _)| group.name.as_str()).collect();
         names.sort_unstable();
@@ -90,18 +90,18 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         let change = InventoryChange::of(server, happened);
         world.inventory().store(&change).await.unwrap();
         let history = world.history();
-        assert_eq!(history.forget(History::FleetEvents, at(10), 10).await.unwrap(), 0);
-        assert_eq!(history.forget(History::FleetEvents, at(40), 0).await.unwrap(), 0);
-        assert_eq!(history.forget(History::FleetEvents, at(40), 2).await.unwrap(), 2);
+        assert_eq!(history.prune(History::FleetEvents, at(10), 10).await.unwrap(), 0);
+        assert_eq!(history.prune(History::FleetEvents, at(40), 0).await.unwrap(), 0);
+        assert_eq!(history.prune(History::FleetEvents, at(40), 2).await.unwrap(), 2);
         assert_eq!(events(world).await, [at(30), at(40)]);
-        assert_eq!(history.forget(History::FleetEvents, at(40), 2).await.unwrap(), 1);
+        assert_eq!(history.prune(History::FleetEvents, at(40), 2).await.unwrap(), 1);
         assert_eq!(events(world).await, [at(40)]);
 
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
         for (word, seconds) in [("DOWN", 50), ("UP", 60), ("MAINT", 70)] {
             sync(world, instance, &[("be", &[haproxy_server("a", word)])], at(seconds)).await;
         }
-        assert_eq!(history.forget(History::HaproxyStatuses, at(70), 10).await.unwrap(), 2);
+        assert_eq!(history.prune(History::HaproxyStatuses, at(70), 10).await.unwrap(), 2);
         let left = world.side_door().status_history().await;
         assert_eq!(left.iter().map(|(_, _, new)| new.as_str()).collect::<Vec<_>>(), ["MAINT"]);
         assert_eq!(events(world).await, [at(40)]);
@@ -117,11 +117,11 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
         world.haproxy().map(&[mapping]).await.unwrap();
         sync(world, instance, &[("be", &both[..1])], at(10)).await;
         let history = world.history();
-        assert_eq!(history.forget(History::GoneServers, at(10), 10).await.unwrap(), 0);
-        assert_eq!(history.forget(History::GoneServers, at(11), 1).await.unwrap(), 1);
-        assert_eq!(history.forget(History::GoneServers, at(11), 10).await.unwrap(), 1);
-        assert_eq!(history.forget(History::GoneBackends, at(11), 10).await.unwrap(), 1);
-        assert_eq!(history.forget(History::GoneBackends, at(11), 10).await.unwrap(), 0);
+        assert_eq!(history.prune(History::GoneServers, at(10), 10).await.unwrap(), 0);
+        assert_eq!(history.prune(History::GoneServers, at(11), 1).await.unwrap(), 1);
+        assert_eq!(history.prune(History::GoneServers, at(11), 10).await.unwrap(), 1);
+        assert_eq!(history.prune(History::GoneBackends, at(11), 10).await.unwrap(), 1);
+        assert_eq!(history.prune(History::GoneBackends, at(11), 10).await.unwrap(), 0);
         // One that returns is a new one, without the mapping of the old one.
         sync(world, instance, &[("be", &both)], at(20)).await;
         let now = world.haproxy().load(instance).await.unwrap().unwrap();
@@ -134,7 +134,7 @@ contract! { $ history_upkeep => history_upkeep_contract for World;
     async fn without_a_database_nothing_is_forgotten(world) {
         world.side_door().cut().await;
         for record in History::ALL {
-            let error = world.history().forget(record, at(1), 1).await.unwrap_err();
+            let error = world.history().prune(record, at(1), 1).await.unwrap_err();
             assert_eq!(error.fault(), Fault::Transient);
         }
     }

@@ -205,7 +205,7 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
             ("web0", None),
             ("%", None),
         ] {
-            let called = world.servers().called(name).await.unwrap();
+            let called = world.servers().find_by_name(name).await.unwrap();
             assert_eq!(called.map(|server| server.key), found.map(|place: usize| keys[place]), "{name}");
         }
     }

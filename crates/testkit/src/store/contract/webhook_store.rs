@@ -21,7 +21,7 @@ use drover_domain::workflow::{Json, TaskId, WorkflowId};
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
     Claim, DeliveryFilter, Fault, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
-    StartedWorkflow, StoreError, Untold,
+    StartedWorkflow, StoreError, Unpublished,
 };
 
 use super::ALL;
@@ -109,20 +109,25 @@ async fn claimed(world: &World) -> Claim {
 
 /// The notices nobody was told of, without their records.
 async fn told(world: &World) -> Vec<(NoticeSource, Timestamp, Noticed)> {
-    let untold = world.webhooks().untold(100).await.unwrap().into_iter();
-    let notices = untold.filter_map(|untold| {
-        let notice = untold.notice?;
-        Some((untold.source, notice.at, notice.what))
+    let unpublished = world
+        .webhooks()
+        .list_unpublished(100)
+        .await
+        .unwrap()
+        .into_iter();
+    let notices = unpublished.filter_map(|unpublished| {
+        let notice = unpublished.notice?;
+        Some((unpublished.source, notice.at, notice.what))
     });
     notices.collect()
 }
 
 /// Says that everything so far is told.
 async fn forget(world: &World) {
-    let untold = world.webhooks().untold(100).await.unwrap();
-    let records: Vec<_> = untold
+    let unpublished = world.webhooks().list_unpublished(100).await.unwrap();
+    let records: Vec<_> = unpublished
         .iter()
-        .map(|untold| (untold.source, untold.record))
+        .map(|unpublished| (unpublished.source, unpublished.record))
         .collect();
     world.webhooks().dispatch(&[], &records).await.unwrap();
     assert_eq!(told(world).await, []);
@@ -300,10 +305,10 @@ contract! { $ webhook_store => webhook_store_contract for World;
             ..observed(name, None)
         }).collect();
         poll(world, server.key, &next, at(10)).await;
-        let untold = world.webhooks().untold(2).await.unwrap();
-        let of = |source| untold.iter().filter(move |untold: &&Untold| untold.source == source).count();
-        assert_eq!((of(NoticeSource::InstanceStatus), of(NoticeSource::InstanceVersion), untold.len()), (2, 2, 4));
-        assert!(untold[0].record < untold[1].record);
+        let unpublished = world.webhooks().list_unpublished(2).await.unwrap();
+        let of = |source| unpublished.iter().filter(move |unpublished: &&Unpublished| unpublished.source == source).count();
+        assert_eq!((of(NoticeSource::InstanceStatus), of(NoticeSource::InstanceVersion), unpublished.len()), (2, 2, 4));
+        assert!(unpublished[0].record < unpublished[1].record);
     }
 
     /// Deliveries are started once for a key, in one step with what is told; to a webhook that is gone nothing is sent.
@@ -311,8 +316,8 @@ contract! { $ webhook_store => webhook_store_contract for World;
         let webhook = added(world).await;
         let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
         poll(world, server.key, &[observed("jurws_1", Some("2.0"))], at(10)).await;
-        let untold = world.webhooks().untold(9).await.unwrap();
-        let records = [(untold[0].source, untold[0].record)];
+        let unpublished = world.webhooks().list_unpublished(9).await.unwrap();
+        let records = [(unpublished[0].source, unpublished[0].record)];
         let news = [delivery(1, webhook.key, "one"), delivery(2, Key::new(404), "two")];
         let started = world.webhooks().dispatch(&news, &records).await.unwrap();
         assert_eq!(started, [1, 2].map(|number| StartedWorkflow::Created(id(number).workflow())));
@@ -381,10 +386,10 @@ contract! { $ webhook_store => webhook_store_contract for World;
         };
         let course = [tried(1, Some(503), Some(HOSTILE)), tried(2, None, Some("no answer")), tried(3, Some(204), None)];
         for attempt in &course {
-            world.webhooks().attempted(&claim, attempt).await.unwrap();
+            world.webhooks().record_attempt(&claim, attempt).await.unwrap();
         }
-        world.webhooks().attempted(&claim, &tried(2, Some(200), None)).await.unwrap();
-        assert!(matches!(world.webhooks().attempted(&stranger, &course[0]).await, Err(StoreError::Stale { .. })));
+        world.webhooks().record_attempt(&claim, &tried(2, Some(200), None)).await.unwrap();
+        assert!(matches!(world.webhooks().record_attempt(&stranger, &course[0]).await, Err(StoreError::Stale { .. })));
         let found = world.webhooks().delivery(id(1)).await.unwrap().unwrap();
         assert_eq!(found.attempts, course);
         assert_eq!(found.status, DeliveryStatus::Pending);
@@ -449,7 +454,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         is_unavailable(store.rotate(key, &secret("whsec_a"), at(1), None).await);
         is_unavailable(store.disable(key, "x").await);
         is_unavailable(store.remove(key).await);
-        is_unavailable(store.untold(1).await);
+        is_unavailable(store.list_unpublished(1).await);
         is_unavailable(store.dispatch(&[], &[]).await);
         is_unavailable(store.outgoing(&claim).await);
         is_unavailable(store.delivery(id(1)).await);

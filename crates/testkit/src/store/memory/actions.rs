@@ -225,7 +225,7 @@ impl HaproxyActions for MemoryStore {
         Ok(admission)
     }
 
-    async fn told(
+    async fn record_answer(
         &self,
         instance: HaproxyInstanceKey,
         policy: BreakerPolicy,
@@ -244,7 +244,7 @@ impl HaproxyActions for MemoryStore {
         Ok(())
     }
 
-    async fn note(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError> {
+    async fn record_evidence(&self, claim: &Claim, evidence: &Evidence) -> Result<(), StoreError> {
         let mut state = self.state("note what an action saw")?;
         let own = state.held_action(claim)?;
         if let Some(own) = own.filter(|action| action.end.is_none()) {

@@ -417,7 +417,7 @@ impl ServerRegistry for MemoryStore {
             .cloned())
     }
 
-    async fn called(&self, name: &str) -> Result<Option<Server>, StoreError> {
+    async fn find_by_name(&self, name: &str) -> Result<Option<Server>, StoreError> {
         let state = self.state("find a server by its name")?;
         let mut servers = state.servers.values();
         Ok(servers.find(|server| server.may_be_called(name)).cloned())

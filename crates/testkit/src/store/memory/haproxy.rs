@@ -273,7 +273,7 @@ impl State {
 
 #[async_trait]
 impl HaproxyStore for MemoryStore {
-    async fn discovered(
+    async fn record_instances(
         &self,
         server: ServerKey,
         names: &[String],

@@ -29,7 +29,7 @@ use drover_domain::rollout::orchestrator::OrchestratorPlaybook;
 use drover_domain::webhook::{Delivery, Webhook, WebhookSecrets};
 use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
-use drover_ports::{MappingChange, StatusChange, StoreError, Untold};
+use drover_ports::{MappingChange, StatusChange, StoreError, Unpublished};
 
 use self::engine::Engine;
 use self::fleet::{Catalog, StoredApplication};
@@ -78,7 +78,7 @@ struct State {
     /// The webhooks that requests with an idempotency key were about.
     webhook_requests: HashMap<(String, String), (Vec<u8>, i64)>,
     deliveries: BTreeMap<i64, Delivery>,
-    untold: Vec<Untold>,
+    unpublished: Vec<Unpublished>,
     /// Actions the engine ended that others were told of, by key.
     told_actions: BTreeSet<i64>,
     engine: Engine,

@@ -15,7 +15,7 @@ use super::{MemoryStore, ascending};
 
 #[async_trait]
 impl HistoryUpkeep for MemoryStore {
-    async fn forget(
+    async fn prune(
         &self,
         history: History,
         before: Timestamp,
@@ -89,7 +89,7 @@ impl HistoryUpkeep for MemoryStore {
 
 #[async_trait]
 impl OrchestratorStore for MemoryStore {
-    async fn scanned(
+    async fn record_scan(
         &self,
         found: &[OrchestratorMetadata],
         at: Timestamp,

@@ -16,7 +16,7 @@ use drover_domain::workflow::TaskId;
 use drover_domain::{Key, Timestamp};
 use drover_ports::{
     AddedWebhook, Claim, DeliveryFilter, Idempotency, NewDelivery, NewWorkflow, NoticeSource,
-    Outgoing, RotatedSecret, StartedWorkflow, StoreError, Untold, WebhookStore,
+    Outgoing, RotatedSecret, StartedWorkflow, StoreError, Unpublished, WebhookStore,
 };
 
 use super::{MemoryStore, State, descending};
@@ -39,7 +39,7 @@ impl State {
             return;
         };
         let record = self.draw_key();
-        self.untold.push(Untold {
+        self.unpublished.push(Unpublished {
             source,
             record,
             notice: Some(Notice { at, what }),
@@ -163,13 +163,13 @@ impl State {
     }
 
     /// Actions without an end of their own that the engine has ended, and nobody was told of.
-    fn ended_by_the_engine(&self) -> impl Iterator<Item = Untold> {
+    fn ended_by_the_engine(&self) -> impl Iterator<Item = Unpublished> {
         let open = self.actions.iter();
         let open = open.filter(|(key, own)| own.end.is_none() && !self.told_actions.contains(key));
         open.filter_map(|(key, own)| {
             let is_over = self.engine.standing(own.id)?.finished_at.is_some();
             let end = self.shown_action(own).filter(|_| is_over)?.end?;
-            Some(Untold {
+            Some(Unpublished {
                 source: NoticeSource::Action,
                 record: *key,
                 notice: Some(Notice {
@@ -335,7 +335,7 @@ impl WebhookStore for MemoryStore {
         Ok(state.webhooks.remove(&webhook.get()).is_some())
     }
 
-    async fn untold(&self, limit: u32) -> Result<Vec<Untold>, StoreError> {
+    async fn list_unpublished(&self, limit: u32) -> Result<Vec<Unpublished>, StoreError> {
         let state = self.state("list what nobody was told of yet")?;
         let sources = [
             NoticeSource::FleetEvent,
@@ -345,12 +345,12 @@ impl WebhookStore for MemoryStore {
             NoticeSource::Action,
         ];
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut all = state.untold.clone();
+        let mut all = state.unpublished.clone();
         all.extend(state.ended_by_the_engine());
         let of = |source| {
-            let untold = all.iter();
-            untold
-                .filter(move |untold| untold.source == source)
+            let unpublished = all.iter();
+            unpublished
+                .filter(move |unpublished| unpublished.source == source)
                 .take(most)
         };
         Ok(sources.into_iter().flat_map(of).cloned().collect())
@@ -384,8 +384,11 @@ impl WebhookStore for MemoryStore {
                 state.deliveries.insert(position, delivery);
             }
         }
-        let is_told = |untold: &Untold| told.contains(&(untold.source, untold.record));
-        state.untold.retain(|untold| !is_told(untold));
+        let is_told =
+            |unpublished: &Unpublished| told.contains(&(unpublished.source, unpublished.record));
+        state
+            .unpublished
+            .retain(|unpublished| !is_told(unpublished));
         let actions = told
             .iter()
             .filter(|(source, _)| *source == NoticeSource::Action);
@@ -408,7 +411,11 @@ impl WebhookStore for MemoryStore {
         }))
     }
 
-    async fn attempted(&self, claim: &Claim, attempt: &DeliveryAttempt) -> Result<(), StoreError> {
+    async fn record_attempt(
+        &self,
+        claim: &Claim,
+        attempt: &DeliveryAttempt,
+    ) -> Result<(), StoreError> {
         let mut state = self.state("note a try to deliver")?;
         if let Some(delivery) = state.held_delivery(claim)? {
             let is_known = delivery

@@ -152,7 +152,7 @@ impl WorkflowUpkeep for MemoryStore {
         Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
     }
 
-    async fn forget_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+    async fn prune_keys(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
         let engine = &mut self.state("remove old idempotency keys")?.engine;
         let before = engine.now().before(age);
         let old = engine.requests.iter().filter_map(|(key, request)| {
