@@ -121,7 +121,7 @@ pub(crate) struct RolloutDetail {
     pub(super) targets: Vec<Target>,
     /// Its runs; empty until it is planned.
     pub(super) runs: Vec<Run>,
-    /// The targets that still get no requests and need a person.
+    /// The HAProxy servers that still get no requests and need a person.
     pub(super) left_drained: Vec<String>,
 }
 
@@ -131,7 +131,13 @@ impl From<record::RolloutDetail> for RolloutDetail {
             .targets
             .iter()
             .filter(|target| target.outcome == TargetOutcome::LeftDrained)
-            .map(|target| target.name.clone())
+            .map(|target| {
+                target
+                    .haproxy_server
+                    .as_ref()
+                    .unwrap_or(&target.name)
+                    .clone()
+            })
             .collect();
         Self {
             rollout: detail.rollout.into(),

@@ -55,7 +55,7 @@ pub(crate) struct TaskDetail {
     instances: Vec<Target>,
     /// Its runs; empty until it is planned.
     runs: Vec<Run>,
-    /// The instances that still get no requests and need a person.
+    /// The HAProxy servers that still get no requests and need a person.
     left_drained: Vec<String>,
 }
 

@@ -454,8 +454,9 @@ async fn a_finished_rollout_tells_what_became_of_every_target() {
     let drained: Vec<&Value> = instances
         .iter()
         .filter(|instance| instance["outcome"] == "left_drained")
-        .map(|instance| &instance["name"])
+        .map(|instance| &instance["haproxy_server"])
         .collect();
+    assert!(drained.iter().all(|server| server.is_string()), "{task}");
     assert_eq!(json!(drained), task["left_drained"], "{task}");
     assert_eq!(drained.len(), 1, "{task}");
 
