@@ -25,27 +25,46 @@ pub fn image_name(reference: &str) -> &str {
     name.get(..end).unwrap_or(name)
 }
 
-/// Whether an agent that shows the version `shown` shows the version `wanted` of an artifact; `None` where the two cannot
-/// be compared, as a build's name with a number.
+/// Whether an agent that shows the version `shown` shows that of the artifact `url`; `None` where the two cannot be
+/// compared, as a build's name with a number.
 ///
 /// Tags of images are compared letter by letter. Other versions agree if their first three numbers do (a missing one is
 /// 0, a fourth one counts if both have it) and if both or neither are a release candidate or a snapshot; an artifact that
-/// is a snapshot may show its release.
+/// is a snapshot may show its release. A file name may have several dotted numbers, such as that of a platform: one that
+/// agrees is enough.
 #[must_use]
-pub fn shows_version(kind: ApplicationKind, wanted: &str, shown: &str) -> Option<bool> {
+pub fn shows_version(kind: ApplicationKind, url: &str, shown: &str) -> Option<bool> {
     if kind == ApplicationKind::Docker {
-        return Some(wanted == shown);
+        return image_tag(url).map(|tag| tag == shown);
     }
-    if wanted.eq_ignore_ascii_case(shown) {
-        return Some(true);
+    let (wanted, shown) = (file_versions(file_name(url)), file_versions(shown));
+    if wanted.is_empty() || shown.is_empty() {
+        return None;
     }
-    let (wanted, shown) = (file_version(wanted)?, file_version(shown)?);
-    let (wanted, wanted_build) = wanted.split_once('-').unwrap_or((&wanted, ""));
-    let (shown, shown_build) = shown.split_once('-').unwrap_or((&shown, ""));
-    let is_snapshot = wanted_build.eq_ignore_ascii_case("snapshot");
-    let fits =
-        wanted_build.eq_ignore_ascii_case(shown_build) || (is_snapshot && shown_build.is_empty());
-    Some(fits && same_numbers(wanted, shown))
+    // Repositories give snapshots the time of their build: `app-1.4.0-20260115.101010-1.war`.
+    let is_timed = wanted.iter().any(|number| is_build_time(number));
+    let agree = |wanted: &String| {
+        shown
+            .iter()
+            .any(|shown| is_same_version(wanted, shown, is_timed))
+    };
+    Some(wanted.iter().any(agree))
+}
+
+fn is_build_time(number: &str) -> bool {
+    number
+        .split_once('.')
+        .is_some_and(|(day, time)| day.len() == 8 && time.len() == 6)
+}
+
+fn is_same_version(wanted: &str, shown: &str, is_snapshot: bool) -> bool {
+    let (wanted, wanted_build) = wanted.split_once('-').unwrap_or((wanted, ""));
+    let (shown, shown_build) = shown.split_once('-').unwrap_or((shown, ""));
+    let snapshot = |build: &str| build.eq_ignore_ascii_case("snapshot");
+    let fits = wanted_build.eq_ignore_ascii_case(shown_build)
+        || (snapshot(wanted_build) && shown_build.is_empty())
+        || (is_snapshot && snapshot(shown_build));
+    fits && same_numbers(wanted, shown)
 }
 
 fn same_numbers(one: &str, other: &str) -> bool {
@@ -88,16 +107,23 @@ fn file_name(url: &str) -> &str {
 }
 
 fn file_version(name: &str) -> Option<String> {
+    file_versions(name).into_iter().next()
+}
+
+/// The dotted numbers of a name, each with a `-SNAPSHOT` or `-rc` ending.
+fn file_versions(name: &str) -> Vec<String> {
+    let mut versions = Vec::new();
     let mut rest = name;
-    loop {
-        rest = rest.get(rest.find(|found: char| found.is_ascii_digit())?..)?;
-        let number = dotted_number(rest);
-        let after = rest.get(number.len()..)?;
+    let digit = |text: &str| text.find(|found: char| found.is_ascii_digit());
+    while let Some(begun) = digit(rest).and_then(|start| rest.get(start..)) {
+        let number = dotted_number(begun);
+        let after = begun.get(number.len()..).unwrap_or_default();
         if number.contains('.') {
-            return Some(format!("{number}{}", qualifier(after)));
+            versions.push(format!("{number}{}", qualifier(after)));
         }
         rest = after;
     }
+    versions
 }
 
 /// The longest `digits(.digits)*` at the start of `text`, which starts with a digit.
@@ -255,10 +281,33 @@ mod tests {
             (Service, "1.4.0-rc2", "1.4.0", Some(false)),
             (Site, "2.0", "release-42", None),
             (Site, "2.0", "master", None),
-            (Docker, "2.0", "2.0", Some(true)),
-            (Docker, "2.0", "latest", Some(false)),
-            (Docker, "2.0", "2.0-rc1", Some(false)),
-            (Docker, "latest", "latest", Some(true)),
+            (Docker, "nexus:5000/app:2.0", "2.0", Some(true)),
+            (Docker, "nexus:5000/app:2.0", "latest", Some(false)),
+            (Docker, "nexus:5000/app:2.0", "2.0-rc1", Some(false)),
+            (Docker, "app:latest", "latest", Some(true)),
+            (Docker, "app@sha256:0123", "2.0", None),
+            (Site, "http://x/1.0/app-2.0.war", "2.0", Some(true)),
+            (Site, "http://x/1.0/app-2.0.war", "1.0", Some(false)),
+            (Site, "http://x/app.war", "1.0", None),
+            (Site, "http://x/jdk17.0.1-app-2.0.war", "2.0", Some(true)),
+            (
+                Site,
+                "http://x/app-2.0.war",
+                "java 17.0.1, app 2.0",
+                Some(true),
+            ),
+            (
+                Site,
+                "http://x/app-1.4.0-20260115.101010-1.war",
+                "1.4.0-SNAPSHOT",
+                Some(true),
+            ),
+            (
+                Site,
+                "http://x/app-1.4.0-20260115.101010-1.war",
+                "1.3.0-SNAPSHOT",
+                Some(false),
+            ),
         ] {
             assert_eq!(
                 shows_version(kind, wanted, shown),

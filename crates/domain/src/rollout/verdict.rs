@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fleet::{ApplicationKey, ApplicationKind, Process, known_version};
 
-use super::artifact::shows_version;
+use super::artifact::{artifact_version, shows_version};
 use super::composite::short_server_name;
 use super::job::HostStats;
 use super::record::{RolloutTarget, RunStatus, TargetOutcome, UpdateMode};
@@ -123,14 +123,13 @@ pub struct Shown<'a> {
 }
 
 impl AgentSight {
-    /// Compares what an agent showed before and after. `artifact` is the version that the update brings, where its name
-    /// says one.
+    /// Compares what an agent showed before and after an update to the artifact at this address.
     #[must_use]
     pub fn compare(
         kind: ApplicationKind,
         before: Shown<'_>,
         after: Shown<'_>,
-        artifact: Option<&str>,
+        artifact: &str,
     ) -> Self {
         let restarted = before.process.was_restarted(after.process);
         let old = before.version.and_then(known_version);
@@ -151,8 +150,8 @@ impl AgentSight {
                 None => Self::Silent,
             };
         };
-        let wanted = artifact.and_then(known_version);
-        let agrees = wanted.and_then(|wanted| shows_version(kind, wanted, new));
+        let wanted = artifact_version(kind, artifact);
+        let agrees = shows_version(kind, artifact, new);
         if let (Some(false), Some(wanted)) = (agrees, wanted)
             && (old != Some(new) || restarted == Some(true))
         {
@@ -1026,7 +1025,12 @@ mod tests {
             shown(version, start, pid),
             shown(new_version, new_start, new_pid),
         );
-        AgentSight::compare(ApplicationKind::Site, before, after, artifact)
+        AgentSight::compare(
+            ApplicationKind::Site,
+            before,
+            after,
+            artifact.unwrap_or("http://x/app.war"),
+        )
     }
 
     #[test]

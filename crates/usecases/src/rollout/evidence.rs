@@ -7,7 +7,6 @@ use drover_domain::fleet::inventory::InventoryReport;
 use drover_domain::fleet::{
     ApplicationKey, ApplicationStatus, ObservedApplication, Process, ServerKey, known_version,
 };
-use drover_domain::rollout::artifact::artifact_version;
 use drover_domain::rollout::record::{Rollout, RolloutTarget, TargetOutcome, UpdateMode};
 use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_domain::rollout::snapshot::Target;
@@ -204,10 +203,10 @@ fn listed(
         version,
         process: Process::new(listed.start_time.as_deref(), listed.pid),
     };
-    let artifact = artifact_version(target.kind, rollout.request.artifact.as_str());
+    let artifact = rollout.request.artifact.as_str();
     let word = report.words.get(&(target.kind, target.name.clone()));
     Sighting {
-        agent: AgentSight::compare(target.kind, before(instance), shown, artifact.as_deref()),
+        agent: AgentSight::compare(target.kind, before(instance), shown, artifact),
         version: version.map(str::to_owned),
         down: down(listed.status, word),
         ..Sighting::default()
