@@ -32,7 +32,7 @@ pub(crate) enum Command {
     },
     /// Store a schedule, in place of the one with its name.
     Put(Put),
-    /// Start nothing more by a schedule until it is resumed.
+    /// Pause a schedule: it starts nothing until it is resumed.
     Pause {
         /// The schedule's name.
         name: String,
