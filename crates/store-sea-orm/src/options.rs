@@ -79,6 +79,17 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The SQLite file is something else than a database of Drover.
+    #[error(
+        "the SQLite file `{}` is {what}; name a file of Drover's own in `database.url`; nothing was changed",
+        .file.display()
+    )]
+    NotOurs {
+        /// The file.
+        file: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// An SQLite file cannot be created or opened.
     #[error("the SQLite file `{}` cannot be opened", .file.display())]
     File {
@@ -123,7 +134,10 @@ impl OpenError {
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::UnknownKind { .. } | Self::BadUrl { .. } | Self::Encoding { .. } => false,
+            Self::UnknownKind { .. }
+            | Self::BadUrl { .. }
+            | Self::Encoding { .. }
+            | Self::NotOurs { .. } => false,
             Self::NoFolder { .. }
             | Self::File { .. }
             | Self::ReadOnly { .. }
