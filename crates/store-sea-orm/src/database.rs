@@ -387,10 +387,33 @@ impl Facts {
     }
 }
 
+/// What can be said about the URL without connecting.
+pub(crate) fn check(options: &Options) -> Result<(), OpenError> {
+    match options.dialect()? {
+        Dialect::Postgres => PgConnectOptions::from_str(&options.url)
+            .map(drop)
+            .map_err(unreachable),
+        Dialect::Sqlite => {
+            let connect = sqlite_options(&options.url)?;
+            if is_in_memory(&options.url) {
+                return Ok(());
+            }
+            file::exists(connect.get_filename()).map(drop)
+        }
+    }
+}
+
+fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, OpenError> {
+    SqliteConnectOptions::from_str(url).map_err(|_| OpenError::BadUrl { kind: "SQLite" })
+}
+
+fn is_in_memory(url: &str) -> bool {
+    url.contains(":memory:") || url.contains("mode=memory")
+}
+
 async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
     let busy = options.statement_timeout;
-    let connect = SqliteConnectOptions::from_str(&options.url)
-        .map_err(|_| OpenError::BadUrl { kind: "SQLite" })?
+    let connect = sqlite_options(&options.url)?
         .disable_statement_logging()
         .create_if_missing(true)
         .foreign_keys(true)
@@ -398,7 +421,7 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
         // FULL, not NORMAL: what was accepted must survive a power failure.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(busy);
-    let in_memory = options.url.contains(":memory:") || options.url.contains("mode=memory");
+    let in_memory = is_in_memory(&options.url);
     let file = connect.get_filename().to_owned();
     let pool = SqlitePoolOptions::new()
         .acquire_timeout(options.acquire_timeout)

@@ -17,38 +17,48 @@ const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// Creates `file` for the user of this process alone, or proves that an existing one is Drover's before its mode is changed.
 /// Nothing is changed where it is not.
 pub(crate) async fn prepare(file: &Path) -> Result<(), OpenError> {
+    if !exists(file)? {
+        // Secrets are in the file. SQLite gives its two companions the permissions of the file itself.
+        let created = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(file);
+        return created.map(drop).map_err(|error| refused(file, error));
+    }
+    if is_foreign(file).await? {
+        return Err(not_ours(file, "the SQLite database of another program"));
+    }
+    keep_private(file)
+}
+
+/// Whether there is a file that may be a database of Drover; an error where something else is there, or where none can be.
+pub(crate) fn exists(file: &Path) -> Result<bool, OpenError> {
     if file.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(not_ours(file, "the name of a folder"));
-    }
-    // Secrets are in the file. SQLite gives its two companions the permissions of the file itself.
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file);
-    match created {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = file
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            return Err(OpenError::NoFolder {
-                folder: folder.unwrap_or_else(|| Path::new(".")).to_owned(),
-            });
-        }
-        Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            return Err(not_ours(file, "in a folder that is a file"));
-        }
-        Err(error) => return Err(refused(file, error)),
     }
     let found = match std::fs::metadata(file) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(not_ours(
-                file,
-                "a symbolic link to a file that does not exist",
-            ));
+            if file.symlink_metadata().is_ok() {
+                return Err(not_ours(
+                    file,
+                    "a symbolic link to a file that does not exist",
+                ));
+            }
+            let folder = match file.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                Some(_) | None => Path::new("."),
+            };
+            if folder.exists() {
+                return Ok(false);
+            }
+            return Err(OpenError::NoFolder {
+                folder: folder.to_owned(),
+            });
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(not_ours(file, "in a folder that is a file"));
         }
         Err(error) => return Err(refused(file, error)),
     };
@@ -58,21 +68,16 @@ pub(crate) async fn prepare(file: &Path) -> Result<(), OpenError> {
     if !found.is_file() {
         return Err(not_ours(file, "no regular file"));
     }
-    if found.len() > 0 {
-        let mut header = [0; HEADER.len()];
-        let read = File::open(file).and_then(|mut open| open.read_exact(&mut header));
-        match read {
-            Ok(()) if &header == HEADER => {}
-            Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
-                return Err(refused(file, error));
-            }
-            _ => return Err(not_ours(file, "no SQLite database")),
-        }
-        if is_foreign(file).await? {
-            return Err(not_ours(file, "the SQLite database of another program"));
-        }
+    if found.len() == 0 {
+        return Ok(true);
     }
-    keep_private(file)
+    let mut header = [0; HEADER.len()];
+    let read = File::open(file).and_then(|mut open| open.read_exact(&mut header));
+    match read {
+        Ok(()) if &header == HEADER => Ok(true),
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(refused(file, error)),
+        _ => Err(not_ours(file, "no SQLite database")),
+    }
 }
 
 async fn is_foreign(file: &Path) -> Result<bool, OpenError> {

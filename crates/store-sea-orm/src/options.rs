@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use drover_ports::BoxError;
 
+use crate::dialect::Dialect;
+
 /// Which database, and how patiently.
 #[derive(Clone)]
 pub struct Options {
@@ -127,6 +129,27 @@ pub enum OpenError {
         /// Why not; it never holds the URL.
         source: BoxError,
     },
+}
+
+impl Options {
+    /// Looks at the URL and, for SQLite, at the file; connects to nothing and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What [`crate::SeaOrmStore::connect`] would refuse for it.
+    pub fn check(&self) -> Result<(), OpenError> {
+        crate::database::check(self)
+    }
+
+    pub(crate) fn dialect(&self) -> Result<Dialect, OpenError> {
+        match self.url.split(':').next() {
+            Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
+            Some("sqlite") => Ok(Dialect::Sqlite),
+            scheme => Err(OpenError::UnknownKind {
+                scheme: scheme.unwrap_or_default().chars().take(20).collect(),
+            }),
+        }
+    }
 }
 
 impl OpenError {
