@@ -1,11 +1,13 @@
 //! What an agent lists, as the domain understands it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
 use drover_domain::fleet::inventory::{APPLICATIONS_PER_SERVER_MAX, InventoryReport};
 use drover_domain::fleet::{
     APPLICATION_NAME_MAX, ApplicationKind, ApplicationStatus, ObservedApplication, VersionState,
+    known_version,
 };
 use drover_domain::text::{check_line, check_title, visible};
 
@@ -54,11 +56,17 @@ pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
     let mut complaints = Complaints::default();
     let mut first_left_out = None;
     let mut applications = Vec::with_capacity(total);
+    let mut words = BTreeMap::new();
     for (kind, list) in lists {
         for (index, entry) in list.into_iter().enumerate() {
             let place = format!("{} application {}", kind.as_str(), index + 1);
             match read(kind, &entry, &place, &mut complaints) {
-                Ok(application) => applications.push(application),
+                Ok(application) => {
+                    if let Some(word) = strange_status(&entry, application.status) {
+                        words.insert((kind, application.name.clone()), word);
+                    }
+                    applications.push(application);
+                }
                 Err(complaint) => {
                     first_left_out.get_or_insert_with(|| complaint.clone());
                     complaints.add(complaint);
@@ -74,10 +82,20 @@ pub(crate) fn report(inventory: Inventory) -> Result<InventoryReport, String> {
     Ok(InventoryReport {
         server: name,
         applications,
+        words,
         complaints: complaints.into_sentences(),
         is_partial: first_left_out.is_some(),
         agent_ip: None,
     })
+}
+
+/// The status word of an application that is none of ours, if it says something.
+fn strange_status(entry: &Entry<Application>, status: ApplicationStatus) -> Option<String> {
+    let Entry::Object(entry) = entry else {
+        return None;
+    };
+    let word = entry.status.word().and_then(known_version)?;
+    (status == ApplicationStatus::Unknown).then(|| visible(word, 64))
 }
 
 fn read(
@@ -110,7 +128,7 @@ fn read(
 
 fn docker(name: &str, entry: &Application, fields: &mut Fields<'_>) -> ObservedApplication {
     // A container's tag is its version.
-    let tag = fields.text("tag", &entry.tag, WORD_MAX);
+    let tag = fields.version("tag", &entry.tag);
     let version = VersionState {
         version: tag.clone(),
         tag,
@@ -132,7 +150,7 @@ fn plain(
     fields: &mut Fields<'_>,
 ) -> ObservedApplication {
     let version = VersionState {
-        version: fields.text("version", &entry.version, WORD_MAX),
+        version: fields.version("version", &entry.version),
         tag: None,
         image: None,
         distr_path: fields.text("distr_path", &entry.distr_path, PATH_MAX),
@@ -202,6 +220,11 @@ impl Fields<'_> {
                 None
             }
         }
+    }
+
+    fn version(&mut self, key: &str, field: &Field) -> Option<String> {
+        let text = self.text(key, field, WORD_MAX)?;
+        known_version(&text).map(str::to_owned)
     }
 
     fn number<N: FromStr>(&mut self, key: &str, field: &Field, expected: &str) -> Option<N> {
@@ -286,6 +309,50 @@ mod tests {
             start_time: None,
         };
         assert_eq!(report.applications, [docker, site]);
+    }
+
+    #[test]
+    fn a_version_that_says_unknown_is_none() {
+        for word in [
+            "unknown-no-match",
+            "Unknown",
+            "UNKNOWN",
+            "N/A",
+            "-",
+            "null",
+            "",
+        ] {
+            let (application, complaints) = site(&format!(r#""name":"a","version":"{word}""#));
+            assert_eq!(
+                application.unwrap().version,
+                VersionState::default(),
+                "{word}"
+            );
+            assert_eq!(complaints, Vec::<String>::new(), "{word}");
+            let report = read_report(&format!(
+                r#"{{"server":{{"docker-app":{{"applications":[{{"container_name":"a","tag":"{word}"}}]}}}}}}"#
+            ));
+            let version = &report.unwrap().applications[0].version;
+            assert_eq!((&version.version, &version.tag), (&None, &None), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_status_word_that_is_none_of_ours_is_kept() {
+        let report = read_report(
+            r#"{"server":{"site-app":{"applications":[{"name":"a","status":"maintenance"},
+              {"name":"b","status":"unknown"},{"name":"c"},{"name":"d","status":"up"},{"name":"e","status":"offline"}]},
+              "docker-app":{"applications":[{"container_name":"a","status":" restarting "}]}}}"#,
+        );
+        let words: Vec<_> = report.unwrap().words.into_iter().collect();
+        let word = |kind, word: &str| ((kind, "a".to_owned()), word.to_owned());
+        assert_eq!(
+            words,
+            [
+                word(ApplicationKind::Docker, "restarting"),
+                word(ApplicationKind::Site, "maintenance")
+            ]
+        );
     }
 
     #[test]

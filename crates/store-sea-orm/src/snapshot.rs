@@ -71,7 +71,7 @@ impl FleetSnapshots for SeaOrmStore {
                    AND (o.group_id IN (SELECT w.group_id FROM wanted w)
                         OR o.catalog_id IN (SELECT w.catalog_id FROM wanted w)
                         OR o.id IN (SELECT w.id FROM wanted w)))
-             SELECT a.id, a.name, a.kind, a.version, COALESCE(a.start_time, 'process ' || CAST(a.pid AS TEXT)) AS process,
+             SELECT a.id, a.name, a.kind, a.version, NULLIF(TRIM(COALESCE(a.start_time, '') || COALESCE(' process ' || CAST(a.pid AS TEXT), '')), '') AS process,
                     s.id AS server_id, s.name AS server_name,
                     s.address AS server_address, g.id AS group_id, g.name AS group_name,
                     g.batch_grouping_strategy AS \"grouping\",

@@ -65,6 +65,8 @@ pub struct Refreshed {
     pub applications: usize,
     /// Why the outcome is what it is, where that needs a sentence.
     pub detail: Option<String>,
+    /// What the agent listed, also where it is held; `None` when nothing was read or believed.
+    pub report: Option<InventoryReport>,
 }
 
 /// Within how many intervals the losses of all servers count together.
@@ -240,6 +242,7 @@ impl Polling {
             outcome,
             applications,
             detail,
+            report: Some(report),
         })
     }
 
@@ -333,6 +336,7 @@ impl Polling {
             outcome: PollOutcome::Unreadable,
             applications: 0,
             detail: Some(reason),
+            report: None,
         })
     }
 
@@ -358,6 +362,7 @@ impl Polling {
             outcome: PollOutcome::Unreachable,
             applications: 0,
             detail: Some(reason),
+            report: None,
         })
     }
 
@@ -377,6 +382,7 @@ fn not_asked(known: &KnownInventory, error: &AgentError) -> Refreshed {
         outcome: PollOutcome::NotAsked,
         applications: 0,
         detail: Some(reason),
+        report: None,
     }
 }
 

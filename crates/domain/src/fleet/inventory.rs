@@ -59,6 +59,8 @@ pub struct InventoryReport {
     pub applications: Vec<ObservedApplication>,
     /// What could not be read, one sentence each; the rest stands.
     pub complaints: Vec<String>,
+    /// The status words that are none of ours, by kind and name of the application: `restarting`, `maintenance`.
+    pub words: BTreeMap<(ApplicationKind, String), String>,
     /// Whether entries were left out because they could not be read.
     pub is_partial: bool,
     /// The IP address at which the agent answered.
@@ -423,9 +425,10 @@ fn upsert(
     (make, entry): (bool, GroupEntry),
     now: Timestamp,
 ) -> Option<ApplicationUpsert> {
-    let old = known
+    let stored = known
         .map(|application| application.observed.version.clone())
         .unwrap_or_default();
+    let old = stored.known();
     let resolution = resolve_group(
         &observed.name,
         observed.kind,
@@ -438,7 +441,7 @@ fn upsert(
     );
     // What the agent leaves out does not erase what is known of the version.
     let observed = ObservedApplication {
-        version: keep_known(&old, &observed.version),
+        version: keep_known(&old, &observed.version.clone().known()),
         ..observed.clone()
     };
     // One that comes back as it left is written all the same: it is seen again.
@@ -680,6 +683,26 @@ mod tests {
             NOW,
         ));
         assert!(change.is_quiet(), "{change:?}");
+    }
+
+    #[test]
+    fn a_version_that_says_unknown_changes_nothing_and_is_forgotten() {
+        for word in ["unknown-no-match", "N/A", "-", "Unknown"] {
+            let known = |version| known(vec![application(1, "a_1", Some(version))]);
+            let seen = |version| {
+                let seen = report(vec![observed("a_1", Some(version))]);
+                applied(reconcile(&known("1.0"), &seen, PollPolicy::default(), NOW))
+            };
+            assert!(seen(word).upserts.is_empty(), "{word}");
+            let seen = report(vec![observed("a_1", Some("2.0"))]);
+            let change = applied(reconcile(&known(word), &seen, PollPolicy::default(), NOW));
+            let row = change.upserts[0].version.as_ref().unwrap();
+            assert_eq!(
+                (&row.old.version, row.new.version.as_deref()),
+                (&None, Some("2.0")),
+                "{word}"
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod inventory;
 mod losses;
 mod name;
 mod network;
+mod process;
 mod server;
 mod settings;
 mod status;
@@ -23,6 +24,7 @@ pub use group::{
 pub use losses::FleetLosses;
 pub use name::{APPLICATION_NAME_MAX, ApplicationName};
 pub use network::{Network, NetworkError};
+pub use process::Process;
 pub use server::{
     AddressError, HostNameError, NewServer, NewServerError, Server, ServerKey, ServerPlace,
     ServerStatus, check_agent_address, check_host_name, refused_address, short_name,
@@ -30,5 +32,6 @@ pub use server::{
 pub use settings::{EffectiveSettings, SettingsLayer, effective_settings};
 pub use status::ApplicationStatus;
 pub use version::{
-    ChangeSource, ChangedBy, VersionChange, VersionChangeKey, VersionState, version_change,
+    ChangeSource, ChangedBy, VersionChange, VersionChangeKey, VersionState, known_version,
+    version_change,
 };

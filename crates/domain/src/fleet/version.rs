@@ -21,6 +21,47 @@ pub struct VersionState {
     pub distr_path: Option<String>,
 }
 
+/// The version that a text says, without blanks around it; `None` where the text says that it is not known.
+///
+/// Agents and containers write `Unknown`, `unknown-no-match`, `N/A`, `-`, `null` or `<none>` for that.
+#[must_use]
+pub fn known_version(text: &str) -> Option<&str> {
+    const NONE: [&str; 13] = [
+        "n/a",
+        "n.a.",
+        "na",
+        "null",
+        "nil",
+        "none",
+        "<none>",
+        "nan",
+        "undefined",
+        "unset",
+        "unavailable",
+        "not available",
+        "not found",
+    ];
+    let text = text.trim();
+    let word = text.to_lowercase();
+    let says_something = word.chars().any(char::is_alphanumeric);
+    (says_something && !word.starts_with("unknown") && !NONE.contains(&word.as_str()))
+        .then_some(text)
+}
+
+impl VersionState {
+    /// The same without the texts that say that a version is not known.
+    #[must_use]
+    pub fn known(self) -> Self {
+        let known =
+            |text: Option<String>| text.and_then(|text| known_version(&text).map(str::to_owned));
+        Self {
+            version: known(self.version),
+            tag: known(self.tag),
+            ..self
+        }
+    }
+}
+
 /// Who changed a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangedBy {
@@ -116,6 +157,48 @@ mod tests {
             tag: tag.map(str::to_owned),
             ..VersionState::default()
         }
+    }
+
+    #[test]
+    fn a_text_that_says_unknown_is_no_version() {
+        for text in [
+            "",
+            " ",
+            "Unknown",
+            "UNKNOWN",
+            "unknown",
+            "unknown-no-match",
+            "unknown_version",
+            " Unknown ",
+            "N/A",
+            "n/a",
+            "NA",
+            "-",
+            "--",
+            "?",
+            "???",
+            "null",
+            "NULL",
+            "None",
+            "<none>",
+            "undefined",
+            "...",
+        ] {
+            assert_eq!(known_version(text), None, "{text:?}");
+        }
+        for text in [
+            "1.0",
+            "v2",
+            "latest",
+            "master",
+            "nano-1",
+            "0",
+            "none-1.2",
+            "1.0-unknown",
+        ] {
+            assert_eq!(known_version(text), Some(text));
+        }
+        assert_eq!(known_version(" 1.0 "), Some("1.0"));
     }
 
     #[test]

@@ -15,6 +15,55 @@ pub fn artifact_version(kind: ApplicationKind, url: &str) -> Option<String> {
     }
 }
 
+/// The image of a reference without its tag and digest, as agents show it.
+#[must_use]
+pub fn image_name(reference: &str) -> &str {
+    let name = reference.split('@').next().unwrap_or_default();
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    let tag = name.get(last..).and_then(|segment| segment.rfind(':'));
+    let end = tag.map_or(name.len(), |colon| last + colon);
+    name.get(..end).unwrap_or(name)
+}
+
+/// Whether an agent that shows the version `shown` shows the version `wanted` of an artifact; `None` where the two cannot
+/// be compared, as a build's name with a number.
+///
+/// Tags of images are compared letter by letter. Other versions agree if their first three numbers do (a missing one is
+/// 0, a fourth one counts if both have it) and if both or neither are a release candidate or a snapshot; an artifact that
+/// is a snapshot may show its release.
+#[must_use]
+pub fn shows_version(kind: ApplicationKind, wanted: &str, shown: &str) -> Option<bool> {
+    if kind == ApplicationKind::Docker {
+        return Some(wanted == shown);
+    }
+    if wanted.eq_ignore_ascii_case(shown) {
+        return Some(true);
+    }
+    let (wanted, shown) = (file_version(wanted)?, file_version(shown)?);
+    let (wanted, wanted_build) = wanted.split_once('-').unwrap_or((&wanted, ""));
+    let (shown, shown_build) = shown.split_once('-').unwrap_or((&shown, ""));
+    let is_snapshot = wanted_build.eq_ignore_ascii_case("snapshot");
+    let fits =
+        wanted_build.eq_ignore_ascii_case(shown_build) || (is_snapshot && shown_build.is_empty());
+    Some(fits && same_numbers(wanted, shown))
+}
+
+fn same_numbers(one: &str, other: &str) -> bool {
+    let numbers = |text: &str| -> Vec<String> {
+        let trimmed = |number: &str| number.trim_start_matches('0').to_owned();
+        text.split('.').map(trimmed).collect()
+    };
+    let (one, other) = (numbers(one), numbers(other));
+    let most = if one.len() > 3 && other.len() > 3 {
+        one.len().max(other.len())
+    } else {
+        3
+    };
+    let nothing = String::new();
+    (0..most)
+        .all(|place| one.get(place).unwrap_or(&nothing) == other.get(place).unwrap_or(&nothing))
+}
+
 fn image_tag(reference: &str) -> Option<String> {
     // Only in the last segment is a colon no registry port.
     let last = reference.rsplit('/').next().unwrap_or_default();
@@ -121,6 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn the_image_of_a_reference_has_no_tag() {
+        for (reference, expected) in [
+            (
+                "registry.example:5000/team/app:1.4.0",
+                "registry.example:5000/team/app",
+            ),
+            ("app:2.0", "app"),
+            ("app", "app"),
+            ("registry.example:5000/app", "registry.example:5000/app"),
+            ("team/app:1.0@sha256:0123", "team/app"),
+            ("", ""),
+        ] {
+            assert_eq!(image_name(reference), expected, "{reference}");
+        }
+    }
+
+    #[test]
     fn a_file_tells_its_dotted_number() {
         for (url, expected) in [
             (
@@ -156,6 +222,48 @@ mod tests {
                 artifact_version(ApplicationKind::Site, url).as_deref(),
                 expected,
                 "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_shown_version_is_compared_with_the_artifact() {
+        use ApplicationKind::{Docker, Service, Site};
+        for (kind, wanted, shown, expected) in [
+            (Site, "2.0", "2.0", Some(true)),
+            (Site, "2.0", "v2.0", Some(true)),
+            (Site, "2.0", "2.0.0", Some(true)),
+            (Service, "1.4.0", "1.4", Some(true)),
+            (Service, "1.4.0", "1.4.0.RELEASE", Some(true)),
+            (Service, "1.4.0", "1.4.0-b42", Some(true)),
+            (Service, "1.4.0", "1.4.0+7", Some(true)),
+            (Service, "1.4.0", "1.4.0.77", Some(true)),
+            (Service, "1.4.0", "shop 1.4.0 (abc)", Some(true)),
+            (Service, "1.4.0-rc2", "1.4.0-RC2", Some(true)),
+            (Service, "1.4.0-SNAPSHOT", "1.4.0", Some(true)),
+            (Service, "1.4.0-SNAPSHOT", "1.4.0-20260101.1", Some(true)),
+            (Site, "2.0", "1.0.0", Some(false)),
+            (Site, "2.0", "0.9.0", Some(false)),
+            (Site, "2.0", "1.5", Some(false)),
+            (Site, "2.0", "2.0.1", Some(false)),
+            (Site, "2.0", "2.1", Some(false)),
+            (Site, "2.0", "20.0", Some(false)),
+            (Site, "1.2.3.4", "1.2.3.5", Some(false)),
+            (Service, "1.4.0", "1.4.0-SNAPSHOT", Some(false)),
+            (Service, "1.4.0", "1.4.0-rc1", Some(false)),
+            (Service, "1.4.0-rc2", "1.4.0-rc1", Some(false)),
+            (Service, "1.4.0-rc2", "1.4.0", Some(false)),
+            (Site, "2.0", "release-42", None),
+            (Site, "2.0", "master", None),
+            (Docker, "2.0", "2.0", Some(true)),
+            (Docker, "2.0", "latest", Some(false)),
+            (Docker, "2.0", "2.0-rc1", Some(false)),
+            (Docker, "latest", "latest", Some(true)),
+        ] {
+            assert_eq!(
+                shows_version(kind, wanted, shown),
+                expected,
+                "{wanted} and {shown}"
             );
         }
     }

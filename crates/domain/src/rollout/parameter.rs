@@ -50,14 +50,19 @@ const RESERVED: [&str; 20] = [
     "vars",
 ];
 
-/// The variables that only Drover may set, besides all that begin with `drover_`: they say whom a play is for, which
-/// file it runs and with whose secret.
-const OWNED: [&str; 9] = [
+/// The variables that only Drover may set, besides all that begin with `drover_`: they say whom a play is for, what it
+/// brings and does, what is drained, which file it runs and with whose secret.
+const OWNED: [&str; 14] = [
     "app",
     "app_id",
     "app_instances",
     "app_name",
+    "distr_url",
+    "haproxy_api_url",
+    "haproxy_backend",
     "haproxy_token_file",
+    "image_url",
+    "mode",
     "server",
     "server_id",
     "update_parameters",
@@ -105,15 +110,24 @@ mod tests {
         assert!(
             is_reserved("ansible_connection") && is_reserved("hostvars") && !is_reserved("server")
         );
-        for name in ["app_instances", "server", "drover_x", "update_playbook"] {
+        for name in [
+            "app_instances",
+            "server",
+            "drover_x",
+            "update_playbook",
+            "mode",
+            "distr_url",
+            "image_url",
+            "haproxy_backend",
+            "haproxy_api_url",
+        ] {
             assert!(is_owned(name), "{name}");
         }
         for name in [
-            "distr_url",
             "drain_delay",
-            "mode",
+            "wait_after_update",
             "min_ready",
-            "haproxy_backend",
+            "start_timeout",
         ] {
             assert!(!is_owned(name) && !is_reserved(name), "{name}");
         }

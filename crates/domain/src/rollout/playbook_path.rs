@@ -1,6 +1,6 @@
 //! The path of an update playbook with its parameters: `update.yml {server} {unpack=true}`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::parameter::{is_known, is_name, is_owned, is_reserved};
@@ -128,6 +128,12 @@ pub enum PlaybookPathError {
         /// The name.
         name: String,
     },
+    /// A name stands twice, and only one of the two could hold.
+    #[error("the parameter `{name}` stands twice in the playbook path; leave one of the two")]
+    Repeated {
+        /// The name.
+        name: String,
+    },
     /// A parameter without a value that Drover does not know.
     #[error(
         "the parameter `{name}` of the playbook path has no value and Drover knows none; write {{{name}=value}}"
@@ -196,7 +202,13 @@ impl PlaybookPath {
         let parameters = groups
             .into_iter()
             .filter_map(parameter)
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut names = BTreeSet::new();
+        if let Some(again) = parameters.iter().find(|it| !names.insert(it.name())) {
+            return Err(PlaybookPathError::Repeated {
+                name: again.name().to_owned(),
+            });
+        }
         Ok(Self { path, parameters })
     }
 
@@ -233,13 +245,13 @@ impl PlaybookPath {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// The parameters in their order, repeated ones included.
+    /// The parameters in their order, each name once.
     #[must_use]
     pub fn parameters(&self) -> &[PathParameter] {
         &self.parameters
     }
 
-    /// The given values by name; of a repeated name the last.
+    /// The given values by name.
     #[must_use]
     pub fn explicit(&self) -> BTreeMap<&str, &str> {
         self.parameters
@@ -356,8 +368,8 @@ mod tests {
     fn parameters_stand_anywhere() {
         reads("p.yml{server}", "p.yml {server}", "p.yml");
         reads(
-            "{mode=deliver} /a/b/p.yml  {server}",
-            "/a/b/p.yml {mode=deliver} {server}",
+            "{step=deliver} /a/b/p.yml  {server}",
+            "/a/b/p.yml {step=deliver} {server}",
             "p.yml",
         );
         reads(
@@ -372,8 +384,8 @@ mod tests {
     #[test]
     fn a_slash_in_a_value_does_not_move_the_file_name() {
         reads(
-            "/a/up.yml {distr_url=http://x/y/z.war}",
-            "/a/up.yml {distr_url=http://x/y/z.war}",
+            "/a/up.yml {from=http://x/y/z.war}",
+            "/a/up.yml {from=http://x/y/z.war}",
             "up.yml",
         );
     }
@@ -436,7 +448,7 @@ mod tests {
             "u.yml {server}",
             "./u.yml",
             "/etc/ansible/u.yml",
-            "/etc//ansible/./u.yml {distr_url=http://x/y/z.war}",
+            "/etc//ansible/./u.yml {from=http://x/y/z.war}",
         ] {
             for folder in ["/etc/ansible", "/etc/ansible/"] {
                 assert_eq!(in_folder(text, folder), Ok("u.yml".to_owned()), "{text}");
@@ -459,10 +471,53 @@ mod tests {
     }
 
     #[test]
-    fn of_a_repeated_name_the_last_value_holds() {
-        let path = PlaybookPath::parse("p.yml {x=1} {x=2}").unwrap();
-        assert_eq!(path.explicit().get("x"), Some(&"2"));
-        assert_eq!(path.parameters().len(), 2);
+    fn a_name_stands_once() {
+        for text in [
+            "p.yml {x=1} {x=2}",
+            "p.yml {x=1} {x=1}",
+            "{server} p.yml {server}",
+            "p.yml {drain_delay} { drain_delay = 3 }",
+        ] {
+            let refusal = PlaybookPath::parse(text).unwrap_err().to_string();
+            assert!(
+                refusal.contains("stands twice in the playbook path"),
+                "{text}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_does_not_change_what_an_update_is() {
+        for (name, value) in [
+            ("mode", "deliver"),
+            ("mode", "update"),
+            ("mode", ""),
+            ("distr_url", "http://x/other-9.9.9.war"),
+            ("image_url", "nexus:5000/other:9"),
+            ("haproxy_backend", ""),
+            ("haproxy_backend", "other"),
+            ("haproxy_api_url", ""),
+        ] {
+            let text = format!("p.yml {{server}} {{{name}={value}}}");
+            let refusal = PlaybookPath::parse(&text).unwrap_err();
+            assert_eq!(
+                refusal,
+                PlaybookPathError::Owned {
+                    name: name.to_owned()
+                },
+                "{text}"
+            );
+            reads(
+                &format!("p.yml {{{name}}}"),
+                &format!("p.yml {{{name}}}"),
+                "p.yml",
+            );
+        }
+        reads(
+            "p.yml {drain_delay=10} {min_ready=1}",
+            "p.yml {drain_delay=10} {min_ready=1}",
+            "p.yml",
+        );
     }
 
     proptest! {

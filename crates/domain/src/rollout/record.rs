@@ -369,9 +369,9 @@ pub struct RolloutTarget {
     pub detail: Option<String>,
     /// The version before the rollout.
     pub version_before: Option<String>,
-    /// Which process served before the rollout: its start time or its number, where the agent reports it.
+    /// Which process served before the rollout: its start time and its number, where the agent reports them.
     pub process_before: Option<String>,
-    /// The version after it.
+    /// The version that the agent shows after it.
     pub version_after: Option<String>,
 }
 

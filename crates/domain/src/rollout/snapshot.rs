@@ -56,7 +56,8 @@ pub struct Target {
     pub kind: ApplicationKind,
     /// The version last seen.
     pub version: Option<String>,
-    /// The process last seen: its start time, else its number; `None` where the agent reports neither.
+    /// The process last seen, as [`Process::parse`](crate::fleet::Process::parse) reads it; `None` where the agent reports
+    /// neither start time nor number.
     pub process: Option<String>,
     /// Where it runs; `None` when the server's row is gone.
     pub server: Option<TargetServer>,

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fleet::ApplicationKey;
+use crate::fleet::{ApplicationKey, ApplicationKind, Process, known_version};
 
+use super::artifact::shows_version;
 use super::composite::short_server_name;
 use super::job::HostStats;
 use super::record::{RolloutTarget, RunStatus, TargetOutcome, UpdateMode};
@@ -50,6 +51,10 @@ pub struct Sighting {
     pub haproxy: HaproxySight,
     /// By its agent.
     pub agent: AgentSight,
+    /// The version that its agent shows, if it shows one.
+    pub version: Option<String>,
+    /// The status that its agent shows, if it says that the instance does not run.
+    pub down: Option<String>,
 }
 
 /// What HAProxy shows of a server.
@@ -95,6 +100,12 @@ pub enum AgentSight {
         /// What that is.
         what: String,
     },
+    /// What it shows speaks against the update: another version than that of the artifact, or nothing where it showed
+    /// something before.
+    Against {
+        /// What it does, as in "the agent shows no version".
+        what: String,
+    },
     /// It shows something else.
     Changed {
         /// What it shows now.
@@ -102,37 +113,62 @@ pub enum AgentSight {
     },
 }
 
+/// What an agent shows of an instance at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shown<'a> {
+    /// The version.
+    pub version: Option<&'a str>,
+    /// The process.
+    pub process: Process,
+}
+
 impl AgentSight {
-    /// Compares what an agent showed before and after: version and process. `artifact` is the version that the update brings.
+    /// Compares what an agent showed before and after. `artifact` is the version that the update brings, where its name
+    /// says one.
     #[must_use]
     pub fn compare(
-        before: (Option<&str>, Option<&str>),
-        after: (Option<&str>, Option<&str>),
+        kind: ApplicationKind,
+        before: Shown<'_>,
+        after: Shown<'_>,
         artifact: Option<&str>,
     ) -> Self {
-        let ((version, process), (new_version, new_process)) = (before, after);
+        let restarted = before.process.was_restarted(after.process);
+        let old = before.version.and_then(known_version);
+        let same = |what: String| Self::Same { what };
+        let against = |what: String| Self::Against { what };
         let changed = |what: String| Self::Changed { what };
-        match (new_version, new_process) {
-            (Some(new), _) if version != Some(new) => changed(format!("version {new}")),
-            (shown, Some(new)) if process.is_some_and(|old| old != new) => changed(match shown {
-                Some(version) => format!("version {version}, restarted"),
-                None => "that it was restarted".to_owned(),
-            }),
-            (Some(same), Some(_)) if process.is_some() => Self::Same {
-                what: format!("version {same}, not restarted"),
-            },
-            (None, Some(_)) if process.is_some() => Self::Same {
-                what: "that it was not restarted".to_owned(),
-            },
+        let Some(new) = after.version.and_then(known_version) else {
+            return match restarted {
+                Some(true) => changed("that it was restarted".to_owned()),
+                Some(false) if old.is_some() => {
+                    against("shows no version, and that it was not restarted".to_owned())
+                }
+                Some(false) => same("that it was not restarted".to_owned()),
+                None if old.is_some() => against("shows no version".to_owned()),
+                None if before.process.is_known() && !after.process.is_known() => {
+                    against("shows no process".to_owned())
+                }
+                None => Self::Silent,
+            };
+        };
+        let wanted = artifact.and_then(known_version);
+        let agrees = wanted.and_then(|wanted| shows_version(kind, wanted, new));
+        if let (Some(false), Some(wanted)) = (agrees, wanted)
+            && (old != Some(new) || restarted == Some(true))
+        {
+            return against(format!("shows {new}, the artifact is {wanted}"));
+        }
+        match (old, restarted) {
+            (Some(old), _) if old != new => changed(format!("version {new}")),
+            // What it showed before is unknown, so it is the artifact's version that counts.
+            (None, _) if agrees == Some(true) => changed(format!("version {new}")),
+            (_, Some(true)) => changed(format!("version {new}, restarted")),
+            (Some(_), Some(false)) => same(format!("version {new}, not restarted")),
+            (None, Some(false)) => same("that it was not restarted".to_owned()),
             // It had this version before, and nothing shows a restart.
-            (Some(same), _) if artifact == Some(same) => Self::Silent,
-            (Some(same), _) => Self::Same {
-                what: format!("version {same}"),
-            },
-            (None, _) if version.is_some() => Self::Unanswered {
-                reason: "it no longer shows a version".to_owned(),
-            },
-            (None, _) => Self::Silent,
+            (Some(_), None) if agrees == Some(true) => Self::Silent,
+            (Some(_), None) => same(format!("version {new}")),
+            (None, None) => Self::Silent,
         }
     }
 }
@@ -193,44 +229,76 @@ impl RunFacts<'_> {
     }
 
     fn close(&self, instance: &RolloutTarget, is_reporting: bool) -> RolloutTarget {
-        let Sighting { haproxy, agent } = self.seen(instance);
-        let (outcome, detail) = match instance.outcome {
-            TargetOutcome::Done => match self.proof(instance, &agent) {
-                Ok(()) => return instance.clone(),
+        let sighting = self.seen(instance);
+        let closed = self.conclude(instance, is_reporting, &sighting);
+        let is_shown = self.mode == UpdateMode::Update && closed.outcome != TargetOutcome::Skipped;
+        RolloutTarget {
+            version_after: sighting.version.filter(|_| is_shown),
+            ..closed
+        }
+    }
+
+    fn conclude(
+        &self,
+        instance: &RolloutTarget,
+        is_reporting: bool,
+        sighting: &Sighting,
+    ) -> RolloutTarget {
+        let Sighting { haproxy, agent, .. } = sighting;
+        let shows_change = self.shows_change(agent);
+        let (mut outcome, mut detail) = match instance.outcome {
+            TargetOutcome::Done => match self.proof(instance, agent) {
+                Ok(()) => (TargetOutcome::Done, String::new()),
                 Err(reason) => (TargetOutcome::Unverified, reason),
             },
+            // A play may say of an instance that it left it alone; what the agent shows weighs more.
+            TargetOutcome::Skipped if shows_change => {
+                self.unreported("the play calls it skipped", haproxy, agent)
+            }
             TargetOutcome::Failed
             | TargetOutcome::Unverified
             | TargetOutcome::Skipped
             | TargetOutcome::RolledBack
             | TargetOutcome::Unknown => return instance.clone(),
-            TargetOutcome::LeftDrained => match &haproxy {
-                HaproxySight::OutOfUse { .. } => (TargetOutcome::LeftDrained, shown(&haproxy)),
+            TargetOutcome::LeftDrained => match haproxy {
+                HaproxySight::OutOfUse { .. } => (TargetOutcome::LeftDrained, shown(haproxy)),
                 HaproxySight::InUse { .. } | HaproxySight::PinnedByOther { .. } => {
-                    (TargetOutcome::Failed, shown(&haproxy))
+                    (TargetOutcome::Failed, shown(haproxy))
                 }
                 HaproxySight::NotBehind | HaproxySight::Unknown => {
-                    (TargetOutcome::Unknown, shown(&haproxy))
+                    (TargetOutcome::Unknown, shown(haproxy))
                 }
             },
             TargetOutcome::Pending if !self.has_acted => (
                 TargetOutcome::Skipped,
                 "the play did nothing on any host".to_owned(),
             ),
-            TargetOutcome::Pending if is_reporting && !self.has_ended_well() => (
+            TargetOutcome::Pending if is_reporting && !self.has_ended_well() && !shows_change => (
                 TargetOutcome::Skipped,
                 "the run ended before its turn".to_owned(),
             ),
             TargetOutcome::Pending => {
                 let said = "the play reported nothing about it";
-                self.unreported(said, &haproxy, &agent)
+                self.unreported(said, haproxy, agent)
             }
             TargetOutcome::Draining
             | TargetOutcome::Drained
             | TargetOutcome::Updating
             | TargetOutcome::Verifying
-            | TargetOutcome::Returning => self.interrupted(instance.outcome, &haproxy, &agent),
+            | TargetOutcome::Returning => self.interrupted(instance.outcome, haproxy, agent),
         };
+        // Neither a new version nor the word of the play counts for something that does not run.
+        let is_up = self.mode != UpdateMode::Update || sighting.down.is_none();
+        let is_claimed = instance.outcome == TargetOutcome::Done || outcome == TargetOutcome::Done;
+        if let Some(status) = sighting.down.as_ref().filter(|_| is_claimed && !is_up) {
+            outcome = TargetOutcome::Failed;
+            let seen = format!("the agent shows it as `{status}` after the update");
+            detail = if detail.is_empty() {
+                seen
+            } else {
+                format!("{seen}; {detail}")
+            };
+        }
         let detail = match &instance.detail {
             Some(known) if !detail.is_empty() => format!("{detail}; before that: {known}"),
             Some(known) => known.clone(),
@@ -238,9 +306,14 @@ impl RunFacts<'_> {
         };
         RolloutTarget {
             outcome,
-            detail: Some(detail),
+            detail: Some(detail).filter(|detail| !detail.is_empty()),
             ..instance.clone()
         }
+    }
+
+    /// Whether the agent shows what an update changes. A delivery changes nothing that an agent shows.
+    fn shows_change(&self, agent: &AgentSight) -> bool {
+        self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. })
     }
 
     /// Whether others than the play show that the instance is done, or why they do not.
@@ -257,6 +330,9 @@ impl RunFacts<'_> {
                     return Err(format!(
                         "the play calls it done, and the agent does not show it: {reason}"
                     ));
+                }
+                AgentSight::Against { what } => {
+                    return Err(format!("the play calls it done, and the agent {what}"));
                 }
                 AgentSight::Silent => {}
             }
@@ -293,8 +369,7 @@ impl RunFacts<'_> {
         haproxy: &HaproxySight,
         agent: &AgentSight,
     ) -> (TargetOutcome, String) {
-        let is_changed =
-            self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. });
+        let is_changed = self.shows_change(agent);
         let outcome = match haproxy {
             HaproxySight::OutOfUse { .. } => TargetOutcome::LeftDrained,
             HaproxySight::NotBehind | HaproxySight::InUse { .. }
@@ -311,6 +386,7 @@ impl RunFacts<'_> {
             AgentSight::Silent => String::new(),
             AgentSight::Unanswered { reason } => format!("; the agent: {reason}"),
             AgentSight::Same { what } => format!("; the agent still shows {what}"),
+            AgentSight::Against { what } => format!("; the agent {what}"),
             AgentSight::Changed { what } => format!("; the agent shows {what}"),
         };
         let shown = match shown(haproxy) {
@@ -331,8 +407,7 @@ impl RunFacts<'_> {
         if self.has_ended_well() {
             return self.unreported(&said, haproxy, agent);
         }
-        let is_changed =
-            self.mode == UpdateMode::Update && matches!(agent, AgentSight::Changed { .. });
+        let is_changed = self.shows_change(agent);
         let (_, detail) = self.unreported(&said, haproxy, agent);
         let was_updated = matches!(was, TargetOutcome::Verifying | TargetOutcome::Returning);
         let was_untouched = matches!(was, TargetOutcome::Draining | TargetOutcome::Drained);
@@ -340,9 +415,13 @@ impl RunFacts<'_> {
             HaproxySight::OutOfUse { .. } => TargetOutcome::LeftDrained,
             HaproxySight::Unknown => TargetOutcome::Unknown,
             HaproxySight::InUse { .. } if was_updated && is_changed => TargetOutcome::Done,
-            HaproxySight::InUse { .. } if was_untouched && self.exit_code.is_some() => {
+            HaproxySight::InUse { .. }
+                if was_untouched && !is_changed && self.exit_code.is_some() =>
+            {
                 TargetOutcome::Skipped
             }
+            // The play says that it had not come to the work yet, and the agent shows a change.
+            HaproxySight::InUse { .. } if was_untouched => TargetOutcome::Unknown,
             // Its process is gone, and nothing shows what it still did.
             HaproxySight::NotBehind
             | HaproxySight::InUse { .. }
@@ -359,9 +438,14 @@ impl RunFacts<'_> {
     }
 
     fn error(&self, instances: &[RolloutTarget]) -> String {
+        // What failed was rescued or ignored.
+        if self.has_ended_well() && !self.saw_no_hosts {
+            return unproven(instances);
+        }
         let is_nothing = self.exit_code == Some(0) && self.stats.is_empty();
         reason(self.failures)
-            .or_else(|| (self.saw_no_hosts || is_nothing).then(no_hosts))
+            .or_else(|| self.saw_no_hosts.then(no_hosts))
+            .or_else(|| is_nothing.then(no_tasks))
             .or_else(|| {
                 let mut hosts = self.stats.iter();
                 hosts.find(|host| !host.is_clean()).map(unclean)
@@ -399,6 +483,11 @@ fn reason(failures: &[String]) -> Option<String> {
 
 fn no_hosts() -> String {
     "no host matched the play, so nothing was done; look at the inventory".to_owned()
+}
+
+fn no_tasks() -> String {
+    "the play ended with exit code 0 and did no task on any host; look at its `meta: end_play`, `when` and tags"
+        .to_owned()
 }
 
 fn unclean(host: &HostStats) -> String {
@@ -497,6 +586,8 @@ mod tests {
         failures: Vec<String>,
         haproxy: HaproxySight,
         agent: AgentSight,
+        version: Option<&'static str>,
+        down: Option<&'static str>,
     }
 
     impl Default for Case {
@@ -511,6 +602,8 @@ mod tests {
                 failures: Vec::new(),
                 haproxy: HaproxySight::NotBehind,
                 agent: AgentSight::Silent,
+                version: None,
+                down: None,
             }
         }
     }
@@ -520,6 +613,8 @@ mod tests {
             let sighting = Sighting {
                 haproxy: self.haproxy,
                 agent: self.agent,
+                version: self.version.map(str::to_owned),
+                down: self.down.map(str::to_owned),
             };
             let reported = BTreeSet::from(["s1::a_1".to_owned()]);
             let none = BTreeSet::new();
@@ -697,7 +792,8 @@ mod tests {
             ..stats("localhost", 1, 0)
         };
         for (outcome, stats, saw_no_hosts, part) in [
-            (O::Done, vec![], false, "no host matched"),
+            (O::Done, vec![], false, "did no task on any host"),
+            (O::Done, vec![], true, "no host matched"),
             (
                 O::Pending,
                 vec![stats("localhost", 1, 0)],
@@ -917,45 +1013,326 @@ mod tests {
         );
     }
 
+    fn compare(
+        (version, start, pid): (Option<&str>, &str, Option<u32>),
+        (new_version, new_start, new_pid): (Option<&str>, &str, Option<u32>),
+        artifact: Option<&str>,
+    ) -> AgentSight {
+        let shown = |version, start, pid| Shown {
+            version,
+            process: Process::new(Some(start), pid),
+        };
+        let (before, after) = (
+            shown(version, start, pid),
+            shown(new_version, new_start, new_pid),
+        );
+        AgentSight::compare(ApplicationKind::Site, before, after, artifact)
+    }
+
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn an_agent_shows_a_change_of_version_or_process() {
-        let compare = AgentSight::compare;
-        let is_changed = |sight: AgentSight| matches!(sight, AgentSight::Changed { .. });
-        let is_same = |sight: AgentSight| matches!(sight, AgentSight::Same { .. });
-        let new = Some("1.1.0");
-        assert!(is_changed(compare((Some("1.0.0"), None), (new, None), new)));
-        assert!(is_changed(compare((None, None), (new, None), new)));
-        // The same version again: only a restart shows it.
-        assert!(is_changed(compare(
-            (new, Some("p 1")),
-            (new, Some("p 2")),
-            new
-        )));
-        assert!(is_same(compare(
-            (new, Some("p 1")),
-            (new, Some("p 1")),
-            new
-        )));
-        assert_eq!(compare((new, None), (new, None), new), AgentSight::Silent);
-        assert!(is_same(compare(
-            (Some("1.0.0"), None),
-            (Some("1.0.0"), None),
-            new
-        )));
-        assert!(is_same(compare(
-            (None, Some("p 1")),
-            (None, Some("p 1")),
-            None
-        )));
-        assert!(is_changed(compare(
-            (None, Some("p 1")),
-            (None, Some("p 2")),
-            None
-        )));
-        assert_eq!(compare((None, None), (None, None), new), AgentSight::Silent);
-        assert!(matches!(
-            compare((new, None), (None, None), new),
-            AgentSight::Unanswered { .. }
-        ));
+        const START: &str = "2026-11-01T00:00:00Z";
+        const LATER: &str = "2026-12-01T00:00:00Z";
+        let (old, new) = (Some("1.0.0"), Some("1.1.0"));
+        let changed = |what: &str| AgentSight::Changed {
+            what: what.to_owned(),
+        };
+        let same = |what: &str| AgentSight::Same {
+            what: what.to_owned(),
+        };
+        let against = |what: &str| AgentSight::Against {
+            what: what.to_owned(),
+        };
+        for (before, after, artifact, expected) in [
+            (
+                (old, "", None),
+                (new, "", None),
+                new,
+                changed("version 1.1.0"),
+            ),
+            (
+                (None, "", None),
+                (new, "", None),
+                new,
+                changed("version 1.1.0"),
+            ),
+            (
+                (Some("unknown-no-match"), "", None),
+                (new, "", None),
+                new,
+                changed("version 1.1.0"),
+            ),
+            (
+                (old, "", None),
+                (Some("1.5"), "", None),
+                None,
+                changed("version 1.5"),
+            ),
+            // The same version again: only a restart shows it.
+            (
+                (new, START, None),
+                (new, LATER, None),
+                new,
+                changed("version 1.1.0, restarted"),
+            ),
+            (
+                (new, START, None),
+                (new, START, None),
+                new,
+                same("version 1.1.0, not restarted"),
+            ),
+            (
+                (new, START, Some(7)),
+                (new, "Unknown", Some(7)),
+                new,
+                same("version 1.1.0, not restarted"),
+            ),
+            ((new, "", None), (new, "", None), new, AgentSight::Silent),
+            ((old, "", None), (old, "", None), new, same("version 1.0.0")),
+            (
+                (old, START, None),
+                (old, START, None),
+                new,
+                same("version 1.0.0, not restarted"),
+            ),
+            (
+                (None, START, None),
+                (None, START, None),
+                None,
+                same("that it was not restarted"),
+            ),
+            (
+                (None, START, None),
+                (None, LATER, None),
+                None,
+                changed("that it was restarted"),
+            ),
+            (
+                (None, "", Some(7)),
+                (None, "", Some(8)),
+                new,
+                changed("that it was restarted"),
+            ),
+            ((None, "", None), (None, "", None), new, AgentSight::Silent),
+            // What it showed before is unknown: a version proves nothing unless it is the artifact's.
+            (
+                (None, "", None),
+                (Some("1.5"), "", None),
+                None,
+                AgentSight::Silent,
+            ),
+            (
+                (Some("Unknown"), "", None),
+                (Some("release-7"), "", None),
+                new,
+                AgentSight::Silent,
+            ),
+            // Another version than the artifact's, with or without a restart.
+            (
+                (old, START, Some(7)),
+                (old, LATER, Some(8)),
+                Some("2.0"),
+                against("shows 1.0.0, the artifact is 2.0"),
+            ),
+            (
+                (old, "", Some(7)),
+                (old, "", Some(8)),
+                Some("2.0"),
+                against("shows 1.0.0, the artifact is 2.0"),
+            ),
+            (
+                (old, START, None),
+                (Some("0.9.0"), LATER, None),
+                Some("2.0"),
+                against("shows 0.9.0, the artifact is 2.0"),
+            ),
+            (
+                (old, "", None),
+                (Some("1.5"), "", None),
+                Some("2.0"),
+                against("shows 1.5, the artifact is 2.0"),
+            ),
+            (
+                (None, "", None),
+                (Some("1.5"), "", None),
+                Some("2.0"),
+                against("shows 1.5, the artifact is 2.0"),
+            ),
+            // What it no longer shows.
+            (
+                (old, "", None),
+                (None, "", None),
+                new,
+                against("shows no version"),
+            ),
+            (
+                (old, "", None),
+                (Some("unknown-no-match"), "", None),
+                new,
+                against("shows no version"),
+            ),
+            (
+                (old, "", None),
+                (Some("N/A"), "", None),
+                new,
+                against("shows no version"),
+            ),
+            (
+                (old, START, None),
+                (None, START, None),
+                new,
+                against("shows no version, and that it was not restarted"),
+            ),
+            (
+                (old, START, None),
+                (None, LATER, None),
+                new,
+                changed("that it was restarted"),
+            ),
+            (
+                (None, "", Some(7)),
+                (None, "", None),
+                new,
+                against("shows no process"),
+            ),
+        ] {
+            assert_eq!(
+                compare(before, after, artifact),
+                expected,
+                "{before:?} {after:?} {artifact:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_speaks_against_an_update_keeps_it_from_being_done() {
+        for what in [
+            "shows 1.0.0, the artifact is 2.0",
+            "shows no version",
+            "no longer lists it",
+        ] {
+            let case = |exit_code| Case {
+                agent: AgentSight::Against {
+                    what: what.to_owned(),
+                },
+                haproxy: in_use(),
+                exit_code,
+                ..Case::default()
+            };
+            for (was, expected) in [
+                (O::Done, O::Unverified),
+                (O::Pending, O::Unknown),
+                (O::Returning, O::Unknown),
+                (O::Skipped, O::Skipped),
+            ] {
+                let (outcome, detail) = case(Some(0)).one(was);
+                assert_eq!(outcome, expected, "{was:?}: {detail}");
+                assert_eq!(
+                    detail.contains(&format!("the agent {what}")),
+                    was != O::Skipped,
+                    "{detail}"
+                );
+                assert!(!detail.contains("still"), "{detail}");
+            }
+            assert_eq!(case(Some(99)).one(O::Returning).0, O::Failed);
+        }
+    }
+
+    #[test]
+    fn what_does_not_run_after_the_update_has_failed() {
+        for status in ["offline", "restarting", "maintenance", "starting"] {
+            let case = |agent| Case {
+                agent,
+                haproxy: in_use(),
+                down: Some(status),
+                ..Case::default()
+            };
+            for (was, agent) in [
+                (O::Done, changed()),
+                (O::Done, AgentSight::Silent),
+                (O::Done, same()),
+                (O::Pending, changed()),
+                (O::Returning, changed()),
+                (O::Skipped, changed()),
+            ] {
+                let (outcome, detail) = case(agent).one(was);
+                assert_eq!(outcome, O::Failed, "{was:?}: {detail}");
+                let part = format!("the agent shows it as `{status}` after the update");
+                assert!(detail.starts_with(&part), "{detail}");
+            }
+            let verdict = case(changed()).judge(&[instance(O::Done)]);
+            assert_eq!(verdict.status, RunStatus::Failed);
+            assert!(verdict.error.is_some_and(|error| error.contains(status)));
+            // A delivery starts nothing.
+            let delivery = Case {
+                mode: UpdateMode::Deliver,
+                ..case(same())
+            };
+            assert_eq!(delivery.one(O::Done).0, O::Done);
+        }
+    }
+
+    #[test]
+    fn the_version_afterwards_is_the_one_that_the_agent_shows() {
+        for (mode, was, version, expected) in [
+            (UpdateMode::Update, O::Done, Some("1.1.0"), Some("1.1.0")),
+            (UpdateMode::Update, O::Done, None, None),
+            (UpdateMode::Update, O::Failed, Some("1.0.0"), Some("1.0.0")),
+            (UpdateMode::Update, O::Skipped, Some("1.0.0"), None),
+            (UpdateMode::Deliver, O::Done, Some("1.0.0"), None),
+        ] {
+            let case = Case {
+                mode,
+                version,
+                ..Case::default()
+            };
+            let verdict = case.judge(&[instance(was)]);
+            assert_eq!(
+                verdict.instances[0].version_after.as_deref(),
+                expected,
+                "{was:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_plays_word_that_it_left_an_instance_alone_is_weighed_against_the_agent() {
+        let case = |exit_code, haproxy, agent| Case {
+            exit_code: Some(exit_code),
+            haproxy,
+            agent,
+            ..Case::default()
+        };
+        for (exit_code, haproxy, agent, was, expected) in [
+            (0, in_use(), changed(), O::Skipped, O::Done),
+            (0, HaproxySight::NotBehind, changed(), O::Skipped, O::Done),
+            (0, out_of_use(), changed(), O::Skipped, O::LeftDrained),
+            (2, in_use(), changed(), O::Skipped, O::Unknown),
+            (0, in_use(), same(), O::Skipped, O::Skipped),
+            (2, in_use(), changed(), O::Draining, O::Unknown),
+            (2, in_use(), changed(), O::Drained, O::Unknown),
+        ] {
+            let (outcome, detail) = case(exit_code, haproxy, agent).one(was);
+            assert_eq!(outcome, expected, "{was:?}: {detail}");
+        }
+        // Of two instances the play reported only the other one.
+        let other = RolloutTarget {
+            application: Key::new(2),
+            ..instance(O::Done)
+        };
+        let verdict = case(2, in_use(), changed()).judge(&[instance(O::Pending), other]);
+        assert_eq!(verdict.instances[0].outcome, O::Unknown);
+    }
+
+    #[test]
+    fn a_rescued_failure_is_not_the_error() {
+        let case = Case {
+            agent: same(),
+            failures: vec!["s1: command: non-zero return code".to_owned()],
+            ..Case::default()
+        };
+        let error = case.judge(&[instance(O::Done)]).error.unwrap();
+        assert!(error.contains("a_1 on s1.example is unverified"), "{error}");
     }
 }

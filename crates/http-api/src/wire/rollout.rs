@@ -161,7 +161,7 @@ pub(crate) struct Target {
     detail: Option<String>,
     /// The version before the rollout.
     version_before: Option<String>,
-    /// The version after it.
+    /// The version that the agent shows after the rollout, if it shows one.
     version_after: Option<String>,
 }
 

@@ -188,6 +188,7 @@ impl AgentGateway for ScriptedAgents {
             is_partial: !complaints.is_empty(),
             complaints,
             agent_ip: agent.host.parse().ok(),
+            ..InventoryReport::default()
         })
     }
 

@@ -5,7 +5,7 @@ use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, ChangeSource, ChangedBy, EventKind, EventStatus, NewEvent,
     VersionChange, VersionState,
 };
-use drover_domain::rollout::artifact::artifact_version;
+use drover_domain::rollout::artifact::image_name;
 use drover_domain::rollout::record::{
     EndStatus, Rollout, RolloutEnd, RolloutTarget, TargetOutcome, UpdateMode,
 };
@@ -125,19 +125,15 @@ impl RolloutHandler {
         snapshot: &FleetSnapshot,
     ) -> Result<Outcome, Interrupted> {
         let now = self.ports.clock.now();
-        let mut instances = ended.instances;
+        let instances = ended.instances;
         let mut versions = Vec::new();
         for instance in instances
-            .iter_mut()
+            .iter()
             .filter(|instance| instance.outcome == TargetOutcome::Done)
         {
             let target = snapshot.targets.get(&instance.application);
-            if let Some((key, change)) =
-                target.and_then(|target| version_change(rollout, target, instance, now))
-            {
-                instance.version_after.clone_from(&change.new.version);
-                versions.push((key, change));
-            }
+            let change = target.and_then(|target| version_change(rollout, target, instance, now));
+            versions.extend(change);
         }
         let events = rollout
             .request
@@ -179,6 +175,7 @@ impl RolloutHandler {
     }
 }
 
+/// The change of a version as the agent shows it: the name of an artifact is no version that was seen.
 fn version_change(
     rollout: &Rollout,
     target: &Target,
@@ -189,7 +186,7 @@ fn version_change(
         return None;
     }
     let url = rollout.request.artifact.as_str();
-    let version = artifact_version(target.kind, url)?;
+    let version = instance.version_after.clone()?;
     let is_image = target.kind == ApplicationKind::Docker;
     let old = VersionState {
         version: instance.version_before.clone(),
@@ -198,7 +195,7 @@ fn version_change(
     let new = VersionState {
         version: Some(version.clone()),
         tag: is_image.then_some(version),
-        image: is_image.then(|| url.to_owned()),
+        image: is_image.then(|| image_name(url).to_owned()),
         distr_path: (!is_image).then(|| url.to_owned()),
     };
     let change = VersionChange {

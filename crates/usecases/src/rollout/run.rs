@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drover_domain::fleet::known_version;
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::executor::PreparedPlaybook;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobId, JobStatus, PlaybookJob};
@@ -565,7 +566,9 @@ fn instances_of(
                 haproxy_server: member.haproxy_server.clone(),
                 outcome: TargetOutcome::Pending,
                 detail: None,
-                version_before: target.and_then(|target| target.version.clone()),
+                version_before: target
+                    .and_then(|target| known_version(target.version.as_deref()?))
+                    .map(str::to_owned),
                 process_before: target.and_then(|target| target.process.clone()),
                 version_after: None,
             });

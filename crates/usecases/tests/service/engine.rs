@@ -201,6 +201,7 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, standing_still());
     let task = harness.update().await;
+    harness.tell_version("1.0.0").await;
     let worker = harness.work("w1");
     harness.until_held().await;
     harness.show_drained("s1_a_1").await;
@@ -215,7 +216,7 @@ async fn an_update_that_is_called_off_stops_its_play_and_says_what_is_left_drain
         detail.rollout.error.as_deref(),
         Some(
             "the update was cancelled; HAProxy still shows out of use: a_1 on s1 (the run ended while it was drained; \
-             the agent shows version 1.1.0; HAProxy shows `DRAIN`; `drover haproxy ready 12` returns it)"
+             the agent still shows version 1.0.0; HAProxy shows `DRAIN`; `drover haproxy ready 12` returns it)"
         )
     );
     let job = harness.runner.started()[0].id;

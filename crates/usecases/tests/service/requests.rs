@@ -127,6 +127,12 @@ async fn a_playbook_of_another_folder_is_refused_and_one_of_the_own_runs() {
         ("/etc/ansible/sub/update-app.yml", "`/etc/ansible`"),
         ("sub/update-app.yml {server}", "write `update-app.yml`"),
         ("update-app.yml {app_instances=s9::a_1}", "set by Drover"),
+        ("update-app.yml {server} {mode=deliver}", "set by Drover"),
+        (
+            "update-app.yml {distr_url=http://x/other-9.9.9.war}",
+            "set by Drover",
+        ),
+        ("update-app.yml {a=1} {a=2}", "`a` stands twice"),
         (
             "update-app.yml {inventory_hostname=x}",
             "reserved by Ansible",

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use drover_domain::fleet::ChangedBy;
+use drover_domain::fleet::{ApplicationStatus, ChangedBy};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::job::JobEventKind;
-use drover_domain::rollout::record::{RolloutId, RunStatus, TargetOutcome};
+use drover_domain::rollout::record::{RolloutId, RolloutTarget, RunStatus, TargetOutcome};
 use drover_domain::workflow::{TaskStatus, WorkflowStatus};
 use drover_ports::{TaskRecord, WorkflowView};
+use drover_testkit::agent::Sight;
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
 use drover_usecases::{FleetView, RolloutView};
 
-use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, failing, successful};
+use crate::harness::{HEAD, Harness, ORCHESTRATOR, address, failing, order, successful};
 
 async fn record(harness: &Harness, task: RolloutId) -> TaskRecord {
     let view: &dyn WorkflowView = &harness.store;
@@ -75,6 +76,7 @@ async fn the_error_of_a_task_is_the_plays_own_first_reason() {
     let harness = Harness::with_fleet(2).await;
     harness.runner.script(ORCHESTRATOR, failing());
     let task = harness.update().await;
+    harness.tell_version("1.0.0").await;
     let worker = harness.work("w1");
     let detail = harness.until_over(task).await;
     assert_eq!(detail.rollout.status, TaskStatus::Failed);
@@ -255,6 +257,177 @@ async fn a_play_that_reports_nothing_is_done_where_the_agents_show_the_change() 
             "the play reported nothing about it; the agent still shows version 1.0.0; HAProxy shows `UP`"
         );
     }
+}
+
+/// What an update ends as after which the agents list `change` of their applications: outcome, detail and version
+/// afterwards of the first one, with the version that the fleet has and the new versions of its history, newest first.
+async fn ended_with(
+    change: impl Fn(&mut Sight) + Send,
+) -> (RolloutTarget, Option<String>, Vec<Option<String>>) {
+    let harness = Harness::with_fleet(2).await;
+    let with_process = |start: &str| {
+        let start = start.to_owned();
+        move |sight: &mut Sight| {
+            for application in &mut sight.applications {
+                application.start_time = Some(start.clone());
+                application.pid = Some(77);
+            }
+        }
+    };
+    let mut agents = Vec::new();
+    for name in ["s1", "s2"] {
+        let server = harness.server(name).await;
+        let agent = address(&server);
+        harness
+            .agents
+            .change(&agent, with_process("2026-11-01T00:00:00Z"));
+        harness.service.servers.refresh(server.key).await.unwrap();
+        agents.push(agent);
+    }
+    harness.runner.script(ORCHESTRATOR, successful());
+    let task = harness
+        .service
+        .rollouts
+        .request(order(harness.applications().await))
+        .await
+        .unwrap()
+        .rollouts[0];
+    let worker = harness.work("w1");
+    eventually(Duration::from_mins(1), || async {
+        if harness.task(task).await.runs.is_empty() {
+            Err("not planned".to_owned())
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    for agent in &agents {
+        harness
+            .agents
+            .change(agent, with_process("2026-12-01T00:00:00Z"));
+        harness.agents.change(agent, &change);
+    }
+    let detail = harness.until_over(task).await;
+    worker.stop().await;
+    let target = detail.targets[0].clone();
+    let known = FleetView::application(&harness.store, target.application)
+        .await
+        .unwrap()
+        .unwrap();
+    let changes = harness
+        .store
+        .versions(target.application, PageRequest::first())
+        .await
+        .unwrap()
+        .unwrap();
+    let rows = changes.items.into_iter().map(|(_, row)| row.new.version);
+    (target, known.observed.version.version, rows.collect())
+}
+
+fn version(text: &str) -> impl Fn(&mut Sight) + Send {
+    let text = text.to_owned();
+    move |sight: &mut Sight| {
+        for application in &mut sight.applications {
+            application.version.version = Some(text.clone());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_after_an_update_is_what_the_agent_shows() {
+    // The artifact is 1.1.0, and the fleet was on 1.0.0.
+    for (shown, outcome, part, rows) in [
+        ("1.1.0", TargetOutcome::Done, "", vec!["1.1.0", "1.0.0"]),
+        (
+            "v1.1.0+7",
+            TargetOutcome::Done,
+            "",
+            vec!["v1.1.0+7", "1.0.0"],
+        ),
+        (
+            "1.0.0",
+            TargetOutcome::Unverified,
+            "the agent shows 1.0.0, the artifact is 1.1.0",
+            vec!["1.0.0"],
+        ),
+        (
+            "0.9.0",
+            TargetOutcome::Unverified,
+            "the agent shows 0.9.0, the artifact is 1.1.0",
+            vec!["0.9.0", "1.0.0"],
+        ),
+        (
+            "1.5",
+            TargetOutcome::Unverified,
+            "the agent shows 1.5, the artifact is 1.1.0",
+            vec!["1.5", "1.0.0"],
+        ),
+    ] {
+        let (target, known, history) = Box::pin(ended_with(version(shown))).await;
+        assert_eq!(target.outcome, outcome, "{shown}: {:?}", target.detail);
+        assert!(
+            target.detail.as_deref().unwrap_or_default().contains(part),
+            "{target:?}"
+        );
+        assert_eq!(target.version_after.as_deref(), Some(shown));
+        assert_eq!(known.as_deref(), Some(shown));
+        let history: Vec<&str> = history.iter().flatten().map(String::as_str).collect();
+        assert_eq!(history, rows, "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_artifacts_name_is_not_written_where_the_agent_shows_no_version() {
+    for text in [None, Some("unknown-no-match"), Some("N/A")] {
+        let (target, known, history) = Box::pin(ended_with(move |sight: &mut Sight| {
+            for application in &mut sight.applications {
+                application.version.version = text.map(str::to_owned);
+            }
+        }))
+        .await;
+        // The restart is evidence of the update, and of no version.
+        assert_eq!(target.outcome, TargetOutcome::Done, "{:?}", target.detail);
+        assert_eq!(target.version_after, None);
+        assert_eq!(known.as_deref(), Some("1.0.0"));
+        assert_eq!(history, [Some("1.0.0".to_owned())]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_does_not_run_after_the_update_has_failed() {
+    for (status, word) in [
+        (ApplicationStatus::Offline, "offline"),
+        (ApplicationStatus::Starting, "starting"),
+        (ApplicationStatus::Stopping, "stopping"),
+    ] {
+        let (target, known, _) = Box::pin(ended_with(move |sight: &mut Sight| {
+            version("1.1.0")(sight);
+            for application in &mut sight.applications {
+                application.status = status;
+            }
+        }))
+        .await;
+        assert_eq!(target.outcome, TargetOutcome::Failed);
+        let detail = target.detail.unwrap();
+        assert!(
+            detail.starts_with(&format!("the agent shows it as `{word}` after the update")),
+            "{detail}"
+        );
+        assert_eq!(known.as_deref(), Some("1.1.0"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_its_agent_no_longer_lists_is_said_so() {
+    let (target, _, history) =
+        Box::pin(ended_with(|sight: &mut Sight| sight.applications.clear())).await;
+    assert_eq!(target.outcome, TargetOutcome::Unverified);
+    let detail = target.detail.unwrap();
+    assert!(
+        detail.contains("the agent no longer lists it") && !detail.contains("still"),
+        "{detail}"
+    );
+    assert_eq!((target.version_after, history.len()), (None, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -180,9 +180,9 @@ fn each_backend_gets_a_run_with_its_own_agent() {
 }
 
 #[test]
-fn base_yields_to_the_path_and_the_path_to_haproxy() {
+fn base_yields_to_the_path_and_haproxy_gives_its_own() {
     let fleet = snapshot(vec![target(1, "a_1", "s1", Some(1))]);
-    let path = "/etc/u.yml {server} {drain_delay=10} {haproxy_backend=other} {unpack=TRUE}";
+    let path = "/etc/u.yml {server} {drain_delay=10} {unpack=TRUE}";
     let context = context(
         &[1],
         orchestrator(&["drain_delay", "haproxy_backend", "update_playbook"], &[]),
@@ -194,7 +194,7 @@ fn base_yields_to_the_path_and_the_path_to_haproxy() {
     assert_eq!(run.extra_params["update_playbook"], text("u.yml"));
     assert_eq!(
         run.playbook_path,
-        "o.yml {drain_delay=10} {haproxy_backend=be1} {update_playbook}"
+        "o.yml {drain_delay=10} {haproxy_backend} {update_playbook}"
     );
     assert_eq!(run.extra_params["unpack"], text("true"));
     assert_eq!(run.extra_params["update_parameters"], text("unpack"));

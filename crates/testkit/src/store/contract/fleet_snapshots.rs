@@ -1,7 +1,7 @@
 //! What [`FleetSnapshots`](drover_ports::FleetSnapshots) promises.
 
 use drover_domain::Key;
-use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
+use drover_domain::fleet::{ApplicationKey, ApplicationKind, ObservedApplication, SettingsLayer};
 use drover_domain::haproxy::{HaproxyInstanceKey, HaproxyServerKey, MappingBasis};
 use drover_domain::rollout::snapshot::{
     FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
@@ -9,7 +9,7 @@ use drover_domain::rollout::snapshot::{
 use drover_ports::NewMapping;
 
 use crate::store::World;
-use crate::store::fixtures::{at, fleet, haproxy, haproxy_server, sync};
+use crate::store::fixtures::{at, fleet, haproxy, haproxy_server, observed, poll, sync};
 
 fn layer(name: &str) -> SettingsLayer {
     SettingsLayer {
@@ -140,6 +140,26 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
         };
         assert!(snapshot.has_haproxy);
         assert_eq!(snapshot.targets.into_values().collect::<Vec<_>>(), [expected]);
+    }
+
+    /// The process of an application has its start time and its number, as far as the agent shows them.
+    async fn a_process_has_its_start_time_and_its_number(world) {
+        let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
+        for (second, start, pid, expected) in [
+            (10, Some("2026-11-01T00:00:00Z"), Some(7), Some("2026-11-01T00:00:00Z process 7")),
+            (11, Some("2026-11-01T00:00:00Z"), None, Some("2026-11-01T00:00:00Z")),
+            (12, None, Some(7), Some("process 7")),
+            (13, None, None, None),
+        ] {
+            let seen = ObservedApplication {
+                start_time: start.map(str::to_owned),
+                pid,
+                ..observed("jurws_1", Some("1.0"))
+            };
+            poll(world, server.key, &[seen], at(second)).await;
+            let snapshot = world.snapshots().snapshot(&keys).await.unwrap();
+            assert_eq!(snapshot.targets[&keys[0]].process.as_deref(), expected);
+        }
     }
 
     /// An application behind several servers comes once, with the servers in the order of their keys.

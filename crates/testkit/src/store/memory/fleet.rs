@@ -828,11 +828,12 @@ impl State {
             name: stored.observed.name.clone(),
             kind: stored.observed.kind,
             version: stored.observed.version.version.clone(),
-            process: stored
-                .observed
-                .start_time
-                .clone()
-                .or_else(|| Some(format!("process {}", stored.observed.pid?))),
+            process: {
+                let start = stored.observed.start_time.iter().cloned();
+                let pid = stored.observed.pid.map(|pid| format!("process {pid}"));
+                let parts: Vec<String> = start.chain(pid).collect();
+                (!parts.is_empty()).then(|| parts.join(" "))
+            },
             server: server.map(|server| TargetServer {
                 key: server.key,
                 name: server.name.clone(),
