@@ -19,6 +19,7 @@ const DETAILS: &[Column] = &[
     ("missed runs", "missed_runs"),
     ("next", "next_at"),
     ("input", "input"),
+    ("broken", "broken"),
 ];
 
 #[derive(Debug, Subcommand)]
@@ -153,7 +154,10 @@ fn print_list(schedules: &[Value], output: &Output) {
                 cell(schedule, "time_zone"),
                 cell(schedule, "paused"),
                 definition,
-                cell(&json!({ "at": next }), "at"),
+                match schedule.get("broken") {
+                    Some(Value::String(_)) => "broken".to_owned(),
+                    Some(_) | None => cell(&json!({ "at": next }), "at"),
+                },
                 cell(schedule, "name"),
             ]
             .map(Cell::plain)
