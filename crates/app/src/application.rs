@@ -29,6 +29,7 @@ use crate::engine;
 use crate::keys::{self, KeyError};
 use crate::meter::MeteredAgents;
 use crate::serve::{self, Listeners, Work};
+use crate::telemetry;
 
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
@@ -122,30 +123,7 @@ impl Application {
         check(settings)?;
         let store = Arc::new(connect(settings).await?);
         store.migrate().await?;
-        let agents = FagentHttp::new(drover_fagent_http::Options {
-            inventory_deadline: settings.fleet.connection_timeout,
-            haproxy_deadline: settings.haproxy.request_timeout,
-        })
-        .map_err(|source| StartError::Client {
-            source: Box::new(source),
-        })?;
-        let agents =
-            match &settings.fleet.agent_token {
-                Some(token) => agents.with_token(token.expose_secret()).map_err(|error| {
-                    StartError::Settings {
-                        reason: format!("setting `fleet.agent_token` cannot be used: {error}"),
-                    }
-                })?,
-                None => agents,
-            };
-        let agents = match &settings.fleet.former_agent_token {
-            Some(token) => agents
-                .with_former_token(token.expose_secret())
-                .map_err(|error| StartError::Settings {
-                    reason: format!("setting `fleet.former_agent_token` cannot be used: {error}"),
-                })?,
-            None => agents,
-        };
+        let agents = agents(settings)?;
         let webhooks =
             WebhookHttp::new(engine::requests(settings)?).map_err(|source| StartError::Client {
                 source: Box::new(source),
@@ -238,6 +216,22 @@ impl Application {
 ///
 /// [`StartError::Settings`].
 pub(crate) fn check(settings: &Settings) -> Result<(), StartError> {
+    telemetry::filter(&settings.log).map_err(|reason| StartError::Settings { reason })?;
+    keys::configured(settings.access.admin_key.as_ref())?;
+    let server = &settings.server;
+    if server.listen == server.admin_listen && server.listen.port() != 0 {
+        return Err(StartError::Settings {
+            reason: format!(
+                "the settings `server.listen` and `server.admin_listen` are both {}; give each its own port",
+                server.listen
+            ),
+        });
+    }
+    match store_options(settings).check() {
+        Err(error) if !error.may_pass() => return Err(StartError::Open(error)),
+        Ok(()) | Err(_) => {}
+    }
+    agents(settings)?;
     engine::options(settings)?;
     engine::requests(settings)?;
     runner(settings)?;
@@ -259,8 +253,31 @@ pub(crate) fn check(settings: &Settings) -> Result<(), StartError> {
     }
 }
 
-/// Opens the database, waiting for it as long as the start window lasts and no longer.
-pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartError> {
+fn agents(settings: &Settings) -> Result<FagentHttp, StartError> {
+    let unusable = |setting: &str, error: &dyn std::fmt::Display| StartError::Settings {
+        reason: format!("setting `{setting}` cannot be used: {error}"),
+    };
+    let mut agents = FagentHttp::new(drover_fagent_http::Options {
+        inventory_deadline: settings.fleet.connection_timeout,
+        haproxy_deadline: settings.haproxy.request_timeout,
+    })
+    .map_err(|source| StartError::Client {
+        source: Box::new(source),
+    })?;
+    if let Some(token) = &settings.fleet.agent_token {
+        agents = agents
+            .with_token(token.expose_secret())
+            .map_err(|error| unusable("fleet.agent_token", &error))?;
+    }
+    if let Some(token) = &settings.fleet.former_agent_token {
+        agents = agents
+            .with_former_token(token.expose_secret())
+            .map_err(|error| unusable("fleet.former_agent_token", &error))?;
+    }
+    Ok(agents)
+}
+
+fn store_options(settings: &Settings) -> drover_store_sea_orm::Options {
     let database = &settings.database;
     let mut options = drover_store_sea_orm::Options::new(database.url.expose_secret());
     options.listen_url = database
@@ -269,6 +286,13 @@ pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartErr
         .map(|url| url.expose_secret().to_owned());
     options.connections_max = database.pool_size;
     options.acquire_timeout = database.acquire_timeout;
+    options
+}
+
+/// Opens the database, waiting for it as long as the start window lasts and no longer.
+pub(crate) async fn connect(settings: &Settings) -> Result<SeaOrmStore, StartError> {
+    let database = &settings.database;
+    let options = store_options(settings);
     let end = Instant::now() + database.start_timeout;
     let mut last = None;
     loop {

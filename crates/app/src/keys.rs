@@ -22,6 +22,22 @@ pub enum KeyError {
     Store(#[source] StoreError),
 }
 
+#[expect(clippy::print_stderr, reason = "the filter of the log hides warnings")]
+fn show(sentence: &str) {
+    eprintln!("{sentence}");
+}
+
+/// The key of `access.admin_key`, where there is one.
+///
+/// # Errors
+///
+/// [`KeyError::NoKey`] where it has another form.
+pub(crate) fn configured(setting: Option<&SecretString>) -> Result<Option<ApiKeyText>, KeyError> {
+    setting
+        .map(|secret| ApiKeyText::parse(secret.expose_secret()).map_err(|_| KeyError::NoKey))
+        .transpose()
+}
+
 /// Makes the configured key the only one of its kind; without it, makes a key if there is none at all and shows it in
 /// the log, once. A start that finds everything as it should be writes nothing.
 pub(crate) async fn ensure(
@@ -29,13 +45,8 @@ pub(crate) async fn ensure(
     configured: Option<&SecretString>,
     now: Timestamp,
 ) -> Result<(), KeyError> {
-    let configured = match configured {
-        Some(secret) => {
-            let text = ApiKeyText::parse(secret.expose_secret()).map_err(|_| KeyError::NoKey)?;
-            Some(key(&text, "configured admin", KeyOrigin::Configured, now))
-        }
-        None => None,
-    };
+    let configured = self::configured(configured)?
+        .map(|text| key(&text, "configured admin", KeyOrigin::Configured, now));
     let has_changed = access.configure(configured.as_ref()).await;
     if has_changed.map_err(KeyError::Store)? {
         if let Some(key) = &configured {
@@ -56,9 +67,15 @@ pub(crate) async fn ensure(
         .await
         .map_err(KeyError::Store)?
     {
-        tracing::warn!(
+        let sentence = format!(
             "this is the first start; the admin's API key is {text} and is shown only here, only now"
         );
+        if tracing::enabled!(tracing::Level::WARN) {
+            tracing::warn!("{sentence}");
+        } else {
+            // It is shown once, so no filter of the log may swallow it.
+            show(&sentence);
+        }
     }
     Ok(())
 }

@@ -13,8 +13,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 ///
 /// What is wrong with the filter.
 pub(crate) fn start(settings: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.filter)
-        .map_err(|error| format!("setting `log.filter` cannot be read: {error}"))?;
+    let filter = filter(settings)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
@@ -26,6 +25,16 @@ pub(crate) fn start(settings: &Log) -> Result<(), String> {
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// What is logged.
+///
+/// # Errors
+///
+/// What is wrong with the filter.
+pub(crate) fn filter(settings: &Log) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(&settings.filter)
+        .map_err(|error| format!("setting `log.filter` cannot be read: {error}"))
 }
 
 /// Masks what is written to it, one whole line at a time, as the log writes.

@@ -425,6 +425,7 @@ impl From<ScheduleError> for ApiError {
                 Self::refused("/definition", error.to_string())
             }
             ScheduleError::Over { .. } => Self::refused("/cron", error.to_string()),
+            ScheduleError::Broken { .. } => Self::new(Code::Conflict, error.to_string()),
             ScheduleError::Store(source) => source.into(),
         }
     }

@@ -57,11 +57,11 @@ pub trait ServerRegistry: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn find_by_name(&self, name: &str) -> Result<Option<Server>, StoreError>;
 
-    /// Servers by key.
+    /// Servers by key. A server that cannot be read is logged and left out, so that all others are polled.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    /// [`StoreError::Unavailable`].
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError>;
 
     /// Changes what people say about a server, if it is still as they knew it. Another place is another agent: nobody

@@ -52,9 +52,10 @@ pub use webhooks::{
     SendFailure, Unpublished, WebhookSender, WebhookStore,
 };
 pub use workflow::{
-    Assigned, Assignment, Beat, ClaimRequest, DeadLetter, DeadLetterFilter, DefinitionRecord,
-    DefinitionRef, DefinitionStore, EventFilter, EventLog, EventPage, HeldAttempt, NewWorkflow,
-    Progress, QueueStats, QueueStore, Report, ReportVerdict, RetentionAges, ScheduleStore,
-    StartedWorkflow, StopReason, TaskHandler, TaskQueue, TaskRecord, Topic, Upkeep, WakeUps,
-    WatchedClock, WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowUpkeep, WorkflowView,
+    Assigned, Assignment, Beat, BrokenSchedule, ClaimRequest, DeadLetter, DeadLetterFilter,
+    DefinitionRecord, DefinitionRef, DefinitionStore, DueSchedules, EventFilter, EventLog,
+    EventPage, HeldAttempt, ListedSchedule, NewWorkflow, Progress, QueueStats, QueueStore, Report,
+    ReportVerdict, RetentionAges, ScheduleStore, StartedWorkflow, StopReason, TaskHandler,
+    TaskQueue, TaskRecord, Topic, Upkeep, WakeUps, WatchedClock, WorkflowFilter, WorkflowRecord,
+    WorkflowStore, WorkflowUpkeep, WorkflowView,
 };

@@ -127,11 +127,11 @@ pub trait WebhookStore: Send + Sync {
         idempotency: Option<&Idempotency>,
     ) -> Result<AddedWebhook, StoreError>;
 
-    /// All webhooks, by key.
+    /// All webhooks, by key. One whose events cannot be read is not active, and `disabled` has the reason.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    /// [`StoreError::Unavailable`].
     async fn all(&self) -> Result<Vec<Webhook>, StoreError>;
 
     /// Changes what somebody said about a webhook; why Drover switched it off is forgotten when it is on again. `None` if

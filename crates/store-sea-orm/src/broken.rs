@@ -14,7 +14,7 @@ use drover_ports::{AccessKeys, Fault, Rejection, ServerRegistry, StoreError, Sto
 use drover_testkit::eventually::eventually;
 use drover_testkit::store::fixtures::{api_key, at, new_server};
 use drover_testkit::store::postgres::{Cluster, Database as PostgresDatabase, Durability};
-use sea_orm::QueryResult;
+use sea_orm::{ConnectionTrait as _, QueryResult};
 use tempfile::TempDir;
 
 use crate::sql::Sql;
@@ -546,6 +546,66 @@ async fn files_are_for_their_user_alone() {
     for part in parts() {
         assert_eq!(mode(&part), 0o600, "{}", part.display());
     }
+}
+
+#[tokio::test]
+async fn what_is_no_database_of_drover_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("folder")).unwrap();
+    std::fs::write(at("text"), "a text that is longer than a header").unwrap();
+    std::fs::write(at("short"), "short").unwrap();
+    std::os::unix::fs::symlink(at("nowhere"), at("dangling")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for (name, table) in [
+        ("foreign", "CREATE TABLE servers (id INTEGER)"),
+        (
+            "sea",
+            "CREATE TABLE seaql_migrations (version VARCHAR NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)",
+        ),
+    ] {
+        let url = format!("sqlite:{}?mode=rwc", at(name).display());
+        let foreign = sea_orm::Database::connect(&url).await.unwrap();
+        foreign.execute_unprepared(table).await.unwrap();
+        foreign.close().await.unwrap();
+    }
+    for (name, what) in [
+        ("folder", "a folder"),
+        ("folder/", "the name of a folder"),
+        ("missing/", "the name of a folder"),
+        ("text", "no SQLite database"),
+        ("short", "no SQLite database"),
+        ("text/file", "in a folder that is a file"),
+        ("dangling", "a symbolic link to a file that does not exist"),
+        ("socket", "no regular file"),
+        ("foreign", "the SQLite database of another program"),
+        ("sea", "the SQLite database of another program"),
+    ] {
+        let path = at(name);
+        let mode = |path: &Path| std::fs::metadata(path).map(|found| found.permissions().mode());
+        if let Ok(found) = std::fs::metadata(&path)
+            && name != "socket"
+        {
+            let open = found.permissions().mode() | 0o044;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(open)).unwrap();
+        }
+        let before = (mode(&path).ok(), std::fs::read(&path).ok());
+        for suffix in ["", "?mode=rwc"] {
+            let url = format!("sqlite://{}{suffix}", path.display());
+            let refusal = SeaOrmStore::connect(&Options::new(&url)).await.unwrap_err();
+            let OpenError::NotOurs { what: seen, .. } = &refusal else {
+                panic!("{name}: {refusal:?}")
+            };
+            assert_eq!(*seen, what, "{name}");
+            assert!(!refusal.may_pass());
+        }
+        assert_eq!(
+            before,
+            (mode(&path).ok(), std::fs::read(&path).ok()),
+            "{name}"
+        );
+    }
+    drop(socket);
 }
 
 #[tokio::test]

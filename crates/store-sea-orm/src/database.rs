@@ -1,9 +1,6 @@
 //! The pools of connections: how they are opened, and what a transaction begins with.
 
-use std::fs::{OpenOptions, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::dialect::Dialect;
+use crate::file;
 use crate::lease::{Lease, is_clean};
 use crate::options::{OpenError, Options};
 use crate::sql::Sql;
@@ -389,10 +387,33 @@ impl Facts {
     }
 }
 
+/// What can be said about the URL without connecting.
+pub(crate) fn check(options: &Options) -> Result<(), OpenError> {
+    match options.dialect()? {
+        Dialect::Postgres => PgConnectOptions::from_str(&options.url)
+            .map(drop)
+            .map_err(unreachable),
+        Dialect::Sqlite => {
+            let connect = sqlite_options(&options.url)?;
+            if is_in_memory(&options.url) {
+                return Ok(());
+            }
+            file::exists(connect.get_filename()).map(drop)
+        }
+    }
+}
+
+fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, OpenError> {
+    SqliteConnectOptions::from_str(url).map_err(|_| OpenError::BadUrl { kind: "SQLite" })
+}
+
+fn is_in_memory(url: &str) -> bool {
+    url.contains(":memory:") || url.contains("mode=memory")
+}
+
 async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
     let busy = options.statement_timeout;
-    let connect = SqliteConnectOptions::from_str(&options.url)
-        .map_err(|_| OpenError::BadUrl { kind: "SQLite" })?
+    let connect = sqlite_options(&options.url)?
         .disable_statement_logging()
         .create_if_missing(true)
         .foreign_keys(true)
@@ -400,7 +421,7 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
         // FULL, not NORMAL: what was accepted must survive a power failure.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(busy);
-    let in_memory = options.url.contains(":memory:") || options.url.contains("mode=memory");
+    let in_memory = is_in_memory(&options.url);
     let file = connect.get_filename().to_owned();
     let pool = SqlitePoolOptions::new()
         .acquire_timeout(options.acquire_timeout)
@@ -413,7 +434,7 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
             .idle_timeout(None::<Duration>)
             .max_lifetime(None::<Duration>)
     } else {
-        keep_private(&file)?;
+        file::prepare(&file).await?;
         pool.max_connections(options.connections_max.get())
     };
     let pool = pool.connect_with(connect).await;
@@ -430,58 +451,6 @@ async fn open_sqlite(options: &Options) -> Result<Database, OpenError> {
             reason: Mutex::default(),
         }),
     })
-}
-
-// Others than the service's user have no access: secrets are in the file. SQLite gives its two companions the
-// permissions of the file itself.
-fn keep_private(file: &Path) -> Result<(), OpenError> {
-    let refused = |source: std::io::Error| OpenError::File {
-        file: file.to_owned(),
-        source: Box::new(source),
-    };
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file);
-    match created {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = file
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            return Err(OpenError::NoFolder {
-                folder: folder.unwrap_or_else(|| Path::new(".")).to_owned(),
-            });
-        }
-        Err(error) => return Err(refused(error)),
-    }
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        let part = PathBuf::from(name);
-        let permissions = match std::fs::metadata(&part) {
-            Ok(found) => found.permissions(),
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(refused(error)),
-        };
-        if permissions.mode() % 0o10 == 0 {
-            continue;
-        }
-        match std::fs::set_permissions(&part, Permissions::from_mode(0o600)) {
-            Ok(()) => tracing::info!(
-                "`{}` could be read by every user of this machine; its mode is 0600 now",
-                part.display()
-            ),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "`{}` can be read by every user of this machine",
-                part.display()
-            ),
-        }
-    }
-    Ok(())
 }
 
 fn unreachable(error: Error) -> OpenError {

@@ -15,6 +15,7 @@ mod database;
 mod dialect;
 mod engine;
 mod events;
+mod file;
 mod fleet_view;
 mod groups;
 mod haproxy;

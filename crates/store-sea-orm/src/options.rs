@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use drover_ports::BoxError;
 
+use crate::dialect::Dialect;
+
 /// Which database, and how patiently.
 #[derive(Clone)]
 pub struct Options {
@@ -79,6 +81,17 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The SQLite file is something else than a database of Drover.
+    #[error(
+        "the SQLite file `{}` is {what}; name a file of Drover's own in `database.url`; nothing was changed",
+        .file.display()
+    )]
+    NotOurs {
+        /// The file.
+        file: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// An SQLite file cannot be created or opened.
     #[error("the SQLite file `{}` cannot be opened", .file.display())]
     File {
@@ -118,12 +131,36 @@ pub enum OpenError {
     },
 }
 
+impl Options {
+    /// Looks at the URL and, for SQLite, at the file; connects to nothing and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What [`crate::SeaOrmStore::connect`] would refuse for it.
+    pub fn check(&self) -> Result<(), OpenError> {
+        crate::database::check(self)
+    }
+
+    pub(crate) fn dialect(&self) -> Result<Dialect, OpenError> {
+        match self.url.split(':').next() {
+            Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
+            Some("sqlite") => Ok(Dialect::Sqlite),
+            scheme => Err(OpenError::UnknownKind {
+                scheme: scheme.unwrap_or_default().chars().take(20).collect(),
+            }),
+        }
+    }
+}
+
 impl OpenError {
     /// Whether the same call may work later, without another setting.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::UnknownKind { .. } | Self::BadUrl { .. } | Self::Encoding { .. } => false,
+            Self::UnknownKind { .. }
+            | Self::BadUrl { .. }
+            | Self::Encoding { .. }
+            | Self::NotOurs { .. } => false,
             Self::NoFolder { .. }
             | Self::File { .. }
             | Self::ReadOnly { .. }

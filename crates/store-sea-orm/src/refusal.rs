@@ -9,6 +9,8 @@ const ENCODING: &str = "a character of the text does not exist in the encoding o
 const TOO_LARGE: &str = "the value is larger than the database allows";
 const RIGHTS: &str =
     "the database user lacks a right that Drover needs; its administrator has to grant it";
+const SCHEMA: &str = "a table, column or function that Drover needs is missing: `search_path` leads elsewhere, or the schema \
+                      was changed or not restored completely; restore it, then run `drover migrate`";
 const DAMAGED: &str = "the database file is damaged; restore it from a backup";
 
 /// What an error of the database means.
@@ -59,6 +61,10 @@ impl Cause {
             "22021" | "22P05" => Self::Permanent(Rejection::Value(ENCODING)),
             "22001" | "22003" | "54000" => Self::Permanent(Rejection::Value(TOO_LARGE)),
             "42501" => Self::Permanent(Rejection::Setup(RIGHTS)),
+            // Undefined table, column, function, object and schema. Drover's statements are tested against its schema.
+            "42P01" | "42703" | "42883" | "42704" | "3F000" => {
+                Self::Permanent(Rejection::Setup(SCHEMA))
+            }
             "25006" => Self::ReadOnly,
             // `disk_full`, and `could not extend file` where PostgreSQL has no code of its own for it.
             "53100" => Self::NoSpace,
@@ -69,7 +75,7 @@ impl Cause {
             "42P05" | "0A000" | "23503" | "23505" | "23P01" => Self::Passing,
             _ => match state.get(..2) {
                 Some("22" | "23" | "42" | "54") => Self::Permanent(Rejection::Defect),
-                Some("28" | "3D" | "3F") => Self::Permanent(Rejection::Setup(RIGHTS)),
+                Some("28" | "3D") => Self::Permanent(Rejection::Setup(RIGHTS)),
                 _ => Self::Passing,
             },
         }
@@ -166,7 +172,11 @@ mod tests {
                 Cause::Permanent(Rejection::Setup(RIGHTS)),
             ),
             (
-                &["42601", "42P01", "23514", "23502", "22P02"],
+                &["42P01", "42703", "42883", "42704", "3F000"],
+                Cause::Permanent(Rejection::Setup(SCHEMA)),
+            ),
+            (
+                &["42601", "23514", "23502", "22P02"],
                 Cause::Permanent(Rejection::Defect),
             ),
             (&["25006"], Cause::ReadOnly),

@@ -177,15 +177,21 @@ impl ServerRegistry for SeaOrmStore {
         ))
         .ascending(page);
         let rows = self.read("list servers").rows::<ServerRow>(sql).await?;
-        let servers = rows
-            .into_iter()
-            .map(ServerRow::read)
-            .collect::<Result<_, _>>()?;
-        Ok(Page::from_lookahead(
-            servers,
-            limit(page),
-            |server: &Server| server.key.get(),
-        ))
+        let page = Page::from_lookahead(rows, limit(page), |row| row.id);
+        let readable = |row: ServerRow| match row.read() {
+            Ok(server) => Some(server),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "a server cannot be read and is not polled"
+                );
+                None
+            }
+        };
+        Ok(Page {
+            items: page.items.into_iter().filter_map(readable).collect(),
+            next: page.next,
+        })
     }
 
     #[tracing::instrument(name = "db.servers.change", level = "debug", skip_all)]

@@ -38,15 +38,7 @@ impl SeaOrmStore {
     ///
     /// [`OpenError`].
     pub async fn connect(options: &Options) -> Result<Self, OpenError> {
-        let dialect = match options.url.split(':').next() {
-            Some("postgres" | "postgresql") => Dialect::Postgres,
-            Some("sqlite") => Dialect::Sqlite,
-            scheme => {
-                return Err(OpenError::UnknownKind {
-                    scheme: scheme.unwrap_or_default().chars().take(20).collect(),
-                });
-            }
-        };
+        let dialect = options.dialect()?;
         Ok(Self {
             database: Database::open(options, dialect).await?,
             dialect,

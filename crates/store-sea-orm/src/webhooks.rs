@@ -68,7 +68,26 @@ fn words(wish: &WebhookWish) -> Vec<&'static str> {
 async fn find(session: &Session, webhook: WebhookKey) -> Result<Option<Webhook>, StoreError> {
     let sql = Sql::new(format!("{SELECT_WEBHOOK} WHERE h.id = $1")).bind(webhook.get());
     let row = session.row::<WebhookRow>(sql).await?;
-    row.map(WebhookRow::read).transpose()
+    Ok(row.map(WebhookRow::read))
+}
+
+/// A record that cannot be read has no notice: it must not keep the notices behind it from being sent.
+fn or_nothing(
+    source: NoticeSource,
+    record: i64,
+    read: Result<Unpublished, StoreError>,
+) -> Unpublished {
+    read.unwrap_or_else(|error| {
+        tracing::warn!(
+            error = &error as &(dyn std::error::Error + 'static),
+            "a record cannot be read and is sent to no webhook"
+        );
+        Unpublished {
+            source,
+            record,
+            notice: None,
+        }
+    })
 }
 
 /// A webhook's secret.
@@ -179,7 +198,7 @@ impl WebhookStore for SeaOrmStore {
     async fn all(&self) -> Result<Vec<Webhook>, StoreError> {
         let sql = Sql::new(format!("{SELECT_WEBHOOK} ORDER BY h.id"));
         let rows = self.read("list webhooks").rows::<WebhookRow>(sql).await?;
-        rows.into_iter().map(WebhookRow::read).collect()
+        Ok(rows.into_iter().map(WebhookRow::read).collect())
     }
 
     #[tracing::instrument(name = "db.webhooks.change", level = "debug", skip_all)]
@@ -274,25 +293,29 @@ impl WebhookStore for SeaOrmStore {
             .rows::<UnpublishedStatusRow>(sql(UNPUBLISHED_STATUSES))
             .await?
         {
-            unpublished.push(row.read()?);
+            unpublished.push(or_nothing(NoticeSource::InstanceStatus, row.id, row.read()));
         }
         for row in session
             .rows::<UnpublishedVersionRow>(sql(UNPUBLISHED_VERSIONS))
             .await?
         {
-            unpublished.push(row.read()?);
+            unpublished.push(or_nothing(
+                NoticeSource::InstanceVersion,
+                row.id,
+                row.read(),
+            ));
         }
         for row in session
             .rows::<UnpublishedWordRow>(sql(&unpublished_words()))
             .await?
         {
-            unpublished.push(row.read()?);
+            unpublished.push(or_nothing(NoticeSource::HaproxyStatus, row.id, row.read()));
         }
         for row in session
             .rows::<UnpublishedActionRow>(unpublished_actions().bind(i64::from(limit)))
             .await?
         {
-            unpublished.push(row.read()?);
+            unpublished.push(or_nothing(NoticeSource::Action, row.action.id, row.read()));
         }
         Ok(unpublished)
     }

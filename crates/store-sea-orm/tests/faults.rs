@@ -14,10 +14,12 @@ use drover_domain::Key;
 use drover_domain::fleet::inventory::{ApplicationUpsert, InventoryChange};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::record::Rollout;
+use drover_domain::webhook::{WebhookSecret, WebhookWish};
+use drover_domain::workflow::{Cron, DefinitionName, Json, MissedRuns, Schedule, ScheduleName};
 use drover_ports::{
     AccessKeys, Fault, FleetEventFilter, FleetSnapshots, FleetView, HaproxyInstanceFilter,
-    HaproxyView, InventoryStore, OrchestratorStore, Rejection, RolloutStore, RolloutView,
-    ServerRegistry, StoreError, StoreHealth,
+    HaproxyView, InventoryStore, ListedSchedule, NoticeSource, OrchestratorStore, Rejection,
+    RolloutStore, RolloutView, ScheduleStore, ServerRegistry, StoreError, StoreHealth,
 };
 use drover_store_sea_orm::{OpenError, Options, SeaOrmStore};
 use drover_testkit::eventually::eventually;
@@ -375,4 +377,155 @@ async fn a_slow_statement_is_cut_off() {
             .unwrap()
             .is_some()
     );
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_read_keeps_no_other_from_its_moment() {
+    for broken in [
+        "cron = 'every noon'",
+        "time_zone = 'Mars/Olympus'",
+        "input = '{'",
+        "missed_runs = 'twice'",
+    ] {
+        let scene = support::sqlite().await;
+        corrupt(&scene, "PRAGMA ignore_check_constraints = ON").await;
+        for (name, next) in [("bad1", 1), ("bad2", 2), ("good1", 3), ("good2", 4)] {
+            let schedule = Schedule {
+                name: ScheduleName::parse(name).unwrap(),
+                definition: DefinitionName::parse("backup").unwrap(),
+                version: None,
+                input: Json::null(),
+                cron: Cron::parse("0 * * * *", "UTC").unwrap(),
+                missed: MissedRuns::Skip,
+                is_paused: false,
+                next_at: at(next),
+            };
+            ScheduleStore::put(&scene.store, &schedule).await.unwrap();
+        }
+        let text = format!("UPDATE workflow_schedules SET {broken} WHERE name LIKE 'bad%'");
+        corrupt(&scene, &text).await;
+        // Fewer places than rows that cannot be read.
+        let due = scene.store.due(at(9), 1).await.unwrap();
+        let names: Vec<_> = due.schedules.iter().map(|due| due.name.as_str()).collect();
+        assert_eq!(names, ["good1"], "{broken}");
+        assert_eq!(due.unreadable.len(), 2, "{broken}");
+        assert!(
+            due.unreadable
+                .iter()
+                .all(|error| matches!(error, StoreError::Corrupt { .. })),
+            "{broken}"
+        );
+        let page = ScheduleStore::list(&scene.store, PageRequest::first())
+            .await
+            .unwrap();
+        let listed: Vec<_> = page.items.iter().map(|(_, listed)| {
+            let is_broken = matches!(listed, ListedSchedule::Broken(one) if one.reason.contains(listed.name()));
+            (listed.name().to_owned(), is_broken)
+        }).collect();
+        assert_eq!(
+            listed,
+            [
+                ("bad1", true),
+                ("bad2", true),
+                ("good1", false),
+                ("good2", false)
+            ]
+            .map(|(name, is_broken)| (name.to_owned(), is_broken)),
+            "{broken}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_read_keeps_no_other_from_its_polls() {
+    let scene = support::sqlite().await;
+    corrupt(&scene, "PRAGMA ignore_check_constraints = ON").await;
+    for name in ["a", "b", "c"] {
+        scene.store.add(&new_server(name), at(0)).await.unwrap();
+    }
+    corrupt(
+        &scene,
+        "UPDATE servers SET status = 'asleep' WHERE name = 'b'",
+    )
+    .await;
+    let mut seen = Vec::new();
+    let mut page = PageRequest {
+        limit: 1,
+        ..PageRequest::first()
+    };
+    // The page that would hold the unreadable row is empty and still leads to the next one.
+    loop {
+        let found = ServerRegistry::list(&scene.store, page).await.unwrap();
+        seen.extend(found.items.into_iter().map(|server| server.name));
+        page.after = found.next;
+        if page.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_be_read_keeps_no_other_from_its_messages() {
+    for broken in ["'{'", "'[\"thunder\"]'"] {
+        let scene = support::sqlite().await;
+        corrupt(&scene, "PRAGMA ignore_check_constraints = ON").await;
+        let wish = |url: &str| WebhookWish {
+            url: url.to_owned(),
+            description: None,
+            events: std::collections::BTreeSet::new(),
+            is_active: true,
+        };
+        let mut keys = Vec::new();
+        let (a, secret) = (
+            wish("https://a.example/"),
+            WebhookSecret::new("whsec_a".to_owned()),
+        );
+        for url in ["https://a.example/", "https://b.example/"] {
+            let wish = wish(url);
+            let added =
+                drover_ports::WebhookStore::add(&scene.store, &wish, &secret, "ann", at(1), None);
+            keys.push(added.await.unwrap().webhook.key);
+        }
+        let text = format!(
+            "UPDATE webhooks SET events = {broken} WHERE id = {}",
+            keys[0]
+        );
+        corrupt(&scene, &text).await;
+        let all = drover_ports::WebhookStore::all(&scene.store).await.unwrap();
+        let active: Vec<_> = all.iter().map(|webhook| webhook.wish.is_active).collect();
+        assert_eq!(active, [false, true], "{broken}");
+        let reason = all[0].disabled.as_deref().unwrap();
+        assert!(reason.contains("is not readable"), "{reason}");
+        // The next change makes it work again.
+        let changed = drover_ports::WebhookStore::change(&scene.store, keys[0], &a);
+        let changed = changed.await.unwrap().unwrap();
+        assert_eq!((changed.wish.is_active, changed.disabled), (true, None));
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_keeps_no_other_from_webhooks() {
+    let scene = support::sqlite().await;
+    corrupt(&scene, "PRAGMA ignore_check_constraints = ON").await;
+    let world = drover_testkit::store::World::new(
+        scene.store.clone(),
+        drover_testkit::store::MemoryStore::default(),
+    );
+    fleet(&world, "app01", &["jurws_1", "jurws_2"]).await;
+    corrupt(
+        &scene,
+        "INSERT INTO application_status_history (application_id, old_status, new_status, changed_at, is_told)
+         SELECT id, 'online', CASE WHEN name = 'jurws_1' THEN 'asleep' ELSE 'offline' END, 5, FALSE
+         FROM application_instances ORDER BY id",
+    )
+    .await;
+    let found = drover_ports::WebhookStore::list_unpublished(&scene.store, 100)
+        .await
+        .unwrap();
+    let statuses = found
+        .iter()
+        .filter(|one| one.source == NoticeSource::InstanceStatus);
+    let has_notice: Vec<bool> = statuses.map(|one| one.notice.is_some()).collect();
+    assert!(has_notice.ends_with(&[false, true]), "{has_notice:?}");
 }

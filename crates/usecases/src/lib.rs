@@ -28,14 +28,14 @@ pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
 pub use background::{Background, Stop};
 pub use drover_ports::{
     ActionFilter, ActionView, ApplicationColumn, ApplicationFilter, Assignment, BackendFilter,
-    Beat, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter, DeadLetterFilter,
-    DefinitionRecord, DefinitionRef, DeliveryFilter, EventFilter, EventPage, Fault,
-    FleetEventFilter, FleetView, GroupColumn, GroupFilter, GroupRegistry, HaproxyInstanceFilter,
-    HaproxyMappings, HaproxyServerFilter, HaproxyView, HeldAttempt, Idempotency, MappingCause,
-    MappingChange, NamedGroup, OrchestratorStore, QueueStats, Rejection, Release, Removal,
-    ReportVerdict, RolloutView, ServerColumn, ServerFilter, ServerRegistry, Settled,
-    StartedWorkflow, StatusChange, StoreError, StoreHealth, TaskRecord, UnmappedFilter,
-    UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
+    Beat, BrokenSchedule, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter,
+    DeadLetterFilter, DefinitionRecord, DefinitionRef, DeliveryFilter, EventFilter, EventPage,
+    Fault, FleetEventFilter, FleetView, GroupColumn, GroupFilter, GroupRegistry,
+    HaproxyInstanceFilter, HaproxyMappings, HaproxyServerFilter, HaproxyView, HeldAttempt,
+    Idempotency, ListedSchedule, MappingCause, MappingChange, NamedGroup, OrchestratorStore,
+    QueueStats, Rejection, Release, Removal, ReportVerdict, RolloutView, ServerColumn,
+    ServerFilter, ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth,
+    TaskRecord, UnmappedFilter, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
 pub use engine::{
     Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,

@@ -91,7 +91,7 @@ const DETAILS: &[Column] = &[
 pub(crate) enum Command {
     /// List the application instances.
     List(List),
-    /// Show one of them with all that holds for it.
+    /// Show one application with its effective settings.
     Show {
         /// The application, by its name, `NAME@SERVER` or number.
         #[arg(value_name = "APPLICATION", value_parser = reference)]
@@ -161,7 +161,7 @@ pub(crate) struct List {
     /// Only those with this in their instance name.
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
-    /// What the list goes by: `id`, `name`, `server`, `status`, `version` or `last_seen`, with `-` before it for the
+    /// The column to sort by: `id`, `name`, `server`, `status`, `version` or `last_seen`, with `-` before it for the
     /// greatest first.
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,

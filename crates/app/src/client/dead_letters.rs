@@ -23,7 +23,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200_000))]
         limit: u32,
     },
-    /// Do dead letters again: one, or all that fit every condition, oldest first.
+    /// Queue dead letters again: one, or all that match every condition, oldest first.
     Redrive(Redrive),
 }
 

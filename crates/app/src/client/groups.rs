@@ -83,7 +83,7 @@ pub(crate) struct List {
     /// Only those with this in their name.
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
-    /// What the list goes by: `id` or `name`, with `-` before it for the greatest first.
+    /// The column to sort by: `id` or `name`, with `-` before it for the greatest first.
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,
 }

@@ -51,7 +51,7 @@ pub(crate) enum Command {
         #[arg(value_name = "INSTANCE", value_parser = reference)]
         wanted: Reference,
     },
-    /// Let servers finish what they do and give them nothing new.
+    /// Drain servers: no new requests, running ones finish.
     Drain(Act),
     /// Take servers out of service.
     Maint(Act),
@@ -85,7 +85,7 @@ pub(crate) enum Command {
     Map(MapArgs),
     /// End the mapping of a server; it stays unmapped until somebody maps it.
     Unmap(UnmapArgs),
-    /// Map by rule, now, what has no mapping and is not excluded.
+    /// Map the servers that have no mapping and are not excluded, by the rule.
     Remap,
     /// List the servers without a mapping.
     Unmapped,
@@ -116,7 +116,7 @@ pub(crate) struct Act {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// How many hours to pin them, at most 720. During that time Drover re-applies the state when HAProxy forgets it in a reload.
-    /// Without it: until somebody returns them. Nothing is returned by itself.
+    /// Without it the servers stay out of use until someone returns them.
     #[arg(long, value_name = "HOURS", value_parser = hours)]
     pin_for: Option<f64>,
     /// Makes a repeated command safe: the same one acts once. Made up when not given.

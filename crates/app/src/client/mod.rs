@@ -74,7 +74,7 @@ pub(crate) enum ClientCommand {
     /// HAProxy: look at it, drain servers, give them requests again, map them to applications.
     #[command(subcommand)]
     Haproxy(haproxy::Command),
-    /// Webhooks: list, show, add, change, try out; what was told to them.
+    /// Webhooks: list, show, add, change, test; list their deliveries.
     #[command(subcommand)]
     Webhooks(webhooks::Command),
     /// API keys: list, add, revoke.

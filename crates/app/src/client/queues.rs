@@ -49,7 +49,7 @@ struct Limit {
     /// The most tasks that run at once; without it there is no such limit.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     at_once: Option<i32>,
-    /// At most this many starts in any span of this many seconds; without it there is no such limit.
+    /// At most this many starts per this many seconds; without it there is no limit.
     #[arg(long, value_name = "COUNT/SECONDS", value_parser = rate)]
     rate: Option<(u32, f64)>,
     /// No limit at all.

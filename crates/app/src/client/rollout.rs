@@ -55,7 +55,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
         timeout: Option<u64>,
     },
-    /// Cancel a rollout. A play that runs is stopped, and targets in hand may stay drained; `drover rollout show` names
+    /// Cancel a rollout. A play that runs is stopped, and targets in progress may stay drained; `drover rollout show` names
     /// them.
     Cancel {
         /// The rollout, by its identifier (`drover rollout list`).

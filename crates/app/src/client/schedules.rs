@@ -19,6 +19,7 @@ const DETAILS: &[Column] = &[
     ("missed runs", "missed_runs"),
     ("next", "next_at"),
     ("input", "input"),
+    ("broken", "broken"),
 ];
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,7 @@ pub(crate) enum Command {
     },
     /// Store a schedule, in place of the one with its name.
     Put(Put),
-    /// Start nothing more by a schedule until it is resumed.
+    /// Pause a schedule: it starts nothing until it is resumed.
     Pause {
         /// The schedule's name.
         name: String,
@@ -153,7 +154,10 @@ fn print_list(schedules: &[Value], output: &Output) {
                 cell(schedule, "time_zone"),
                 cell(schedule, "paused"),
                 definition,
-                cell(&json!({ "at": next }), "at"),
+                match schedule.get("broken") {
+                    Some(Value::String(_)) => "broken".to_owned(),
+                    Some(_) | None => cell(&json!({ "at": next }), "at"),
+                },
                 cell(schedule, "name"),
             ]
             .map(Cell::plain)

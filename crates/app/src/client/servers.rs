@@ -87,7 +87,7 @@ pub(crate) struct List {
     /// Only those with this in their name or address.
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
-    /// What the list goes by: `id`, `name`, `address`, `status` or `last_check`, with `-` before it for the greatest first.
+    /// The column to sort by: `id`, `name`, `address`, `status` or `last_check`, with `-` before it for the greatest first.
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,
 }

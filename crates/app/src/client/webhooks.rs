@@ -73,13 +73,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         secret: Secret,
     },
-    /// Send a message that says nothing, and show what the receiver answers; 1 when it does not take it.
+    /// Send a test message and show the answer of the receiver; exit code 1 if it refuses.
     Test {
         /// The webhook.
         #[arg(value_name = "WEBHOOK_ID")]
         id: i64,
     },
-    /// List what was told to webhooks, newest first.
+    /// List deliveries, newest first.
     Log(Log),
     /// Show a delivery with its tries.
     Delivery {
@@ -107,7 +107,7 @@ pub(crate) struct Secret {
 pub(crate) struct Add {
     /// Where messages go.
     url: String,
-    /// What is told; may be given several times. Without it, all there is.
+    /// An event to send; may be given several times. Without it, all events.
     #[arg(long = "event", value_name = "EVENT")]
     events: Vec<String>,
     /// What it is for.
@@ -126,19 +126,19 @@ pub(crate) struct Set {
     /// Where messages go.
     #[arg(long)]
     url: Option<String>,
-    /// What is told, instead of what was; may be given several times.
+    /// An event to send, in place of the present ones; may be given several times.
     #[arg(long = "event", value_name = "EVENT")]
     events: Vec<String>,
-    /// All there is is told.
+    /// Send all events.
     #[arg(long, conflicts_with = "events")]
     all_events: bool,
     /// What it is for.
     #[arg(long)]
     description: Option<String>,
-    /// Something is told again.
+    /// Enable deliveries.
     #[arg(long, conflicts_with = "off")]
     on: bool,
-    /// Nothing is told any more, but tests.
+    /// Disable deliveries, except tests.
     #[arg(long)]
     off: bool,
 }

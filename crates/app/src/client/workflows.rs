@@ -38,7 +38,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
         timeout: Option<u64>,
     },
-    /// Call a workflow off; what it did is undone where it says how.
+    /// Cancel a workflow; its compensations run.
     Cancel {
         /// The workflow.
         id: Uuid,
@@ -58,7 +58,7 @@ pub(crate) enum Command {
     },
     /// Do a task again that failed, timed out or is unknown, with what was skipped because of it.
     Retry(OneTask),
-    /// Do without a task.
+    /// Skip a task.
     Skip(OneTask),
     /// Record how a task ended whose outcome is unknown.
     Resolve(Resolve),

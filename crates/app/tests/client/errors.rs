@@ -313,6 +313,36 @@ fn settings_that_cannot_be_used_are_78_and_named() {
         assert_eq!((done.code, done.out.as_str()), (Some(78), ""), "{name}");
         assert!(done.err.contains(words), "{name}: {}", done.err);
     }
+    // `config check` refuses what `serve` refuses.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    std::fs::write(&file, "not a database at all").unwrap();
+    let at_folder = format!("sqlite://{}?mode=rwc", folder.path().display());
+    let at_text = format!("sqlite://{}", file.display());
+    for (name, value, words) in [
+        ("DROVER_LOG__FILTER", "drover=verbose", "`log.filter`"),
+        ("DROVER_LOG__FILTER", "info,,=x==", "`log.filter`"),
+        ("DROVER_ACCESS__ADMIN_KEY", "drv_short", "admin_key"),
+        ("DROVER_FLEET__AGENT_TOKEN", "a\nb", "`fleet.agent_token`"),
+        (
+            "DROVER_SERVER__ADMIN_LISTEN",
+            "127.0.0.1:8080",
+            "`server.admin_listen`",
+        ),
+        (
+            "DROVER_DATABASE__URL",
+            "sqlite:rel.sqlite?mode=foo",
+            "the URL of the SQLite database",
+        ),
+        ("DROVER_DATABASE__URL", &at_folder, "is a folder"),
+        ("DROVER_DATABASE__URL", &at_text, "is no SQLite database"),
+    ] {
+        for command in [&["config", "check"][..], &["serve"]] {
+            let done = drover(&[(name, value)], command);
+            assert_eq!(done.code, Some(78), "{name} {value}: {}", done.err);
+            assert!(done.err.contains(words), "{name} {value}: {}", done.err);
+        }
+    }
     let done = drover(
         &[],
         &["config", "check", "--config", "/nowhere/drover.toml"],

@@ -16,7 +16,7 @@ fn service(asked: &Asked) -> (u16, Value) {
         ])),
         "GET /api/v1/schedules" => page(json!([
             {"name": "night", "definition": "nightly", "version": null, "cron": "0 3 * * *", "time_zone": "UTC",
-             "paused": false, "missed_runs": "skip", "next_at": ["2026-11-22T03:00:00.000Z"], "input": null}
+             "paused": false, "missed_runs": "skip", "next_at": ["2026-11-22T03:00:00.000Z"], "input": null, "broken": null}
         ])),
         "GET /api/v1/events" => page(json!([
             {"id": 1, "at": "2026-11-21T08:00:00.000Z", "event_type": "disconnect", "status": "failed", "server_id": 1,

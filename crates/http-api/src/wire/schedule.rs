@@ -1,7 +1,7 @@
 //! Schedules: definitions that are started again and again.
 
 use drover_domain::workflow::{self, Cron, CronError, DefinitionName, Json, MissedRuns as Missed};
-use drover_usecases::Schedules;
+use drover_usecases::{BrokenSchedule, ListedSchedule, Schedules};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -102,12 +102,15 @@ pub(crate) struct Schedule {
     cron: String,
     /// The time zone of `cron`.
     time_zone: String,
-    missed_runs: MissedRuns,
+    /// Null where `broken` says why the schedule cannot be read.
+    missed_runs: Option<MissedRuns>,
     /// Whether it is left alone.
     paused: bool,
-    /// The next moments; none while it is paused.
+    /// The next moments; none while it is paused or broken.
     #[schema(max_items = 5)]
     next_at: Vec<Instant>,
+    /// Why the stored schedule cannot be read; it starts nothing until it is put again. Null for a schedule that works.
+    broken: Option<String>,
 }
 
 impl From<workflow::Schedule> for Schedule {
@@ -120,15 +123,42 @@ impl From<workflow::Schedule> for Schedule {
             input: schedule.input.into(),
             cron: schedule.cron.line().to_owned(),
             time_zone: schedule.cron.zone().to_owned(),
-            missed_runs: schedule.missed.into(),
+            missed_runs: Some(schedule.missed.into()),
             paused: schedule.is_paused,
             next_at: next_at.into_iter().map(Into::into).collect(),
+            broken: None,
         }
     }
 }
 
-impl From<(i64, workflow::Schedule)> for Schedule {
-    fn from((_, schedule): (i64, workflow::Schedule)) -> Self {
-        schedule.into()
+impl From<BrokenSchedule> for Schedule {
+    fn from(broken: BrokenSchedule) -> Self {
+        Self {
+            name: broken.name,
+            definition: broken.definition,
+            version: None,
+            input: Json::null().into(),
+            cron: broken.cron,
+            time_zone: broken.time_zone,
+            missed_runs: None,
+            paused: broken.is_paused,
+            next_at: Vec::new(),
+            broken: Some(broken.reason),
+        }
+    }
+}
+
+impl From<ListedSchedule> for Schedule {
+    fn from(listed: ListedSchedule) -> Self {
+        match listed {
+            ListedSchedule::Readable(schedule) => schedule.into(),
+            ListedSchedule::Broken(broken) => broken.into(),
+        }
+    }
+}
+
+impl From<(i64, ListedSchedule)> for Schedule {
+    fn from((_, listed): (i64, ListedSchedule)) -> Self {
+        listed.into()
     }
 }

@@ -114,6 +114,7 @@ async fn a_schedule_is_kept_paused_and_forgotten() {
         "time_zone": "Europe/Berlin", "missed_runs": "skip", "paused": false,
         "next_at": ["2023-11-15T03:30:00.000Z", "2023-11-16T03:30:00.000Z", "2023-11-17T03:30:00.000Z",
             "2023-11-18T03:30:00.000Z", "2023-11-19T03:30:00.000Z"],
+        "broken": null,
     });
     assert_eq!(kept.ok(200).json(), expected);
     assert_eq!(world.get(path).await.ok(200).json(), expected);

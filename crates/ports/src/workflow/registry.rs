@@ -108,6 +108,52 @@ pub trait QueueStore: Send + Sync {
     async fn limit(&self, queue: &QueueName, limits: QueueLimits) -> Result<(), StoreError>;
 }
 
+/// Schedules that are due.
+#[derive(Debug, Default)]
+pub struct DueSchedules {
+    /// Readable schedules, the earliest moment first.
+    pub schedules: Vec<Schedule>,
+    /// The error of each schedule that cannot be read.
+    pub unreadable: Vec<StoreError>,
+}
+
+/// A schedule of the list.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ListedSchedule {
+    /// It starts workflows at its moments.
+    Readable(Schedule),
+    /// It starts nothing.
+    Broken(BrokenSchedule),
+}
+
+impl ListedSchedule {
+    /// The name, as it is stored.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Readable(schedule) => schedule.name.as_str(),
+            Self::Broken(broken) => &broken.name,
+        }
+    }
+}
+
+/// A stored schedule that this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenSchedule {
+    /// The name.
+    pub name: String,
+    /// The definition.
+    pub definition: String,
+    /// The crontab expression.
+    pub cron: String,
+    /// The time zone.
+    pub time_zone: String,
+    /// Whether it is paused.
+    pub is_paused: bool,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
 /// Definitions that are started again and again.
 #[async_trait]
 pub trait ScheduleStore: Send + Sync {
@@ -125,19 +171,21 @@ pub trait ScheduleStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn remove(&self, name: &ScheduleName) -> Result<bool, StoreError>;
 
-    /// Schedules, oldest first; each item comes with its position.
+    /// Schedules, oldest first; each item comes with its position. A schedule that cannot be read is listed as
+    /// [`ListedSchedule::Broken`].
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError>;
+    /// [`StoreError::Unavailable`].
+    async fn list(&self, page: PageRequest) -> Result<Page<(i64, ListedSchedule)>, StoreError>;
 
-    /// Schedules that are not paused and whose next moment is not after `now`, at most `limit`.
+    /// Schedules that are not paused and whose next moment is not after `now`, at most `limit` that can be
+    /// read. A schedule that cannot be read does not keep others from being returned.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, StoreError>;
+    /// [`StoreError::Unavailable`].
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<DueSchedules, StoreError>;
 
     /// Moves a schedule on from the moment `schedule.next_at` to `next`, and starts `workflow`, together;
     /// without a next moment the schedule is paused. Whether it was still at that moment: otherwise

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::{Cron, DefinitionName, MissedRuns, Schedule, ScheduleName};
-use drover_ports::{NewWorkflow, ScheduleStore, StoreError};
+use drover_ports::{
+    BrokenSchedule, DueSchedules, ListedSchedule, NewWorkflow, ScheduleStore, StoreError,
+};
 use sea_orm::FromQueryResult;
 
 use super::registry::CountRow;
@@ -16,7 +18,7 @@ use crate::session::Row;
 use crate::sql::{Sql, limit};
 use crate::store::SeaOrmStore;
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, Clone, FromQueryResult)]
 struct ScheduleRow {
     position: i64,
     name: String,
@@ -40,6 +42,7 @@ const COLUMNS: &str = "position, name, definition_name, definition_version, inpu
 impl ScheduleRow {
     fn read(self) -> Result<(i64, Schedule), StoreError> {
         let stored = Stored::new(Self::WHAT, &self.name);
+        stored.shape::<serde::de::IgnoredAny>("input", &self.input)?;
         let corrupt = |error: drover_domain::text::TextError| stored.corrupt(error.to_string());
         let schedule = Schedule {
             name: ScheduleName::parse(&self.name).map_err(corrupt)?,
@@ -53,6 +56,24 @@ impl ScheduleRow {
             next_at: Timestamp::from_micros(self.next_at),
         };
         Ok((self.position, schedule))
+    }
+
+    fn list(self) -> (i64, ListedSchedule) {
+        let raw = self.clone();
+        match self.read() {
+            Ok((position, schedule)) => (position, ListedSchedule::Readable(schedule)),
+            Err(error) => {
+                let broken = BrokenSchedule {
+                    name: raw.name,
+                    definition: raw.definition_name,
+                    cron: raw.cron,
+                    time_zone: raw.time_zone,
+                    is_paused: raw.is_paused,
+                    reason: error.to_string(),
+                };
+                (raw.position, ListedSchedule::Broken(broken))
+            }
+        }
     }
 }
 
@@ -102,33 +123,48 @@ impl ScheduleStore for SeaOrmStore {
     }
 
     #[tracing::instrument(name = "db.engine.list_schedules", level = "debug", skip_all)]
-    async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError> {
+    async fn list(&self, page: PageRequest) -> Result<Page<(i64, ListedSchedule)>, StoreError> {
         let session = self.read("list schedules");
         let sql = Sql::new(format!(
             "SELECT {COLUMNS} FROM workflow_schedules WHERE position > $1 ORDER BY position LIMIT $2"
         ));
         let rows = session.rows::<ScheduleRow>(sql.ascending(page)).await?;
-        let items = rows
-            .into_iter()
-            .map(ScheduleRow::read)
-            .collect::<Result<Vec<_>, _>>()?;
+        let items = rows.into_iter().map(ScheduleRow::list).collect();
         Ok(Page::from_lookahead(items, limit(page), |(position, _)| {
             *position
         }))
     }
 
     #[tracing::instrument(name = "db.engine.due_schedules", level = "debug", skip_all)]
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<DueSchedules, StoreError> {
         let session = self.read("look for schedules that are due");
-        let sql = Sql::new(format!(
-            "SELECT {COLUMNS} FROM workflow_schedules WHERE NOT is_paused AND next_at <= $1 ORDER BY next_at LIMIT $2"
-        ));
-        let rows = session
-            .rows::<ScheduleRow>(sql.bind(now.as_micros()).bind(i64::from(limit)))
-            .await?;
-        rows.into_iter()
-            .map(|row| row.read().map(|(_, schedule)| schedule))
-            .collect()
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut due = DueSchedules::default();
+        let mut offset = 0_i64;
+        // Rows that cannot be read stay due for ever: they must not fill the places of the others.
+        loop {
+            let sql = Sql::new(format!(
+                "SELECT {COLUMNS} FROM workflow_schedules WHERE NOT is_paused AND next_at <= $1
+                 ORDER BY next_at, position LIMIT $2 OFFSET $3"
+            ));
+            let sql = sql
+                .bind(now.as_micros())
+                .bind(i64::from(limit))
+                .bind(offset);
+            let rows = session.rows::<ScheduleRow>(sql).await?;
+            let is_last = rows.len() < wanted;
+            for row in rows {
+                match row.read() {
+                    Ok((_, schedule)) => due.schedules.push(schedule),
+                    Err(error) => due.unreadable.push(error),
+                }
+            }
+            if is_last || due.schedules.len() >= wanted {
+                due.schedules.truncate(wanted);
+                return Ok(due);
+            }
+            offset = offset.saturating_add(i64::from(limit));
+        }
     }
 
     #[tracing::instrument(name = "db.engine.fire_schedule", level = "debug", skip_all)]

@@ -92,7 +92,7 @@ pub(crate) fn select_actions_with(more: &str, rest: &str) -> Sql {
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct ActionRow {
     status: String,
-    id: i64,
+    pub(crate) id: i64,
     workflow_id: String,
     haproxy_server_id: i64,
     transaction_id: String,

@@ -14,7 +14,7 @@ pub(crate) const COLUMNS: &str = "id, name, address, port, status, is_haproxy_no
 /// A row of `servers`.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct ServerRow {
-    id: i64,
+    pub(crate) id: i64,
     name: String,
     address: String,
     port: i64,

@@ -45,25 +45,41 @@ impl Row for WebhookRow {
 }
 
 impl WebhookRow {
-    /// The webhook.
-    pub(crate) fn read(self) -> Result<Webhook, StoreError> {
-        let stored = Stored::new(Self::WHAT, self.id);
-        let words: Vec<String> = stored.shape("list of events", &self.events)?;
-        let events = words
-            .iter()
-            .map(|word| stored.word("event", word, EventType::parse));
-        Ok(Webhook {
+    /// The webhook; a list of events that cannot be read disables it, so that all others get their messages.
+    pub(crate) fn read(self) -> Webhook {
+        let (events, broken) = match self.events() {
+            Ok(events) => (events, None),
+            Err(error) => {
+                tracing::warn!(
+                    webhook.id = self.id,
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "a webhook cannot be read and gets no messages"
+                );
+                let reason = format!("{error}; change the webhook to set its events again");
+                (BTreeSet::new(), Some(reason))
+            }
+        };
+        Webhook {
             key: Key::new(self.id),
             wish: WebhookWish {
                 url: self.url,
                 description: self.description,
-                events: events.collect::<Result<BTreeSet<_>, _>>()?,
-                is_active: self.is_active,
+                events,
+                is_active: self.is_active && broken.is_none(),
             },
-            disabled: self.disabled,
+            disabled: broken.or(self.disabled),
             created_at: Timestamp::from_micros(self.created_at),
             created_by: self.created_by,
-        })
+        }
+    }
+
+    fn events(&self) -> Result<BTreeSet<EventType>, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        let words: Vec<String> = stored.shape("list of events", &self.events)?;
+        words
+            .iter()
+            .map(|word| stored.word("event", word, EventType::parse))
+            .collect()
     }
 }
 
@@ -99,7 +115,7 @@ impl OutgoingRow {
         let stored = Stored::new("delivery", &self.message_id);
         let event = stored.word("event", &self.event, EventType::parse)?;
         Ok(Outgoing {
-            webhook: self.webhook.read()?,
+            webhook: self.webhook.read(),
             secrets: WebhookSecrets {
                 current: WebhookSecret::new(self.secret),
                 former: former.zip(time(self.former_until)),
@@ -306,7 +322,7 @@ WHERE NOT c.is_told ORDER BY c.id LIMIT $1
 /// A status change of an application.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct UnpublishedStatusRow {
-    id: i64,
+    pub(crate) id: i64,
     changed_at: i64,
     old_status: String,
     new_status: String,
@@ -350,7 +366,7 @@ WHERE NOT c.is_told ORDER BY c.id LIMIT $1
 /// A version change of an application.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct UnpublishedVersionRow {
-    id: i64,
+    pub(crate) id: i64,
     changed_at: i64,
     old_version: Option<String>,
     new_version: Option<String>,
@@ -398,7 +414,7 @@ pub(crate) fn unpublished_words() -> String {
 /// A status change in HAProxy.
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct UnpublishedWordRow {
-    id: i64,
+    pub(crate) id: i64,
     changed_at: i64,
     old_status: String,
     new_status: String,
@@ -448,7 +464,7 @@ pub(crate) fn unpublished_actions() -> Sql {
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct UnpublishedActionRow {
     #[sea_orm(nested)]
-    action: ActionRow,
+    pub(crate) action: ActionRow,
     #[sea_orm(nested)]
     names: HaproxyNamesRow,
 }

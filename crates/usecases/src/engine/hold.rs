@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use drover_domain::workflow::run::Outcome;
+use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Executor, LeaseId};
 use drover_ports::{
     Assignment, Beat, ClaimRequest, Fault, HeldAttempt, Report, ReportVerdict, StoreError, Topic,
@@ -439,13 +439,18 @@ impl Hold {
                 if let Some(report) = self.outbox.failed(group, why, now) {
                     let error = &error as &(dyn std::error::Error + 'static);
                     let (task, attempt) = (report.task, report.attempt);
-                    self.given_up.insert(HeldAttempt { task, attempt });
                     tracing::error!(
                         error,
                         task.id = %task,
                         task.attempt = attempt,
                         "the outcome of task {task} cannot be written and is given up"
                     );
+                    match without_words(&report.outcome) {
+                        Some(outcome) => self.outbox.push(Report { outcome, ..report }),
+                        None => {
+                            self.given_up.insert(HeldAttempt { task, attempt });
+                        }
+                    }
                 }
                 Ok(())
             }
@@ -530,4 +535,37 @@ async fn step_back() {
         Poll::Pending
     })
     .await;
+}
+
+/// What is reported in place of an outcome that the store refuses: the same without the texts that it may refuse. `None` where
+/// nothing can be left out.
+fn without_words(outcome: &Outcome) -> Option<Outcome> {
+    const CODE: &str = "outcome_refused";
+    match outcome {
+        Outcome::Succeeded { .. } => Some(Outcome::Unknown {
+            error: TaskError::new(
+                CODE,
+                "the task succeeded, and the database refuses its result; the log of its worker has the reason",
+            ),
+        }),
+        Outcome::Failed { error, retryable } if error.code != CODE => Some(Outcome::Failed {
+            error: TaskError::new(
+                CODE,
+                "the task failed, and the database refuses its message; the log of its worker has the reason",
+            ),
+            retryable: *retryable,
+        }),
+        Outcome::Unknown { error } if error.code != CODE => Some(Outcome::Unknown {
+            error: TaskError::new(
+                CODE,
+                "what the task did is unknown, and the database refuses its message; the log of its worker has the reason",
+            ),
+        }),
+        Outcome::Failed { .. }
+        | Outcome::Unknown { .. }
+        | Outcome::TimedOut
+        | Outcome::Waiting
+        | Outcome::Cancelled
+        | Outcome::Released => None,
+    }
 }

@@ -54,7 +54,15 @@ async fn round(engine: &Shared, before: u32) -> Result<Round, StoreError> {
     let now = engine.clock.now();
     let due = engine.ports.schedules.due(now, LIMIT).await?;
     let mut has_failed = false;
-    for schedule in &due {
+    for error in &due.unreadable {
+        has_failed = true;
+        engine.complain(
+            "a schedule cannot be read and starts nothing",
+            error,
+            before,
+        );
+    }
+    for schedule in &due.schedules {
         let fired = match fire(engine, schedule, now).await {
             // Tried again it would fail again, at each look and for ever.
             Err(error) if error.fault() != Fault::Transient => {
@@ -72,7 +80,7 @@ async fn round(engine: &Shared, before: u32) -> Result<Round, StoreError> {
             engine.complain("a schedule cannot be seen to", &error, before);
         }
     }
-    let is_full = u32::try_from(due.len()).is_ok_and(|count| count >= LIMIT);
+    let is_full = u32::try_from(due.schedules.len()).is_ok_and(|count| count >= LIMIT);
     Ok(match (has_failed, is_full) {
         (true, _) => Round::Troubled,
         (false, true) => Round::Busy,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use drover_domain::Timestamp;
 use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::{Cron, DefinitionName, Json, MissedRuns, Schedule, ScheduleName};
-use drover_ports::{Clock, DefinitionStore, Fault, ScheduleStore, StoreError};
+use drover_ports::{Clock, DefinitionStore, Fault, ListedSchedule, ScheduleStore, StoreError};
 
 use crate::EnginePorts;
 
@@ -60,6 +60,12 @@ pub enum ScheduleError {
         /// The crontab line.
         line: String,
     },
+    /// It is stored and cannot be read.
+    #[error("the schedule is broken: {reason}; put it again or remove it")]
+    Broken {
+        /// Why it cannot be read.
+        reason: String,
+    },
     /// The store did not do its part.
     #[error("the schedule cannot be stored")]
     Store(#[from] StoreError),
@@ -70,7 +76,9 @@ impl ScheduleError {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::UnknownDefinition { .. } | Self::Over { .. } => Fault::Permanent,
+            Self::UnknownDefinition { .. } | Self::Over { .. } | Self::Broken { .. } => {
+                Fault::Permanent
+            }
             Self::Store(source) => source.fault(),
         }
     }
@@ -127,14 +135,20 @@ impl Schedules {
     ///
     /// # Errors
     ///
-    /// [`ScheduleError::Over`], [`ScheduleError::Store`].
+    /// [`ScheduleError::Over`], [`ScheduleError::Broken`], [`ScheduleError::Store`].
     pub async fn pause(
         &self,
         name: &ScheduleName,
         is_paused: bool,
     ) -> Result<Option<Schedule>, ScheduleError> {
-        let Some(found) = self.find(name).await? else {
-            return Ok(None);
+        let found = match self.find(name).await? {
+            Some(ListedSchedule::Readable(schedule)) => schedule,
+            Some(ListedSchedule::Broken(broken)) => {
+                return Err(ScheduleError::Broken {
+                    reason: broken.reason,
+                });
+            }
+            None => return Ok(None),
         };
         if found.is_paused == is_paused {
             return Ok(Some(found));
@@ -162,15 +176,18 @@ impl Schedules {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    pub async fn find(&self, name: &ScheduleName) -> Result<Option<Schedule>, StoreError> {
+    /// [`StoreError::Unavailable`].
+    pub async fn find(&self, name: &ScheduleName) -> Result<Option<ListedSchedule>, StoreError> {
         let mut page = PageRequest {
             limit: PageRequest::LIMIT_MAX,
             ..PageRequest::first()
         };
         loop {
             let found = self.store.list(page).await?;
-            let named = found.items.into_iter().find(|(_, one)| one.name == *name);
+            let named = found
+                .items
+                .into_iter()
+                .find(|(_, one)| one.name() == name.as_str());
             if let Some((_, schedule)) = named {
                 return Ok(Some(schedule));
             }
@@ -185,8 +202,8 @@ impl Schedules {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
-    pub async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError> {
+    /// [`StoreError::Unavailable`].
+    pub async fn list(&self, page: PageRequest) -> Result<Page<(i64, ListedSchedule)>, StoreError> {
         self.store.list(page).await
     }
 

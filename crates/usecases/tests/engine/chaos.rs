@@ -31,6 +31,7 @@ fn weather(dice: &mut Dice) -> Weather {
         loses_claims: dice.roll(3) == 0,
         loses_verdicts: dice.roll(3) == 0,
         chokes_on: (dice.roll(4) == 0).then_some(5),
+        refuses_results: false,
     }
 }
 

@@ -7,7 +7,9 @@ use drover_domain::page::PageRequest;
 use drover_domain::workflow::{
     Cron, DefinitionName, Json, MissedRuns, Schedule, ScheduleName, WorkflowStatus,
 };
-use drover_ports::{ScheduleStore, WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowView};
+use drover_ports::{
+    ListedSchedule, ScheduleStore, WorkflowFilter, WorkflowRecord, WorkflowStore, WorkflowView,
+};
 use drover_testkit::engine::fixtures;
 
 use crate::actors::{Act, pass};
@@ -36,8 +38,10 @@ async fn put(world: &World, schedule: &Schedule) {
 async fn stored(world: &World) -> Schedule {
     let schedules: &dyn ScheduleStore = &world.store;
     let page = schedules.list(PageRequest::first()).await.unwrap();
-    let (_, schedule) = page.items.into_iter().next().unwrap();
-    schedule
+    match page.items.into_iter().next().unwrap().1 {
+        ListedSchedule::Readable(schedule) => schedule,
+        ListedSchedule::Broken(broken) => panic!("{broken:?}"),
+    }
 }
 
 async fn workflows(world: &World) -> Vec<WorkflowRecord> {

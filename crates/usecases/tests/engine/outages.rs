@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use drover_domain::workflow::{TaskStatus, WorkflowStatus};
 use drover_testkit::engine::fixtures;
+use drover_testkit::eventually::eventually;
 
 use crate::actors::{Act, pass};
 use crate::harness::{World, one, task};
@@ -140,5 +141,33 @@ async fn a_group_that_cannot_be_written_is_taken_apart_while_the_store_answers_o
     assert!(node.queue.reports().contains(&64));
     assert_eq!(world.ledger.entries().len(), 64);
     assert_eq!(node.engine.stats().reported, 64);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_the_database_refuses_ends_its_task_as_unknown() {
+    let world = World::new();
+    let node = world.node(
+        "n1",
+        &[("test", Act::Succeed), ("fail", Act::Fail("odd", 9))],
+    );
+    node.queue.set(Weather {
+        refuses_results: true,
+        ..Weather::default()
+    });
+    let id = world.start(one(task("test"))).await;
+    let other = world.start(one(task("fail"))).await;
+    eventually(SECOND * 30, async || {
+        let record = world.task(id).await.task;
+        match record.status {
+            TaskStatus::Unknown => Ok(()),
+            status => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    let error = world.task(id).await.task.error.unwrap();
+    assert_eq!(error.code, "outcome_refused");
+    assert_eq!(world.end_of(other).await, WorkflowStatus::Failed);
+    assert_eq!(world.ledger.entries().len(), 2);
     node.stop().await;
 }

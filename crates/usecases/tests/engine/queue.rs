@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::workflow::LeaseId;
+use drover_domain::workflow::run::Outcome;
 use drover_ports::{
-    Assignment, Beat, ClaimRequest, HeldAttempt, Report, ReportVerdict, StoreError, TaskQueue,
+    Assignment, Beat, ClaimRequest, HeldAttempt, Rejection, Report, ReportVerdict, StoreError,
+    TaskQueue,
 };
 use drover_testkit::store::MemoryStore;
 use tokio::sync::watch;
@@ -32,6 +34,8 @@ pub(crate) struct Weather {
     pub(crate) loses_verdicts: bool,
     /// Reports about this many tasks or more cannot be written, though everything else works.
     pub(crate) chokes_on: Option<usize>,
+    /// The database refuses results, now and later.
+    pub(crate) refuses_results: bool,
 }
 
 /// One process's way to the store.
@@ -160,6 +164,14 @@ impl TaskQueue for RoughQueue {
         let chokes = weather.chokes_on.is_some_and(|most| reports.len() >= most);
         if weather.is_away || chokes {
             return Err(away("write outcomes down"));
+        }
+        let has_result = |report: &Report| matches!(report.outcome, Outcome::Succeeded { .. });
+        if weather.refuses_results && reports.iter().any(has_result) {
+            return Err(StoreError::Rejected {
+                action: "write outcomes down",
+                why: Rejection::Defect,
+                source: "invalid input".into(),
+            });
         }
         let verdicts = self.store.report(lease, reports).await?;
         if weather.loses_verdicts {

@@ -6,7 +6,7 @@ use drover_domain::workflow::queue::RateLimit;
 use drover_domain::workflow::{
     Cron, DefinitionName, EventKind, EventPosition, ExecutionMode, Json, MissedRuns, ScheduleName,
 };
-use drover_ports::EventFilter;
+use drover_ports::{EventFilter, ListedSchedule};
 use drover_usecases::{ScheduleError, ScheduleOrder, Schedules};
 
 use crate::world::{World, queue, waits};
@@ -68,7 +68,10 @@ async fn a_schedule_needs_something_to_start_and_a_future() {
     let name = ScheduleName::parse("s").unwrap();
     let paused = world.schedules.pause(&name, true).await.unwrap().unwrap();
     assert!(paused.is_paused && Schedules::moments(&paused).is_empty());
-    assert_eq!(world.schedules.find(&name).await.unwrap(), Some(paused));
+    assert_eq!(
+        world.schedules.find(&name).await.unwrap(),
+        Some(ListedSchedule::Readable(paused))
+    );
     let resumed = world.schedules.pause(&name, false).await.unwrap().unwrap();
     assert_eq!(resumed, schedule);
     assert!(world.schedules.remove(&name).await.unwrap());

@@ -14,9 +14,9 @@ use drover_domain::workflow::{
 };
 use drover_ports::{
     Assignment, Beat, ClaimRequest, DeadLetterFilter, DefinitionRecord, DefinitionStore,
-    HeldAttempt, Idempotency, NewWorkflow, QueueStats, QueueStore, Report, ReportVerdict,
-    RetentionAges, ScheduleStore, StartedWorkflow, StoreError, TaskQueue, Upkeep, WatchedClock,
-    WorkflowStore, WorkflowUpkeep,
+    DueSchedules, HeldAttempt, Idempotency, ListedSchedule, NewWorkflow, QueueStats, QueueStore,
+    Report, ReportVerdict, RetentionAges, ScheduleStore, StartedWorkflow, StoreError, TaskQueue,
+    Upkeep, WatchedClock, WorkflowStore, WorkflowUpkeep,
 };
 use drover_usecases::EnginePorts;
 
@@ -212,11 +212,11 @@ impl ScheduleStore for Failing {
         self.points.call(Place::RemoveSchedule, call).await
     }
 
-    async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError> {
+    async fn list(&self, page: PageRequest) -> Result<Page<(i64, ListedSchedule)>, StoreError> {
         self.ports.schedules.list(page).await
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<DueSchedules, StoreError> {
         self.ports.schedules.due(now, limit).await
     }
 

@@ -507,7 +507,7 @@ async fn the_page_update_your_own_application_works_as_typed() {
     let told = std::env::temp_dir().join("drover-guide-story");
     let mut complaints = Vec::new();
     for Typed { command, shown } in typed(&page) {
-        if command.starts_with("drover update") && load.is_none() {
+        if command.starts_with("drover rollout start") && load.is_none() {
             load = Some(Load::start(frontend));
         }
         let shown: Vec<String> = shown.iter().map(|line| stage.here(line)).collect();
@@ -527,7 +527,7 @@ async fn the_page_update_your_own_application_works_as_typed() {
     let aside = stage.root.join("etc/drover/ansible/host_vars");
     fs::create_dir(&aside).unwrap();
     fs::write(aside.join("web1.yml"), "ansible_host: 192.0.2.9\n").unwrap();
-    let update = "drover update --group shop --distr-url http://127.0.0.1:9100/shop-1.2.0.py --watch || true";
+    let update = "drover rollout start --group shop --distr-url http://127.0.0.1:9100/shop-1.2.0.py --watch || true";
     let refused = stage.run(&stage.here(update)).await;
     let words = "its address is `127.0.0.1` in Drover, and `ansible_host: 192.0.2.9` for Ansible";
     assert!(
@@ -540,17 +540,17 @@ async fn the_page_update_your_own_application_works_as_typed() {
         &format!("http://127.0.0.1:{}", stage.ports["drover"]),
         &stage.key,
     );
-    let tasks = api.get("/api/tasks").await.body;
-    let statuses: Vec<&Value> = tasks["items"]
+    let rollouts = api.get("/api/v1/rollouts").await.body;
+    let statuses: Vec<&Value> = rollouts["items"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|task| &task["status"])
+        .map(|rollout| &rollout["status"])
         .collect();
     assert_eq!(
         statuses,
         ["failed", "completed", "failed", "completed"],
-        "{tasks}"
+        "{rollouts}"
     );
     for folder in ["shop_1", "shop_2"] {
         let folder = stage.root.join("srv").join(folder);

@@ -43,6 +43,10 @@ impl Ground {
     }
 
     fn start(&self, url: &str, admin_key: Option<&str>) -> Process {
+        self.start_with(url, admin_key, &[])
+    }
+
+    fn start_with(&self, url: &str, admin_key: Option<&str>, more: &[(&str, &str)]) -> Process {
         let root = self.path();
         let mut variables = vec![
             ("DROVER_SERVER__LISTEN", format!("127.0.0.1:{}", self.port)),
@@ -61,6 +65,10 @@ impl Ground {
         if let Some(key) = admin_key {
             variables.push(("DROVER_ACCESS__ADMIN_KEY", key.to_owned()));
         }
+        variables.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
         let variables: Vec<(String, String)> = variables
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
@@ -144,6 +152,20 @@ async fn the_key_of_the_settings_is_the_truth_at_each_start() {
     // Without a key in the settings there has to be another one: it was made, and is in the log.
     let log = std::fs::read_to_string(ground.path().join("log")).unwrap();
     assert_eq!(log.matches("this is the first start").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn the_first_key_is_shown_whatever_is_logged() {
+    for filter in ["error", "loud"] {
+        let ground = Ground::new();
+        let filter = [("DROVER_LOG__FILTER", filter)];
+        let service = ground.start_with(&ground.sqlite(), None, &filter);
+        ground.until_ready(&service).await;
+        let log = service.log();
+        let key = log.split("API key is ").nth(1).unwrap_or_default();
+        let key = key.split(' ').next().unwrap_or_default();
+        assert_eq!(ground.status(key).await, 200, "{log}");
+    }
 }
 
 #[tokio::test]

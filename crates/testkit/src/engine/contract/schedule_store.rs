@@ -3,7 +3,7 @@
 use drover_domain::workflow::{
     Cron, DefinitionName, Json, MissedRuns, Schedule, ScheduleName, WorkflowStatus,
 };
-use drover_ports::WorkflowFilter;
+use drover_ports::{ListedSchedule, WorkflowFilter};
 
 use super::{ALL, is_refused, is_taken, is_unavailable, two_after};
 use crate::engine::EngineWorld;
@@ -29,16 +29,25 @@ async fn put(world: &EngineWorld, schedule: &Schedule) {
     world.schedules().put(schedule).await.unwrap();
 }
 
+fn readable(listed: ListedSchedule) -> Schedule {
+    match listed {
+        ListedSchedule::Readable(schedule) => schedule,
+        ListedSchedule::Broken(broken) => panic!("{broken:?}"),
+    }
+}
+
 async fn listed(world: &EngineWorld) -> Vec<Schedule> {
     let page = world.schedules().list(ALL).await.unwrap();
     page.items
         .into_iter()
-        .map(|(_, schedule)| schedule)
+        .map(|(_, listed)| readable(listed))
         .collect()
 }
 
 async fn due(world: &EngineWorld, now: i64, limit: u32) -> Vec<Schedule> {
-    world.schedules().due(at(now), limit).await.unwrap()
+    let due = world.schedules().due(at(now), limit).await.unwrap();
+    assert!(due.unreadable.is_empty());
+    due.schedules
 }
 
 contract! { $ schedule_store => schedule_store_contract for EngineWorld;
@@ -90,7 +99,7 @@ contract! { $ schedule_store => schedule_store_contract for EngineWorld;
             for (position, schedule) in page.items {
                 assert!(after.is_none_or(|after| position > after));
                 after = Some(position);
-                seen.push(schedule.name.as_str().to_owned());
+                seen.push(schedule.name().to_owned());
             }
             assert_eq!(page.next, if size == 2 { after } else { None });
         }

@@ -9,8 +9,8 @@ use drover_domain::page::{Page, PageRequest};
 use drover_domain::workflow::queue::QueueLimits;
 use drover_domain::workflow::{Definition, DefinitionName, QueueName, Schedule, ScheduleName};
 use drover_ports::{
-    DefinitionRecord, DefinitionRef, DefinitionStore, NewWorkflow, QueueStats, QueueStore,
-    ScheduleStore, StoreError,
+    DefinitionRecord, DefinitionRef, DefinitionStore, DueSchedules, ListedSchedule, NewWorkflow,
+    QueueStats, QueueStore, ScheduleStore, StoreError,
 };
 
 use super::Engine;
@@ -165,14 +165,15 @@ impl ScheduleStore for MemoryStore {
         Ok(engine.schedules.len() < before)
     }
 
-    async fn list(&self, page: PageRequest) -> Result<Page<(i64, Schedule)>, StoreError> {
+    async fn list(&self, page: PageRequest) -> Result<Page<(i64, ListedSchedule)>, StoreError> {
         let engine = &self.state("list schedules")?.engine;
         let all = engine.schedules.iter();
-        let all = all.map(|(position, schedule)| (*position, schedule.clone()));
+        let all =
+            all.map(|(position, schedule)| (*position, ListedSchedule::Readable(schedule.clone())));
         Ok(ascending(all, page))
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<DueSchedules, StoreError> {
         let engine = &self.state("find due schedules")?.engine;
         let mut due: Vec<&Schedule> = engine
             .schedules
@@ -181,7 +182,10 @@ impl ScheduleStore for MemoryStore {
             .collect();
         due.sort_by_key(|schedule| schedule.next_at);
         due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(due.into_iter().cloned().collect())
+        Ok(DueSchedules {
+            schedules: due.into_iter().cloned().collect(),
+            unreadable: Vec::new(),
+        })
     }
 
     async fn fire(
