@@ -25,6 +25,7 @@ mod m20261130_000016_haproxy_columns;
 mod m20261130_000017_fleet_bounds;
 mod m20261130_000018_rollout_evidence;
 mod m20261201_000020_names;
+mod m20261201_000022_stood_behind_haproxy;
 mod migrator;
 
 pub use migrator::{Migrator, steps};

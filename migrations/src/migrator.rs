@@ -9,6 +9,7 @@ use crate::{
     m20261126_000012_retention, m20261126_000013_webhooks, m20261130_000014_access_keys,
     m20261130_000015_engine_bounds, m20261130_000016_haproxy_columns,
     m20261130_000017_fleet_bounds, m20261130_000018_rollout_evidence, m20261201_000020_names,
+    m20261201_000022_stood_behind_haproxy,
 };
 
 /// The steps, oldest first.
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000017_fleet_bounds::Migration),
             Box::new(m20261130_000018_rollout_evidence::Migration),
             Box::new(m20261201_000020_names::Migration),
+            Box::new(m20261201_000022_stood_behind_haproxy::Migration),
         ]
     }
 }

@@ -123,7 +123,7 @@ impl AgentGateway for FagentHttp {
     async fn haproxy_instances(&self, agent: &AgentAddress) -> Result<NameAnswer, AgentError> {
         let call = self.haproxy_call(agent);
         let body = call.get("/api/v1/haproxy/instances").await?;
-        reading::read_data(&call, &body, haproxy::instances)
+        reading::read_data(&call, &body, |data| Ok(haproxy::instances(data)))
     }
 
     #[tracing::instrument(name = "agent.backends", level = "debug", skip_all, fields(agent.address = %agent))]
@@ -137,7 +137,7 @@ impl AgentGateway for FagentHttp {
         let body = call
             .get(&format!("/api/v1/haproxy/{instance}/backends"))
             .await?;
-        reading::read_data(&call, &body, haproxy::backends)
+        reading::read_data(&call, &body, |data| haproxy::backends(data, instance))
     }
 
     #[tracing::instrument(name = "agent.backend_servers", level = "debug", skip_all, fields(agent.address = %agent))]
@@ -155,7 +155,9 @@ impl AgentGateway for FagentHttp {
                 "/api/v1/haproxy/{instance}/backends/{backend}/servers"
             ))
             .await?;
-        reading::read_data(&call, &body, haproxy::servers)
+        reading::read_data(&call, &body, |data| {
+            haproxy::servers(data, instance, backend)
+        })
     }
 
     #[tracing::instrument(name = "agent.set_state", level = "debug", skip_all, fields(agent.address = %agent))]
@@ -176,6 +178,6 @@ impl AgentGateway for FagentHttp {
             action: state.as_str(),
         };
         let body = call.post(&path, &action).await?;
-        reading::read_data(&call, &body, |_: Done| ())
+        reading::read_data(&call, &body, |_: Done| Ok(()))
     }
 }

@@ -1,5 +1,6 @@
 //! What an agent shows of HAProxy, as the domain understands it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use drover_domain::haproxy::{AdminBits, ObservedProcess, ObservedServer, ServerRole, ServerWord};
@@ -35,13 +36,35 @@ pub(crate) fn instances(data: Instances) -> NameAnswer {
     )
 }
 
-/// The names of the backends. One that cannot be asked for is a complaint: the rest stands.
-pub(crate) fn backends(data: Backends) -> NameAnswer {
-    names("backend", data.backends.0, &data.count, &data.unread)
+/// The names of the backends of `instance`. One that cannot be asked for is a complaint: the rest stands.
+pub(crate) fn backends(data: Backends, instance: &str) -> Result<NameAnswer, String> {
+    check_about("HAProxy instance", instance, &data.instance)?;
+    Ok(names("backend", data.backends.0, &data.count, &data.unread))
+}
+
+/// Checks that an answer which names what it is about names what was asked for.
+fn check_about(what: &str, asked: &str, told: &Field) -> Result<(), String> {
+    let told = match told {
+        Field::Absent => return Ok(()),
+        Field::Word(_) | Field::Strange => told.word().unwrap_or_default(),
+    };
+    if told == asked {
+        return Ok(());
+    }
+    Err(format!(
+        "it is about the {what} `{}`, and `{asked}` was asked for",
+        visible(told, 64)
+    ))
 }
 
 /// The servers of a backend.
-pub(crate) fn servers(data: BackendServers) -> BackendAnswer {
+pub(crate) fn servers(
+    data: BackendServers,
+    instance: &str,
+    backend: &str,
+) -> Result<BackendAnswer, String> {
+    check_about("HAProxy instance", instance, &data.instance)?;
+    check_about("backend", backend, &data.backend)?;
     let mut complaints = Complaints::default();
     if let Some(why) = data.old_workers_error.word() {
         complaints.add(visible(why, OLD_WORKERS_ERROR_MAX));
@@ -58,13 +81,25 @@ pub(crate) fn servers(data: BackendServers) -> BackendAnswer {
             }
         }
     }
-    BackendAnswer {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for server in &servers {
+        *times.entry(server.name.clone()).or_default() += 1;
+    }
+    times.retain(|_, times| *times > 1);
+    for (name, times) in &times {
+        is_partial = true;
+        complaints.add(format!(
+            "server `{name}` is listed {times} times, so none of them is believed"
+        ));
+    }
+    servers.retain(|server| !times.contains_key(&server.name));
+    Ok(BackendAnswer {
         servers,
         process: data.haproxy.as_ref().and_then(process),
         version: data.haproxy.as_ref().and_then(version),
         is_partial,
         complaints: complaints.into_sentences(),
-    }
+    })
 }
 
 /// The process, where both of its numbers are numbers: one alone does not tell a reload.
@@ -108,10 +143,17 @@ fn names(what: &str, listed: Vec<Named>, count: &Field, unread: &Unread) -> Name
     let mut complaints = Complaints::default();
     lacks(listed.len(), count, unread, &mut complaints);
     let mut names = Vec::with_capacity(listed.len());
+    let mut seen = BTreeSet::new();
     for (index, Named(field)) in listed.into_iter().enumerate() {
         let number = index + 1;
         match field.word() {
-            Some(name) if is_segment(name) => names.push(name.to_owned()),
+            Some(name) if is_segment(name) => {
+                if seen.insert(name.to_owned()) {
+                    names.push(name.to_owned());
+                } else {
+                    complaints.add(format!("{what} {number} (`{name}`) is listed twice"));
+                }
+            }
             Some(name) => complaints.add(format!(
                 "{what} {number} (`{}`) is left out: its name is longer than 255 characters or is no name of HAProxy",
                 visible(name, 64)
@@ -148,7 +190,7 @@ fn server(
     Ok(ObservedServer {
         name: name.to_owned(),
         word: ServerWord::new(&visible(
-            entry.status.word().unwrap_or_default(),
+            status(name, &entry.status, complaints),
             ServerWord::LENGTH_MAX,
         )),
         admin: number_of(name, "admin_state", &entry.admin_state, complaints)
@@ -165,6 +207,23 @@ fn server(
         address: address.map(|address| visible(address, WORD_MAX)),
         port,
     })
+}
+
+/// The status word of a server; empty, which is unknown, where the answer has none. All words of HAProxy begin with a letter.
+fn status<'a>(name: &str, field: &'a Field, complaints: &mut Complaints) -> &'a str {
+    let word = field.word().unwrap_or_default();
+    let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !matches!(word, "true" | "false" | "null");
+    if is_word {
+        return word;
+    }
+    complaints.add(if word.is_empty() {
+        format!("server {name} has no `status`")
+    } else {
+        let word = visible(word, 64);
+        format!("`status` of server {name} is `{word}`; a word of HAProxy is expected")
+    });
+    ""
 }
 
 fn role(name: &str, entry: &HaproxyServer, complaints: &mut Complaints) -> ServerRole {
@@ -248,7 +307,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> BackendAnswer {
-        servers(serde_json::from_str(json).unwrap())
+        servers(serde_json::from_str(json).unwrap(), "default", "be").unwrap()
     }
 
     #[test]
@@ -333,7 +392,7 @@ mod tests {
                 "{told}"
             );
         }
-        let odd = read(r#"{"servers":[{"name":"a","scur":"0","old_scur":"none"}]}"#);
+        let odd = read(r#"{"servers":[{"name":"a","status":"UP","scur":"0","old_scur":"none"}]}"#);
         assert_eq!(
             odd.complaints,
             ["`old_scur` of server a is `none`; a number is expected"]
@@ -343,7 +402,7 @@ mod tests {
     #[test]
     fn a_server_nobody_can_name_is_a_complaint() {
         let answer = read(
-            r#"{"servers":[{"status":"UP"},{"name":"a;b"},7,{"name":"ok","weight":"heavy","scur":-1}]}"#,
+            r#"{"servers":[{"status":"UP"},{"name":"a;b"},7,{"name":"ok","status":"UP","weight":"heavy","scur":-1}]}"#,
         );
         assert_eq!(answer.servers.len(), 1);
         assert_eq!(
@@ -394,6 +453,74 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_about_something_else_is_no_answer() {
+        for (about, expected) in [
+            (r#""backend":"be","instance":"default","#, None),
+            (r#""backend":null,"#, None),
+            ("", None),
+            (r#""backend":"pay","#, Some("the backend `pay`, and `be`")),
+            (r#""backend":["be"],"#, Some("the backend ``, and `be`")),
+            (r#""backend":"BE","#, Some("the backend `BE`, and `be`")),
+            (
+                r#""backend":"be","instance":"internal","#,
+                Some("the HAProxy instance `internal`, and `default`"),
+            ),
+        ] {
+            let json = format!(r#"{{{about}"servers":[],"count":0}}"#);
+            let found = servers(serde_json::from_str(&json).unwrap(), "default", "be");
+            let error = found.err().unwrap_or_default();
+            assert!(
+                expected.map_or(error.is_empty(), |part| error.contains(part)),
+                "{about}: {error}"
+            );
+        }
+        let names = |json| backends(serde_json::from_str(json).unwrap(), "default");
+        assert!(names(r#"{"instance":"default","backends":["a"]}"#).is_ok());
+        let error = names(r#"{"instance":"internal","backends":["a"]}"#).unwrap_err();
+        assert!(error.contains("`internal`"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_is_listed_twice_is_not_believed() {
+        let answer = read(
+            r#"{"servers":[{"name":"a","status":"UP","addr":"10.0.0.1:1"},{"name":"b","status":"UP"},
+                {"name":"a","status":"DOWN","addr":"10.0.0.2:1"}],"count":3}"#,
+        );
+        let names: Vec<&str> = answer.servers.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!((names, answer.is_partial), (vec!["b"], true));
+        assert_eq!(
+            answer.complaints,
+            ["server `a` is listed 2 times, so none of them is believed"]
+        );
+        let data = serde_json::from_str(r#"{"backends":["be","pay","be"],"count":3}"#).unwrap();
+        let answer = backends(data, "default").unwrap();
+        assert_eq!(answer.names, ["be", "pay"]);
+        assert_eq!(answer.complaints, ["backend 3 (`be`) is listed twice"]);
+    }
+
+    #[test]
+    fn a_server_without_a_status_word_is_unknown_and_a_complaint() {
+        for (status, complaint) in [
+            ("", "server a has no `status`"),
+            (r#","status":null"#, "server a has no `status`"),
+            (r#","status":" ""#, "server a has no `status`"),
+            (r#","status":["UP"]"#, "server a has no `status`"),
+            (
+                r#","status":1"#,
+                "`status` of server a is `1`; a word of HAProxy is expected",
+            ),
+            (
+                r#","status":true"#,
+                "`status` of server a is `true`; a word of HAProxy is expected",
+            ),
+        ] {
+            let answer = read(&format!(r#"{{"servers":[{{"name":"a"{status}}}]}}"#));
+            assert_eq!(answer.complaints, [complaint], "{status}");
+            assert_eq!(answer.servers[0].word, ServerWord::new(""), "{status}");
+        }
+    }
+
+    #[test]
     fn an_answer_that_may_lack_servers_is_partial() {
         for (json, is_partial) in [
             (r#"{"servers":[{"name":"a"}],"count":1}"#, false),
@@ -416,7 +543,7 @@ mod tests {
         assert_eq!((answer.servers.len(), answer.is_partial), (1, false));
         let longer = "x".repeat(256);
         let answer = read(&format!(
-            r#"{{"servers":[{{"name":"n2"}},{{"name":"{longer}"}}]}}"#
+            r#"{{"servers":[{{"name":"n2","status":"UP"}},{{"name":"{longer}"}}]}}"#
         ));
         assert_eq!((answer.servers.len(), answer.is_partial), (1, true));
         assert!(
@@ -431,7 +558,7 @@ mod tests {
             r#"{"backends":["be",7,{"name":"bk1"},"a b","",null,"../x",{},["x"],true]}"#,
         )
         .unwrap();
-        let answer = backends(data);
+        let answer = backends(data, "default").unwrap();
         assert_eq!(answer.names, ["be", "7", "bk1"]);
         assert_eq!(answer.complaints.len(), 7, "{answer:?}");
         let data = serde_json::from_str(
@@ -444,7 +571,7 @@ mod tests {
         let data =
             serde_json::from_str(r#"{"backends":["be"],"count":3,"unread":["row 2 has no name"]}"#);
         assert_eq!(
-            backends(data.unwrap()).complaints,
+            backends(data.unwrap(), "default").unwrap().complaints,
             [
                 "the agent counts 3 entries and lists 1",
                 "row 2 has no name"

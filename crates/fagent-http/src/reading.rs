@@ -31,16 +31,15 @@ pub(crate) fn read<T: DeserializeOwned, A>(
     meaning(document).map_err(|reason| call.unreadable(&reason))
 }
 
-/// Reads the `data` of a controller's envelope.
+/// Reads the `data` of a controller's envelope; `meaning` says what is wrong with it in a sentence.
 pub(crate) fn read_data<T: DeserializeOwned, A>(
     call: &Call<'_>,
     body: &[u8],
-    meaning: impl FnOnce(T) -> A,
+    meaning: impl FnOnce(T) -> Result<A, String>,
 ) -> Result<A, AgentError> {
     read(call, body, |envelope: Envelope<T>| {
         let data = envelope.data.ok_or("it has no `data`")?;
-        let data = data.object().ok_or("its `data` is not an object")?;
-        Ok(meaning(data))
+        meaning(data.object().ok_or("its `data` is not an object")?)
     })
 }
 

@@ -14,7 +14,7 @@ use drover_ports::{DoubtfulMapping, HaproxyStore, MappingCause, NewMapping, Stor
 
 use crate::dialect::rows;
 use crate::haproxy_view::find_instance;
-use crate::history::FORGET_MAPPINGS;
+use crate::history::forget_mappings;
 use crate::mappings::{end_by_rule, make};
 use crate::row::application::IS_PRESENT;
 use crate::row::haproxy::{
@@ -481,7 +481,7 @@ async fn forget(session: &Session, change: &SyncChange) -> Result<(), StoreError
              ORDER BY h.removed_at DESC, h.id DESC LIMIT 1000000 OFFSET {GONE_SERVERS_MAX})"
     );
     if session.execute(Sql::new(servers).bind(instance)).await? > 0 {
-        session.execute(Sql::new(FORGET_MAPPINGS)).await?;
+        forget_mappings(session).await?;
     }
     let backends = format!(
         "DELETE FROM haproxy_backends WHERE id IN (

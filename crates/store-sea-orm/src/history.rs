@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use drover_domain::Timestamp;
 use drover_ports::{History, HistoryUpkeep, StoreError};
 
+use crate::session::Session;
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
 
@@ -71,6 +72,18 @@ impl HistoryUpkeep for SeaOrmStore {
         if history == History::GoneServers {
             return self.forget_servers(sql).await;
         }
+        if history == History::GoneApplications {
+            let kept = Sql::new(format!(
+                "{REMEMBER_IN_GROUPS} AND a.id IN ({old}) AND NOT g.stood_behind_haproxy)"
+            ))
+            .bind(before.as_micros())
+            .bind(i64::from(limit));
+            let session = self.write("forget applications that are gone").await?;
+            session.execute(kept).await?;
+            let removed = session.execute(sql).await?;
+            session.commit().await?;
+            return Ok(u32::try_from(removed).unwrap_or(u32::MAX));
+        }
         let session = self.write_once("forget what happened long ago").await?;
         let removed = session.execute(sql).await?;
         Ok(u32::try_from(removed).unwrap_or(u32::MAX))
@@ -83,15 +96,40 @@ impl SeaOrmStore {
         let session = self.write("forget servers gone from HAProxy").await?;
         let removed = session.execute(forget).await?;
         if removed > 0 {
-            session.execute(Sql::new(FORGET_MAPPINGS)).await?;
+            forget_mappings(&session).await?;
         }
         session.commit().await?;
         Ok(u32::try_from(removed).unwrap_or(u32::MAX))
     }
 }
 
-/// Removes the mappings of servers that are no longer stored.
-pub(crate) const FORGET_MAPPINGS: &str = "
-DELETE FROM application_mappings
-WHERE entity_type = 'haproxy_server' AND NOT EXISTS (SELECT 1 FROM haproxy_servers h WHERE h.id = entity_id)
-";
+// A group outlives its applications: what stood behind HAProxy is expected there also when it comes back as another row.
+const REMEMBER_IN_GROUPS: &str = "
+UPDATE application_groups SET stood_behind_haproxy = true WHERE id IN (
+    SELECT g.id FROM application_instances a JOIN application_groups g ON g.id = a.group_id
+    WHERE (a.stood_behind_haproxy
+           OR EXISTS (SELECT 1 FROM application_mappings m
+                      WHERE m.entity_type = 'haproxy_server' AND m.application_id = a.id))";
+
+// Which mappings are those of servers that are no longer stored.
+const ORPHANS: &str = "m.entity_type = 'haproxy_server' AND NOT EXISTS (SELECT 1 FROM haproxy_servers h WHERE h.id = m.entity_id)";
+
+/// Removes the mappings of servers that are no longer stored. Their applications keep that they stood behind HAProxy.
+pub(crate) async fn forget_mappings(session: &Session) -> Result<(), StoreError> {
+    remember(session, Sql::new(""), ORPHANS).await?;
+    let forget = format!(
+        "DELETE FROM application_mappings WHERE id IN (SELECT m.id FROM application_mappings m WHERE {ORPHANS})"
+    );
+    session.execute(Sql::new(forget)).await.map(|_| ())
+}
+
+/// Keeps at the applications of these mappings that they stood behind HAProxy, before the mappings are removed.
+pub(crate) async fn remember(session: &Session, sql: Sql, which: &str) -> Result<(), StoreError> {
+    let mut sql = sql;
+    sql.text = format!(
+        "UPDATE application_instances SET stood_behind_haproxy = true
+         WHERE NOT stood_behind_haproxy
+           AND id IN (SELECT m.application_id FROM application_mappings m WHERE {which})"
+    );
+    session.execute(sql).await.map(|_| ())
+}

@@ -9,6 +9,7 @@ use drover_ports::{Removal, ServerRegistry, StoreError};
 use sea_orm::FromQueryResult;
 
 use crate::fleet_view::{beginning, like};
+use crate::history::remember;
 use crate::row::Stored;
 use crate::row::server::{COLUMNS, ServerRow, stored_networks};
 use crate::session::{KeyRow, Row, Session};
@@ -254,17 +255,22 @@ impl ServerRegistry for SeaOrmStore {
             session.undo().await?;
             return Ok(Removal::UnderWay { updates, actions });
         }
+        // Mappings know servers in HAProxy without a foreign key.
+        let mapped = "m.entity_type = 'haproxy_server' AND m.entity_id IN (
+                 SELECT h.id FROM haproxy_servers h
+                 JOIN haproxy_backends b ON b.id = h.backend_id
+                 JOIN haproxy_instances i ON i.id = b.instance_id
+                 WHERE i.server_id = $1)";
+        remember(&session, Sql::new("").bind(server.get()), mapped).await?;
+        let forget = format!(
+            "DELETE FROM application_mappings WHERE id IN (SELECT m.id FROM application_mappings m WHERE {mapped})"
+        );
         for text in [
             "UPDATE application_instances SET
                  status = 'no_data',
                  last_seen = COALESCE(last_seen, (SELECT s.inventory_at FROM servers s WHERE s.id = $1))
              WHERE server_id = $1",
-            // Mappings know servers in HAProxy without a foreign key.
-            "DELETE FROM application_mappings WHERE entity_type = 'haproxy_server' AND entity_id IN (
-                 SELECT h.id FROM haproxy_servers h
-                 JOIN haproxy_backends b ON b.id = h.backend_id
-                 JOIN haproxy_instances i ON i.id = b.instance_id
-                 WHERE i.server_id = $1)",
+            forget.as_str(),
             "DELETE FROM servers WHERE id = $1",
         ] {
             session.execute(Sql::new(text).bind(server.get())).await?;

@@ -9,6 +9,7 @@ use drover_domain::rollout::snapshot::{
 use drover_ports::{FleetSnapshots, StoreError};
 use sea_orm::FromQueryResult;
 
+use crate::dialect::Dialect;
 use crate::row::Stored;
 use crate::session::Row;
 use crate::sql::Sql;
@@ -50,6 +51,7 @@ struct TargetRow {
     expects_haproxy: bool,
     is_new_in_group: bool,
     has_haproxy: bool,
+    unread_haproxy: Option<String>,
 }
 
 impl Row for TargetRow {
@@ -63,14 +65,46 @@ impl FleetSnapshots for SeaOrmStore {
         // What stands or stood behind HAProxy of the groups and catalog entries in question; of the latter only what does.
         let text = format!(
             "WITH wanted AS (
-                 SELECT a.id, a.group_id, a.catalog_id FROM application_instances a WHERE a.id IN {wanted}),
+                 SELECT a.id, a.name, a.server_id, a.address, a.port, COALESCE(a.group_id, a.proposed_group_id) AS group_id,
+                        a.catalog_id
+                 FROM application_instances a WHERE a.id IN {wanted}),
+             shown AS (
+                 SELECT h.name, h.address, h.port
+                 FROM haproxy_servers h
+                 JOIN haproxy_backends b ON b.id = h.backend_id AND b.removed_at IS NULL
+                 JOIN haproxy_instances i ON i.id = b.instance_id AND i.is_active
+                 WHERE h.removed_at IS NULL),
              expecting AS (
                  SELECT m.application_id, o.group_id, CASE WHEN m.is_active THEN o.catalog_id END AS catalog_id
                  FROM application_mappings m JOIN application_instances o ON o.id = m.application_id
                  WHERE m.entity_type = 'haproxy_server'
                    AND (o.group_id IN (SELECT w.group_id FROM wanted w)
                         OR o.catalog_id IN (SELECT w.catalog_id FROM wanted w)
-                        OR o.id IN (SELECT w.id FROM wanted w)))
+                        OR o.id IN (SELECT w.id FROM wanted w))
+                 UNION ALL
+                 SELECT o.id, o.group_id, NULL FROM application_instances o
+                 WHERE o.stood_behind_haproxy
+                   AND (o.group_id IN (SELECT w.group_id FROM wanted w) OR o.id IN (SELECT w.id FROM wanted w))
+                 UNION ALL
+                 SELECT NULL, k.id, NULL FROM application_groups k
+                 WHERE k.stood_behind_haproxy AND k.id IN (SELECT w.group_id FROM wanted w)
+                 UNION ALL
+                 SELECT w.id, NULL, NULL FROM wanted w JOIN servers s ON s.id = w.server_id
+                 JOIN shown h ON h.port = w.port
+                  AND (lower(h.address) IN (lower(s.address), '::ffff:' || s.address, s.agent_ip, '::ffff:' || s.agent_ip)
+                       OR h.address = w.address AND s.networks <> '')
+                 UNION ALL
+                 SELECT w.id, NULL, NULL FROM wanted w JOIN servers s ON s.id = w.server_id
+                 JOIN shown h ON lower(h.name) = lower(s.short_name || '_' || w.name)),
+             unread AS (
+                 SELECT n.id, n.name FROM servers n
+                 WHERE n.is_haproxy_node
+                   AND (NOT EXISTS (SELECT 1 FROM haproxy_instances i WHERE i.server_id = n.id AND i.is_active)
+                        OR EXISTS (SELECT 1 FROM haproxy_instances i
+                                   LEFT JOIN haproxy_backends b ON b.instance_id = i.id AND b.removed_at IS NULL
+                                   WHERE i.server_id = n.id AND i.is_active
+                                     AND (i.observed_at IS NULL OR b.last_fetch_status = 'failed' AND b.observed_at IS NULL)))
+                 ORDER BY n.id LIMIT 20)
              SELECT a.id, a.name, a.kind, a.version, NULLIF(TRIM(COALESCE(a.start_time, '') || COALESCE(' process ' || CAST(a.pid AS TEXT), '')), '') AS process,
                     s.id AS server_id, s.name AS server_name,
                     s.address AS server_address, g.id AS group_id, g.name AS group_name,
@@ -86,11 +120,12 @@ impl FleetSnapshots for SeaOrmStore {
                     (SELECT n.name FROM servers n WHERE n.short_name = s.short_name AND n.id <> s.id ORDER BY n.id LIMIT 1)
                         AS namesake,
                     COALESCE(a.id IN (SELECT e.application_id FROM expecting e WHERE e.application_id IS NOT NULL)
-                        OR a.group_id IN (SELECT e.group_id FROM expecting e WHERE e.group_id IS NOT NULL)
+                        OR COALESCE(a.group_id, a.proposed_group_id) IN (SELECT e.group_id FROM expecting e WHERE e.group_id IS NOT NULL)
                         OR a.catalog_id IN (SELECT e.catalog_id FROM expecting e WHERE e.catalog_id IS NOT NULL), false)
                         AS expects_haproxy,
                     COALESCE(a.joined_at > g.last_update_at, false) AS is_new_in_group,
-                    EXISTS (SELECT 1 FROM haproxy_instances x WHERE x.is_active) AS has_haproxy
+                    EXISTS (SELECT 1 FROM haproxy_instances x WHERE x.is_active) AS has_haproxy,
+                    (SELECT {names} FROM unread u) AS unread_haproxy
              FROM application_instances a
              LEFT JOIN servers s ON s.id = a.server_id
              LEFT JOIN application_groups g ON g.id = a.group_id
@@ -101,13 +136,17 @@ impl FleetSnapshots for SeaOrmStore {
                  FROM application_mappings m
                  JOIN haproxy_servers h ON h.id = m.entity_id AND h.removed_at IS NULL
                  JOIN haproxy_backends b ON b.id = h.backend_id AND b.removed_at IS NULL
-                 JOIN haproxy_instances i ON i.id = b.instance_id
+                 JOIN haproxy_instances i ON i.id = b.instance_id AND i.is_active
                  JOIN servers n ON n.id = i.server_id
                  WHERE m.entity_type = 'haproxy_server' AND m.is_active
              ) h ON h.application_id = a.id
              WHERE a.id IN {wanted}
              ORDER BY a.id, h.id",
             wanted = self.dialect().integers(1),
+            names = match self.dialect() {
+                Dialect::Postgres => "string_agg(u.name, ' ' ORDER BY u.id)",
+                Dialect::Sqlite => "group_concat(u.name, ' ')",
+            },
         );
         let keys: Vec<i64> = applications
             .iter()
@@ -121,6 +160,9 @@ impl FleetSnapshots for SeaOrmStore {
         for mut row in rows {
             let stored = Stored::new(TargetRow::WHAT, row.id);
             snapshot.has_haproxy = row.has_haproxy;
+            if let Some(names) = row.unread_haproxy.take() {
+                snapshot.unread_haproxy = names.split(' ').map(str::to_owned).collect();
+            }
             let mapped = row.haproxy_server(&stored)?;
             let target = match snapshot.targets.entry(Key::new(row.id)) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),

@@ -86,7 +86,7 @@ impl Background {
                 let actions = self.actions.clone();
                 async move {
                     let synced = polling.sync(&server).await?;
-                    actions.restore(synced.forgotten).await
+                    actions.follow_up(synced).await
                 }
             },
         )

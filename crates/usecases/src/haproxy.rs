@@ -1,9 +1,12 @@
 //! Asking agents what HAProxy shows, and making the stored state say so.
 
 use drover_domain::fleet::Server;
-use drover_domain::haproxy::sync::{ObservedBackends, ShownServers, failed, reconcile};
+use drover_domain::haproxy::sync::{
+    KnownHaproxy, ObservedBackends, ShownServers, failed, reconcile,
+};
 use drover_domain::haproxy::{
-    HaproxyInstance, HaproxyProcess, HaproxyServerKey, ObservedProcess, Pin,
+    AdminState, BackendKey, HaproxyInstance, HaproxyProcess, HaproxyServerKey, Health,
+    ObservedProcess, Pin,
 };
 use drover_ports::{AgentAddress, NameAnswer, StoreError};
 
@@ -20,6 +23,9 @@ const SERVERS_MAX: usize = 20_000;
 /// The most HAProxy instances of one server.
 const INSTANCES_MAX: usize = 64;
 
+/// How owners of pins begin that are updates.
+pub(crate) const UPDATE_OWNER: &str = "update ";
+
 /// Why an instance that the agent does not list is not synced.
 const NOT_LISTED: &str = "the agent does not list this HAProxy; was HAProxy down when the agent started? Drover keeps what it \
                           knows until the server is no HAProxy node any longer";
@@ -31,6 +37,46 @@ pub(crate) struct Synced {
     pub(crate) error: Option<String>,
     /// What HAProxy forgot in a reload.
     pub(crate) forgotten: Vec<Forgotten>,
+    /// What updates hold out of use, and whose checks pass.
+    pub(crate) held: Vec<Held>,
+}
+
+/// A server that an update pinned, that HAProxy shows out of use, and whose checks pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// The server.
+    pub(crate) server: HaproxyServerKey,
+    /// Its name in HAProxy.
+    pub(crate) name: String,
+    /// Its backend.
+    pub(crate) backend: BackendKey,
+    /// Who pinned it.
+    pub(crate) owner: String,
+}
+
+impl Held {
+    /// Those among the known servers of an HAProxy, as it shows them now.
+    fn among(known: &KnownHaproxy, shown: &ObservedBackends) -> Vec<Self> {
+        let backend = |key| {
+            let mut backends = known.backends.iter();
+            let found = backends.find(|backend| backend.key == key)?;
+            shown.backends.get(&found.name)?.as_ref().ok()
+        };
+        let pinned = known.servers.iter().filter_map(|server| {
+            let pin = server.pin.as_ref()?;
+            let mut shown = backend(server.backend)?.servers.iter();
+            let observed = shown.find(|shown| shown.name == server.observed.name)?;
+            let is_out = !matches!(observed.admin_state(), None | Some(AdminState::Ready));
+            let is_healthy = matches!(observed.word.health(), Health::Up | Health::NoCheck);
+            (pin.owner.starts_with(UPDATE_OWNER) && is_out && is_healthy).then(|| Self {
+                server: server.key,
+                name: observed.name.clone(),
+                backend: server.backend,
+                owner: pin.owner.clone(),
+            })
+        });
+        pinned.collect()
+    }
 }
 
 /// A server that is pinned, and that a new process of HAProxy has in use.
@@ -61,7 +107,12 @@ impl HaproxySync {
     pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
         let mut synced = Synced::default();
         let agent = address(server);
-        let (listed, instances) = match self.ports.agents.haproxy_instances(&agent).await {
+        let (listed, complaints, instances) = match self
+            .ports
+            .agents
+            .haproxy_instances(&agent)
+            .await
+        {
             Ok(answer) => {
                 for complaint in &answer.complaints {
                     tracing::warn!(server.name = %server.name, "the list of HAProxy instances on {} is not complete: {complaint}", server.name);
@@ -70,7 +121,7 @@ impl HaproxySync {
                 let now = self.ports.clock.now();
                 let haproxy = &self.ports.haproxy;
                 let instances = haproxy.record_instances(server.key, &names, now).await?;
-                (answer.names, instances)
+                (answer.names, answer.complaints, instances)
             }
             Err(error) => {
                 let reason = sentence(&error);
@@ -86,8 +137,8 @@ impl HaproxySync {
                 self.failed(&instance, NOT_LISTED).await?;
                 continue;
             }
-            let forgotten = self.sync_instance(&agent, &instance).await?;
-            synced.forgotten.extend(forgotten);
+            self.sync_instance(&agent, &instance, &complaints, &mut synced)
+                .await?;
         }
         Ok(synced)
     }
@@ -119,7 +170,9 @@ impl HaproxySync {
         &self,
         agent: &AgentAddress,
         instance: &HaproxyInstance,
-    ) -> Result<Vec<Forgotten>, StoreError> {
+        of_list: &[String],
+        synced: &mut Synced,
+    ) -> Result<(), StoreError> {
         let NameAnswer { names, complaints } =
             match self.ports.agents.backends(agent, &instance.name).await {
                 Ok(answer) if answer.names.len() <= BACKENDS_MAX => answer,
@@ -129,11 +182,11 @@ impl HaproxySync {
                         answer.names.len()
                     );
                     self.failed(instance, &reason).await?;
-                    return Ok(Vec::new());
+                    return Ok(());
                 }
                 Err(error) => {
                     self.failed(instance, &sentence(&error)).await?;
-                    return Ok(Vec::new());
+                    return Ok(());
                 }
             };
         let mut observed = ObservedBackends {
@@ -141,6 +194,10 @@ impl HaproxySync {
             complaints,
             ..ObservedBackends::default()
         };
+        let of_list = of_list.iter();
+        observed
+            .complaints
+            .extend(of_list.map(|why| format!("the list of HAProxy instances: {why}")));
         let mut process: Option<ObservedProcess> = None;
         let mut servers = 0;
         for name in names {
@@ -170,12 +227,12 @@ impl HaproxySync {
             if servers > SERVERS_MAX {
                 let reason = format!("it lists more than {SERVERS_MAX} servers");
                 self.failed(instance, &reason).await?;
-                return Ok(Vec::new());
+                return Ok(());
             }
             observed.backends.insert(name, shown);
         }
         let Some(known) = self.ports.haproxy.load(instance.key).await? else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let change = reconcile(&known, &observed, process, self.ports.clock.now());
         tell_reload(&known.instance, &change.instance);
@@ -216,17 +273,18 @@ impl HaproxySync {
         }
         self.ports.haproxy.store(&change).await?;
         self.map(instance).await?;
-        let Some(process) = change.instance.process else {
-            return Ok(Vec::new());
-        };
-        let forgotten = change.forgotten.into_iter();
-        Ok(forgotten
-            .map(|(server, pin)| Forgotten {
-                server,
-                pin,
-                process,
-            })
-            .collect())
+        synced.held.extend(Held::among(&known, &observed));
+        if let Some(process) = change.instance.process {
+            let forgotten = change.forgotten.into_iter();
+            synced
+                .forgotten
+                .extend(forgotten.map(|(server, pin)| Forgotten {
+                    server,
+                    pin,
+                    process,
+                }));
+        }
+        Ok(())
     }
 
     async fn map(&self, instance: &HaproxyInstance) -> Result<(), StoreError> {

@@ -149,8 +149,11 @@ pub(crate) async fn run(
 ) -> Result<Code, Failure> {
     match command {
         Command::List => {
-            let instances = service.all("haproxy/instances", &[]).await?;
+            let mut instances = service.all("haproxy/instances", &[]).await?;
             let nothing = "no HAProxy is known yet; `drover servers haproxy SERVER on` reads those of a server";
+            if !output.is_json() {
+                instances.extend(unread(&instances, service).await?);
+            }
             if !output.is_without_rows(&instances, nothing) {
                 print_instances(&instances, output);
             }
@@ -342,6 +345,33 @@ fn pinned(server: &Value) -> Cell {
     Cell::plain(format!("{state} by {owner}{until}{reason}")).wrapped()
 }
 
+/// The servers that are HAProxy nodes and have no active instance, as instances of which nothing is known; those that
+/// are switched off are shown as such.
+async fn unread(instances: &[Value], service: &Service) -> Result<Vec<Value>, Failure> {
+    let nodes = service
+        .all("servers", &[("is_haproxy_node", "true")])
+        .await?;
+    let is_known = |node: &Value| {
+        instances.iter().any(|instance| {
+            cell(instance, "server_name") == cell(node, "name") && is_active(instance)
+        })
+    };
+    let unread = nodes.iter().filter(|node| !is_known(node));
+    Ok(unread
+        .map(|node| {
+            let error = match cell(node, "last_error") {
+                none if none == NOTHING => "its agent has listed no HAProxy yet".to_owned(),
+                error => error,
+            };
+            json!({"server_name": node.get("name"), "last_sync_status": "unknown", "last_sync_error": error})
+        })
+        .collect())
+}
+
+fn is_active(instance: &Value) -> bool {
+    instance.get("active").and_then(Value::as_bool) != Some(false)
+}
+
 fn print_instances(instances: &[Value], output: &Output) {
     let now = now();
     output.fitted_list(
@@ -350,7 +380,12 @@ fn print_instances(instances: &[Value], output: &Output) {
             "ID", "NAME", "SERVER", "VERSION", "BACKENDS", "AS OF", "STATUS",
         ],
         |instance| {
-            let status = cell(instance, "last_sync_status");
+            // What an instance that is switched off showed last says nothing of now.
+            let status = if is_active(instance) {
+                cell(instance, "last_sync_status")
+            } else {
+                "switched off".to_owned()
+            };
             let (symbol, colour) = symbol(&status);
             let mut status = format!("{symbol} {status}");
             let error = sentence(instance, "last_sync_error");

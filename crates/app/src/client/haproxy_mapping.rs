@@ -215,14 +215,35 @@ fn address(found: &Value) -> String {
     }
 }
 
+fn number(summary: &Value, member: &str) -> u64 {
+    let found = summary
+        .get("instances")
+        .and_then(|counts| counts.get(member));
+    found.and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// How many instances were not read yet.
+fn unknown(summary: &Value) -> u64 {
+    let read = ["synced", "partial", "failed"].map(|member| number(summary, member));
+    number(summary, "total").saturating_sub(read.iter().sum())
+}
+
 fn print_summary(summary: &Value, output: &Output) {
     let count = |member: &str| cell(summary, member);
     line(&format!(
-        "instances   {}, {} synced, {} failed",
+        "instances   {}, {} synced, {} partial, {} failed, {} unknown",
         count("instances.total"),
         count("instances.synced"),
-        count("instances.failed")
+        count("instances.partial"),
+        count("instances.failed"),
+        unknown(summary)
     ));
+    let unread = number(summary, "unread_nodes");
+    if unread > 0 {
+        line(&format!(
+            "HAProxy nodes whose instances are unknown   {unread} (`drover haproxy list`)"
+        ));
+    }
     line(&format!("backends    {}", count("backends")));
     line(&format!(
         "servers     {} up, {} drain, {} maint, {} down, {} other",

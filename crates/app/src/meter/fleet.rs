@@ -112,6 +112,8 @@ impl Fleet {
                 break;
             }
         }
+        let summary = self.views.haproxy.summary(self.policy.min_ready).await?;
+        sums.add_unread(summary.unread_nodes);
         sums.tell();
         Ok(())
     }
@@ -178,7 +180,10 @@ pub(super) fn describe() {
         Unit::Seconds,
         "How old the oldest inventory of a server is; of one that was never read, since it was added"
     );
-    describe_gauge!(SYNCED, "Active HAProxy instances by how the last sync went");
+    describe_gauge!(
+        SYNCED,
+        "Active HAProxy instances by how the last sync went; `unknown` counts HAProxy nodes without a known instance, too"
+    );
     describe_gauge!(
         SYNC_AGE,
         Unit::Seconds,
@@ -298,6 +303,11 @@ impl HaproxyInstances {
         *self.syncs.entry(status).or_default() += 1;
         let age = instance.observed_at.map(|observed| now.since(observed));
         self.oldest = self.oldest.max(age.unwrap_or_default());
+    }
+
+    /// Adds HAProxy nodes whose instances are unknown.
+    fn add_unread(&mut self, nodes: u64) {
+        *self.syncs.entry(FetchStatus::Unknown.as_str()).or_default() += nodes;
     }
 
     fn tell(&self) {
@@ -476,11 +486,12 @@ mod tests {
         ] {
             sums.add(&instance, at(100));
         }
+        sums.add_unread(1);
         let told = told(|| sums.tell());
         for line in [
             "drover_haproxy_instances_by_last_sync{outcome=\"success\"} 1",
             "drover_haproxy_instances_by_last_sync{outcome=\"failed\"} 1",
-            "drover_haproxy_instances_by_last_sync{outcome=\"unknown\"} 0",
+            "drover_haproxy_instances_by_last_sync{outcome=\"unknown\"} 1",
             "drover_haproxy_sync_age_seconds 30",
         ] {
             assert!(told.contains(line), "{line} is not in\n{told}");

@@ -78,6 +78,8 @@ pub struct HaproxyCounts {
     pub partial: u64,
     /// How many of them could not be read at the last attempt.
     pub failed: u64,
+    /// How many servers are HAProxy nodes without an active instance: which instances they have is unknown.
+    pub unread_nodes: u64,
     /// How many backends there are.
     pub backends: u64,
     /// The servers by what they show.

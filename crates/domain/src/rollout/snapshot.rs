@@ -14,6 +14,9 @@ pub struct FleetSnapshot {
     pub targets: BTreeMap<ApplicationKey, Target>,
     /// Whether the fleet has an HAProxy.
     pub has_haproxy: bool,
+    /// The servers that are HAProxy nodes and whose HAProxy, or a backend of it, was never read: at most 20, by key.
+    /// What stands behind them is unknown.
+    pub unread_haproxy: Vec<String>,
 }
 
 impl FleetSnapshot {
@@ -69,8 +72,8 @@ pub struct Target {
     pub catalog_settings: SettingsLayer,
     /// The HAProxy servers it is actively mapped to, in the order of their keys; removed ones absent.
     pub haproxy_servers: Vec<TargetHaproxyServer>,
-    /// Whether it had a mapping before, or others of its group or catalog entry have one: then the lack of a mapping is
-    /// a fault sooner than a fact.
+    /// Whether it or its group had a mapping before, others of its catalog entry have one, or HAProxy has a server at
+    /// its address or with its name: then the lack of a mapping is a fault sooner than a fact.
     pub expects_haproxy: bool,
     /// Whether it joined its group since that was updated last, and no person has assigned it.
     pub is_new_in_group: bool,

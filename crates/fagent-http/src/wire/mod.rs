@@ -81,6 +81,9 @@ pub(crate) struct Instances {
 pub(crate) struct Backends {
     #[expect(clippy::struct_field_names, reason = "the agent's own word")]
     pub(crate) backends: List<Named>,
+    /// What the answer is about.
+    #[serde(default)]
+    pub(crate) instance: Field,
     #[serde(default)]
     pub(crate) count: Field,
     #[serde(default)]
@@ -102,6 +105,11 @@ impl<'de> Deserialize<'de> for Unread {
 #[derive(Debug, Deserialize)]
 pub(crate) struct BackendServers {
     pub(crate) servers: List<Entry<HaproxyServer>>,
+    /// What the answer is about.
+    #[serde(default)]
+    pub(crate) instance: Field,
+    #[serde(default)]
+    pub(crate) backend: Field,
     #[serde(default)]
     pub(crate) count: Field,
     #[serde(default)]

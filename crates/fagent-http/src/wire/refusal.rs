@@ -51,19 +51,19 @@ pub(crate) fn words(body: &[u8]) -> Option<String> {
 /// The status and the words of a no that came with the HTTP status 200.
 pub(crate) fn disguised(body: &str) -> Option<(u16, String)> {
     let refusal = read(body)?;
+    let status = refusal.status_code.word();
+    let status = status.and_then(|word| word.parse::<u16>().ok());
     let is_refusal = match refusal.success.word() {
         Some("false" | "False" | "0") => true,
+        // An answer that calls itself both is no success.
+        _ if status.is_some_and(|status| status >= 400) => true,
         Some(_) => false,
         None => {
             refusal.error.word().is_some() && refusal.data.is_none() && refusal.server.is_none()
         }
     };
     is_refusal.then(|| {
-        let status = refusal
-            .status_code
-            .word()
-            .and_then(|word| word.parse().ok())
-            .unwrap_or(200);
+        let status = status.unwrap_or(200);
         (
             status,
             refusal
@@ -109,6 +109,16 @@ mod tests {
             (r#"{"success":"false"}"#, Some((200, "it does not say why"))),
             (r#"{"error":"no"}"#, Some((200, "no"))),
             (r#"{"success":true,"error":"left over","data":{}}"#, None),
+            (
+                r#"{"success":true,"status_code":503,"data":{"servers":[],"count":0}}"#,
+                Some((503, "it does not say why")),
+            ),
+            (
+                r#"{"status_code":"500","data":{"error":"boom"}}"#,
+                Some((500, "boom")),
+            ),
+            (r#"{"success":true,"status_code":200,"data":{}}"#, None),
+            (r#"{"success":true,"status_code":"odd","data":{}}"#, None),
             (r#"{"server":{},"error":"stale"}"#, None),
             (r#"{"data":{"error":"x"}}"#, None),
         ] {

@@ -51,6 +51,7 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
             synced,
             partial,
             failed,
+            unread_nodes,
             backends,
             servers,
             unmapped,
@@ -68,6 +69,7 @@ impl From<drover_usecases::HaproxySummary> for HaproxySummary {
                 synced,
                 partial,
                 failed,
+                unread_nodes,
             },
             backends,
             servers: servers.into(),
@@ -96,6 +98,9 @@ pub(crate) struct HaproxyInstanceCounts {
     partial: u64,
     /// Those that could not be read at the last attempt.
     failed: u64,
+    /// Servers that are HAProxy nodes and whose instances are unknown, because their agent has listed none yet. They are
+    /// not part of `total`.
+    unread_nodes: u64,
 }
 
 /// How many servers show what.

@@ -18,7 +18,10 @@ SELECT count(*) AS instances,
        count(*) FILTER (WHERE i.last_sync_status = 'success' AND i.is_partial) AS partial,
        count(*) FILTER (WHERE i.last_sync_status = 'failed') AS failed,
        (SELECT count(*) FROM haproxy_backends b JOIN haproxy_instances o ON o.id = b.instance_id
-        WHERE b.removed_at IS NULL AND o.is_active) AS backends
+        WHERE b.removed_at IS NULL AND o.is_active) AS backends,
+       (SELECT count(*) FROM servers n
+        WHERE n.is_haproxy_node
+          AND NOT EXISTS (SELECT 1 FROM haproxy_instances o WHERE o.server_id = n.id AND o.is_active)) AS unread_nodes
 FROM haproxy_instances i
 WHERE i.is_active
 ";
@@ -31,6 +34,7 @@ pub(crate) struct CountsRow {
     partial: i64,
     failed: i64,
     backends: i64,
+    unread_nodes: i64,
 }
 
 impl Row for CountsRow {
@@ -47,6 +51,7 @@ impl CountsRow {
             partial: stored.number("count", self.partial)?,
             failed: stored.number("count", self.failed)?,
             backends: stored.number("count", self.backends)?,
+            unread_nodes: stored.number("count", self.unread_nodes)?,
             ..HaproxyCounts::default()
         })
     }

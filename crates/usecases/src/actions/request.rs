@@ -1,5 +1,6 @@
 //! Asking for an action.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +15,21 @@ use drover_domain::haproxy::{
     AdminState, Admission, BackendKey, Breaker, HaproxyInstance, HaproxyInstanceKey,
     HaproxyServerKey, Tracker,
 };
-use drover_domain::rollout::record::Origin;
+use drover_domain::rollout::record::{Origin, RolloutDetail, RolloutTarget, TargetOutcome};
 use drover_domain::workflow::{Json, WorkflowId};
 use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 use sha2::{Digest as _, Sha256};
 
 use super::handler::leaving_with_followers;
-use crate::haproxy::Forgotten;
+use crate::haproxy::{Forgotten, Held, Synced, UPDATE_OWNER};
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
 
 /// Who asks for what HAProxy forgot.
 const SYSTEM_ACTOR: &str = "drover";
+
+/// How long a server that an update left behind may take until it gets requests.
+const RETURN_WAIT: Duration = Duration::from_secs(30);
 
 /// The scope of transaction identifiers: one makes one action, whoever asks.
 const SCOPE: &str = "haproxy.action";
@@ -434,7 +438,7 @@ impl Actions {
 
     /// Says again what HAProxy forgot in a reload. What a new process of it forgot is said to it once, whoever notices
     /// it: if it is refused or fails, that is left to people, who see the drift.
-    pub(crate) async fn restore(&self, forgotten: Vec<Forgotten>) -> Result<(), StoreError> {
+    async fn restore(&self, forgotten: Vec<Forgotten>) -> Result<(), StoreError> {
         for chunk in forgotten.chunks(Self::BATCH_MAX) {
             let orders = chunk.iter().map(Forgotten::order).collect();
             let answers = self.request_many(orders).await?;
@@ -451,6 +455,70 @@ impl Actions {
                         "HAProxy forgot in a reload that {owner} wants server {server} to be {state}, and it cannot be told \
                          again: {error}"
                     ),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a sync found to do: applies again what HAProxy forgot, and returns what updates left behind.
+    pub(crate) async fn follow_up(&self, synced: Synced) -> Result<(), StoreError> {
+        self.restore(synced.forgotten).await?;
+        self.return_left(synced.held).await
+    }
+
+    /// Returns servers that an update drained and still pins although it has ended: at its end the agent of HAProxy did
+    /// not answer. What the update itself names as left drained is left to people.
+    async fn return_left(&self, held: Vec<Held>) -> Result<(), StoreError> {
+        let minute = self.ports.clock.now().as_micros() / 60_000_000;
+        let mut ended: BTreeMap<String, Option<RolloutDetail>> = BTreeMap::new();
+        let mut orders = Vec::new();
+        for held in held {
+            let detail = match ended.entry(held.owner.clone()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let rollout = held.owner.trim_start_matches(UPDATE_OWNER).parse();
+                    let found = match rollout {
+                        Ok(rollout) => self.ports.rollout_view.find(rollout).await?,
+                        Err(_) => None,
+                    };
+                    entry.insert(found.filter(|found| found.rollout.status.is_terminal()))
+                }
+            };
+            if !detail.as_ref().is_some_and(|detail| left_it(detail, &held)) {
+                continue;
+            }
+            tracing::info!(
+                "{} has ended and its drain of {} is left; it is returned",
+                held.owner,
+                held.name
+            );
+            orders.push(ActionOrder {
+                request: ActionRequest {
+                    server: held.server,
+                    wanted: AdminState::Ready,
+                    wait: RETURN_WAIT,
+                    forced: None,
+                    reason: Some(format!("{} has ended", held.owner)),
+                    pin_for: None,
+                    restores: false,
+                },
+                // Nodes that see the same at the same time return it once; what fails is tried again later.
+                transaction_id: Some(format!("left:{}:{minute}", held.server)),
+                origin: Origin {
+                    actor: held.owner,
+                    request_id: format!("sync:{minute}"),
+                },
+            });
+        }
+        for chunk in orders.chunks(Self::BATCH_MAX) {
+            let answers = self.request_many(chunk.to_vec()).await?;
+            for (order, answer) in chunk.iter().zip(answers) {
+                if let Err(error) = answer {
+                    let (server, owner) = (order.request.server, &order.origin.actor);
+                    tracing::warn!(
+                        "server {server}, which {owner} left drained, cannot be returned: {error}"
+                    );
                 }
             }
         }
@@ -475,9 +543,22 @@ impl Actions {
             return Ok(None);
         };
         let synced = self.polling.sync(&server).await?;
-        self.restore(synced.forgotten).await?;
+        self.follow_up(synced).await?;
         view.instance(instance).await
     }
+}
+
+/// Whether the rollout had this server in a run, and does not name it as left drained.
+fn left_it(detail: &RolloutDetail, held: &Held) -> bool {
+    let is_its = |target: &&RolloutTarget| {
+        target.haproxy_server.as_deref() == Some(held.name.as_str())
+            && detail.runs.iter().any(|run| {
+                let backend = run.prepared.backend.as_ref().map(|backend| backend.backend);
+                run.index == target.run && backend == Some(held.backend)
+            })
+    };
+    let target = detail.targets.iter().find(is_its);
+    target.is_some_and(|target| target.outcome != TargetOutcome::LeftDrained)
 }
 
 impl Forgotten {

@@ -28,12 +28,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::actions::{ActionHandler, ActionOrder, Actions, Course, Sight, pause};
+use crate::haproxy::UPDATE_OWNER;
 use crate::patience::{Interrupted, patiently, warn_and_wait};
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};
 
-/// How owners of pins begin that are updates.
-const UPDATE_OWNER: &str = "update ";
 /// The pause between two checks of pinned servers.
 const PIN_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long the commands of a step may wait for a worker, besides what they wait for themselves.
@@ -687,6 +686,28 @@ impl Drains {
                 let sight = shown(key).unwrap_or(HaproxySight::Unknown);
                 (composite.clone(), sight)
             })
+            .collect())
+    }
+
+    /// The servers that this update pinned while HAProxy does not answer: by composite name, the command that returns each.
+    pub(super) async fn left_unseen(&self) -> Result<BTreeMap<String, String>, Interrupted> {
+        let pinned = self.own_pins().await?;
+        let servers: Vec<HaproxyServerKey> = pinned.iter().copied().collect();
+        let found = if servers.is_empty() {
+            Vec::new()
+        } else {
+            patiently(|| self.ports.actions.targets(&servers)).await?
+        };
+        let Some(first) = found.first() else {
+            return Ok(BTreeMap::new());
+        };
+        if self.haproxy.observe(first).await?.is_ok() {
+            return Ok(BTreeMap::new());
+        }
+        let members = self.members.iter();
+        Ok(members
+            .filter(|(_, key)| pinned.contains(key))
+            .map(|(composite, key)| (composite.clone(), format!("drover haproxy ready {key}")))
             .collect())
     }
 

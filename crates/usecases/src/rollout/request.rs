@@ -400,9 +400,11 @@ fn named(key: &str, rollout: &Rollout, snapshot: &FleetSnapshot) -> String {
 
 fn warnings(order: &RolloutOrder, snapshot: &FleetSnapshot) -> Vec<String> {
     let mut warnings = Vec::new();
-    if snapshot.has_haproxy && order.mode != UpdateMode::Deliver {
+    if order.mode != UpdateMode::Deliver {
+        let has_haproxy = snapshot.has_haproxy || !snapshot.unread_haproxy.is_empty();
         let undrained: Vec<String> = snapshot
             .unmapped(&order.applications)
+            .filter(|target| has_haproxy || target.expects_haproxy)
             .map(Target::label)
             .collect();
         if !undrained.is_empty() {

@@ -396,6 +396,18 @@ impl RolloutHandler {
                 seen: &seen,
             },
         );
+        let unseen = drains.left_unseen().await?;
+        for instance in &mut verdict.instances {
+            if let Some(command) = unseen.get(&instance.composite) {
+                let detail = instance.detail.get_or_insert_default();
+                let join = if detail.is_empty() { "" } else { "; " };
+                detail.push_str(join);
+                detail.push_str(&format!(
+                    "the update drained it in HAProxy, whose agent does not answer: Drover returns it once the agent answers and \
+                     its checks pass, or `{command}` does"
+                ));
+            }
+        }
         if let Some(reason) = lost {
             verdict.error = Some(reason);
         } else if verdict.status != RunStatus::Succeeded && track.failures().is_empty() {

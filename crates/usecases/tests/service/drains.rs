@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use drover_domain::haproxy::action::ActionRequest;
 use drover_domain::haproxy::{AdminState, HaproxyServerKey, ObservedProcess};
-use drover_domain::rollout::record::{Origin, RolloutId, TargetOutcome};
+use drover_domain::rollout::record::{Origin, RolloutDetail, RolloutId, TargetOutcome};
 use drover_domain::rollout::request::{Step, StepAnswer, StepKind, TargetState};
 use drover_ports::{AgentAddress, HaproxyActions};
-use drover_testkit::agent::{Sight, obey};
+use drover_testkit::agent::{Agent, Sight, obey};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::Script;
 use drover_usecases::ActionOrder;
@@ -503,5 +503,102 @@ async fn what_a_run_leaves_out_of_use_is_returned_when_it_is_healthy() {
     assert_eq!(states, [AdminState::Drain, AdminState::Ready]);
     assert_eq!(detail.targets[0].outcome, TargetOutcome::Failed);
     assert_eq!(scene.owner(1).await, None);
+    scene.worker.stop().await;
+}
+
+/// A run that drains the first server, and during whose end the agent of HAProxy is away; what the agent saw before.
+async fn ended_unseen() -> (Scene, RolloutDetail, Sight) {
+    let script = asks([step(StepKind::Drain, &[FIRST])])
+        .report(FIRST, TargetOutcome::Updating, None)
+        .hold()
+        .stats(&[("localhost", 1, 1)])
+        .exits(2);
+    let scene = Scene::play(script).await;
+    scene.until_answers(1).await;
+    let mut seen = Sight::default();
+    scene.change(|sight| seen = sight.clone());
+    scene.harness.agents.remove(&scene.agent);
+    scene.harness.runner.release();
+    let detail = scene.harness.until_over(scene.task).await;
+    (scene, detail, seen)
+}
+
+async fn sync(scene: &Scene) {
+    let keys = scene.harness.applications().await;
+    let snapshot = scene.harness.snapshot(&keys).await;
+    let instance = snapshot.targets[&keys[0]].haproxy_servers[0].instance;
+    // The breaker of the agent that was away lets one through.
+    scene.harness.clock.advance(Duration::from_mins(2));
+    let synced = scene.harness.service.actions.sync(instance).await;
+    synced.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_leaves_while_the_agent_is_away_is_named_and_returned_once_it_answers() {
+    let (scene, detail, seen) = ended_unseen().await;
+    let target = &detail.targets[0];
+    let said = target.detail.as_deref().unwrap();
+    let command = format!("`drover haproxy ready {}`", scene.server(1).await);
+    assert_eq!(target.outcome, TargetOutcome::Unknown, "{said}");
+    assert!(
+        said.contains("Drover returns it once the agent answers") && said.contains(&command),
+        "{said}"
+    );
+    assert!(scene.owner(1).await.is_some());
+    sync(&scene).await;
+    assert_eq!(scene.commands().len(), 1, "the agent is still away");
+    // Another worker: the one that ran the update is gone.
+    scene.worker.stop().await;
+    let worker = scene.harness.work("w2");
+    let scene = Scene { worker, ..scene };
+    scene
+        .harness
+        .agents
+        .arrange(scene.agent.clone(), Agent::Answers(seen));
+    sync(&scene).await;
+    scene.until_commands(2).await;
+    assert_eq!(
+        scene.commands()[1],
+        (AdminState::Ready, "s1_a_1".to_owned())
+    );
+    eventually(Duration::from_mins(1), || async {
+        let owner = scene.owner(1).await;
+        owner.map_or(Ok(()), Err)
+    })
+    .await;
+    // It is returned once.
+    sync(&scene).await;
+    assert_eq!(scene.commands().len(), 2);
+    scene.worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_leaves_is_not_returned_while_its_checks_fail_or_once_another_pinned_it() {
+    let (scene, _, seen) = ended_unseen().await;
+    let mut sick = seen.clone();
+    set(&mut sick, "s1_a_1", "DOWN", Some(8), Some(0));
+    let agent = scene.agent.clone();
+    scene.harness.agents.arrange(agent, Agent::Answers(sick));
+    sync(&scene).await;
+    let order = ActionOrder {
+        request: ActionRequest {
+            server: scene.server(1).await,
+            wanted: AdminState::Maint,
+            wait: Duration::ZERO,
+            forced: Some("I look at it".to_owned()),
+            reason: None,
+            pin_for: None,
+            restores: false,
+        },
+        transaction_id: None,
+        origin: origin(),
+    };
+    scene.harness.service.actions.request(order).await.unwrap();
+    scene.until_commands(2).await;
+    scene.change(|sight| set(sight, "s1_a_1", "MAINT", Some(1), Some(0)));
+    sync(&scene).await;
+    sync(&scene).await;
+    let states: Vec<AdminState> = scene.commands().into_iter().map(|it| it.0).collect();
+    assert_eq!(states, [AdminState::Drain, AdminState::Maint]);
     scene.worker.stop().await;
 }

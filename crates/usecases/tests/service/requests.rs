@@ -326,6 +326,80 @@ async fn a_new_sibling_of_what_stands_behind_haproxy_is_not_updated_without_a_dr
 }
 
 #[tokio::test]
+async fn what_stood_behind_a_removed_haproxy_is_not_updated_without_a_drain() {
+    let harness = Harness::with_fleet(2).await;
+    let lb = harness.server("lb").await;
+    harness
+        .service
+        .servers
+        .remove(&lb, &origin())
+        .await
+        .unwrap();
+    let keys = harness.applications().await;
+    let refusal = refused(&harness, order(keys.clone())).await.to_string();
+    assert!(refusal.contains("`a_1` on s1, `a_1` on s2"), "{refusal}");
+    let allowed = RolloutOrder {
+        allow_undrained: true,
+        ..order(keys)
+    };
+    let accepted = harness.service.rollouts.request(allowed).await.unwrap();
+    assert!(
+        accepted.warnings[0].starts_with("updated without a drain"),
+        "{accepted:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_stands_behind_an_haproxy_that_is_switched_off_is_not_updated_without_a_drain() {
+    let harness = Harness::with_fleet(2).await;
+    let lb = harness.server("lb").await;
+    let origin = origin();
+    let off = harness
+        .service
+        .servers
+        .set_haproxy_node(lb.key, false, &origin);
+    off.await.unwrap();
+    let keys = harness.applications().await;
+    let refusal = refused(&harness, order(keys)).await.to_string();
+    assert!(refusal.contains("`a_1` on s1, `a_1` on s2"), "{refusal}");
+    assert!(refusal.contains("--allow-undrained"), "{refusal}");
+}
+
+#[tokio::test]
+async fn nothing_without_a_mapping_is_updated_while_an_haproxy_was_never_read() {
+    let harness = Harness::with_fleet(0).await;
+    let server = harness.add_server("s1", 1, false).await;
+    harness
+        .agents
+        .arrange(address(&server), Agent::Answers(sight(1, "1.0.0")));
+    harness.service.servers.refresh(server.key).await.unwrap();
+    let keys = harness.applications().await;
+    // `lb` was read and has no server for it.
+    let silent = harness.add_server("lb2", 201, true).await;
+    let refusal = refused(&harness, order(keys.clone())).await.to_string();
+    assert!(
+        refusal.contains("`a_1` on s1") && refusal.contains("HAProxy on lb2"),
+        "{refusal}"
+    );
+    let allowed = RolloutOrder {
+        allow_undrained: true,
+        ..order(keys.clone())
+    };
+    let accepted = harness.service.rollouts.request(allowed).await.unwrap();
+    assert!(
+        accepted.warnings[0].starts_with("updated without a drain"),
+        "{accepted:?}"
+    );
+    let origin = origin();
+    let off = harness
+        .service
+        .servers
+        .set_haproxy_node(silent.key, false, &origin);
+    off.await.unwrap();
+    harness.service.rollouts.request(order(keys)).await.unwrap();
+}
+
+#[tokio::test]
 async fn delivering_needs_no_drain() {
     let harness = Harness::with_fleet(2).await;
     unmap_first(&harness).await;

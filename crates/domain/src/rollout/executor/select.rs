@@ -72,32 +72,39 @@ pub fn prepare_all(
 }
 
 /// Checks that no application is updated without a drain although it, its group or its catalog entry stands behind
-/// HAProxy.
+/// HAProxy, or although it is unknown what stands behind an HAProxy.
 ///
 /// # Errors
 ///
-/// [`PrepareError::Undrained`], naming the applications.
+/// [`PrepareError::Undrained`] or [`PrepareError::UnreadHaproxy`], naming the applications.
 pub fn check_drained(
     applications: &[ApplicationKey],
     snapshot: &FleetSnapshot,
 ) -> Result<(), PrepareError> {
+    let unmapped = || snapshot.unmapped(applications);
+    let applications = labels(unmapped().filter(|target| target.expects_haproxy));
+    if !applications.is_empty() {
+        return Err(PrepareError::Undrained { applications });
+    }
+    let applications = labels(unmapped());
+    if snapshot.unread_haproxy.is_empty() || applications.is_empty() {
+        return Ok(());
+    }
+    Err(PrepareError::UnreadHaproxy {
+        nodes: snapshot.unread_haproxy.clone(),
+        applications,
+    })
+}
+
+fn labels<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
     const SHOWN_MAX: usize = 20;
-    let mut undrained: Vec<String> = snapshot
-        .unmapped(applications)
-        .filter(|target| target.expects_haproxy)
-        .map(Target::label)
-        .collect();
-    let more = undrained.len().saturating_sub(SHOWN_MAX);
-    undrained.truncate(SHOWN_MAX);
+    let mut labels: Vec<String> = targets.map(Target::label).collect();
+    let more = labels.len().saturating_sub(SHOWN_MAX);
+    labels.truncate(SHOWN_MAX);
     if more > 0 {
-        undrained.push(format!("{more} more"));
+        labels.push(format!("{more} more"));
     }
-    match undrained.as_slice() {
-        [] => Ok(()),
-        _ => Err(PrepareError::Undrained {
-            applications: undrained,
-        }),
-    }
+    labels
 }
 
 // What was stored before these rules, or at the same moment by another node.

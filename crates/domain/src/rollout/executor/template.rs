@@ -57,11 +57,26 @@ pub enum PrepareError {
     /// Applications that should stand behind HAProxy would be updated without a drain.
     #[error(
         "no HAProxy server is mapped to {}, although it, or others of the same group or catalog entry, have stood behind \
-         HAProxy: the update would not drain anything for it. `GET /api/haproxy/servers/unmapped` says why servers are not \
-         mapped; map them, or allow an update without a drain with `allow_undrained`",
+         HAProxy, or HAProxy has a server at its address or with its name: the update would not drain anything for it. \
+         `GET /api/haproxy/servers/unmapped` (`drover haproxy unmapped`) says why servers are not mapped; map them, or allow \
+         an update without a drain with `allow_undrained` (`--allow-undrained`)",
         applications.join(", ")
     )]
     Undrained {
+        /// The applications with their servers.
+        applications: Vec<String>,
+    },
+    /// No HAProxy server is mapped to applications, and what stands behind an HAProxy is unknown.
+    #[error(
+        "no HAProxy server is mapped to {}, and it is unknown what stands behind HAProxy on {}, which was never read whole: \
+         the update would not drain anything. `drover haproxy list` says why it was not read; sync it, mark the server as no \
+         HAProxy node, or allow an update without a drain with `allow_undrained` (`--allow-undrained`)",
+        applications.join(", "),
+        nodes.join(", ")
+    )]
+    UnreadHaproxy {
+        /// The names of the servers that are HAProxy nodes.
+        nodes: Vec<String>,
         /// The applications with their servers.
         applications: Vec<String>,
     },
@@ -125,6 +140,7 @@ impl PrepareError {
             | Self::SeveralBackends { .. }
             | Self::SameComposite { .. }
             | Self::Undrained { .. }
+            | Self::UnreadHaproxy { .. }
             | Self::ServerName { .. }
             | Self::Namesake { .. }
             | Self::Composite(_) => true,

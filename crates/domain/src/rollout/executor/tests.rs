@@ -55,6 +55,7 @@ fn snapshot(targets: Vec<Target>) -> FleetSnapshot {
             .map(|target| (target.application, target))
             .collect(),
         has_haproxy: true,
+        unread_haproxy: Vec::new(),
     }
 }
 
@@ -324,6 +325,34 @@ fn an_application_that_should_stand_behind_haproxy_is_not_updated_without_a_drai
             .len(),
         2
     );
+}
+
+#[test]
+fn what_has_no_mapping_is_not_updated_while_an_haproxy_was_never_read() {
+    let unread = |targets| FleetSnapshot {
+        unread_haproxy: vec!["lb1".to_owned(), "lb2".to_owned()],
+        ..snapshot(targets)
+    };
+    let fleet = unread(vec![
+        target(1, "a_1", "s1", None),
+        target(2, "a_1", "s2", Some(1)),
+    ]);
+    let of = |keys: &[i64]| context(keys, orchestrator(&[], &[]), "u.yml");
+    let refusal = prepare_all(&of(&[1, 2]), &fleet).unwrap_err();
+    assert!(refusal.is_about_applications());
+    let refusal = refusal.to_string();
+    for part in [
+        "`a_1` on s1.example",
+        "HAProxy on lb1, lb2",
+        "`--allow-undrained`",
+    ] {
+        assert!(refusal.contains(part), "{part} is not in {refusal}");
+    }
+    assert!(!refusal.contains("s2.example"), "{refusal}");
+    let allowed = of(&[1, 2]).allowing_undrained(true);
+    assert_eq!(prepare_all(&allowed, &fleet).unwrap().len(), 2);
+    // What is mapped is drained where it is known to stand.
+    assert_eq!(prepare_all(&of(&[2]), &fleet).unwrap().len(), 1);
 }
 
 #[test]

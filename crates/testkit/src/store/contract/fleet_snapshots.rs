@@ -1,12 +1,16 @@
 //! What [`FleetSnapshots`](drover_ports::FleetSnapshots) promises.
 
 use drover_domain::Key;
-use drover_domain::fleet::{ApplicationKey, ApplicationKind, ObservedApplication, SettingsLayer};
-use drover_domain::haproxy::{HaproxyInstanceKey, HaproxyServerKey, MappingBasis};
+use drover_domain::fleet::{
+    ApplicationKey, ApplicationKind, NewServer, ObservedApplication, SettingsLayer,
+};
+use drover_domain::haproxy::sync::{ObservedBackends, failed, reconcile};
+use drover_domain::haproxy::{HaproxyInstanceKey, HaproxyServerKey, MappingBasis, ObservedServer};
+use drover_domain::page::PageRequest;
 use drover_domain::rollout::snapshot::{
     FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
 };
-use drover_ports::NewMapping;
+use drover_ports::{ApplicationFilter, History, NewMapping, Removal};
 
 use crate::store::World;
 use crate::store::fixtures::{at, fleet, haproxy, haproxy_server, observed, poll, sync};
@@ -48,6 +52,15 @@ async fn mapped(world: &World, application: ApplicationKey) -> Vec<String> {
         .into_iter()
         .map(|server| server.name)
         .collect()
+}
+
+/// Whether all of these applications should stand behind HAProxy.
+async fn expect(world: &World, applications: &[ApplicationKey]) -> bool {
+    let snapshot = world.snapshots().snapshot(applications).await.unwrap();
+    snapshot
+        .targets
+        .values()
+        .all(|target| target.expects_haproxy)
 }
 
 contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
@@ -201,15 +214,121 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
         assert_eq!(mapped(world, keys[0]).await, Vec::<String>::new());
     }
 
-    /// A mapping still counts while the agent does not list the HAProxy instance: what was drained
-    /// before an update yesterday must not be updated without draining today.
-    async fn a_mapping_counts_while_its_instance_is_not_listed(world) {
-        let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
+    /// A mapping in an instance that is not active does not count, and its application goes on expecting HAProxy: when
+    /// the instance has another name, and when HAProxy is switched off.
+    async fn what_stood_in_an_inactive_instance_expects_haproxy(world) {
+        let (_, keys) = fleet(world, "app01", &["a_1", "a_2"]).await;
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         map(world, server_key(world, instance, "srv1").await, keys[0]).await;
-        let known = world.haproxy().load(instance).await.unwrap().unwrap();
-        assert_eq!(world.haproxy().record_instances(known.instance.server, &[], at(9)).await.unwrap(), []);
-        assert_eq!(mapped(world, keys[0]).await, ["srv1"]);
+        let node = world.haproxy().load(instance).await.unwrap().unwrap().instance.server;
+        let names = ["other".to_owned()];
+        let renamed = world.haproxy().record_instances(node, &names, at(9)).await.unwrap();
+        assert!(mapped(world, keys[0]).await.is_empty() && expect(world, &keys).await);
+        sync(world, renamed[0].key, &[], at(10)).await;
+        assert!(mapped(world, keys[0]).await.is_empty() && expect(world, &keys).await);
+        world.servers().set_haproxy_node(node, false).await.unwrap();
+        assert!(mapped(world, keys[0]).await.is_empty() && expect(world, &keys).await);
+    }
+
+    /// An application, and its group, stood behind HAProxy also when the server of that HAProxy is removed.
+    async fn what_stood_behind_a_removed_haproxy_expects_it(world) {
+        let (_, keys) = fleet(world, "app01", &["a_1", "a_2"]).await;
+        let (_, others) = fleet(world, "app02", &["b_1"]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
+        map(world, server_key(world, instance, "srv1").await, keys[0]).await;
+        let node = world.haproxy().load(instance).await.unwrap().unwrap().instance.server;
+        let place = world.servers().find(node).await.unwrap().unwrap().place();
+        assert_eq!(world.servers().remove(node, &place).await.unwrap(), Removal::Done);
+        assert!(expect(world, &keys).await);
+        assert!(!expect(world, &others).await);
+    }
+
+    /// Retention forgets servers that left HAProxy and the mappings to them, and not that there were any.
+    async fn what_stood_behind_a_forgotten_server_expects_haproxy(world) {
+        let (_, keys) = fleet(world, "app01", &["a_1", "a_2"]).await;
+        let (_, others) = fleet(world, "app02", &["b_1"]).await;
+        let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
+        map(world, server_key(world, instance, "srv1").await, keys[0]).await;
+        sync(world, instance, &[("be", &[])], at(10)).await;
+        assert_eq!(world.history().prune(History::GoneServers, at(1_000), 10).await.unwrap(), 1);
+        assert!(expect(world, &keys).await);
+        assert!(!expect(world, &others).await);
+    }
+
+    /// A group stood behind HAProxy also when the application that was mapped is forgotten, with its mapping or after it.
+    async fn a_group_outlives_the_application_that_was_mapped(world) {
+        for (name, loses_mapping) in [("a", false), ("b", true)] {
+            let first = format!("{name}_1");
+            let second = format!("{name}_2");
+            let (server, keys) = fleet(world, &format!("app-{name}"), &[&first]).await;
+            let (_, others) = fleet(world, &format!("app-{name}2"), &[&second]).await;
+            let lb = format!("lb-{name}");
+            let instance = haproxy(world, &lb, &[("be", &[haproxy_server("srv1", "UP")])]).await;
+            map(world, server_key(world, instance, "srv1").await, keys[0]).await;
+            if loses_mapping {
+                sync(world, instance, &[("be", &[])], at(10)).await;
+                assert_eq!(world.history().prune(History::GoneServers, at(1_000), 10).await.unwrap(), 1);
+            }
+            assert_eq!(world.servers().remove(server.key, &server.place()).await.unwrap(), Removal::Done);
+            assert_eq!(world.history().prune(History::GoneApplications, at(0), 10).await.unwrap(), 1);
+            assert!(expect(world, &others).await, "{name}");
+        }
+    }
+
+    /// An application at whose address HAProxy has a server, or after which one is named, expects HAProxy, whatever that
+    /// server is mapped to: an application under a new name, for example.
+    async fn what_haproxy_has_a_server_for_expects_it(world) {
+        let listening = |name: &str, port| ObservedApplication { port: Some(port), ..observed(name, Some("1.0")) };
+        let shown = |name: &str, address: &str, port| ObservedServer {
+            address: Some(address.to_owned()),
+            port: Some(port),
+            ..haproxy_server(name, "UP")
+        };
+        let (server, _) = fleet(world, "web1.msk", &["old_1"]).await;
+        let applications = [listening("green_1", 7001), listening("blue_1", 7002), listening("red_1", 7003), listening("pay_1", 7004)];
+        poll(world, server.key, &applications, at(5)).await;
+        let servers = [shown("s1", "10.0.0.1", 7001), shown("s2", "::ffff:10.0.0.1", 7002), shown("s3", "10.0.0.7", 7003), shown("WEB1_pay_1", "10.0.0.7", 1)];
+        let instance = haproxy(world, "lb01", &[("be", &servers)]).await;
+        let found = world.fleet().applications(&ApplicationFilter::default(), PageRequest::first()).await.unwrap();
+        let key = |name: &str| found.items.iter().find(|found| found.observed.name == name).unwrap().key;
+        map(world, server_key(world, instance, "s1").await, key("old_1")).await;
+        for (name, expected) in [("green_1", true), ("blue_1", true), ("red_1", false), ("pay_1", true)] {
+            assert_eq!(expect(world, &[key(name)]).await, expected, "{name}");
+        }
+        let node = world.haproxy().load(instance).await.unwrap().unwrap().instance.server;
+        world.servers().set_haproxy_node(node, false).await.unwrap();
+        assert!(!expect(world, &[key("green_1")]).await);
+    }
+
+    /// A snapshot names the HAProxy nodes of which it is unknown what stands behind them.
+    async fn haproxy_that_was_never_read_is_named(world) {
+        let (_, keys) = fleet(world, "app01", &["a_1"]).await;
+        let unread = async || world.snapshots().snapshot(&keys).await.unwrap().unread_haproxy;
+        assert!(unread().await.is_empty());
+        let new = NewServer::new("lb01", "10.0.0.2", 5001, true).unwrap();
+        let node = world.servers().add(&new, at(0)).await.unwrap();
+        assert_eq!(unread().await, ["lb01"]);
+        let instance = world.haproxy().record_instances(node.key, &["default".to_owned()], at(1)).await.unwrap().remove(0);
+        assert_eq!(unread().await, ["lb01"], "it is listed and was not read");
+        world.haproxy().store(&failed(&instance, "no answer", at(2))).await.unwrap();
+        assert_eq!(unread().await, ["lb01"], "its first sync failed");
+        sync(world, instance.key, &[("be", &[haproxy_server("srv1", "UP")])], at(3)).await;
+        assert!(unread().await.is_empty());
+        let instance = world.haproxy().load(instance.key).await.unwrap().unwrap().instance;
+        world.haproxy().store(&failed(&instance, "no answer", at(4))).await.unwrap();
+        assert!(unread().await.is_empty(), "what it had is known");
+        let shown = [
+            ("be".to_owned(), Ok(vec![haproxy_server("srv1", "UP")])),
+            ("new".to_owned(), Err("no answer".to_owned())),
+        ];
+        let observed: ObservedBackends = shown.into_iter().collect();
+        let known = world.haproxy().load(instance.key).await.unwrap().unwrap();
+        world.haproxy().store(&reconcile(&known, &observed, None, at(5))).await.unwrap();
+        assert_eq!(unread().await, ["lb01"], "a backend of it was never read");
+        world.servers().set_haproxy_node(node.key, false).await.unwrap();
+        assert!(unread().await.is_empty());
+        world.servers().set_haproxy_node(node.key, true).await.unwrap();
+        assert_eq!(unread().await, ["lb01"], "switched on again and not read yet");
     }
 
     /// A thousand applications come at once.

@@ -166,6 +166,7 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
         world.mappings().unmap(&unmapping(server("s1"), true, at(14))).await.unwrap();
         let summary = world.haproxy_view().summary(1).await.unwrap();
         assert_eq!((summary.instances, summary.synced, summary.failed, summary.backends), (2, 1, 1, 2));
+        assert_eq!(summary.unread_nodes, 1, "the agent of lb03 lists no instance");
         assert_eq!(summary.servers, ServerCounts { up: 4, standby: 0, drain: 1, maint: 1, down: 1, other: 1 });
         assert_eq!((summary.unmapped, summary.excluded), (7, 1));
         assert_eq!((summary.short, summary.short_backends), (0, Vec::new()));

@@ -9,7 +9,7 @@ use drover_domain::fleet::{
     GroupEntry, GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey,
     ServerPlace, ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
 };
-use drover_domain::haproxy::BackendKey;
+use drover_domain::haproxy::{BackendKey, FetchStatus};
 use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::snapshot::{
@@ -145,8 +145,18 @@ impl State {
     }
 
     pub(super) fn forget_application(&mut self, key: i64) {
-        self.applications.remove(&key);
         let application = ApplicationKey::new(key);
+        let stored = self.applications.remove(&key);
+        let stood = self.stood_behind_haproxy.remove(&key)
+            || self
+                .mappings
+                .iter()
+                .any(|mapping| mapping.what.application == application);
+        if let Some(group) = stored.and_then(|stored| stored.group)
+            && stood
+        {
+            self.stood_behind_haproxy.insert(group.get());
+        }
         self.versions.retain(|_, (of, _)| *of != application);
         self.mappings
             .retain(|mapping| mapping.what.application != application);
@@ -801,12 +811,45 @@ impl FleetSnapshots for MemoryStore {
         Ok(FleetSnapshot {
             has_haproxy: !targets.is_empty()
                 && state.instances.values().any(|instance| instance.is_active),
+            unread_haproxy: if targets.is_empty() {
+                Vec::new()
+            } else {
+                state.unread_haproxy()
+            },
             targets,
         })
     }
 }
 
 impl State {
+    /// The names of the HAProxy nodes without an instance, or with one that was never read whole.
+    fn unread_haproxy(&self) -> Vec<String> {
+        let is_unread = |server: &&Server| {
+            let mut active = self
+                .instances
+                .values()
+                .filter(|instance| instance.server == server.key && instance.is_active)
+                .peekable();
+            active.peek().is_none()
+                || active.any(|instance| {
+                    let mut backends = self.backends.values();
+                    instance.observed_at.is_none()
+                        || backends.any(|backend| {
+                            backend.instance == instance.key
+                                && backend.removed_at.is_none()
+                                && backend.last_fetch_status == FetchStatus::Failed
+                                && backend.observed_at.is_none()
+                        })
+                })
+        };
+        let nodes = self
+            .servers
+            .values()
+            .filter(|server| server.is_haproxy_node);
+        let unread = nodes.filter(is_unread).take(20);
+        unread.map(|server| server.name.clone()).collect()
+    }
+
     fn target(&self, key: ApplicationKey, stored: &StoredApplication) -> Target {
         let server = stored
             .server
@@ -859,14 +902,55 @@ impl State {
     }
 
     fn expects_haproxy(&self, key: ApplicationKey, stored: &StoredApplication) -> bool {
-        self.mappings.iter().any(|mapping| {
-            let other = self.applications.get(&mapping.what.application.get());
-            let other = |pick: fn(&StoredApplication) -> Option<i64>| {
-                pick(stored).is_some() && other.and_then(pick) == pick(stored)
-            };
-            mapping.what.application == key
-                || other(|stored| stored.group.map(Key::get))
-                || mapping.is_active && other(|stored| stored.catalog.map(Key::get))
+        let group = stored.group.or(stored.proposed);
+        let is_of_group = |application: i64| {
+            let other = self.applications.get(&application);
+            group.is_some() && other.is_some_and(|other| other.group == group)
+        };
+        let is_of_entry = |application: ApplicationKey| {
+            let other = self.applications.get(&application.get());
+            stored.catalog.is_some() && other.is_some_and(|other| other.catalog == stored.catalog)
+        };
+        let by_mapping = self.mappings.iter().any(|mapping| {
+            let application = mapping.what.application;
+            application == key
+                || is_of_group(application.get())
+                || mapping.is_active && is_of_entry(application)
+        });
+        let by_memory = self.stood_behind_haproxy.iter().any(|stood| {
+            *stood == key.get()
+                || group.is_some_and(|group| group.get() == *stood)
+                || is_of_group(*stood)
+        });
+        by_mapping || by_memory || self.is_shown_at(stored)
+    }
+
+    /// Whether HAProxy has a server at the address of this application, or with its name.
+    fn is_shown_at(&self, stored: &StoredApplication) -> bool {
+        let server = stored
+            .server
+            .and_then(|server| self.servers.get(&server.get()));
+        let Some(server) = server else {
+            return false;
+        };
+        let observed = &stored.observed;
+        let short = server.name.split('.').next().unwrap_or_default();
+        let name = format!("{short}_{}", observed.name);
+        let agent_ip = server.agent_ip.map(|address| address.to_string());
+        self.haproxy_servers.values().any(|found| {
+            let shown = &found.observed;
+            let address = shown.address.as_deref();
+            let address = address.map(|address| address.trim_start_matches("::ffff:"));
+            let is_own = address.is_some_and(|address| {
+                address.eq_ignore_ascii_case(&server.address)
+                    || agent_ip.as_deref() == Some(address)
+            });
+            let is_declared = !server.networks.is_empty()
+                && shown.address.is_some()
+                && shown.address == observed.address;
+            let is_there = shown.port.is_some() && shown.port == observed.port;
+            self.target_server(found.key.get()).is_some()
+                && (shown.name.eq_ignore_ascii_case(&name) || is_there && (is_own || is_declared))
         })
     }
 
@@ -879,7 +963,10 @@ impl State {
             .backends
             .get(&server.backend.get())
             .filter(|backend| backend.removed_at.is_none())?;
-        let instance = self.instances.get(&backend.instance.get())?;
+        let instance = self
+            .instances
+            .get(&backend.instance.get())
+            .filter(|instance| instance.is_active)?;
         let agent = self.servers.get(&instance.server.get())?;
         Some(TargetHaproxyServer {
             key: server.key,

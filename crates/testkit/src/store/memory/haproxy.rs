@@ -99,7 +99,11 @@ impl State {
             .retain(|_, found| backends.contains_key(&found.backend.get()));
         let servers = &self.haproxy_servers;
         let is_there = |key: HaproxyServerKey| servers.contains_key(&key.get());
-        self.mappings.retain(|mapping| is_there(mapping.server));
+        let stood = self
+            .mappings
+            .extract_if(.., |mapping| !is_there(mapping.server));
+        let stood = stood.map(|mapping| mapping.what.application.get());
+        self.stood_behind_haproxy.extend(stood);
         self.mapping_history.retain(|(server, _)| is_there(*server));
         self.status_history.retain(|(server, _)| is_there(*server));
         self.exclusions
@@ -113,7 +117,11 @@ impl State {
         self.haproxy_servers.retain(|key, _| !is_old(*key));
         let servers = &self.haproxy_servers;
         let is_there = |key: HaproxyServerKey| servers.contains_key(&key.get());
-        self.mappings.retain(|mapping| is_there(mapping.server));
+        let stood = self
+            .mappings
+            .extract_if(.., |mapping| !is_there(mapping.server));
+        let stood = stood.map(|mapping| mapping.what.application.get());
+        self.stood_behind_haproxy.extend(stood);
         self.mapping_history.retain(|(server, _)| is_there(*server));
         self.status_history.retain(|(server, _)| is_there(*server));
         self.exclusions

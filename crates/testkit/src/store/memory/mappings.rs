@@ -146,6 +146,13 @@ impl State {
             partial: with(FetchStatus::Partial),
             failed: with(FetchStatus::Failed),
             backends: count(backends().count()),
+            unread_nodes: count(
+                self.servers
+                    .values()
+                    .filter(|server| server.is_haproxy_node)
+                    .filter(|server| !instances().any(|instance| instance.server == server.key))
+                    .count(),
+            ),
             ..HaproxyCounts::default()
         };
         for (_, server) in self.shown_servers() {

@@ -65,6 +65,8 @@ struct State {
     backends: BTreeMap<i64, HaproxyBackend>,
     haproxy_servers: BTreeMap<i64, HaproxyServer>,
     mappings: Vec<Mapping>,
+    /// Applications and groups that stood behind HAProxy by mappings that are forgotten.
+    stood_behind_haproxy: BTreeSet<i64>,
     mapping_history: Vec<(HaproxyServerKey, MappingChange)>,
     exclusions: BTreeMap<i64, Exclusion>,
     status_history: Vec<(HaproxyServerKey, StatusChange)>,
