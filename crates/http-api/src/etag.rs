@@ -131,6 +131,11 @@ fn wrong(name: &HeaderName) -> ApiError {
 pub(crate) struct IfMatch(Option<Tags>);
 
 impl IfMatch {
+    /// Whether the caller names a state.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Refuses what is not as the caller saw it.
     pub(crate) fn check(&self, tag: &str) -> Result<(), ApiError> {
         match &self.0 {

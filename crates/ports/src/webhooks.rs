@@ -134,6 +134,19 @@ pub trait WebhookStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn all(&self) -> Result<Vec<Webhook>, StoreError>;
 
+    /// Changes a webhook as [`Self::change`] does, if what people set of it still equals `known`; the writing statement
+    /// compares. `None` if it changed meanwhile or is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn replace(
+        &self,
+        webhook: WebhookKey,
+        known: &WebhookWish,
+        wish: &WebhookWish,
+    ) -> Result<Option<Webhook>, StoreError>;
+
     /// Changes what somebody said about a webhook; why Drover switched it off is forgotten when it is on again. `None` if
     /// there is no such.
     ///

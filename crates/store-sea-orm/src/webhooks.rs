@@ -226,6 +226,41 @@ impl WebhookStore for SeaOrmStore {
         Ok(changed)
     }
 
+    #[tracing::instrument(name = "db.webhooks.replace", level = "debug", skip_all)]
+    async fn replace(
+        &self,
+        webhook: WebhookKey,
+        known: &WebhookWish,
+        wish: &WebhookWish,
+    ) -> Result<Option<Webhook>, StoreError> {
+        let session = self.write("replace a webhook").await?;
+        let text = format!(
+            "UPDATE webhooks SET url = $2, description = $3, events = {}, is_active = $5,
+                 disabled = CASE WHEN $5 THEN NULL ELSE disabled END
+             WHERE id = $1 AND url = $6 AND COALESCE(description, '') = CAST($7 AS text) AND events = {}
+               AND is_active = $9",
+            session.dialect.json(4),
+            session.dialect.json(8)
+        );
+        let sql = Sql::new(text)
+            .bind(webhook.get())
+            .text(&wish.url)
+            .optional_text(wish.description.as_deref())
+            .json(&words(wish))
+            .bind(wish.is_active)
+            .text(&known.url)
+            .text(known.description.as_deref().unwrap_or_default())
+            .json(&words(known))
+            .bind(known.is_active);
+        if session.execute(sql).await? == 0 {
+            session.undo().await?;
+            return Ok(None);
+        }
+        let replaced = find(&session, webhook).await?;
+        session.commit().await?;
+        Ok(replaced)
+    }
+
     #[tracing::instrument(name = "db.webhooks.rotate", level = "debug", skip_all)]
     async fn rotate(
         &self,

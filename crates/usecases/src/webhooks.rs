@@ -173,6 +173,29 @@ impl Webhooks {
         Ok(changed)
     }
 
+    /// Changes a webhook as [`Self::change`] does, if it is still as it was known; `None` if it was changed or removed
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub async fn replace(
+        &self,
+        known: &Webhook,
+        wish: &WebhookWish,
+        origin: &Origin,
+    ) -> Result<Option<Webhook>, WebhookError> {
+        self.sender
+            .check(&wish.url, None)
+            .map_err(WebhookError::Unusable)?;
+        let webhook = known.key;
+        let replaced = self.store.replace(webhook, &known.wish, wish).await?;
+        if replaced.is_some() {
+            tracing::info!(webhook.id = %webhook, actor = %origin.actor, request.id = %origin.request_id, "{} changed webhook {webhook}", origin.actor);
+        }
+        Ok(replaced)
+    }
+
     /// Gives a webhook another secret, which is not shown again; the one before signs along for a day.
     ///
     /// # Errors

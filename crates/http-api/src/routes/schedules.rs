@@ -4,31 +4,40 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use drover_domain::workflow::ScheduleName;
-use drover_usecases::{ScheduleError, ScheduleOrder};
+use drover_usecases::{ListedSchedule, ScheduleError, ScheduleOrder};
 
 use crate::body::Body;
+use crate::etag::{
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
+};
 use crate::extract::{NoQuery, PathName};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
-use crate::wire::{NewSchedule, NewScheduleShape, Schedule};
+use crate::wire::{NewSchedule, NewScheduleShape, Schedule, schedule_tag};
 
 const TAG: &str = "schedules";
 
 /// Keeps a schedule, in place of the one with its name. Its first moment is the next one from now.
 #[utoipa::path(
     put, path = "/schedules/{name}", tag = TAG, operation_id = "put_schedule",
-    request_body = NewScheduleShape,
-    responses((status = 200, description = "The schedule", body = Schedule))
+    request_body = NewScheduleShape, params(IfMatchParams),
+    responses(
+        (status = 200, description = "The schedule", body = Schedule,
+         headers(("ETag" = String, description = "As it is after"))),
+        (status = 404, description = "`If-Match` is given and there is no such schedule"),
+        (status = 412, description = "It was changed in the meantime; nothing changed"),
+    )
 )]
 pub(crate) async fn put(
     State(api): State<Api>,
     PathName(name): PathName<ScheduleName>,
     _: NoQuery,
+    wanted: IfMatch,
     Body(body): Body<NewSchedule>,
-) -> Result<Json<Schedule>, ApiError> {
+) -> Result<Tagged<Schedule>, ApiError> {
     let order = ScheduleOrder {
-        name,
+        name: name.clone(),
         definition: body.definition,
         version: body.version,
         input: body.input,
@@ -36,7 +45,36 @@ pub(crate) async fn put(
         missed: body.missed,
         is_paused: body.is_paused,
     };
-    Ok(Json(api.service.schedules.put(order).await?.into()))
+    let schedules = &api.service.schedules;
+    if !wanted.is_given() {
+        return Ok(written(schedules.put(order).await?));
+    }
+    for _ in 0..TRIES {
+        let found = schedules.find(&name).await?;
+        let found = found.ok_or_else(|| absent(&name))?;
+        wanted.check(&schedule_tag(&found))?;
+        let replaced = match found {
+            ListedSchedule::Readable(known) => schedules.replace(&known, order.clone()).await?,
+            // A schedule that cannot be read cannot be compared.
+            ListedSchedule::Broken(_) => Some(schedules.put(order.clone()).await?),
+        };
+        if let Some(schedule) = replaced {
+            return Ok(written(schedule));
+        }
+    }
+    Err(contended())
+}
+
+fn written(schedule: drover_domain::workflow::Schedule) -> Tagged<Schedule> {
+    tagged(ListedSchedule::Readable(schedule), IfNoneMatch::default())
+}
+
+fn tagged(listed: ListedSchedule, known: IfNoneMatch) -> Tagged<Schedule> {
+    Tagged {
+        tag: schedule_tag(&listed),
+        body: listed.into(),
+        known,
+    }
 }
 
 /// Schedules, oldest first.
@@ -54,16 +92,22 @@ pub(crate) async fn list(
 /// One schedule with its next moments.
 #[utoipa::path(
     get, path = "/schedules/{name}", tag = TAG, operation_id = "get_schedule",
-    responses((status = 200, description = "The schedule", body = Schedule))
+    params(IfNoneMatchParams),
+    responses(
+        (status = 200, description = "The schedule", body = Schedule,
+         headers(("ETag" = String, description = "Changes with everything shown"))),
+        (status = 304, description = "The caller has it already"),
+    )
 )]
 pub(crate) async fn get(
     State(api): State<Api>,
     PathName(name): PathName<ScheduleName>,
     _: NoQuery,
-) -> Result<Json<Schedule>, ApiError> {
+    known: IfNoneMatch,
+) -> Result<Tagged<Schedule>, ApiError> {
     let schedule = api.service.schedules.find(&name).await?;
     schedule
-        .map(|schedule| Json(schedule.into()))
+        .map(|schedule| tagged(schedule, known))
         .ok_or_else(|| absent(&name))
 }
 

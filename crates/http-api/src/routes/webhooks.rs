@@ -7,6 +7,9 @@ use drover_domain::webhook::WebhookKey;
 use drover_usecases::{DeliveryFilter, StartedDelivery};
 
 use crate::body::{Body, MaybeBody};
+use crate::etag::{
+    IfMatch, IfMatchParams, IfNoneMatch, IfNoneMatchParams, TRIES, Tagged, contended,
+};
 use crate::extract::{
     Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathId, PathTask, Prefix, mark_replayed,
 };
@@ -16,7 +19,7 @@ use crate::state::Api;
 use crate::wire::{
     ChangeWebhook, ChangeWebhookShape, DeliveryParams, DeliveryStarted, NewSecret, NewWebhook,
     NewWebhookShape, RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList,
-    WebhookWithSecret,
+    WebhookWithSecret, webhook_tag,
 };
 
 const TAG: &str = "webhooks";
@@ -72,33 +75,63 @@ pub(crate) async fn add(
 
 /// One webhook.
 #[utoipa::path(
-    get, path = "/webhooks/{id}", tag = TAG, operation_id = "get_webhook",
-    responses((status = 200, description = "The webhook", body = Webhook))
+    get, path = "/webhooks/{id}", tag = TAG, operation_id = "get_webhook", params(IfNoneMatchParams),
+    responses(
+        (status = 200, description = "The webhook", body = Webhook,
+         headers(("ETag" = String, description = "Changes with everything shown"))),
+        (status = 304, description = "The caller has it already"),
+    )
 )]
 pub(crate) async fn get(
     State(api): State<Api>,
     PathId(id): PathId,
     _: NoQuery,
-) -> Result<Json<Webhook>, ApiError> {
+    known: IfNoneMatch,
+) -> Result<Tagged<Webhook>, ApiError> {
     let webhook = api.service.webhooks.find(WebhookKey::new(id)).await?;
-    Ok(Json(webhook.into()))
+    Ok(tagged(webhook, known))
+}
+
+fn tagged(webhook: drover_domain::webhook::Webhook, known: IfNoneMatch) -> Tagged<Webhook> {
+    Tagged {
+        tag: webhook_tag(&webhook),
+        body: webhook.into(),
+        known,
+    }
 }
 
 /// Changes a webhook; one that Drover switched off is on again.
 #[utoipa::path(
     put, path = "/webhooks/{id}", tag = TAG, operation_id = "change_webhook", request_body = ChangeWebhookShape,
-    responses((status = 200, description = "The webhook as it is after", body = Webhook))
+    params(IfMatchParams),
+    responses(
+        (status = 200, description = "The webhook as it is after", body = Webhook,
+         headers(("ETag" = String, description = "As it is after"))),
+        (status = 404, description = "There is no such thing"),
+        (status = 412, description = "It was changed in the meantime; nothing changed"),
+    )
 )]
 pub(crate) async fn put(
     State(api): State<Api>,
     PathId(id): PathId,
     _: NoQuery,
+    wanted: IfMatch,
     Caller(origin): Caller,
     Body(ChangeWebhook(wish)): Body<ChangeWebhook>,
-) -> Result<Json<Webhook>, ApiError> {
-    let webhooks = &api.service.webhooks;
-    let webhook = webhooks.change(WebhookKey::new(id), &wish, &origin).await?;
-    Ok(Json(webhook.into()))
+) -> Result<Tagged<Webhook>, ApiError> {
+    let (webhooks, key) = (&api.service.webhooks, WebhookKey::new(id));
+    if !wanted.is_given() {
+        let webhook = webhooks.change(key, &wish, &origin).await?;
+        return Ok(tagged(webhook, IfNoneMatch::default()));
+    }
+    for _ in 0..TRIES {
+        let known = webhooks.find(key).await?;
+        wanted.check(&webhook_tag(&known))?;
+        if let Some(webhook) = webhooks.replace(&known, &wish, &origin).await? {
+            return Ok(tagged(webhook, IfNoneMatch::default()));
+        }
+    }
+    Err(contended())
 }
 
 /// Removes a webhook with its deliveries.

@@ -64,7 +64,7 @@ pub(crate) use new_rollout::{NewRollout, RolloutsAccepted};
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
 pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
 pub(crate) use rollout::{Rollout, RolloutDetail, RolloutEvent, RolloutParams};
-pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule};
+pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule, schedule_tag};
 pub(crate) use server::{
     ChangeServer, NewServer, PatchServer, RefreshReport, Server, ServerParams, server_tag,
 };
@@ -72,7 +72,7 @@ pub(crate) use task::{BatchAccepted, Task, TaskDetail};
 pub(crate) use webhook::{
     ChangeWebhook, ChangeWebhookShape, DeliveryParams, DeliveryStarted, NewSecret, NewWebhook,
     NewWebhookShape, RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList,
-    WebhookWithSecret,
+    WebhookWithSecret, webhook_tag,
 };
 pub(crate) use work::refused;
 pub(crate) use worker::{

@@ -10,6 +10,7 @@ use super::schema::{self, Instant};
 use super::word::MissedRuns;
 use super::work::definition_and_version;
 use crate::body::{Fields, Flaw, ReadBody, boolean, document, text};
+use crate::etag::tag;
 
 /// A schedule to keep, but for its name.
 #[derive(Debug)]
@@ -111,6 +112,32 @@ pub(crate) struct Schedule {
     next_at: Vec<Instant>,
     /// Why the stored schedule cannot be read; it starts nothing until it is put again. Null for a schedule that works.
     broken: Option<String>,
+}
+
+/// The tag of what people set of a schedule.
+pub(crate) fn schedule_tag(listed: &ListedSchedule) -> String {
+    match listed {
+        ListedSchedule::Readable(schedule) => {
+            let version = schedule
+                .version
+                .map_or_else(String::new, |it| it.to_string());
+            tag([
+                schedule.definition.as_str(),
+                &version,
+                schedule.input.as_str(),
+                schedule.cron.line(),
+                schedule.cron.zone(),
+                schedule.missed.as_str(),
+                if schedule.is_paused { "paused" } else { "" },
+            ])
+        }
+        ListedSchedule::Broken(broken) => tag([
+            broken.definition.as_str(),
+            &broken.cron,
+            &broken.time_zone,
+            &broken.reason,
+        ]),
+    }
 }
 
 impl From<workflow::Schedule> for Schedule {

@@ -18,6 +18,7 @@ use super::haproxy_action::line;
 use super::schema::{self, Instant};
 use super::word::DeliveryStatus;
 use crate::body::{Fields, Flaw, ReadBody, boolean, list, text};
+use crate::etag::tag;
 use crate::page::Filter;
 use crate::problem::ApiError;
 use crate::query::Parameters;
@@ -180,6 +181,18 @@ pub(crate) struct Webhook {
     created_at: Instant,
     /// By whom.
     created_by: String,
+}
+
+/// The tag of what people set of a webhook.
+pub(crate) fn webhook_tag(webhook: &webhook::Webhook) -> String {
+    let wish = &webhook.wish;
+    let events: Vec<_> = wish.events.iter().map(|event| event.as_str()).collect();
+    tag([
+        wish.url.as_str(),
+        wish.description.as_deref().unwrap_or_default(),
+        &events.join(" "),
+        if wish.is_active { "active" } else { "" },
+    ])
 }
 
 impl From<webhook::Webhook> for Webhook {

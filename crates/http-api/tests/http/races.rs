@@ -150,3 +150,49 @@ async fn what_is_removed_meanwhile_is_not_found() {
         }
     }
 }
+
+#[tokio::test]
+async fn schedules_and_webhooks_have_tags() {
+    let world = World::new().await;
+    let task = crate::workflows::waits("a", &[]);
+    let body = json!({ "name": "nightly", "tasks": [task] });
+    world
+        .post("/api/v1/workflow-definitions", body)
+        .await
+        .ok(201);
+    let cron = |cron: &str| json!({ "definition": "nightly", "cron": cron });
+    let schedule = "/api/v1/schedules/s1".to_owned();
+    let put = |path: &str, tag: Option<&str>, body: &Value| {
+        let request = request(&world, &Method::PUT, path, tag, body);
+        world.send(request)
+    };
+    put(&schedule, None, &cron("0 1 * * *")).await.ok(200);
+    let hook =
+        |description: &str| json!({ "url": "https://hooks.example/", "description": description });
+    let made = world.post("/api/v1/webhooks", hook("old")).await.ok(201);
+    let webhook = format!("/api/v1/webhooks/{}", made.json()["webhook"]["id"]);
+    for (path, theirs, ours) in [
+        (schedule, cron("0 2 * * *"), cron("0 3 * * *")),
+        (webhook, hook("theirs"), hook("ours")),
+    ] {
+        let seen = world.get(&path).await.ok(200);
+        let old = format!("W/{}", seen.header("etag"));
+        let after = put(&path, Some(&old), &theirs).await.ok(200);
+        // The tag of the answer is the tag of the new state.
+        assert_eq!(after.header("etag"), world.get(&path).await.header("etag"));
+        let refused = put(&path, Some(&old), &ours).await;
+        refused.problem(412, "precondition_failed");
+        changed(&world.get(&path).await.ok(200), &theirs);
+        // Without a tag, and with `*`, the change is applied to the present state.
+        put(&path, None, &ours).await.ok(200);
+        put(&path, Some("*"), &theirs).await.ok(200);
+        changed(
+            &put(&path, Some(after.header("etag")), &ours).await.ok(200),
+            &ours,
+        );
+        let gone = world.ask(Method::DELETE, &path, Value::Null).await;
+        gone.ok(204);
+        let absent = put(&path, Some(after.header("etag")), &ours).await;
+        absent.problem(404, "not_found");
+    }
+}

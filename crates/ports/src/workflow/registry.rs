@@ -164,6 +164,14 @@ pub trait ScheduleStore: Send + Sync {
     /// [`StoreError::Refused`] for one more than [`Schedule::COUNT_MAX`]; [`StoreError::Unavailable`].
     async fn put(&self, schedule: &Schedule) -> Result<(), StoreError>;
 
+    /// Stores `schedule` in place of `known`, which has the same name, and returns whether it did: the stored one must
+    /// still equal `known` in everything but the next moment. The writing statement compares.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`].
+    async fn replace(&self, known: &Schedule, schedule: &Schedule) -> Result<bool, StoreError>;
+
     /// Removes a schedule; whether it was there.
     ///
     /// # Errors

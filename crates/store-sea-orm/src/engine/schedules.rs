@@ -115,6 +115,36 @@ impl ScheduleStore for SeaOrmStore {
         session.execute(sql).await.map(|_| ())
     }
 
+    #[tracing::instrument(name = "db.engine.replace_schedule", level = "debug", skip_all)]
+    async fn replace(&self, known: &Schedule, schedule: &Schedule) -> Result<bool, StoreError> {
+        let session = self.write_once("replace a schedule").await?;
+        let sql = Sql::new(
+            "UPDATE workflow_schedules SET
+                 definition_name = $1, definition_version = $2, input = $3, cron = $4, time_zone = $5, missed_runs = $6,
+                 is_paused = $7, next_at = $8
+             WHERE name = $9 AND definition_name = $10 AND COALESCE(definition_version, 0) = CAST($11 AS bigint)
+               AND input = $12 AND cron = $13 AND time_zone = $14 AND missed_runs = $15 AND is_paused = $16",
+        );
+        let sql = sql
+            .text(schedule.definition.as_str())
+            .bind(schedule.version.map(i64::from))
+            .text(schedule.input.as_str())
+            .text(schedule.cron.line())
+            .text(schedule.cron.zone())
+            .bind(schedule.missed.as_str())
+            .bind(schedule.is_paused)
+            .bind(schedule.next_at.as_micros())
+            .text(known.name.as_str())
+            .text(known.definition.as_str())
+            .bind(known.version.map_or(0, i64::from))
+            .text(known.input.as_str())
+            .text(known.cron.line())
+            .text(known.cron.zone())
+            .bind(known.missed.as_str())
+            .bind(known.is_paused);
+        session.execute(sql).await.map(|replaced| replaced > 0)
+    }
+
     #[tracing::instrument(name = "db.engine.remove_schedule", level = "debug", skip_all)]
     async fn remove(&self, name: &ScheduleName) -> Result<bool, StoreError> {
         let session = self.write_once("remove a schedule").await?;

@@ -104,6 +104,27 @@ impl Schedules {
     ///
     /// [`ScheduleError`], and then nothing changed.
     pub async fn put(&self, order: ScheduleOrder) -> Result<Schedule, ScheduleError> {
+        let schedule = self.ordered(order).await?;
+        self.store.put(&schedule).await?;
+        Ok(logged(schedule))
+    }
+
+    /// Stores a schedule in place of `known`, which has its name; `None` if that was changed or removed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ScheduleError`], and then nothing changed.
+    pub async fn replace(
+        &self,
+        known: &Schedule,
+        order: ScheduleOrder,
+    ) -> Result<Option<Schedule>, ScheduleError> {
+        let schedule = self.ordered(order).await?;
+        let is_replaced = self.store.replace(known, &schedule).await?;
+        Ok(is_replaced.then(|| logged(schedule)))
+    }
+
+    async fn ordered(&self, order: ScheduleOrder) -> Result<Schedule, ScheduleError> {
         let found = self
             .definitions
             .find(&order.definition, order.version)
@@ -115,7 +136,7 @@ impl Schedules {
             });
         }
         let next_at = self.next(&order.cron)?;
-        let schedule = Schedule {
+        Ok(Schedule {
             name: order.name,
             definition: order.definition,
             version: order.version,
@@ -124,10 +145,7 @@ impl Schedules {
             missed: order.missed,
             is_paused: order.is_paused,
             next_at,
-        };
-        self.store.put(&schedule).await?;
-        tracing::info!(schedule = %schedule.name, next_at = %next_at, "the schedule {} is set", schedule.name);
-        Ok(schedule)
+        })
     }
 
     /// Pauses a schedule, or lets it go on with the next moment from now; `None` if there is no such
@@ -141,26 +159,29 @@ impl Schedules {
         name: &ScheduleName,
         is_paused: bool,
     ) -> Result<Option<Schedule>, ScheduleError> {
-        let found = match self.find(name).await? {
-            Some(ListedSchedule::Readable(schedule)) => schedule,
-            Some(ListedSchedule::Broken(broken)) => {
-                return Err(ScheduleError::Broken {
-                    reason: broken.reason,
-                });
+        // A change in between is kept: the schedule is read again.
+        loop {
+            let found = match self.find(name).await? {
+                Some(ListedSchedule::Readable(schedule)) => schedule,
+                Some(ListedSchedule::Broken(broken)) => {
+                    return Err(ScheduleError::Broken {
+                        reason: broken.reason,
+                    });
+                }
+                None => return Ok(None),
+            };
+            if found.is_paused == is_paused {
+                return Ok(Some(found));
             }
-            None => return Ok(None),
-        };
-        if found.is_paused == is_paused {
-            return Ok(Some(found));
+            let schedule = Schedule {
+                is_paused,
+                next_at: self.next(&found.cron)?,
+                ..found.clone()
+            };
+            if self.store.replace(&found, &schedule).await? {
+                return Ok(Some(schedule));
+            }
         }
-        let next_at = self.next(&found.cron)?;
-        let schedule = Schedule {
-            is_paused,
-            next_at,
-            ..found
-        };
-        self.store.put(&schedule).await?;
-        Ok(Some(schedule))
     }
 
     /// Removes a schedule; whether it was there.
@@ -225,4 +246,9 @@ impl Schedules {
                 line: cron.line().to_owned(),
             })
     }
+}
+
+fn logged(schedule: Schedule) -> Schedule {
+    tracing::info!(schedule = %schedule.name, next_at = %schedule.next_at, "the schedule {} is set", schedule.name);
+    schedule
 }

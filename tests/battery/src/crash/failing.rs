@@ -207,6 +207,11 @@ impl ScheduleStore for Failing {
         self.points.call(Place::PutSchedule, call).await
     }
 
+    async fn replace(&self, known: &Schedule, schedule: &Schedule) -> Result<bool, StoreError> {
+        let call = self.ports.schedules.replace(known, schedule);
+        self.points.call(Place::PutSchedule, call).await
+    }
+
     async fn remove(&self, name: &ScheduleName) -> Result<bool, StoreError> {
         let call = self.ports.schedules.remove(name);
         self.points.call(Place::RemoveSchedule, call).await

@@ -76,6 +76,33 @@ contract! { $ schedule_store => schedule_store_contract for EngineWorld;
         assert_eq!(listed(world).await, [changed, schedule("b", 1)]);
     }
 
+    /// A schedule is replaced if it is still as it was seen; its next moment may differ.
+    async fn a_schedule_is_replaced_only_as_it_was_seen(world) {
+        let schedules = world.schedules();
+        let seen = Schedule { version: Some(7), input: json(HOSTILE_JSON), ..schedule("a", 1) };
+        let ours = Schedule { input: json("7"), ..schedule("a", 9) };
+        assert!(!schedules.replace(&seen, &ours).await.unwrap());
+        let theirs = [
+            Schedule { definition: DefinitionName::parse("other").unwrap(), ..seen.clone() },
+            Schedule { version: None, ..seen.clone() },
+            Schedule { input: json("8"), ..seen.clone() },
+            Schedule { cron: Cron::parse("1 * * * *", "UTC").unwrap(), ..seen.clone() },
+            Schedule { cron: Cron::parse("0 * * * *", "Europe/Berlin").unwrap(), ..seen.clone() },
+            Schedule { missed: MissedRuns::RunOnce, ..seen.clone() },
+            Schedule { is_paused: true, ..seen.clone() },
+        ];
+        for theirs in theirs {
+            put(world, &theirs).await;
+            assert!(!schedules.replace(&seen, &ours).await.unwrap(), "{theirs:?}");
+            assert_eq!(listed(world).await, [theirs]);
+        }
+        put(world, &Schedule { next_at: at(5), ..seen.clone() }).await;
+        assert!(schedules.replace(&seen, &ours).await.unwrap());
+        assert_eq!(listed(world).await, [ours.clone()]);
+        assert!(schedules.replace(&ours, &seen).await.unwrap());
+        assert_eq!(listed(world).await, [seen]);
+    }
+
     /// A schedule is removed once.
     async fn a_schedule_is_removed(world) {
         put(world, &schedule("a", 1)).await;
@@ -202,6 +229,7 @@ contract! { $ schedule_store => schedule_store_contract for EngineWorld;
         world.side_door().cut().await;
         let (schedules, one) = (world.schedules(), schedule("a", 1));
         is_unavailable(schedules.put(&one).await);
+        is_unavailable(schedules.replace(&one, &one).await);
         is_unavailable(schedules.remove(&one.name).await);
         is_unavailable(schedules.list(ALL).await);
         is_unavailable(schedules.due(at(1), 1).await);

@@ -160,6 +160,32 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(store.all().await.unwrap(), [second]);
     }
 
+    /// A webhook is replaced if it is still as it was seen.
+    async fn a_webhook_is_replaced_only_as_it_was_seen(world) {
+        let store = world.webhooks();
+        let (webhook, seen) = (added(world).await.key, wish(&[EventType::ServerStatus], true));
+        let ours = WebhookWish { description: Some("ours".to_owned()), ..wish(&EventType::ALL, true) };
+        let theirs = [
+            WebhookWish { url: "https://theirs.example/".to_owned(), ..seen.clone() },
+            WebhookWish { description: Some("theirs".to_owned()), ..seen.clone() },
+            wish(&[], true),
+            wish(&[EventType::ServerStatus], false),
+        ];
+        for theirs in theirs {
+            store.change(webhook, &theirs).await.unwrap();
+            assert_eq!(store.replace(webhook, &seen, &ours).await.unwrap(), None, "{theirs:?}");
+            assert_eq!(store.all().await.unwrap().remove(0).wish, theirs);
+        }
+        store.change(webhook, &seen).await.unwrap();
+        store.disable(webhook, "410").await.unwrap();
+        assert_eq!(store.replace(webhook, &seen, &ours).await.unwrap(), None);
+        let off = WebhookWish { is_active: false, ..seen.clone() };
+        let replaced = store.replace(webhook, &off, &ours).await.unwrap().unwrap();
+        assert_eq!((replaced.wish, replaced.disabled), (ours.clone(), None));
+        assert_eq!(store.replace(webhook, &ours, &seen).await.unwrap().unwrap().wish, seen);
+        assert_eq!(store.replace(Key::new(404), &seen, &ours).await.unwrap(), None);
+    }
+
     /// A request to add a webhook that is made again under its key finds what came of the first, with its secret.
     async fn a_webhook_is_added_once_under_a_key(world) {
         let (store, wish) = (world.webhooks(), wish(&[], true));

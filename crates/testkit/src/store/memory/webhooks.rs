@@ -294,6 +294,22 @@ impl WebhookStore for MemoryStore {
         }))
     }
 
+    async fn replace(
+        &self,
+        webhook: WebhookKey,
+        known: &WebhookWish,
+        wish: &WebhookWish,
+    ) -> Result<Option<Webhook>, StoreError> {
+        let mut state = self.state("replace a webhook")?;
+        let found = state.webhooks.get_mut(&webhook.get());
+        let found = found.filter(|(found, _)| found.wish == *known);
+        Ok(found.map(|(found, _)| {
+            found.wish = wish.clone();
+            found.disabled = found.disabled.take().filter(|_| !wish.is_active);
+            found.clone()
+        }))
+    }
+
     async fn rotate(
         &self,
         webhook: WebhookKey,

@@ -156,6 +156,22 @@ impl ScheduleStore for MemoryStore {
         Ok(())
     }
 
+    async fn replace(&self, known: &Schedule, schedule: &Schedule) -> Result<bool, StoreError> {
+        let engine = &mut self.state("replace a schedule")?.engine;
+        let Some(found) = engine.schedule(&known.name) else {
+            return Ok(false);
+        };
+        let seen = Schedule {
+            next_at: found.next_at,
+            ..known.clone()
+        };
+        if *found != seen {
+            return Ok(false);
+        }
+        *found = schedule.clone();
+        Ok(true)
+    }
+
     async fn remove(&self, name: &ScheduleName) -> Result<bool, StoreError> {
         let engine = &mut self.state("remove a schedule")?.engine;
         let before = engine.schedules.len();
