@@ -119,6 +119,10 @@ pub struct DueSchedules {
 
 /// A schedule of the list.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every schedule is readable, so a box would save nothing"
+)]
 pub enum ListedSchedule {
     /// It starts workflows at its moments.
     Readable(Schedule),
