@@ -398,7 +398,7 @@ pub(crate) fn check(options: &Options) -> Result<(), OpenError> {
             if is_in_memory(&options.url) {
                 return Ok(());
             }
-            file::exists(connect.get_filename()).map(drop)
+            file::refuse_other_formats(connect.get_filename())
         }
     }
 }

@@ -11,6 +11,9 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 use crate::options::OpenError;
 
+// `SQLITE_NOTADB`, https://www.sqlite.org/rescode.html
+const NO_DATABASE: &str = "26";
+
 // https://www.sqlite.org/fileformat.html#the_database_header
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
@@ -68,13 +71,19 @@ pub(crate) fn exists(file: &Path) -> Result<bool, OpenError> {
     if !found.is_file() {
         return Err(not_ours(file, "no regular file"));
     }
-    if found.len() == 0 {
-        return Ok(true);
+    Ok(true)
+}
+
+/// Refuses a file that is no SQLite database by its first bytes. Not for a file that this process has open: closing it would
+/// give up the locks of the other connections.
+pub(crate) fn refuse_other_formats(file: &Path) -> Result<(), OpenError> {
+    if !exists(file)? || file.metadata().is_ok_and(|found| found.len() == 0) {
+        return Ok(());
     }
     let mut header = [0; HEADER.len()];
     let read = File::open(file).and_then(|mut open| open.read_exact(&mut header));
     match read {
-        Ok(()) if &header == HEADER => Ok(true),
+        Ok(()) if &header == HEADER => Ok(()),
         Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(refused(file, error)),
         _ => Err(not_ours(file, "no SQLite database")),
     }
@@ -109,9 +118,14 @@ async fn is_foreign(file: &Path) -> Result<bool, OpenError> {
             .await?;
         Ok::<_, sqlx::Error>(ours.try_get::<i64, _>("ours")? == 0)
     };
-    let answer = asked.await.map_err(unreadable);
+    let answer = asked.await;
     connection.close().await.map_err(unreadable)?;
-    answer
+    match answer {
+        Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some(NO_DATABASE) => {
+            Err(not_ours(file, "no SQLite database"))
+        }
+        answer => answer.map_err(unreadable),
+    }
 }
 
 fn keep_private(file: &Path) -> Result<(), OpenError> {

@@ -399,13 +399,14 @@ impl RolloutHandler {
         let unseen = drains.left_unseen().await?;
         for instance in &mut verdict.instances {
             if let Some(command) = unseen.get(&instance.composite) {
-                let detail = instance.detail.get_or_insert_default();
-                let join = if detail.is_empty() { "" } else { "; " };
-                detail.push_str(join);
-                detail.push_str(&format!(
+                let drained = format!(
                     "the update drained it in HAProxy, whose agent does not answer: Drover returns it once the agent answers and \
                      its checks pass, or `{command}` does"
-                ));
+                );
+                instance.detail = Some(match instance.detail.take() {
+                    Some(detail) if !detail.is_empty() => format!("{detail}; {drained}"),
+                    _ => drained,
+                });
             }
         }
         if let Some(reason) = lost {

@@ -159,9 +159,10 @@ async fn a_result_that_the_database_refuses_ends_its_task_as_unknown() {
     let other = world.start(one(task("fail"))).await;
     eventually(SECOND * 30, async || {
         let record = world.task(id).await.task;
-        match record.status {
-            TaskStatus::Unknown => Ok(()),
-            status => Err(format!("{status:?}")),
+        if record.status == TaskStatus::Unknown {
+            Ok(())
+        } else {
+            Err(format!("{:?}", record.status))
         }
     })
     .await;

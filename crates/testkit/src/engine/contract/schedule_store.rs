@@ -98,7 +98,7 @@ contract! { $ schedule_store => schedule_store_contract for EngineWorld;
         }
         put(world, &Schedule { next_at: at(5), ..seen.clone() }).await;
         assert!(schedules.replace(&seen, &ours).await.unwrap());
-        assert_eq!(listed(world).await, [ours.clone()]);
+        assert_eq!(listed(world).await, std::slice::from_ref(&ours));
         assert!(schedules.replace(&ours, &seen).await.unwrap());
         assert_eq!(listed(world).await, [seen]);
     }
