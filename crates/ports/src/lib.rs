@@ -1,8 +1,6 @@
-//! What Drover needs from outside: one small trait and one error enum per need.
+//! What Drover needs from outside: one small trait and one error enum per need. It must not know any adapter.
 //!
-//! Traits speak the words of the domain; what they promise is written on them, and the contract
-//! suites of `drover-testkit` hold every implementation to it. It must not know any adapter.
-//!
+//! Traits speak the words of the domain; the contract suites of `drover-testkit` hold every implementation to their promises.
 //! Start reading at [`TaskQueue`] (what is to be done) and [`PlaybookRunner`] (what does the work).
 
 mod access;

@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     "m20261130_000017_fleet_bounds",
     "m20261130_000018_rollout_evidence",
     "m20261201_000020_names",
+    "m20261201_000022_stood_behind_haproxy",
 ];
 
 fn all_files() -> Vec<PathBuf> {
