@@ -56,12 +56,12 @@ impl Output {
         }
     }
 
-    /// Colours for standard output, if it is a terminal that has them.
     /// Whether the output is for programs.
     pub(crate) const fn is_json(&self) -> bool {
         self.is_json
     }
 
+    /// Colours for standard output, if it is a terminal that has them.
     pub(crate) fn paint(&self) -> Paint {
         Paint {
             is_on: self.has_colours && io::stdout().is_terminal(),

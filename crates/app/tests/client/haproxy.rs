@@ -42,6 +42,10 @@ fn service(asked: &Asked) -> (u16, Value) {
     };
     match asked.line.split('?').next().unwrap() {
         "GET /api/v1/haproxy/instances" => page(json!([instance("success", None)])),
+        "GET /api/v1/servers" => page(json!([
+            {"id": 1, "name": "web01.example", "last_error": null},
+            {"id": 2, "name": "lb.example", "last_error": null},
+        ])),
         "POST /api/v1/haproxy/instances/3/sync" => {
             (200, instance("failed", Some("connection refused")))
         }
@@ -107,6 +111,7 @@ async fn haproxy_instances_are_listed() {
         [
             "ID NAME SERVER VERSION BACKENDS AS OF STATUS",
             "3 default web01.example 2.6.12 2 - ✓ success",
+            "- - lb.example - - - ? unknown: its agent has listed no HAProxy yet",
         ]
     );
 }

@@ -24,7 +24,7 @@ fn summary() -> Value {
         })
     };
     json!({
-        "instances": {"total": 3, "synced": 2, "failed": 1}, "backends": 4,
+        "instances": {"total": 4, "synced": 1, "partial": 1, "failed": 1, "unread_nodes": 1}, "backends": 4,
         "servers": {"up": 5, "drain": 1, "maint": 2, "down": 3, "other": 0}, "unmapped": 2, "excluded": 1, "pinned": 2, "drifting": 1,
         "breakers": [breaker("b", "open", Some(AT)), breaker("a", "closed", None)], "min_ready": 1, "short": 2,
         "short_backends": [
@@ -171,7 +171,8 @@ async fn haproxy_is_summed_up() {
     assert_eq!(
         done.lines(),
         [
-            "instances 3, 2 synced, 1 failed".to_owned(),
+            "instances 4, 1 synced, 1 partial, 1 failed, 1 unknown".to_owned(),
+            "HAProxy nodes whose instances are unknown 1 (`drover haproxy list`)".to_owned(),
             "backends 4".to_owned(),
             "servers 5 up, 1 drain, 2 maint, 3 down, 0 other".to_owned(),
             "unmapped 2, 1 of them excluded".to_owned(),

@@ -265,7 +265,8 @@ mod tests {
         let found: BTreeSet<&str> = found
             .into_iter()
             .map(|name| match name {
-                "put" => "put_schedule",
+                // Both write a schedule and share its points.
+                "put" | "replace" => "put_schedule",
                 "remove" => "remove_schedule",
                 other => other,
             })
