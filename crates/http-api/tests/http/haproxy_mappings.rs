@@ -294,7 +294,7 @@ async fn a_summary_tells_all_of_haproxy_in_a_few_numbers() {
     assert_eq!(
         summary,
         json!({
-            "instances": { "total": 1, "synced": 1, "partial": 0, "failed": 0 },
+            "instances": { "total": 1, "synced": 1, "partial": 0, "failed": 0, "unread_nodes": 0 },
             "backends": 1,
             "servers": { "up": 0, "standby": 0, "drain": 1, "maint": 2, "down": 2, "other": 1 },
             "pinned": 0,
