@@ -42,7 +42,7 @@ pub(crate) struct Start {
     /// Update applications without a drain although they, or others of their group, stand or stood behind HAProxy.
     #[arg(long)]
     allow_undrained: bool,
-    /// Follow the rollout to its end; the exit code tells how it ended.
+    /// Follow the rollout to its end; the exit code is its result.
     #[arg(long)]
     watch: bool,
     /// The most time to watch; then exit code 7, and the rollout goes on.

@@ -92,7 +92,7 @@ impl Track {
 
     /// Shows what is new.
     async fn look(&mut self, service: &Service, screen: &mut Screen) -> Result<(), Failure> {
-        // The rollout before its events: once it has ended, no event comes any more.
+        // The rollout before its events: after its end no event follows.
         let task = service.get(&format!("rollouts/{}", self.id), &[]).await?;
         let path = format!("rollouts/{}/events", self.id);
         let mut pages = Pages::default();

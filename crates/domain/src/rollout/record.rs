@@ -196,8 +196,8 @@ pub struct Standing {
 }
 
 impl Rollout {
-    /// The rollout, of which only what is its own is known, with what the engine says about it. What nobody
-    /// knows the end of has ended for the update, but not for the engine, which waits for a person.
+    /// The rollout with the state of its task in the engine. A rollout with an unknown end has ended, while its task waits
+    /// for a decision of a person.
     #[must_use]
     pub fn standing(self, standing: Standing) -> Self {
         let Standing {

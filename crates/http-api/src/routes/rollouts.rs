@@ -167,7 +167,7 @@ pub(crate) async fn cancel(
 /// What the plays of a rollout said, oldest first.
 ///
 /// While more may come, `next_cursor` is there even after the last event: ask again with it to
-/// follow the rollout. It is null once the rollout ended and everything was told.
+/// follow the rollout. It is null after the last event of an ended rollout.
 #[utoipa::path(
     get, path = "/rollouts/{id}/events", tag = TAG, operation_id = "list_rollout_events", params(PageParams),
     responses((status = 200, description = "A page of events", body = ItemPage<RolloutEvent>))
@@ -178,7 +178,7 @@ pub(crate) async fn events(
     list: List<()>,
 ) -> Result<Listed<RolloutEvent>, ApiError> {
     let absent = || ApiError::not_found("rollout", id);
-    // The rollout before its events: once it has ended, none comes any more.
+    // The rollout before its events: after its end none follows.
     let ended = api
         .service
         .views

@@ -26,7 +26,7 @@ pub(crate) struct UpdateParams {
     playbook_path: String,
     /// The orchestrator playbook.
     orchestrator_playbook: String,
-    /// How long a drained server is waited for, minutes, if somebody said so.
+    /// The longest wait for a drained server, minutes; null where the request names none.
     drain_wait_time: Option<f64>,
 }
 

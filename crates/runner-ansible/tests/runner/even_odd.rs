@@ -937,7 +937,7 @@ async fn an_update_playbook_that_works_from_another_host_and_reports_is_asked_fo
     );
 }
 
-/// Names that are one name to whoever drops zeros, takes `-` for `_`, or does not mind the case.
+/// Names that become equal without their zeros, with `-` for `_`, or in lower case.
 const NEAR_NAMES: [&str; 4] = ["jurws_01", "jurws_1", "jurws-01", "Jurws_1"];
 
 #[tokio::test]

@@ -211,7 +211,7 @@ async fn what_else_a_server_needs_comes_from_the_inventory() {
 
 #[tokio::test]
 async fn no_other_inventory_comes_in() {
-    // Ansible looks for these by itself where it is started, or is told so by its configuration.
+    // Ansible looks for these by itself where it is started, or where its configuration names them.
     let other = "all: {hosts: {web1: {ansible_host: 10.9.9.9}}}";
     let host = host(&[
         (

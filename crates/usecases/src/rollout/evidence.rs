@@ -213,7 +213,7 @@ fn listed(
     }
 }
 
-/// The status of an application that does not run. An agent that cannot tell says nothing against it.
+/// The status of an application that does not run. `None` where the agent knows no status.
 fn down(status: ApplicationStatus, word: Option<&String>) -> Option<String> {
     match status {
         ApplicationStatus::Online | ApplicationStatus::NoData => None,

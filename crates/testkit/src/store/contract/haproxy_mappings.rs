@@ -228,8 +228,8 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!(history(world, servers[1].key).await.len(), 1);
     }
 
-    /// Unmapped servers go by key, page by page, and tell where they are and who excluded them; only those that are
-    /// present in active instances are shown.
+    /// Unmapped servers are sorted by key, in pages, with their place and the author of an exclusion; only those that are
+    /// present in active instances are listed.
     async fn unmapped_servers_tell_where_they_are(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let all = ["a", "b", "c", "mapped", "gone"].map(|name| haproxy_server(name, "UP"));
