@@ -6,6 +6,8 @@ use drover_http_api::ApiKeyText;
 use drover_usecases::{Access, StoreError};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::print;
+
 /// Why there is no usable key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -20,11 +22,6 @@ pub enum KeyError {
     /// The key cannot be stored.
     #[error("the API key cannot be stored")]
     Store(#[source] StoreError),
-}
-
-#[expect(clippy::print_stderr, reason = "the filter of the log hides warnings")]
-fn show(sentence: &str) {
-    eprintln!("{sentence}");
 }
 
 /// The key of `access.admin_key`, where there is one.
@@ -74,7 +71,7 @@ pub(crate) async fn ensure(
             tracing::warn!("{sentence}");
         } else {
             // It is shown once, so no filter of the log may swallow it.
-            show(&sentence);
+            print::note(&sentence);
         }
     }
     Ok(())
