@@ -10,7 +10,9 @@ use drover_domain::workflow::run::Control;
 use drover_usecases::{Accepted, Idempotency, RolloutOrder};
 
 use crate::body::{Body, MaybeBody};
-use crate::extract::{Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathTask, Prefix};
+use crate::extract::{
+    Caller, IdempotencyKey, IdempotencyParams, NoQuery, PathTask, Prefix, mark_replayed,
+};
 use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
@@ -84,9 +86,7 @@ pub(super) fn accepted_headers(accepted: &Accepted, path: &str) -> HeaderMap {
     {
         headers.insert(header::LOCATION, location);
     }
-    if accepted.replayed {
-        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
+    mark_replayed(&mut headers, accepted.replayed);
     headers
 }
 

@@ -97,24 +97,17 @@ impl State {
         let backends = &self.backends;
         self.haproxy_servers
             .retain(|_, found| backends.contains_key(&found.backend.get()));
-        let servers = &self.haproxy_servers;
-        let is_there = |key: HaproxyServerKey| servers.contains_key(&key.get());
-        let stood = self
-            .mappings
-            .extract_if(.., |mapping| !is_there(mapping.server));
-        let stood = stood.map(|mapping| mapping.what.application.get());
-        self.stood_behind_haproxy.extend(stood);
-        self.mapping_history.retain(|(server, _)| is_there(*server));
-        self.status_history.retain(|(server, _)| is_there(*server));
-        self.exclusions
-            .retain(|server, _| servers.contains_key(server));
-        self.actions
-            .retain(|_, action| is_there(action.request.server));
+        self.forget_what_servers_had();
     }
 
     /// Forgets the servers with these keys, and what hangs on them.
     pub(super) fn forget_servers(&mut self, is_old: impl Fn(i64) -> bool) {
         self.haproxy_servers.retain(|key, _| !is_old(*key));
+        self.forget_what_servers_had();
+    }
+
+    // What hangs on servers that are gone.
+    fn forget_what_servers_had(&mut self) {
         let servers = &self.haproxy_servers;
         let is_there = |key: HaproxyServerKey| servers.contains_key(&key.get());
         let stood = self
