@@ -21,6 +21,7 @@ pub(crate) enum Code {
     AlreadyExists,
     Conflict,
     BelowMinReady,
+    PlanStale,
     PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -59,7 +60,9 @@ impl Code {
             Self::NotFound | Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::AlreadyExists | Self::Conflict | Self::BelowMinReady => StatusCode::CONFLICT,
+            Self::AlreadyExists | Self::Conflict | Self::BelowMinReady | Self::PlanStale => {
+                StatusCode::CONFLICT
+            }
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -104,6 +107,7 @@ impl Code {
                 "below_min_ready",
                 "Too few servers would be left that take requests",
             ),
+            Self::PlanStale => ("plan_stale", "What was planned has changed"),
             Self::PreconditionFailed => (
                 "precondition_failed",
                 "The resource was changed by someone else",

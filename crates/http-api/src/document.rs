@@ -134,6 +134,7 @@ pub(crate) fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(webhooks::delivery))
         .routes(routes!(webhooks::redeliver))
         .routes(routes!(rollouts::create))
+        .routes(routes!(rollouts::plan))
         .routes(routes!(rollouts::list))
         .routes(routes!(rollouts::get))
         .routes(routes!(rollouts::events))

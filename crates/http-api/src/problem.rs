@@ -400,6 +400,7 @@ impl From<RequestError> for ApiError {
                 reason,
                 subject: Subject::Orchestrator,
             } => Self::refused("/orchestrator_playbook", reason),
+            RequestError::Stale { .. } => Self::new(Code::PlanStale, error.to_string()),
             RequestError::Unavailable { .. } => Self::from_fault(error.fault(), error),
             RequestError::Store { source } => source.into(),
         }

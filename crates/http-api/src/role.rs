@@ -74,6 +74,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("POST", "/webhook-deliveries/{id}/redeliver", Role::Operator),
     rule("GET", "/rollouts", Role::Viewer),
     rule("POST", "/rollouts", Role::Operator),
+    rule("POST", "/rollouts:plan", Role::Operator),
     rule("GET", "/rollouts/{id}", Role::Viewer),
     rule("GET", "/rollouts/{id}/events", Role::Viewer),
     rule("POST", "/rollouts/{id}/cancel", Role::Operator),

@@ -9,6 +9,7 @@ use drover_domain::fleet::{
     Application, ApplicationKey, ApplicationKind, ApplicationStatus, Event, EventKind, EventStatus,
     NewServer, Server, ServerKey, ServerPlace, ServerStatus, VersionChange, VersionChangeKey,
 };
+use drover_domain::haproxy::{HaproxyInstanceKey, StandingServer};
 use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::snapshot::FleetSnapshot;
 
@@ -288,4 +289,15 @@ pub trait FleetSnapshots: Send + Sync {
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn snapshot(&self, applications: &[ApplicationKey]) -> Result<FleetSnapshot, StoreError>;
+
+    /// The servers of these HAProxy instances by key, with their backends, in one statement. Absent are the servers that
+    /// were removed and those that HAProxy's last answer did not list.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
+    async fn standing(
+        &self,
+        instances: &[HaproxyInstanceKey],
+    ) -> Result<Vec<StandingServer>, StoreError>;
 }

@@ -92,6 +92,18 @@ pub trait RolloutStore: Send + Sync {
     /// key came with another digest before; [`StoreError::Unavailable`]; in each case nothing changed.
     async fn start(&self, rollouts: &NewRollouts) -> Result<Started, StoreError>;
 
+    /// The rollouts that an earlier request with this key started; `None` if there was none. A repeated request gets them
+    /// whatever changed since.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::KeyReused`] when the key came with another digest before; [`StoreError::Unavailable`],
+    /// [`StoreError::Corrupt`].
+    async fn started_by(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Vec<RolloutId>>, StoreError>;
+
     /// What there is to do, and that work on it began `at` this moment, unless it began earlier; `None`
     /// if the task is no update.
     ///

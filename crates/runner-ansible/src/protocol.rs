@@ -198,6 +198,7 @@ pub(crate) struct File {
     head: Option<String>,
     #[serde(default)]
     has_plays: bool,
+    digest: Option<String>,
     error: Option<String>,
 }
 
@@ -207,6 +208,7 @@ impl From<File> for PlaybookFile {
         Self {
             name: file.name,
             has_plays: file.has_plays,
+            digest: file.digest,
             head: file.head.ok_or_else(|| file.error.unwrap_or_else(unread)),
         }
     }

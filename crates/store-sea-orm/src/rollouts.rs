@@ -134,6 +134,14 @@ impl RolloutStore for SeaOrmStore {
         Ok(Started::Created)
     }
 
+    #[tracing::instrument(name = "db.rollouts.started_by", level = "debug", skip_all)]
+    async fn started_by(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Vec<RolloutId>>, StoreError> {
+        started_by(&self.read("look up a request for rollouts"), idempotency).await
+    }
+
     #[tracing::instrument(name = "db.rollouts.begin", level = "debug", skip_all)]
     async fn begin(&self, claim: &Claim, at: Timestamp) -> Result<Option<RolloutWork>, StoreError> {
         let session = self.write("begin with a rollout").await?;
@@ -259,25 +267,37 @@ async fn use_key(
 }
 
 async fn replay(session: &Session, idempotency: &Idempotency) -> Result<Started, StoreError> {
+    let stored = Stored::new(UsedKey::WHAT, &idempotency.key);
+    started_by(session, idempotency)
+        .await?
+        .map(Started::Replayed)
+        .ok_or_else(|| stored.corrupt("it was not there after it was found used"))
+}
+
+async fn started_by(
+    session: &Session,
+    idempotency: &Idempotency,
+) -> Result<Option<Vec<RolloutId>>, StoreError> {
     let sql = Sql::new(
         "SELECT digest, CAST(task_ids AS text) AS task_ids FROM idempotency_keys WHERE scope = $1 AND request_key = $2",
     );
     let used = session
         .row::<UsedKey>(sql.text(&idempotency.scope).text(&idempotency.key))
         .await?;
-    let stored = Stored::new(UsedKey::WHAT, &idempotency.key);
-    let used = used.ok_or_else(|| stored.corrupt("it was not there after it was found used"))?;
+    let Some(used) = used else {
+        return Ok(None);
+    };
     if used.digest != idempotency.digest {
         return Err(StoreError::KeyReused {
             key: idempotency.key.clone(),
         });
     }
+    let stored = Stored::new(UsedKey::WHAT, &idempotency.key);
     let rollouts: Vec<String> = stored.shape("list of rollouts", &used.task_ids)?;
     let rollouts = rollouts
         .iter()
-        .map(|rollout| stored.id("rollout identifier", rollout))
-        .collect::<Result<_, _>>()?;
-    Ok(Started::Replayed(rollouts))
+        .map(|rollout| stored.id("rollout identifier", rollout));
+    rollouts.collect::<Result<_, _>>().map(Some)
 }
 
 // What joined a group later is new in its next update. As long as an application is left out that is new already, the

@@ -1,8 +1,9 @@
-//! What the executor template needs, in one statement.
+//! What the executor template and a plan need, in one statement each.
 
 use async_trait::async_trait;
 use drover_domain::Key;
 use drover_domain::fleet::{ApplicationKey, ApplicationKind, SettingsLayer};
+use drover_domain::haproxy::{HaproxyInstanceKey, StandingServer};
 use drover_domain::rollout::snapshot::{
     FleetSnapshot, Target, TargetGroup, TargetHaproxyServer, TargetServer,
 };
@@ -11,6 +12,7 @@ use sea_orm::FromQueryResult;
 
 use crate::dialect::Dialect;
 use crate::row::Stored;
+use crate::row::haproxy::ObservedRow;
 use crate::session::Row;
 use crate::sql::Sql;
 use crate::store::SeaOrmStore;
@@ -173,6 +175,56 @@ impl FleetSnapshots for SeaOrmStore {
             target.haproxy_servers.extend(mapped);
         }
         Ok(snapshot)
+    }
+
+    #[tracing::instrument(name = "db.fleet.standing", level = "debug", skip_all)]
+    async fn standing(
+        &self,
+        instances: &[HaproxyInstanceKey],
+    ) -> Result<Vec<StandingServer>, StoreError> {
+        let text = format!(
+            "SELECT h.id, b.instance_id, b.id AS backend_id, b.name AS backend_name,
+                    h.name, h.status, h.admin_state, h.sessions, h.queue, h.weight, h.check_status, h.address, h.port,
+                    h.is_backup, h.tracks, h.has_agent_check
+             FROM haproxy_servers h
+             JOIN haproxy_backends b ON b.id = h.backend_id AND b.removed_at IS NULL
+             WHERE b.instance_id IN {} AND h.removed_at IS NULL AND h.missed_at IS NULL
+             ORDER BY h.id",
+            self.dialect().integers(1),
+        );
+        let keys: Vec<i64> = instances.iter().map(|instance| instance.get()).collect();
+        let rows = self
+            .read("load the servers of HAProxy instances")
+            .rows::<StandingRow>(Sql::new(text).json(&keys))
+            .await?;
+        rows.into_iter().map(StandingRow::read).collect()
+    }
+}
+
+// A server with its backend.
+#[derive(Debug, FromQueryResult)]
+struct StandingRow {
+    id: i64,
+    instance_id: i64,
+    backend_id: i64,
+    backend_name: String,
+    #[sea_orm(nested)]
+    observed: ObservedRow,
+}
+
+impl Row for StandingRow {
+    const WHAT: &'static str = "HAProxy server";
+}
+
+impl StandingRow {
+    fn read(self) -> Result<StandingServer, StoreError> {
+        let stored = Stored::new(Self::WHAT, self.id);
+        Ok(StandingServer {
+            instance: Key::new(self.instance_id),
+            backend: Key::new(self.backend_id),
+            backend_name: self.backend_name,
+            observed: self.observed.read(&stored)?,
+        })
     }
 }
 

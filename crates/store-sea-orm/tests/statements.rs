@@ -143,6 +143,16 @@ async fn a_snapshot_costs_one_statement(store: SeaOrmStore) {
         costs.push(cost);
     }
     all_equal("a snapshot", &costs, 1);
+    let mut costs = Vec::new();
+    for count in SIZES {
+        let (_, instance) = discovered(&store, &format!("lb{count}"), 3).await;
+        let change = shown(&store, instance, count, "UP").await;
+        HaproxyStore::store(&store, &change).await.unwrap();
+        let (cost, standing) = cost(&store, store.standing(&[instance])).await;
+        assert_eq!(standing.unwrap().len(), count);
+        costs.push(cost);
+    }
+    all_equal("the servers of an HAProxy", &costs, 1);
 }
 
 async fn discovered(store: &SeaOrmStore, name: &str, names: usize) -> (u64, HaproxyInstanceKey) {

@@ -47,7 +47,7 @@ pub use mappings::{HaproxySummary, MapError, Mappings, Remapped};
 pub use orchestrators::{Orchestrators, Scan, ScanError};
 pub use polling::{PollOutcome, Refreshed};
 pub use retention::HistoryAges;
-pub use rollout::{Accepted, RequestError, RolloutOrder, Rollouts, Subject};
+pub use rollout::{Accepted, Plan, RequestError, RolloutOrder, Rollouts, Subject};
 pub use servers::{HaproxyNode, Servers};
 pub use service::{Policy, Ports, Service, Views};
 pub use settings::Settings;

@@ -24,6 +24,7 @@ mod orchestrators;
 mod output;
 mod queues;
 mod rollout;
+mod rollout_plan;
 mod rollout_start;
 mod schedules;
 mod screen;

@@ -13,7 +13,7 @@ use super::output::{
 };
 use super::service::Service;
 use super::times::{age, now};
-use super::{natural, rollout_start, screen, watch};
+use super::{natural, rollout_plan, rollout_start, screen, watch};
 
 /// The most characters of a label.
 const LABEL: usize = 13;
@@ -35,6 +35,8 @@ const RUNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show what a start would do: batches, targets, what HAProxy keeps meanwhile. Nothing is started.
+    Plan(rollout_plan::Plan),
     /// Bring an artifact to applications, without dropping a request.
     Start(rollout_start::Start),
     /// List the rollouts, newest first.
@@ -96,6 +98,7 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Code, Failure> {
     match command {
+        Command::Plan(plan) => rollout_plan::run(plan, service, output).await,
         Command::Start(start) => rollout_start::run(start, service, output).await,
         Command::List { status } => {
             let query: Vec<(&str, &str)> = status

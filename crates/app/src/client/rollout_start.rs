@@ -18,9 +18,10 @@ const WARNING_MAX: usize = 10_000;
 /// The longest drain that can be asked for, minutes.
 const DRAIN_MINUTES_MAX: f64 = 60.0;
 
+/// What a rollout is about.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("applications").required(true).args(["group", "app"])))]
-pub(crate) struct Start {
+pub(crate) struct Order {
     /// All instances of this group.
     #[arg(long)]
     group: Option<String>,
@@ -42,6 +43,15 @@ pub(crate) struct Start {
     /// Update applications without a drain although they, or others of their group, stand or stood behind HAProxy.
     #[arg(long)]
     allow_undrained: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    order: Order,
+    /// Start exactly this plan (`drover rollout plan`), or nothing if it no longer holds.
+    #[arg(long, value_name = "PLAN")]
+    plan: Option<String>,
     /// Follow the rollout to its end; the exit code is its result.
     #[arg(long)]
     watch: bool,
@@ -76,6 +86,31 @@ impl Mode {
     }
 }
 
+impl Order {
+    /// The body of the request.
+    pub(crate) async fn body(self, service: &Service) -> Result<Value, Failure> {
+        let applications = match &self.group {
+            Some(group) => members(group, service).await?,
+            None => names::applications(&self.app, service).await?,
+        };
+        let mut body = json!({"app_ids": applications, "distr_url": self.distr_url});
+        for (name, value) in [
+            ("mode", self.mode.map(|mode| Value::from(mode.word()))),
+            ("orchestrator_playbook", self.orchestrator.map(Value::from)),
+            ("drain_wait_time", self.drain_minutes.map(Value::from)),
+            (
+                "allow_undrained",
+                self.allow_undrained.then_some(Value::Bool(true)),
+            ),
+        ] {
+            if let (Some(value), Some(members)) = (value, body.as_object_mut()) {
+                members.insert(name.to_owned(), value);
+            }
+        }
+        Ok(body)
+    }
+}
+
 impl Start {
     pub(crate) const fn wants_json(&self) -> bool {
         self.json
@@ -83,23 +118,9 @@ impl Start {
 }
 
 pub(crate) async fn run(start: Start, service: &Service, output: &Output) -> Result<Code, Failure> {
-    let applications = match &start.group {
-        Some(group) => members(group, service).await?,
-        None => names::applications(&start.app, service).await?,
-    };
-    let mut body = json!({"app_ids": applications, "distr_url": start.distr_url});
-    for (name, value) in [
-        ("mode", start.mode.map(|mode| Value::from(mode.word()))),
-        ("orchestrator_playbook", start.orchestrator.map(Value::from)),
-        ("drain_wait_time", start.drain_minutes.map(Value::from)),
-        (
-            "allow_undrained",
-            start.allow_undrained.then_some(Value::Bool(true)),
-        ),
-    ] {
-        if let (Some(value), Some(members)) = (value, body.as_object_mut()) {
-            members.insert(name.to_owned(), value);
-        }
+    let mut body = start.order.body(service).await?;
+    if let (Some(plan), Some(members)) = (start.plan, body.as_object_mut()) {
+        members.insert("plan".to_owned(), plan.into());
     }
     let key = match start.idempotency_key {
         Some(key) => key,
@@ -127,7 +148,8 @@ pub(crate) async fn run(start: Start, service: &Service, output: &Output) -> Res
         note(&visible(warning, WARNING_MAX));
     }
     if start.watch {
-        let count = applications.len();
+        let applications = body.get("app_ids").and_then(Value::as_array);
+        let count = applications.map_or(0, Vec::len);
         note(&format!(
             "update of {count} applications accepted as {}",
             rollouts.join(", ")

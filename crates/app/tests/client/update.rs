@@ -348,3 +348,73 @@ async fn an_update_that_waits_says_for_what() {
     let line = format!("rollout {TASK}  pending  waits for the update 7 of the group shop");
     assert!(done.err.lines().any(|shown| shown == line), "{}", done.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_shows_batches_and_warnings_and_starts_nothing() {
+    let digest = "0000000000000001-0000000000000002-0000000000000003-0000000000000004";
+    let stub = Stub::start(move |asked: &Asked| match asked.line.as_str() {
+        "POST /api/v1/rollouts:plan" => (
+            200,
+            json!({"plan": digest, "targets": 2, "warnings": ["a\u{1b}[2J warning"], "rollouts": [{
+                "playbook_path": "update-app.yml", "runs": [{
+                    "orchestrator_playbook": "o.yml", "backend": {"haproxy": "main", "name": "web"},
+                    "parameters": {"distr_url": "u"},
+                    "batches": [
+                        {"batch": "even", "targets": [{"application_id": 1, "name": "jurws_1", "server": "web1",
+                            "haproxy_server": "s1", "version": "1.0.0"}],
+                         "capacity": [{"backend": "web", "serving": 2, "left": 1, "below_min_ready": false}]},
+                        {"batch": "odd", "targets": [{"application_id": 2, "name": "jurws_2", "server": "web2",
+                            "haproxy_server": null, "version": null}],
+                         "capacity": [{"backend": "web", "serving": 2, "left": 0, "below_min_ready": true}]},
+                    ]}]}]}),
+        ),
+        "POST /api/v1/rollouts" => (
+            409,
+            json!({"type": "about:blank", "title": "What was planned has changed", "status": 409, "code": "plan_stale",
+                "detail": "the plan is stale: a playbook file changed", "errors": []}),
+        ),
+        other => panic!("{other}"),
+    })
+    .await;
+    let done = stub.drover(&["rollout", "plan", "--app", "1", "2", "--distr-url", "u"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    for wanted in [
+        "backend           web of the HAProxy main",
+        "batch even        backend web keeps 1 of 2 servers that take requests",
+        "batch odd         backend web keeps 0 of 2 servers that take requests: the drain will be refused",
+        "jurws_2",
+    ] {
+        assert!(done.out.contains(wanted), "{wanted}: {}", done.out);
+    }
+    assert!(!done.out.contains("parameter "), "{}", done.out);
+    assert!(
+        done.out.ends_with(&format!("--plan {digest}\n")),
+        "{}",
+        done.out
+    );
+    assert!(
+        done.err.contains("warning: a\\u{1b}[2J warning"),
+        "{}",
+        done.err
+    );
+
+    let start = [
+        "rollout",
+        "start",
+        "--app",
+        "1",
+        "2",
+        "--distr-url",
+        "u",
+        "--plan",
+        digest,
+    ];
+    let done = stub.drover(&start);
+    assert_eq!(done.code, Some(6), "{}", done.err);
+    assert!(done.err.contains("a playbook file changed"), "{}", done.err);
+    let last = stub.asked().pop().unwrap();
+    assert_eq!(
+        last.body,
+        json!({"app_ids": [1, 2], "distr_url": "u", "plan": digest})
+    );
+}

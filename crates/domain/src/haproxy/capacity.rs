@@ -1,8 +1,8 @@
 //! Which servers take requests, and how many of a backend do: one rule for guards, counts and screens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::ObservedServer;
+use super::{BackendKey, HaproxyInstanceKey, ObservedServer};
 
 /// What the configuration of HAProxy makes of a server. All of it is `false` or `None` where the agent does not report
 /// it.
@@ -84,6 +84,38 @@ pub fn followers(trackers: &[Tracker], backend: &str, server: &str) -> BTreeSet<
         }
     }
     found
+}
+
+/// The names of the servers that leave each backend when those called `leaving` leave `backend`: their followers leave
+/// with them.
+#[must_use]
+pub fn leaving_with_followers(
+    trackers: &[Tracker],
+    backend: &str,
+    leaving: &BTreeSet<&str>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let own = leaving.iter().map(|name| (*name).to_owned()).collect();
+    let mut all = BTreeMap::from([(backend.to_owned(), own)]);
+    for name in leaving {
+        for (backend, server) in followers(trackers, backend, name) {
+            let of_backend: &mut BTreeSet<String> = all.entry(backend).or_default();
+            of_backend.insert(server);
+        }
+    }
+    all
+}
+
+/// A server with the backend it stands in, as it was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingServer {
+    /// The HAProxy instance.
+    pub instance: HaproxyInstanceKey,
+    /// The backend.
+    pub backend: BackendKey,
+    /// The backend's name in HAProxy.
+    pub backend_name: String,
+    /// The server.
+    pub observed: ObservedServer,
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ mod word;
 
 pub use admin::{AdminBits, AdminState};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerRecord, BreakerState};
-pub use capacity::{Capacity, ServerRole, Tracker, followers};
+pub use capacity::{
+    Capacity, ServerRole, StandingServer, Tracker, followers, leaving_with_followers,
+};
 pub use entity::{
     BackendKey, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyInstanceKey, HaproxyServer,
     HaproxyServerKey, ObservedServer,

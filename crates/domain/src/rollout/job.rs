@@ -225,6 +225,9 @@ pub struct PlaybookFile {
     pub head: Result<String, String>,
     /// Whether it has more than blank lines and comments.
     pub has_plays: bool,
+    /// The SHA-256 of the whole file in hexadecimal digits; `None` where it could not be read, or has more than 16 MiB.
+    /// Files that it includes are not part of it.
+    pub digest: Option<String>,
 }
 
 impl PlaybookFile {

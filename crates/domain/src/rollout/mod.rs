@@ -10,6 +10,7 @@ pub mod job;
 pub mod orchestrator;
 pub mod ordering;
 pub mod parameter;
+pub mod plan;
 pub mod playbook_path;
 pub mod record;
 pub mod request;

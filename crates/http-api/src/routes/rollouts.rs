@@ -17,7 +17,7 @@ use crate::page::{ItemPage, List, Listed, PageParams};
 use crate::problem::ApiError;
 use crate::state::Api;
 use crate::wire::{
-    CancelWorkflow, NewRollout, Rollout, RolloutDetail, RolloutEvent, RolloutParams,
+    CancelWorkflow, NewRollout, Rollout, RolloutDetail, RolloutEvent, RolloutParams, RolloutPlan,
     RolloutsAccepted,
 };
 
@@ -37,6 +37,7 @@ const TAG: &str = "rollouts";
             ("Idempotency-Replayed" = String, description = "`true` when the rollouts came of an earlier request"),
         )),
         (status = 404, description = "An application does not exist; nothing was created"),
+        (status = 409, description = "The named plan is stale (`plan_stale`); nothing was created"),
     )
 )]
 pub(crate) async fn create(
@@ -52,6 +53,27 @@ pub(crate) async fn create(
     Ok((StatusCode::ACCEPTED, headers, Json(accepted.into())))
 }
 
+/// Plans rollouts: what the same body would start, in which order, and what HAProxy keeps meanwhile.
+///
+/// The plan passes every check of a start, and nothing is created or touched.
+#[utoipa::path(
+    post, path = "/rollouts:plan", tag = TAG, operation_id = "plan_rollouts",
+    request_body = NewRollout,
+    responses(
+        (status = 200, description = "The plan", body = RolloutPlan),
+        (status = 404, description = "An application does not exist"),
+    )
+)]
+pub(crate) async fn plan(
+    State(api): State<Api>,
+    _: NoQuery,
+    Caller(origin): Caller,
+    Body(body): Body<NewRollout>,
+) -> Result<Json<RolloutPlan>, ApiError> {
+    let order = rollout_order(origin, None, body);
+    Ok(Json(api.service.rollouts.plan(&order).await?.into()))
+}
+
 /// Orders the rollouts of a request.
 pub(super) async fn order(
     api: &Api,
@@ -59,13 +81,18 @@ pub(super) async fn order(
     key: Option<String>,
     body: NewRollout,
 ) -> Result<Accepted, ApiError> {
+    let order = rollout_order(origin, key, body);
+    Ok(api.service.rollouts.request(order).await?)
+}
+
+fn rollout_order(origin: Origin, key: Option<String>, body: NewRollout) -> RolloutOrder {
     let scope = format!("rollouts {}", origin.actor);
     let idempotency = key.map(|key| Idempotency {
         scope,
         key,
         digest: body.digest(),
     });
-    let order = RolloutOrder {
+    RolloutOrder {
         applications: body.app_ids,
         artifact: body.distr_url,
         mode: body.mode,
@@ -74,8 +101,8 @@ pub(super) async fn order(
         allow_undrained: body.allow_undrained,
         origin,
         idempotency,
-    };
-    Ok(api.service.rollouts.request(order).await?)
+        plan: body.plan,
+    }
 }
 
 /// The headers of an answer that accepts rollouts: where the first one is, and whether they came of an earlier request.

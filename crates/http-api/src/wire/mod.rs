@@ -15,6 +15,7 @@ mod haproxy_summary;
 mod mapping;
 mod new_rollout;
 mod orchestrator;
+mod plan;
 mod queue;
 mod rollout;
 mod schedule;
@@ -62,6 +63,7 @@ pub(crate) use mapping::{
 };
 pub(crate) use new_rollout::{NewRollout, RolloutsAccepted};
 pub(crate) use orchestrator::{Orchestrator, ScanReport};
+pub(crate) use plan::RolloutPlan;
 pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
 pub(crate) use rollout::{Rollout, RolloutDetail, RolloutEvent, RolloutParams};
 pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule, schedule_tag};

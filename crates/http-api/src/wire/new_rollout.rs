@@ -3,6 +3,7 @@
 use drover_domain::Key;
 use drover_domain::fleet::ApplicationKey;
 use drover_domain::rollout::drain::DrainWait;
+use drover_domain::rollout::plan::PlanDigest;
 use drover_domain::rollout::record::{APPLICATIONS_MAX, ArtifactUrl, UpdateMode};
 use drover_domain::text::check_line;
 use drover_usecases::Accepted;
@@ -32,6 +33,10 @@ pub(crate) struct NewRollout {
     /// group or catalog entry, stand or stood behind one. Without it such an update is refused, naming them.
     #[schema(value_type = Option<bool>, default = false)]
     pub(crate) allow_undrained: bool,
+    /// The digest of the plan to start, as `POST /rollouts:plan` returned it for the same body. If something that the plan
+    /// was made from has changed, nothing is started.
+    #[schema(value_type = Option<String>, min_length = 67, max_length = 67)]
+    pub(crate) plan: Option<PlanDigest>,
 }
 
 /// The words a request may use.
@@ -75,6 +80,10 @@ impl ReadBody for NewRollout {
             number(|minutes| DrainWait::parse(Some(minutes)).map_err(Flaw::invalid)),
         );
         let allow_undrained = fields.optional("allow_undrained", boolean);
+        let plan = fields.optional(
+            "plan",
+            text(|text| PlanDigest::parse(text).map_err(Flaw::invalid)),
+        );
         Some(Self {
             app_ids: app_ids?.into_iter().map(Key::new).collect(),
             distr_url: distr_url?,
@@ -82,6 +91,7 @@ impl ReadBody for NewRollout {
             orchestrator_playbook: orchestrator_playbook?,
             drain_wait_time: drain_wait_time?.unwrap_or(DrainWait::DEFAULT),
             allow_undrained: allow_undrained?.unwrap_or(false),
+            plan: plan?,
         })
     }
 }
@@ -118,6 +128,9 @@ impl NewRollout {
         if self.allow_undrained {
             digest.update([1]);
         }
+        if let Some(plan) = self.plan {
+            digest.update(plan.to_string());
+        }
         digest.finalize().to_vec()
     }
 }
@@ -153,6 +166,7 @@ mod tests {
             orchestrator_playbook: orchestrator.map(str::to_owned),
             drain_wait_time: DrainWait::DEFAULT,
             allow_undrained: false,
+            plan: None,
         }
     }
 
@@ -167,6 +181,10 @@ mod tests {
             update(&[1, 2], Some("x")),
             NewRollout {
                 allow_undrained: true,
+                ..update(&[1, 2], None)
+            },
+            NewRollout {
+                plan: Some(PlanDigest::new([1, 2, 3, 4])),
                 ..update(&[1, 2], None)
             },
         ] {

@@ -60,6 +60,7 @@ const EXPECTED: &[(&str, &str, Role)] = &[
     ("GET", "/rollouts/{id}", Role::Viewer),
     ("POST", "/rollouts/{id}/cancel", Role::Operator),
     ("GET", "/rollouts/{id}/events", Role::Viewer),
+    ("POST", "/rollouts:plan", Role::Operator),
     ("GET", "/schedules", Role::Viewer),
     ("DELETE", "/schedules/{name}", Role::Operator),
     ("GET", "/schedules/{name}", Role::Viewer),

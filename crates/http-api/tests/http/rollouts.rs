@@ -500,3 +500,38 @@ async fn events_of_a_waiting_task_can_be_followed() {
         .json();
     assert_eq!(next["next_cursor"], cursor);
 }
+
+#[tokio::test]
+async fn a_plan_shows_what_a_start_would_do_and_pins_it() {
+    let world = World::with_fleet().await;
+    let mut body = update(&world.apps);
+    let plan = world
+        .post("/api/v1/rollouts:plan", body.clone())
+        .await
+        .ok(200)
+        .json();
+    assert_eq!(plan["targets"], world.apps.len());
+    let run = &plan["rollouts"][0]["runs"][0];
+    assert_eq!(run["orchestrator_playbook"], ORCHESTRATOR);
+    let planned: usize = run["batches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|batch| batch["targets"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(planned, world.apps.len());
+    assert_eq!(rollouts(&world).await, 0, "a plan creates nothing");
+
+    for (wrong, code) in [(json!("latest"), "invalid"), (json!(7), "wrong_type")] {
+        body["plan"] = wrong;
+        let refused = world.post(PATH, body.clone()).await.ok(422).json();
+        assert_eq!(refused["errors"][0]["pointer"], "/plan", "{refused}");
+        assert_eq!(refused["errors"][0]["code"], code, "{refused}");
+    }
+    body["plan"] = json!("0000000000000000-0000000000000000-0000000000000000-0000000000000000");
+    let stale = world.post(PATH, body.clone()).await.ok(409).json();
+    assert_eq!(stale["code"], "plan_stale", "{stale}");
+    assert_eq!(rollouts(&world).await, 0);
+    body["plan"] = plan["plan"].clone();
+    world.post(PATH, body).await.ok(202);
+}

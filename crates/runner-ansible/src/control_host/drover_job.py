@@ -18,6 +18,7 @@ Standard library of Python 3.6 only.
 
 import configparser
 import errno
+import hashlib
 import ipaddress
 import json
 import os
@@ -39,6 +40,7 @@ DIAGNOSTICS_BYTES_MAX = 32 * 1024
 ASKED_BYTES_MAX = 256 * 1024
 PLAYBOOKS_MAX = 1000
 PLAYBOOK_BYTES_MAX = 64 * 1024
+PLAYBOOK_DIGEST_BYTES_MAX = 16 * 1024 * 1024
 PLAYBOOK_LINES_MAX = 150
 REQUEST_BYTES_MAX = 64 * 1024 * 1024
 START_SECONDS_MAX = 10
@@ -679,10 +681,15 @@ def head(path, name):
             read = file.read(PLAYBOOK_BYTES_MAX + 1)
             file.seek(0)
             has_plays = any(map(has_content, file))
+            file.seek(0)
+            whole = file.read(PLAYBOOK_DIGEST_BYTES_MAX + 1)
         lines = read.split(b"\n")
         if len(read) > PLAYBOOK_BYTES_MAX and len(lines) <= PLAYBOOK_LINES_MAX:
             lines = lines[:-1]
-        return {"head": b"\n".join(lines[:PLAYBOOK_LINES_MAX]).decode("utf-8"), "has_plays": has_plays}
+        found = {"head": b"\n".join(lines[:PLAYBOOK_LINES_MAX]).decode("utf-8"), "has_plays": has_plays}
+        if len(whole) <= PLAYBOOK_DIGEST_BYTES_MAX:
+            found["digest"] = hashlib.sha256(whole).hexdigest()
+        return found
     except UnicodeDecodeError:
         return {"error": "it is not UTF-8 text"}
     except OSError as error:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drover_domain::rollout::job::{
-    JobEvent, JobEventKind, JobId, JobStatus, PlaybookJob, Variable,
+    JobEvent, JobEventKind, JobId, JobStatus, PlaybookFile, PlaybookJob, Variable,
 };
 use drover_domain::rollout::request::{
     PlayRequest, StepAnswer, StepKind, TargetAnswer, TargetState,
@@ -247,6 +247,11 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
         let listed = world.runner().playbooks().await.unwrap();
         assert_eq!(listed.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a.yml", "b.yaml"]);
         assert!(listed.iter().all(|file| matches!(&file.head, Ok(head) if !head.is_empty())), "{listed:?}");
+        let digest = |listed: &[PlaybookFile]| listed.first().unwrap().digest.clone().unwrap();
+        assert_eq!(world.runner().playbooks().await.unwrap(), listed, "a digest of what did not change is the same");
+        world.arrange("a.yml", Play::Fails).await;
+        let changed = world.runner().playbooks().await.unwrap();
+        assert_ne!(digest(&listed), digest(&changed));
         assert_ne!(world.runner().probe().await.unwrap(), "");
     }
 }

@@ -516,6 +516,7 @@ impl PlaybookRunner for ScriptedRunner {
                 name: name.clone(),
                 head: Ok(script.head.clone()),
                 has_plays: !script.head.is_empty(),
+                digest: Some(format!("{script:?}")),
             })
             .collect())
     }

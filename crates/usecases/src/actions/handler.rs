@@ -12,7 +12,8 @@ use drover_domain::haproxy::action::{
     Next, Progress, check_capacity, next,
 };
 use drover_domain::haproxy::{
-    AdminState, Admission, Health, ObservedProcess, ObservedServer, Tracker, followers,
+    AdminState, Admission, Health, ObservedProcess, ObservedServer, followers,
+    leaving_with_followers,
 };
 use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_domain::workflow::{Guarantee, Json};
@@ -143,23 +144,6 @@ impl Sight {
         }
         Ok(())
     }
-}
-
-/// The names of the servers that leave each backend when those called `leaving` leave `backend`.
-pub(super) fn leaving_with_followers(
-    trackers: &[Tracker],
-    backend: &str,
-    leaving: &BTreeSet<&str>,
-) -> BTreeMap<String, BTreeSet<String>> {
-    let own = leaving.iter().map(|name| (*name).to_owned()).collect();
-    let mut all = BTreeMap::from([(backend.to_owned(), own)]);
-    for name in leaving {
-        for (backend, server) in followers(trackers, backend, name) {
-            let of_backend: &mut BTreeSet<String> = all.entry(backend).or_default();
-            of_backend.insert(server);
-        }
-    }
-    all
 }
 
 /// The other backends in which servers follow some of the backend of `target`.

@@ -13,14 +13,13 @@ use drover_domain::haproxy::action::{
 };
 use drover_domain::haproxy::{
     AdminState, Admission, BackendKey, Breaker, HaproxyInstance, HaproxyInstanceKey,
-    HaproxyServerKey, Tracker,
+    HaproxyServerKey, Tracker, leaving_with_followers,
 };
 use drover_domain::rollout::record::{Origin, RolloutDetail, RolloutTarget, TargetOutcome};
 use drover_domain::workflow::{Json, WorkflowId};
 use drover_ports::{Fault, Idempotency, NewAction, NewWorkflow, StartedWorkflow, StoreError};
 use sha2::{Digest as _, Sha256};
 
-use super::handler::leaving_with_followers;
 use crate::haproxy::{Forgotten, Held, Synced, UPDATE_OWNER};
 use crate::polling::Polling;
 use crate::service::{Policy, Ports};

@@ -5,11 +5,13 @@ mod drains;
 mod end;
 mod evidence;
 mod handler;
+mod plan;
 mod prepare;
 mod request;
 mod run;
 mod track;
 
 pub(crate) use handler::RolloutHandler;
+pub use plan::Plan;
 pub(crate) use prepare::playbook_of;
 pub use request::{Accepted, RequestError, RolloutOrder, Rollouts, Subject};

@@ -90,19 +90,23 @@ pub(crate) fn prepare(
     Ok(prepare_all(&context, snapshot)?)
 }
 
-/// Checks that the orchestrator and the update playbooks are where the control host finds them:
-/// a play must not learn that after it has drained something. `folder` is the playbook folder of the control host.
+/// A playbook file that an update needs: its name and the digest of its text, if it is known.
+pub(crate) type UsedPlaybook = (String, Option<String>);
+
+/// Checks that the orchestrator and the update playbooks are where the control host finds them, and returns them in this
+/// order: a play must not learn that after it has drained something. `folder` is the playbook folder of the control host.
 pub(crate) async fn check_playbooks<'a>(
     runner: &dyn PlaybookRunner,
     folder: &str,
     orchestrator: &str,
     update_paths: impl IntoIterator<Item = &'a str>,
-) -> Result<(), Unprepared> {
+) -> Result<Vec<UsedPlaybook>, Unprepared> {
     let mut wanted = vec![orchestrator.to_owned()];
     for path in update_paths {
         wanted.push(PlaybookPath::parse(path)?.file_in(folder)?.to_owned());
     }
     let files = runner.playbooks().await.map_err(Unprepared::Runner)?;
+    let mut used = Vec::with_capacity(wanted.len());
     for name in wanted {
         let Some(file) = files.iter().find(|file| file.name == name) else {
             return Err(Unprepared::NoSuchPlaybook { name });
@@ -111,6 +115,7 @@ pub(crate) async fn check_playbooks<'a>(
             let reason = reason.to_owned();
             return Err(Unprepared::Unusable { name, reason });
         }
+        used.push((name, file.digest.clone()));
     }
-    Ok(())
+    Ok(used)
 }

@@ -9,8 +9,9 @@ use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
 use drover_domain::page::PageRequest;
 use drover_domain::rollout::definition;
 use drover_domain::rollout::drain::DrainWait;
-use drover_domain::rollout::executor::check_drained;
+use drover_domain::rollout::executor::{PreparedPlaybook, check_drained};
 use drover_domain::rollout::grouping::{GroupingItem, GroupingStrategy, group_into_rollouts};
+use drover_domain::rollout::plan::{PlanDigest, PlanPart};
 use drover_domain::rollout::record::{
     ArtifactUrl, Origin, Rollout, RolloutId, RolloutRequest, UpdateMode,
 };
@@ -23,13 +24,13 @@ use drover_ports::{Fault, Idempotency, NewRollout, NewRollouts, NewWorkflow, Sta
 
 use crate::service::{Policy, Ports};
 
-use super::prepare::{Unprepared, check_playbooks, playbook_of, prepare};
+use super::prepare::{Unprepared, UsedPlaybook, check_playbooks, playbook_of, prepare};
 
 /// Requests for rollouts.
 #[derive(Clone)]
 pub struct Rollouts {
-    ports: Ports,
-    policy: Arc<Policy>,
+    pub(super) ports: Ports,
+    pub(super) policy: Arc<Policy>,
 }
 
 impl fmt::Debug for Rollouts {
@@ -57,6 +58,28 @@ pub struct RolloutOrder {
     pub origin: Origin,
     /// What makes a repetition the same request.
     pub idempotency: Option<Idempotency>,
+    /// The plan that this order follows; the order is refused if the plan is stale.
+    pub plan: Option<PlanDigest>,
+}
+
+/// An order that can be carried out as far as it can be known.
+pub(super) struct Checked {
+    /// The fleet around its applications.
+    pub(super) snapshot: FleetSnapshot,
+    /// The orchestrator playbook, then the update playbook of each part.
+    pub(super) playbooks: Vec<UsedPlaybook>,
+    /// Its rollouts, in the order in which they are worked on.
+    pub(super) parts: Vec<CheckedPart>,
+    /// As in [`Accepted`].
+    pub(super) warnings: Vec<String>,
+}
+
+/// One rollout of a checked order.
+pub(super) struct CheckedPart {
+    pub(super) id: RolloutId,
+    pub(super) request: RolloutRequest,
+    pub(super) playbook_path: String,
+    pub(super) prepared: Vec<PreparedPlaybook>,
 }
 
 /// The rollouts that came of an order.
@@ -67,7 +90,7 @@ pub struct Accepted {
     /// Whether they came of the same request made before.
     pub replayed: bool,
     /// What a person should know about them, one sentence each: applications that are updated without a drain, and
-    /// those that joined their group since its last update.
+    /// those that joined their group since its last update. Empty for a repeated request.
     pub warnings: Vec<String>,
 }
 
@@ -102,6 +125,15 @@ pub enum RequestError {
         /// What it is about.
         subject: Subject,
     },
+    /// The plan that was named does not hold now.
+    #[error(
+        "the plan is stale: {}; make a new plan (`POST /rollouts:plan`, `drover rollout plan`), look at it, and start that",
+        changes.iter().map(|part| part.changed()).collect::<Vec<_>>().join("; ")
+    )]
+    Stale {
+        /// What changed.
+        changes: Vec<PlanPart>,
+    },
     /// The control host does not answer.
     #[error("the control host does not answer, so the playbooks cannot be checked; try again")]
     Unavailable {
@@ -133,7 +165,8 @@ impl RequestError {
             Self::UnknownApplications { .. }
             | Self::UnknownOrchestrator { .. }
             | Self::InactiveOrchestrator { .. }
-            | Self::Refused { .. } => Fault::Permanent,
+            | Self::Refused { .. }
+            | Self::Stale { .. } => Fault::Permanent,
             Self::Unavailable { .. } => Fault::Transient,
             Self::Store { source } => source.fault(),
         }
@@ -176,6 +209,14 @@ impl RequestError {
     }
 }
 
+const fn replayed(rollouts: Vec<RolloutId>) -> Accepted {
+    Accepted {
+        rollouts,
+        replayed: true,
+        warnings: Vec::new(),
+    }
+}
+
 /// The workflow that does `task`, which has `keys` to itself while it runs.
 fn workflow_of(rollout: &Rollout, keys: Vec<String>) -> Result<NewWorkflow, DefinitionError> {
     Ok(NewWorkflow {
@@ -205,11 +246,75 @@ impl Rollouts {
     ///
     /// [`RequestError`], and then nothing changed.
     #[tracing::instrument(name = "rollouts.request", skip_all, fields(applications = order.applications.len()))]
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one refusal after the other, then one transaction"
-    )]
     pub async fn request(&self, order: RolloutOrder) -> Result<Accepted, RequestError> {
+        // A repeated request gets the same answer whatever changed since: its own rollouts changed it.
+        if let Some(idempotency) = &order.idempotency {
+            let known = self.ports.rollouts.started_by(idempotency).await;
+            if let Some(rollouts) = known.map_err(store)? {
+                return Ok(replayed(rollouts));
+            }
+        }
+        let checked = self.check(&order).await?;
+        if let Some(planned) = &order.plan {
+            let changes = planned.changes(&self.plan_of(&order, &checked).await?.digest);
+            if !changes.is_empty() {
+                return Err(RequestError::Stale { changes });
+            }
+        }
+        let now = self.ports.clock.now();
+        let mut rollouts = Vec::with_capacity(checked.parts.len());
+        for part in checked.parts {
+            let keys = checked
+                .snapshot
+                .concurrency_keys(&part.request.applications);
+            let (path, origin) = (part.playbook_path, order.origin.clone());
+            let rollout = Rollout::queued(part.id, part.request, path, origin, now);
+            let workflow = workflow_of(&rollout, keys)
+                .map_err(|error| RequestError::from_definition(&error))?;
+            rollouts.push(NewRollout { workflow, rollout });
+        }
+
+        let events = order
+            .applications
+            .iter()
+            .filter_map(|key| checked.snapshot.targets.get(key))
+            .map(|target| NewEvent {
+                at: now,
+                kind: EventKind::Update,
+                status: EventStatus::Pending,
+                server: target.server.as_ref().map(|server| server.key),
+                application: Some(target.application),
+                description: format!(
+                    "{} asked to update {} from {}",
+                    order.origin.actor, target.name, order.artifact
+                ),
+            })
+            .collect();
+        let ids: Vec<RolloutId> = rollouts.iter().map(|new| new.rollout.id).collect();
+        let rollouts = NewRollouts {
+            rollouts,
+            events,
+            idempotency: order.idempotency,
+            at: now,
+        };
+        match self.ports.rollouts.start(&rollouts).await.map_err(store)? {
+            Started::Replayed(rollouts) => Ok(replayed(rollouts)),
+            Started::Created => {
+                tracing::info!(
+                    rollouts = ids.len(), actor = %order.origin.actor, request.id = %order.origin.request_id,
+                    "{} asked to update {} applications from {}", order.origin.actor, order.applications.len(), order.artifact
+                );
+                Ok(Accepted {
+                    rollouts: ids,
+                    replayed: false,
+                    warnings: checked.warnings,
+                })
+            }
+        }
+    }
+
+    /// Checks an order and prepares its rollouts; nothing is created.
+    pub(super) async fn check(&self, order: &RolloutOrder) -> Result<Checked, RequestError> {
         let snapshot = self
             .ports
             .snapshots
@@ -241,20 +346,19 @@ impl Rollouts {
         let groups = group_into_rollouts(&self.grouping_items(&order.applications, &snapshot));
         let paths = groups.iter().map(|group| group.playbook_path.as_str());
         let folder = &self.policy.playbook_folder;
-        check_playbooks(&*self.ports.runner, folder, &orchestrator.file_path, paths)
-            .await
-            .map_err(RequestError::from_unprepared)?;
-        let now = self.ports.clock.now();
-        let warnings = warnings(&order, &snapshot);
+        let playbooks =
+            check_playbooks(&*self.ports.runner, folder, &orchestrator.file_path, paths)
+                .await
+                .map_err(RequestError::from_unprepared)?;
+        let warnings = warnings(order, &snapshot);
         // All of them are named at once, not only those of the first rollout.
         if !order.allow_undrained && order.mode != UpdateMode::Deliver {
             check_drained(&order.applications, &snapshot)
                 .map_err(|error| RequestError::from_unprepared(error.into()))?;
         }
-        let mut rollouts = Vec::with_capacity(groups.len());
+        let mut parts = Vec::with_capacity(groups.len());
         for group in groups {
-            let workflow = WorkflowId::rooted(self.ports.ids.draw());
-            let id = definition::task(workflow);
+            let id = definition::task(WorkflowId::rooted(self.ports.ids.draw()));
             let request = RolloutRequest {
                 applications: group.applications,
                 artifact: order.artifact.clone(),
@@ -263,57 +367,21 @@ impl Rollouts {
                 drain_wait: order.drain_wait,
                 allow_undrained: order.allow_undrained,
             };
-            prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
+            let prepared = prepare(id, &request, &group.playbook_path, &orchestrator, &snapshot)
                 .map_err(RequestError::from_unprepared)?;
-            let keys = snapshot.concurrency_keys(&request.applications);
-            let path = group.playbook_path;
-            let rollout = Rollout::queued(id, request, path, order.origin.clone(), now);
-            let workflow = workflow_of(&rollout, keys)
-                .map_err(|error| RequestError::from_definition(&error))?;
-            rollouts.push(NewRollout { workflow, rollout });
+            parts.push(CheckedPart {
+                id,
+                request,
+                playbook_path: group.playbook_path,
+                prepared,
+            });
         }
-
-        let events = order
-            .applications
-            .iter()
-            .filter_map(|key| snapshot.targets.get(key))
-            .map(|target| NewEvent {
-                at: now,
-                kind: EventKind::Update,
-                status: EventStatus::Pending,
-                server: target.server.as_ref().map(|server| server.key),
-                application: Some(target.application),
-                description: format!(
-                    "{} asked to update {} from {}",
-                    order.origin.actor, target.name, order.artifact
-                ),
-            })
-            .collect();
-        let ids: Vec<RolloutId> = rollouts.iter().map(|new| new.rollout.id).collect();
-        let rollouts = NewRollouts {
-            rollouts,
-            events,
-            idempotency: order.idempotency,
-            at: now,
-        };
-        match self.ports.rollouts.start(&rollouts).await.map_err(store)? {
-            Started::Replayed(rollouts) => Ok(Accepted {
-                rollouts,
-                replayed: true,
-                warnings,
-            }),
-            Started::Created => {
-                tracing::info!(
-                    rollouts = ids.len(), actor = %order.origin.actor, request.id = %order.origin.request_id,
-                    "{} asked to update {} applications from {}", order.origin.actor, order.applications.len(), order.artifact
-                );
-                Ok(Accepted {
-                    rollouts: ids,
-                    replayed: false,
-                    warnings,
-                })
-            }
-        }
+        Ok(Checked {
+            snapshot,
+            playbooks,
+            parts,
+            warnings,
+        })
     }
 
     /// What a queued update waits for: the running update that has one of its groups or backends to itself. `None` where it
@@ -434,7 +502,7 @@ fn warnings(order: &RolloutOrder, snapshot: &FleetSnapshot) -> Vec<String> {
     warnings
 }
 
-const fn store(source: StoreError) -> RequestError {
+pub(super) const fn store(source: StoreError) -> RequestError {
     RequestError::Store { source }
 }
 

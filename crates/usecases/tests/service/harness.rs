@@ -347,6 +347,7 @@ pub(crate) fn order(applications: Vec<ApplicationKey>) -> RolloutOrder {
         allow_undrained: false,
         origin: origin(),
         idempotency: None,
+        plan: None,
     }
 }
 

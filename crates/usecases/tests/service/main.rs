@@ -16,6 +16,7 @@ mod lies;
 mod mappings;
 mod nodes;
 mod pins;
+mod plans;
 mod requests;
 mod runs;
 mod settings;

@@ -1,5 +1,7 @@
 //! What [`FleetSnapshots`](drover_ports::FleetSnapshots) promises.
 
+use std::collections::BTreeSet;
+
 use drover_domain::Key;
 use drover_domain::fleet::{
     ApplicationKey, ApplicationKind, NewServer, ObservedApplication, SettingsLayer,
@@ -329,6 +331,25 @@ contract! { $ fleet_snapshots => fleet_snapshots_contract for World;
         assert!(unread().await.is_empty());
         world.servers().set_haproxy_node(node.key, true).await.unwrap();
         assert_eq!(unread().await, ["lb01"], "switched on again and not read yet");
+    }
+
+    /// The servers of the named instances come with their backends; removed and missed ones do not.
+    async fn the_servers_of_instances_come_with_their_backends(world) {
+        let shown = [haproxy_server("a", "UP"), haproxy_server("b", "DRAIN")];
+        let instance = haproxy(world, "lb01", &[("be", &shown), ("api", &[haproxy_server("c", "DOWN")])]).await;
+        let other = haproxy(world, "lb02", &[("be", &[haproxy_server("d", "UP")])]).await;
+        let standing = async |instances: &[HaproxyInstanceKey]| {
+            let servers = world.snapshots().standing(instances).await.unwrap();
+            let known = servers.into_iter().map(|server| (server.backend_name, server.observed.name, server.observed.word));
+            known.map(|(backend, name, word)| format!("{backend}/{name} {}", word.as_str())).collect::<BTreeSet<_>>()
+        };
+        assert!(standing(&[]).await.is_empty());
+        let all = BTreeSet::from(["be/a UP", "be/b DRAIN", "api/c DOWN"].map(str::to_owned));
+        assert_eq!(standing(&[instance, Key::new(404)]).await, all);
+        assert_eq!(standing(&[other]).await, BTreeSet::from(["be/d UP".to_owned()]));
+        assert_eq!(standing(&[instance, other]).await.len(), 4);
+        sync(world, instance, &[("be", &[haproxy_server("a", "UP")]), ("api", &[haproxy_server("c", "DOWN")])], at(9)).await;
+        assert_eq!(standing(&[instance]).await, BTreeSet::from(["be/a UP", "api/c DOWN"].map(str::to_owned)), "b is missed");
     }
 
     /// A thousand applications come at once.

@@ -193,6 +193,21 @@ contract! { $ rollout_store => rollout_store_contract for World;
         assert_eq!(world.fleet().events(&FleetEventFilter::default(), ALL).await.unwrap().items, []);
     }
 
+    /// What a request started is found by its key, and by no other request with that key.
+    async fn what_a_request_started_is_found_by_its_key(world) {
+        let first = keyed(vec![task(1, &keys(1)), task(2, &keys(1))], "tester", "key", 1);
+        let idempotency = first.idempotency.clone().unwrap();
+        assert_eq!(world.rollouts().started_by(&idempotency).await.unwrap(), None);
+        world.rollouts().start(&first).await.unwrap();
+        let found = world.rollouts().started_by(&idempotency).await.unwrap();
+        assert_eq!(found, Some(vec![task_id(1), task_id(2)]));
+        let stranger = Idempotency { scope: "another".to_owned(), ..idempotency.clone() };
+        assert_eq!(world.rollouts().started_by(&stranger).await.unwrap(), None);
+        let other = Idempotency { digest: vec![9], ..idempotency };
+        let refusal = world.rollouts().started_by(&other).await.unwrap_err();
+        assert!(matches!(&refusal, StoreError::KeyReused { key } if key == "key"), "{refusal:?}");
+    }
+
     /// A key that comes with another request is refused, and nothing changes.
     async fn a_reused_key_is_refused(world) {
         world.rollouts().start(&keyed(vec![task(1, &keys(1))], "tester", "key", 1)).await.unwrap();

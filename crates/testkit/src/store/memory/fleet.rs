@@ -9,7 +9,7 @@ use drover_domain::fleet::{
     GroupEntry, GroupKey, NewServer, ObservedApplication, Resolution, Server, ServerKey,
     ServerPlace, ServerStatus, SettingsLayer, VersionChange, VersionChangeKey,
 };
-use drover_domain::haproxy::{BackendKey, FetchStatus};
+use drover_domain::haproxy::{BackendKey, FetchStatus, HaproxyInstanceKey, StandingServer};
 use drover_domain::page::{Page, PageRequest, Sort};
 use drover_domain::rollout::composite::short_server_name;
 use drover_domain::rollout::snapshot::{
@@ -818,6 +818,28 @@ impl FleetSnapshots for MemoryStore {
             },
             targets,
         })
+    }
+
+    async fn standing(
+        &self,
+        instances: &[HaproxyInstanceKey],
+    ) -> Result<Vec<StandingServer>, StoreError> {
+        let state = self.state("load the servers of HAProxy instances")?;
+        let servers = state
+            .haproxy_servers
+            .values()
+            .filter(|server| server.removed_at.is_none() && server.missed_at.is_none());
+        let standing = servers.filter_map(|server| {
+            let backend = state.backends.get(&server.backend.get())?;
+            let is_shown = backend.removed_at.is_none() && instances.contains(&backend.instance);
+            is_shown.then(|| StandingServer {
+                instance: backend.instance,
+                backend: backend.key,
+                backend_name: backend.name.clone(),
+                observed: state.haproxy_server(server).observed,
+            })
+        });
+        Ok(standing.collect())
     }
 }
 

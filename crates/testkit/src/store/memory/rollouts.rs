@@ -12,7 +12,8 @@ use drover_domain::rollout::record::{
 };
 use drover_domain::workflow::TaskStatus;
 use drover_ports::{
-    Claim, NewRollouts, NewWorkflow, RolloutStore, RolloutView, RolloutWork, Started, StoreError,
+    Claim, Idempotency, NewRollouts, NewWorkflow, RolloutStore, RolloutView, RolloutWork, Started,
+    StoreError,
 };
 
 use super::{MemoryStore, State, ascending, descending};
@@ -128,23 +129,38 @@ impl State {
     }
 }
 
+impl State {
+    fn started_by(&self, idempotency: &Idempotency) -> Result<Option<Vec<RolloutId>>, StoreError> {
+        let key = (idempotency.scope.clone(), idempotency.key.clone());
+        match self.idempotency.get(&key) {
+            Some((digest, _)) if *digest != idempotency.digest => Err(StoreError::KeyReused {
+                key: idempotency.key.clone(),
+            }),
+            known => Ok(known.map(|(_, rollouts)| rollouts.clone())),
+        }
+    }
+}
+
 #[async_trait]
 impl RolloutStore for MemoryStore {
+    async fn started_by(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Vec<RolloutId>>, StoreError> {
+        self.state("look up a request for rollouts")?
+            .started_by(idempotency)
+    }
+
     async fn start(&self, rollouts: &NewRollouts) -> Result<Started, StoreError> {
         let mut state = self.state("start updates")?;
         let key = rollouts
             .idempotency
             .as_ref()
             .map(|used| (used.scope.clone(), used.key.clone()));
-        if let Some((idempotency, key)) = rollouts.idempotency.as_ref().zip(key.as_ref())
-            && let Some((digest, rollouts)) = state.idempotency.get(key)
+        if let Some(idempotency) = &rollouts.idempotency
+            && let Some(rollouts) = state.started_by(idempotency)?
         {
-            if *digest != idempotency.digest {
-                return Err(StoreError::KeyReused {
-                    key: idempotency.key.clone(),
-                });
-            }
-            return Ok(Started::Replayed(rollouts.clone()));
+            return Ok(Started::Replayed(rollouts));
         }
         let workflows: Vec<NewWorkflow> = rollouts
             .rollouts
