@@ -48,6 +48,8 @@ pub struct Requests {
     /// Those that took long, besides, where HAProxy was reloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub long: Option<u64>,
+    /// The first reasons of those that failed, at most [`REASONS_MAX`](crate::load::REASONS_MAX) for each load.
+    pub reasons: Vec<String>,
 }
 
 /// One instance.
@@ -119,6 +121,7 @@ impl Report {
             failed,
             rate_per_s,
             long,
+            ..
         } = self.requests;
         ensure(failed == 0, format!("{failed} of {total} requests failed"));
         ensure(
@@ -412,6 +415,7 @@ mod tests {
                 failed: 0,
                 rate_per_s: 400.0,
                 long: None,
+                reasons: Vec::new(),
             },
             instances: vec![
                 instance("app01.demo", "jurws_1", "even"),

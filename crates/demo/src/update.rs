@@ -41,6 +41,36 @@ const LONG_REQUESTS: usize = 2;
 /// How long after the beginning of a half HAProxy is reloaded.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
 
+/// What the update did to each instance.
+fn instance_reports(
+    scene: &Scene,
+    task: &Rollout,
+    before: Vec<Option<String>>,
+    after: Vec<Option<String>>,
+) -> Vec<InstanceReport> {
+    let by_number: BTreeMap<i64, _> = task
+        .targets
+        .iter()
+        .map(|target| (target.application_id, target))
+        .collect();
+    let instances = scene.fleet.instances.iter().zip(&scene.applications);
+    instances
+        .zip(before.into_iter().zip(after))
+        .map(|((instance, number), (version_before, version_after))| {
+            let target = by_number.get(number);
+            InstanceReport {
+                name: instance.name.clone(),
+                server: instance.server_name(),
+                batch: target.and_then(|target| target.batch.clone()),
+                version_before,
+                version_after,
+                outcome: target
+                    .map_or_else(|| "unknown".to_owned(), |target| target.outcome.clone()),
+            }
+        })
+        .collect()
+}
+
 /// Updates the fleet under load and collects what everybody saw.
 ///
 /// # Errors
@@ -101,35 +131,14 @@ pub async fn update(scene: &Scene, screen: &Screen) -> anyhow::Result<(Report, F
         None => None,
     };
 
-    let by_number: BTreeMap<i64, _> = task
-        .targets
-        .iter()
-        .map(|instance| (instance.application_id, instance))
-        .collect();
-    let instances = scene
-        .fleet
-        .instances
-        .iter()
-        .zip(&scene.applications)
-        .zip(versions_before.into_iter().zip(versions_after))
-        .map(|((instance, number), (version_before, version_after))| {
-            let told = by_number.get(number);
-            InstanceReport {
-                name: instance.name.clone(),
-                server: instance.server_name(),
-                batch: told.and_then(|told| told.batch.clone()),
-                version_before,
-                version_after,
-                outcome: told.map_or_else(|| "unknown".to_owned(), |told| told.outcome.clone()),
-            }
-        })
-        .collect();
+    let instances = instance_reports(scene, &task, versions_before, versions_after);
     let report = Report {
         requests: Requests {
             total: tally.total,
             failed: tally.failed,
             rate_per_s: rounded(per_second(tally.total, sent_for)),
             long: long_requests,
+            reasons: tally.reasons.clone(),
         },
         reloads: scene.reload.map(|_| reloads),
         instances,

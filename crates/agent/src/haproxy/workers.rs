@@ -1,6 +1,6 @@
 //! The other workers of an HAProxy: after a reload the old ones serve on, and only the master's socket sees them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -123,43 +123,79 @@ impl Master {
         Ok(sum)
     }
 
-    /// The sessions of one worker; none if it has ended by now.
+    /// The sessions of one worker, and the requests that may still come to it; none if it has ended by now.
+    ///
+    /// The connections are asked for first: one that a request comes to meanwhile is then counted as its session.
+    async fn ask_worker(&self, pid: u32, backend: &Name) -> Result<Sessions, HaproxyError> {
+        let idle = self.idle_connections(pid).await?;
+        let Some(mut sessions) = self.sessions_of(pid, backend).await? else {
+            return Ok(Sessions::default());
+        };
+        sessions.unassigned = sessions.unassigned.saturating_add(idle);
+        Ok(sessions)
+    }
+
+    /// The client connections of a worker without a request. An old worker accepts no new ones, but with
+    /// `option idle-close-on-response` it waits for one more request on each, and sends it by the states of its time: a
+    /// drain does not reach it (`set server` answers `Proxy is disabled.`).
+    async fn idle_connections(&self, pid: u32) -> Result<u64, HaproxyError> {
+        let answer = self.command(&format!("@!{pid} show info")).await?;
+        let all = match read_connections(&answer) {
+            Some(all) => Some(all),
+            None => self.gone_or(pid, "show info", &answer).await?,
+        };
+        let Some(all) = all.filter(|all| *all > 0) else {
+            return Ok(0);
+        };
+        let answer = self.command(&format!("@!{pid} show sess")).await?;
+        let busy = match read_busy(&answer) {
+            Some(busy) => Some(busy),
+            None => self.gone_or(pid, "show sess", &answer).await?,
+        };
+        Ok(busy.map_or(0, |busy| all.saturating_sub(busy)))
+    }
+
+    /// The sessions of one worker; `None` if it does not have the backend, or has ended by now.
     ///
     /// A table without the backend proves nothing: HAProxy up to 2.4 leaves stopped backends out of it while they still
     /// serve. The list of sessions has them in every version.
-    async fn ask_worker(&self, pid: u32, backend: &Name) -> Result<Sessions, HaproxyError> {
+    async fn sessions_of(
+        &self,
+        pid: u32,
+        backend: &Name,
+    ) -> Result<Option<Sessions>, HaproxyError> {
         let answer = self.stat(pid, backend.as_str()).await?;
         match read(&answer, backend) {
-            Some(sessions) if sessions.has_servers() => return Ok(sessions),
+            Some(sessions) if sessions.has_servers() => return Ok(Some(sessions)),
             // The worker does not have the backend, or hides its servers behind a frontend of the same name.
             Some(_) => {}
-            None if answer.trim() == "No such proxy." => return Ok(Sessions::default()),
+            None if answer.trim() == "No such proxy." => return Ok(None),
             None => return self.gone_or(pid, "show stat", &answer).await,
         }
         let answer = self.stat(pid, "-1").await?;
         match read(&answer, backend) {
-            Some(sessions) if sessions.has_servers() => return Ok(sessions),
+            Some(sessions) if sessions.has_servers() => return Ok(Some(sessions)),
             Some(_) => {}
             None => return self.gone_or(pid, "show stat", &answer).await,
         }
         let answer = self.command(&format!("@!{pid} show sess")).await?;
         match read_list(&answer, backend) {
-            Some(sessions) => Ok(sessions),
+            Some(sessions) => Ok(Some(sessions)),
             None => self.gone_or(pid, "show sess", &answer).await,
         }
     }
 
-    /// No sessions if the master does not list the worker any more, else an error with what it answered.
-    async fn gone_or(
+    /// `None` if the master no longer lists the worker, else an error with the worker's answer.
+    async fn gone_or<T>(
         &self,
         pid: u32,
         command: &'static str,
         answer: &str,
-    ) -> Result<Sessions, HaproxyError> {
+    ) -> Result<Option<T>, HaproxyError> {
         if self.workers().await?.contains(&pid) {
             return Err(HaproxyError::unreadable(command, answer));
         }
-        Ok(Sessions::default())
+        Ok(None)
     }
 
     async fn stat(&self, pid: u32, proxy: &str) -> Result<String, HaproxyError> {
@@ -236,6 +272,36 @@ fn read(text: &str, backend: &Name) -> Option<Sessions> {
         sessions.add_to(row.field("svname"), current.saturating_add(queued));
     }
     Some(sessions)
+}
+
+/// Reads the number of client connections from the answer of `show info`; `None` if it is not such a list or not whole.
+fn read_connections(text: &str) -> Option<u64> {
+    let mut lines = text.strip_suffix(END)?.lines();
+    let count = lines.find_map(|line| line.strip_prefix("CurrConns: "))?;
+    count.parse().ok()
+}
+
+/// Counts the client connections with a request in the answer of `show sess`; `None` if it is not such a list or not whole.
+/// Several requests of HTTP/2 share a connection. Connections of Unix sockets have no names, so each of their sessions counts.
+fn read_busy(text: &str) -> Option<u64> {
+    let mut named = HashSet::new();
+    let mut nameless: u64 = 0;
+    for line in text.strip_suffix(END)?.lines() {
+        let mut fields = line.split_whitespace();
+        fields.next().filter(|first| first.starts_with("0x"))?;
+        let protocol = fields.next()?.strip_prefix("proto=")?;
+        let source = fields.next()?.strip_prefix("src=")?;
+        match fields.next()?.strip_prefix("fe=")? {
+            // The question itself.
+            "GLOBAL" => {}
+            _ if protocol.starts_with("tcp") => {
+                named.insert(source);
+            }
+            _ => nameless = nameless.saturating_add(1),
+        }
+    }
+    let named = u64::try_from(named.len()).unwrap_or(u64::MAX);
+    Some(named.saturating_add(nameless))
 }
 
 /// Counts the sessions of `backend` in the answer of `show sess`; `None` if it is not such a list or not whole.
@@ -321,6 +387,39 @@ mod tests {
 0x55b36ee4ac60: proto=unix_stream src=unix:1 fe=entry be=web srv=app1 ts=00 age=2s calls=3 rate=1\n\
 0x7f0a3a514400: proto=unix_stream src=unix:1 fe=entry be=web srv=<none> ts=00 epoch=0 age=2s calls=1\n\
 0x55b36ee77e80: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00 age=0s calls=1\n\n";
+
+    #[test]
+    fn connections_with_a_request_are_counted_once_each() {
+        assert_eq!(read_busy(LISTED), Some(2));
+        let of = |source: &str, frontend: &str| {
+            format!("0x1: proto=tcpv4 src={source} fe={frontend} be=web srv=a ts=00\n")
+        };
+        let shared = of("10.0.0.1:4000", "f") + &of("10.0.0.1:4000", "f");
+        let listed = format!("{shared}{}\n", of("10.0.0.1:4001", "f"));
+        assert_eq!(read_busy(&listed), Some(2));
+        assert_eq!(read_busy("\n\n"), Some(0));
+        for text in [
+            "",
+            "\n",
+            "Permission denied\n\n",
+            listed.trim_end(),
+            "0x1: src=a\n\n",
+        ] {
+            assert_eq!(read_busy(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_connections_is_read_from_a_whole_answer_only() {
+        let info = |count: &str| format!("Name: HAProxy\nCurrConns: {count}\nCumConns: 9\n\n");
+        assert_eq!(read_connections(&info("7")), Some(7));
+        for count in ["", "-1", "x", "99999999999999999999"] {
+            assert_eq!(read_connections(&info(count)), None, "{count:?}");
+        }
+        for text in ["", "Name: HAProxy\n\n", info("7").trim_end()] {
+            assert_eq!(read_connections(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_list_of_sessions_is_counted_and_what_waits_may_come_to_any_server() {

@@ -291,7 +291,9 @@ fn living(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
-    let pid = line.parse().ok().filter(|pid| *pid > 0);
+    // `parse` alone would take `+4843` too.
+    let is_number = line.bytes().all(|byte| byte.is_ascii_digit());
+    let pid = line.parse().ok().filter(|pid| is_number && *pid > 0);
     let Some(pid) = pid else {
         let shown: String = line.chars().take(PID_SHOWN_MAX).collect();
         return Err(format!("holds {shown:?}, which is no process id"));
@@ -474,6 +476,7 @@ mod tests {
             (format!("{own} java"), "no process id"),
             (format!("pid={own}"), "no process id"),
             (format!("-{own}"), "no process id"),
+            (format!("+{own}"), "no process id"),
             (String::new(), "no process id"),
             (format!("\n{own}\n"), "no process id"),
             ("0".to_owned(), "no process id"),

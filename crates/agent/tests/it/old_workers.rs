@@ -117,6 +117,66 @@ async fn what_an_old_worker_serves_is_counted(is_shadowed: bool) {
     until_sessions(&agent, "0", "0").await;
 }
 
+/// An old worker sends one more request on each connection that a client keeps open, by the states of its time.
+#[tokio::test]
+async fn a_request_may_come_over_each_idle_connection_to_an_old_worker() {
+    let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = application.local_addr().unwrap().port();
+    let haproxy = Haproxy::start_with_master(&format!(
+        "frontend entry\n  bind unix@{{folder}}/entry.sock\n  option idle-close-on-response\n  default_backend web\n\
+         backend web\n  server app1 127.0.0.1:{port}\n  server app2 127.0.0.1:{port} disabled\n"
+    ))
+    .await;
+    let agent = Served::with_master(
+        &haproxy.socket("admin.sock"),
+        &haproxy.socket("master.sock"),
+    )
+    .await;
+    let entry = haproxy.path("entry.sock");
+    let connect = async || UnixStream::connect(&entry).await.unwrap();
+    let ask = async |client: &mut UnixStream| {
+        let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(text).await.unwrap();
+        application.accept().await.unwrap().0
+    };
+    let mut kept = connect().await;
+    let mut held = ask(&mut kept).await;
+    held.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        .await
+        .unwrap();
+    let mut answered = [0; 1_024];
+    let read = kept.read(&mut answered).await.unwrap();
+    assert!(answered[..read].ends_with(b"done"));
+    drop(held);
+    // One that has sent nothing yet, and one with a request.
+    let silent = connect().await;
+    let mut busy = connect().await;
+    let request = ask(&mut busy).await;
+    until_sessions(&agent, "1", "0").await;
+
+    let before = pid(&agent).await;
+    haproxy.reload();
+    until_reloaded(&agent, &before).await;
+    until_sessions(&agent, "0", "3").await;
+    let mut admin = UnixStream::connect(haproxy.path("admin.sock"))
+        .await
+        .unwrap();
+    let drain = b"set server web/app1 state drain\n";
+    admin.write_all(drain).await.unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer.trim(), "");
+    // The new worker sends it nothing, and the old one does.
+    let late = ask(&mut kept).await;
+    until_sessions(&agent, "0", "3").await;
+    end((kept, late)).await;
+    until_sessions(&agent, "0", "2").await;
+    drop(silent);
+    until_sessions(&agent, "0", "1").await;
+    end((busy, request)).await;
+    until_sessions(&agent, "0", "0").await;
+}
+
 #[tokio::test]
 async fn a_request_in_an_old_worker_is_a_session_until_it_ends() {
     what_an_old_worker_serves_is_counted(false).await;
@@ -210,6 +270,8 @@ async fn agent_with_odd_master(
             stream.read_to_string(&mut command).await.unwrap();
             let answer = if command == "show proc\n" {
                 processes.as_str()
+            } else if command.contains("show info") {
+                "Name: HAProxy\nCurrConns: 0\n\n"
             } else if command.contains("show stat") {
                 stat
             } else {
