@@ -83,8 +83,28 @@ pub fn check_title(what: &'static str, text: &str, most: usize) -> Result<(), Te
 /// [`TextError`], naming the field `what` and the first thing that is wrong.
 pub fn check_name(what: &'static str, text: &str, most: usize) -> Result<(), TextError> {
     let allowed = "letters, digits and _ . : - (not starting with - or .)";
+    check_word(what, text, most, allowed, "_.:-")
+}
+
+/// As [`check_name`], for the name of a host: no `:` either.
+///
+/// # Errors
+///
+/// [`TextError`], naming the field `what` and the first thing that is wrong.
+pub fn check_host(what: &'static str, text: &str, most: usize) -> Result<(), TextError> {
+    let allowed = "letters, digits and _ . - (not starting with - or .)";
+    check_word(what, text, most, allowed, "_.-")
+}
+
+fn check_word(
+    what: &'static str,
+    text: &str,
+    most: usize,
+    allowed: &'static str,
+    marks: &str,
+) -> Result<(), TextError> {
     check(what, text, most, allowed, |found| {
-        found.is_ascii_alphanumeric() || "_.:-".contains(found)
+        found.is_ascii_alphanumeric() || marks.contains(found)
     })?;
     match text.chars().next() {
         Some(found @ ('-' | '.')) => Err(TextError::BadCharacter {

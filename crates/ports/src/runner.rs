@@ -57,7 +57,7 @@ pub enum RunnerError {
         source: BoxError,
     },
     /// There is no such playbook in the playbook folder.
-    #[error("the playbook `{playbook}` is not in the playbook folder of the control host")]
+    #[error("there is no playbook file `{playbook}` in the playbook folder of the control host")]
     NoSuchPlaybook {
         /// The playbook.
         playbook: String,

@@ -149,7 +149,7 @@ class Run(object):
             return None
         counts = [host for hosts in stats for host in hosts if host["host"] == self.server]
         if not stats and any(event["kind"] == "no_hosts" for event in told):
-            return "the update playbook found no host `%s` in the inventory" % self.server
+            return "no play of the update playbook has `%s` in its `hosts:`, or the inventory lacks it" % self.server
         # Ansible counts what failed and was ignored as ok too.
         if any(host["ok"] > host["ignored"] and not host["unreachable"] for host in counts):
             return None

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::text::{TextError, check_name};
+use crate::text::{TextError, check_host, check_name};
 use crate::{Key, Timestamp};
 
 use super::{Network, NetworkError};
@@ -188,16 +188,7 @@ pub enum HostNameError {
 ///
 /// [`HostNameError`], naming what is wrong.
 pub fn check_host_name(name: &str) -> Result<(), HostNameError> {
-    let what = "the server name";
-    check_name(what, name, NewServer::NAME_MAX)?;
-    if let Some((index, found)) = name.chars().enumerate().find(|(_, found)| *found == ':') {
-        return Err(HostNameError::Text(TextError::BadCharacter {
-            what,
-            found,
-            at: index + 1,
-            allowed: "letters, digits and _ . - (not starting with - or .)",
-        }));
-    }
+    check_host("the server name", name, NewServer::NAME_MAX)?;
     let reserved = |means| {
         Err(HostNameError::Reserved {
             name: name.to_owned(),

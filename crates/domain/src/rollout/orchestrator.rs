@@ -303,6 +303,7 @@ impl Header {
         let Some((key, value)) = keyed(text) else {
             return false;
         };
+        let key = key.trim_start_matches(['@', '\\']);
         let (place, most) = match key.to_lowercase().as_str() {
             "name" => (&mut self.name, NAME_MAX),
             "version" => (&mut self.version, VERSION_MAX),
@@ -318,7 +319,10 @@ impl Header {
         true
     }
 
-    fn into_metadata(self, file_name: &str) -> OrchestratorMetadata {
+    fn into_metadata(mut self, file_name: &str) -> OrchestratorMetadata {
+        let required = &self.required;
+        self.optional
+            .retain(|optional| required.iter().all(|known| known.name != optional.name));
         let stem = file_name
             .strip_suffix(".yml")
             .or_else(|| file_name.strip_suffix(".yaml"))
@@ -440,17 +444,73 @@ fn append(text: &mut Option<String>, line: &str) {
     *text = bounded(&joined, DESCRIPTION_MAX);
 }
 
-/// `name - description`, perhaps behind a bullet.
+/// `name - description`, perhaps behind a bullet or a number; the name may be quoted and have its type behind it in
+/// parentheses. Without a description the name must look like one of a variable: behind a bullet, quoted, or with `_`.
 fn dashed(text: &str) -> Option<Parameter> {
-    let text = text
-        .strip_prefix(['*', '-', '•'])
-        .unwrap_or(text)
-        .trim_start();
-    let (name, description) = [" - ", " – ", " — "]
+    let (text, is_item) = behind_bullet(text);
+    let (name, rest, is_quoted) = name_in(text)?;
+    if !parameter::is_name(name) {
+        return None;
+    }
+    let rest = behind_type(rest.trim());
+    if split_default(rest).is_some_and(|(before, _)| before.is_empty()) {
+        return Some(described(name, rest));
+    }
+    if rest.is_empty() {
+        let looks_like_one = is_item || is_quoted || name.contains('_');
+        return looks_like_one.then(|| described(name, ""));
+    }
+    let description = ["-- ", "- ", "– ", "— "]
         .into_iter()
-        .find_map(|dash| text.split_once(dash))?;
-    let name = name.trim_end();
-    parameter::is_name(name).then(|| described(name, description))
+        .find_map(|dash| rest.strip_prefix(dash));
+    let description = description.or_else(|| {
+        // `name: description` alone is a key; with a bullet, quotes or a type it is a parameter.
+        let is_marked = is_quoted || text.len() > name.len() + 1 + rest.len();
+        rest.strip_prefix(": ").filter(|_| is_marked)
+    })?;
+    Some(described(name, description))
+}
+
+/// The text behind `*`, `-`, `+`, `•`, `1.` or `1)`, and whether there was one.
+fn behind_bullet(text: &str) -> (&str, bool) {
+    let number = text.trim_start_matches(|found: char| found.is_ascii_digit());
+    let numbered = (number.len() < text.len())
+        .then(|| number.strip_prefix(['.', ')']))
+        .flatten();
+    let rest = text.strip_prefix(['*', '-', '+', '•']).or(numbered);
+    match rest {
+        Some(rest) if rest.starts_with(' ') => (rest.trim_start(), true),
+        _ => (text, false),
+    }
+}
+
+/// The name at the start of a text, what follows it, and whether the name is quoted.
+fn name_in(text: &str) -> Option<(&str, &str, bool)> {
+    let quote = text.chars().next().filter(|first| "`'\"".contains(*first));
+    if let Some(quote) = quote {
+        let (name, rest) = text.get(1..)?.split_once(quote)?;
+        return Some((name, rest, true));
+    }
+    let end = text
+        .find(|found: char| !found.is_ascii_alphanumeric() && found != '_')
+        .unwrap_or(text.len());
+    Some((text.get(..end)?, text.get(end..)?, false))
+}
+
+/// The text behind a type such as `(string)`, but not behind `(default 5)`.
+fn behind_type(text: &str) -> &str {
+    let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+    match inside {
+        Some((kind, _)) if split_default(&format!("({kind})")).is_some() => text,
+        Some((kind, rest))
+            if kind
+                .chars()
+                .all(|found| found.is_alphabetic() || found == ',' || found == ' ') =>
+        {
+            rest.trim_start()
+        }
+        _ => text,
+    }
 }
 
 /// `key: value`; the key has no blank.
@@ -605,6 +665,75 @@ mod tests {
 
     fn text(value: &str) -> Variable {
         Variable::Text(value.to_owned())
+    }
+
+    #[test]
+    fn a_parameter_is_read_in_every_common_spelling() {
+        for (line, expected) in [
+            ("app_instances - the names", Some("the names")),
+            ("* app_instances - the names", Some("the names")),
+            ("1. app_instances - the names", Some("the names")),
+            ("2) app_instances – the names", Some("the names")),
+            ("`app_instances` - the names", Some("the names")),
+            ("'app_instances': the names", Some("the names")),
+            ("app_instances (string) - the names", Some("the names")),
+            (
+                "app_instances (list, required): the names",
+                Some("the names"),
+            ),
+            ("app_instances -- the names", Some("the names")),
+            ("+ app_instances — the names", Some("the names")),
+            ("app_instances", None),
+            ("- app_instances", None),
+            ("`app_instances`", None),
+            ("app_instances: the names", Some("the names")),
+        ] {
+            let head = format!("# Name\n#\n# Required parameters:\n#   {line}\n---\n");
+            let required = read_header("orchestrator.yml", &head).required;
+            let found: Vec<_> = required
+                .iter()
+                .map(|one| (one.name.as_str(), one.description.as_deref()))
+                .collect();
+            assert_eq!(found, [("app_instances", expected)], "{line}");
+        }
+        let head = "# Name\n#\n# Optional parameters:\n#   wait (default 5)\n#   colour (default red)\n---\n";
+        let optional = read_header("orchestrator.yml", head).optional;
+        let defaults: Vec<_> = optional.iter().map(|one| one.default.clone()).collect();
+        assert_eq!(
+            defaults,
+            [
+                Some(Variable::Integer(5)),
+                Some(Variable::Text("red".to_owned()))
+            ]
+        );
+        for line in [
+            "none",
+            "see the manual",
+            "(nothing)",
+            "see: the manual - page 3",
+        ] {
+            let head = format!("# Name\n#\n# Required parameters:\n#   {line}\n---\n");
+            let required = read_header("orchestrator.yml", &head).required;
+            assert!(
+                required
+                    .iter()
+                    .all(|one| one.name == "see" || one.name.is_empty()),
+                "{line}: {required:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_parameter_of_both_lists_is_required_and_stands_there_once() {
+        let head = "# @name: Halves\n# Required parameters:\n#   app - names\n#\n# Optional parameters:\n#   app - names\n#   wait - time (default 5)\n";
+        let found = read_header("orchestrator.yml", head);
+        let names =
+            |list: &[Parameter]| list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        assert_eq!(found.name, "Halves");
+        assert_eq!(
+            (names(&found.required), names(&found.optional)),
+            (vec!["app".to_owned()], vec!["wait".to_owned()])
+        );
     }
 
     #[test]

@@ -394,7 +394,7 @@ mod tests {
             "",
             "-",
             "0000000000000001",
-            &whole[1..],
+            whole.trim_start_matches(|found: char| found != '-'),
             &format!("{whole}-"),
             &format!("{whole}-0000000000000001"),
             &whole.replace('1', "+"),

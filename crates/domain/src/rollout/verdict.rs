@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fleet::{ApplicationKey, ApplicationKind, Process, known_version};
+use crate::haproxy::{Health, ServerWord};
 
 use super::artifact::{artifact_version, shows_version};
 use super::composite::short_server_name;
@@ -466,7 +467,14 @@ fn shown(haproxy: &HaproxySight) -> String {
         HaproxySight::InUse { word } => format!("HAProxy shows `{word}`"),
         HaproxySight::PinnedByOther { owner } => format!("{owner} pinned it out of use in HAProxy"),
         HaproxySight::OutOfUse { word, remedy } => {
-            format!("HAProxy shows `{word}`; `{remedy}` returns it")
+            // Of a server that is drained and down HAProxy shows the word of its checks.
+            if ServerWord::new(word).health() == Health::Down {
+                format!(
+                    "HAProxy shows `{word}`: its checks fail; mend the application, then `{remedy}` returns it"
+                )
+            } else {
+                format!("HAProxy shows `{word}`; `{remedy}` returns it")
+            }
         }
     }
 }
@@ -481,7 +489,8 @@ fn reason(failures: &[String]) -> Option<String> {
 }
 
 fn no_hosts() -> String {
-    "no host matched the play, so nothing was done; look at the inventory".to_owned()
+    "no host matched the `hosts:` of a play among the targets, so nothing was done; look at the playbook's `hosts:` and at the inventory"
+        .to_owned()
 }
 
 fn no_tasks() -> String {
@@ -526,7 +535,8 @@ fn unproven(instances: &[RolloutTarget]) -> String {
 // Measured on ansible-core 2.14: 4 stands for unreachable hosts and for what cannot be parsed alike.
 fn exit_sentence(code: i32) -> String {
     match code {
-        1 => "ansible-playbook could not start: a playbook or variables file was not found (exit code 1)".to_owned(),
+        1 => "ansible-playbook could not start: it cannot read a playbook, a variables file, the inventory or its settings (exit code 1)"
+            .to_owned(),
         2 => "tasks failed, or the command line was wrong (exit code 2)".to_owned(),
         4 => "hosts were unreachable, or the playbook could not be parsed (exit code 4)".to_owned(),
         8 => "a play was broken (exit code 8)".to_owned(),
@@ -666,6 +676,28 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_down_is_mended_before_it_is_returned() {
+        for (word, mends) in [
+            ("DRAIN", false),
+            ("MAINT", false),
+            ("DOWN", true),
+            ("DOWN 1/2", false),
+        ] {
+            let sight = HaproxySight::OutOfUse {
+                word: word.to_owned(),
+                remedy: "drover haproxy ready 7".to_owned(),
+            };
+            let sentence = shown(&sight);
+            assert!(sentence.contains("drover haproxy ready 7"), "{sentence}");
+            assert_eq!(
+                sentence.contains("mend the application"),
+                mends,
+                "{sentence}"
+            );
+        }
+    }
+
+    #[test]
     fn work_on_the_server_and_a_silent_or_changed_agent_are_success() {
         for case in [
             Case::default(),
@@ -792,12 +824,12 @@ mod tests {
         };
         for (outcome, stats, saw_no_hosts, part) in [
             (O::Done, vec![], false, "did no task on any host"),
-            (O::Done, vec![], true, "no host matched"),
+            (O::Done, vec![], true, "no host matched the `hosts:`"),
             (
                 O::Pending,
                 vec![stats("localhost", 1, 0)],
                 true,
-                "no host matched",
+                "no host matched the `hosts:`",
             ),
             (O::Done, vec![failed], false, "on localhost: 1 tasks failed"),
             (

@@ -37,6 +37,10 @@ SECRET_PAIR = re.compile(
     r"[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic)\s+)?)([^\s\"',;&}]+)"
 )
 LONE_SURROGATE = re.compile(u"[\ud800-\udfff]")
+# What ssh says when a session ends, and when it learns a host's key.
+GOODBYE = re.compile(r"(Shared )?[Cc]onnection to \S+ closed( by remote host)?\.?\s*$|Warning: Permanently added ")
+# What ansible-core from 2.19 on gives for an exception that it has no traceback of.
+NO_TRACEBACK = "(traceback unavailable)"
 URL_PASSWORD = re.compile(r"(://)[^/\s@]+:[^/\s@]*@")
 
 
@@ -283,9 +287,16 @@ def failure_message(told, action=""):
         return "non-zero return code: %s" % output[-EVIDENCE_MAX:] if output else "non-zero return code (exit code %d)" % code
     if told.get("failed_when_result") and output:
         return output[-EVIDENCE_MAX:]
+    if told.get("assertion") is not None and told.get("evaluated_to") is not None:
+        return "%s: %s" % (message or "Assertion failed", as_text(told["assertion"]))
     if is_code and output and output not in message:
         return "%s: %s" % (message, output[-EVIDENCE_MAX:]) if message else output[-EVIDENCE_MAX:]
-    return message or output or last_line(as_text(told.get("exception"))) or "no reason was given"
+    raised = last_line(as_text(told.get("exception")))
+    if raised == NO_TRACEBACK:
+        raised = ""
+    if not (message or output or raised) and told.get("failed_when_result"):
+        return "the task's `failed_when` is true"
+    return message or output or raised or "no reason was given"
 
 
 def module_failure(told, action, message, code):
@@ -296,14 +307,21 @@ def module_failure(told, action, message, code):
         inner = None
     if isinstance(inner, dict) and inner.get("failed"):
         return failure_message(inner, action)
-    output = first_text(told, "module_stderr", "module_stdout")
+    output = next((text for text in map(without_goodbye, (first_text(told, "module_stderr"), first_text(told, "module_stdout")))
+                   if text), "")
     # Of a traceback only the last line says what happened.
-    output = last_line(output) if as_text(told.get("exception")).strip() == output else output[-EVIDENCE_MAX:]
+    is_traceback = output.startswith("Traceback ") or as_text(told.get("exception")).strip() == output
+    output = last_line(output) if is_traceback else output[-EVIDENCE_MAX:]
     return "the module failed with exit code %s: %s" % (as_text(code) or "?", output or message or "it said nothing")
 
 
 def first_text(told, *keys):
     return next((text for text in (as_text(told.get(key)).strip() for key in keys) if text), "")
+
+
+def without_goodbye(text):
+    """The text without the lines that ssh adds to what a module wrote. With a terminal the module's own lines are in stdout."""
+    return "\n".join(line for line in text.splitlines() if not GOODBYE.match(line)).strip()
 
 
 def last_line(text):

@@ -5,6 +5,7 @@ use drover_domain::rollout::job::{InventoryHost, JobEvent, JobEventKind, JobStat
 use drover_domain::rollout::record::TargetOutcome;
 use drover_ports::PlaybookRunner as _;
 use drover_testkit::runner::{job, story};
+use serde_json::json;
 
 /// One play with a bit of everything; most of its seconds are Ansible's own.
 const PLAYBOOK: &str = r#"
@@ -264,18 +265,77 @@ found = {version: {task: drover_events.failure_message(one['result'], one['actio
 print(json.dumps(found))
 ";
 
-#[expect(clippy::disallowed_methods, reason = "the plugin is Python")]
 fn reasons_of_recorded_results() -> serde_json::Value {
+    reasons_of(&format!(
+        "{}/tests/recorded/results.json",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the plugin is Python")]
+fn reasons_of(recorded: &str) -> serde_json::Value {
     let folder = env!("CARGO_MANIFEST_DIR");
     let judged = std::process::Command::new("python3")
         .args(["-c", JUDGE])
         .arg(format!("{folder}/src/control_host"))
-        .arg(format!("{folder}/tests/recorded/results.json"))
+        .arg(recorded)
         .output()
         .unwrap();
     assert!(judged.status.success(), "{judged:?}");
     let text = String::from_utf8(judged.stdout).unwrap();
     serde_json::from_str(&drover_domain::text::without_lone_surrogates(&text)).unwrap()
+}
+
+#[test]
+fn a_reason_is_never_what_ssh_or_ansible_adds() {
+    let crashed = |stdout: &str, stderr: &str, exception: &str| {
+        json!({"action": "boom", "result": {
+            "module_stdout": stdout, "module_stderr": stderr, "exception": exception, "rc": 1,
+            "msg": "MODULE FAILURE\nSee stdout/stderr for the exact error"}})
+    };
+    let traceback =
+        "Traceback (most recent call last):\r\n  File \"x\", line 1\r\nValueError: boom\r\n";
+    let goodbye = "Shared connection to 10.0.0.1 closed.\r\n";
+    let other = |result: serde_json::Value| json!({"action": "other", "result": result});
+    let cases = json!({"all": {
+        "terminal": crashed(traceback, goodbye, traceback),
+        "learned": crashed(traceback, "Warning: Permanently added '10.0.0.1' (ED25519) to the list of known hosts.\r\n", traceback),
+        "pipelined": crashed("", &format!("{traceback}{goodbye}"), traceback),
+        "garbage": crashed("half a word", goodbye, ""),
+        "silent": crashed("", goodbye, ""),
+        "failed_when": other(json!({"failed_when_result": true, "msg": "", "exception": "(traceback unavailable)"})),
+        "unknown": other(json!({"exception": "(traceback unavailable)"})),
+        "assert": other(json!({"assertion": "version is defined", "evaluated_to": false, "msg": "Assertion failed"})),
+        "own_assert": other(json!({"assertion": "a == b", "evaluated_to": false, "msg": "a differs"})),
+    }});
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), cases.to_string()).unwrap();
+    let found = reasons_of(file.path().to_str().unwrap());
+    for (case, expected) in [
+        (
+            "terminal",
+            "the module failed with exit code 1: ValueError: boom",
+        ),
+        (
+            "learned",
+            "the module failed with exit code 1: ValueError: boom",
+        ),
+        (
+            "pipelined",
+            "the module failed with exit code 1: ValueError: boom",
+        ),
+        ("garbage", "the module failed with exit code 1: half a word"),
+        (
+            "silent",
+            "the module failed with exit code 1: MODULE FAILURE\nSee stdout/stderr for the exact error",
+        ),
+        ("failed_when", "the task's `failed_when` is true"),
+        ("unknown", "no reason was given"),
+        ("assert", "Assertion failed: version is defined"),
+        ("own_assert", "a differs: a == b"),
+    ] {
+        assert_eq!(found["all"][case], expected, "{case}");
+    }
 }
 
 #[test]

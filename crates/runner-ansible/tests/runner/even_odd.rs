@@ -823,7 +823,7 @@ async fn an_update_playbook_for_a_host_nobody_knows_is_a_failure() {
     assert!(told.ended_badly());
     assert_eq!(
         told.failures()[0],
-        "the update of web9 failed: the update playbook found no host `web9` in the inventory"
+        "the update of web9 failed: no play of the update playbook has `web9` in its `hosts:`, or the inventory lacks it"
     );
     assert_eq!(told.outcomes()["web1_a_1"].0, TargetOutcome::Failed);
     assert_eq!(agent.admin("web1_a_1"), "ready");

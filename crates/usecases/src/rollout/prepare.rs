@@ -10,6 +10,24 @@ use drover_domain::rollout::record::{RolloutId, RolloutRequest};
 use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
 use drover_ports::{Fault, PlaybookRunner, RunnerError};
 
+/// What a playbook is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlaybookUse {
+    /// It runs the update: the request names it, or the service's setting.
+    Orchestrator,
+    /// It updates one application: the settings of the application name it.
+    Update,
+}
+
+impl std::fmt::Display for PlaybookUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Orchestrator => "orchestrator",
+            Self::Update => "update",
+        })
+    }
+}
+
 /// Why an update cannot be prepared; the message goes to the user unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unprepared {
@@ -24,15 +42,20 @@ pub(crate) enum Unprepared {
     Path(#[from] PlaybookPathError),
     /// A playbook is not where it should be.
     #[error(
-        "the playbook `{name}` is not in the playbook folder of the control host; put it there or choose another"
+        "there is no file `{name}` for the {playbook} playbook in the playbook folder of the control host; put it there or choose \
+         another (a folder is no playbook, and a link must lead to a file in the folder)"
     )]
     NoSuchPlaybook {
+        /// What it is for.
+        playbook: PlaybookUse,
         /// Its file name.
         name: String,
     },
     /// A playbook's file cannot be run.
-    #[error("the playbook `{name}` cannot be run: {reason}")]
+    #[error("the {playbook} playbook `{name}` cannot be run: {reason}")]
     Unusable {
+        /// What it is for.
+        playbook: PlaybookUse,
         /// Its file name.
         name: String,
         /// Why not.
@@ -101,19 +124,24 @@ pub(crate) async fn check_playbooks<'a>(
     orchestrator: &str,
     update_paths: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<UsedPlaybook>, Unprepared> {
-    let mut wanted = vec![orchestrator.to_owned()];
+    let mut wanted = vec![(PlaybookUse::Orchestrator, orchestrator.to_owned())];
     for path in update_paths {
-        wanted.push(PlaybookPath::parse(path)?.file_in(folder)?.to_owned());
+        let name = PlaybookPath::parse(path)?.file_in(folder)?.to_owned();
+        wanted.push((PlaybookUse::Update, name));
     }
     let files = runner.playbooks().await.map_err(Unprepared::Runner)?;
     let mut used = Vec::with_capacity(wanted.len());
-    for name in wanted {
+    for (playbook, name) in wanted {
         let Some(file) = files.iter().find(|file| file.name == name) else {
-            return Err(Unprepared::NoSuchPlaybook { name });
+            return Err(Unprepared::NoSuchPlaybook { playbook, name });
         };
         if let Some(reason) = file.why_unusable() {
             let reason = reason.to_owned();
-            return Err(Unprepared::Unusable { name, reason });
+            return Err(Unprepared::Unusable {
+                playbook,
+                name,
+                reason,
+            });
         }
         used.push((name, file.digest.clone()));
     }

@@ -24,7 +24,9 @@ use drover_ports::{Fault, Idempotency, NewRollout, NewRollouts, NewWorkflow, Sta
 
 use crate::service::{Policy, Ports};
 
-use super::prepare::{Unprepared, UsedPlaybook, check_playbooks, playbook_of, prepare};
+use super::prepare::{
+    PlaybookUse, Unprepared, UsedPlaybook, check_playbooks, playbook_of, prepare,
+};
 
 /// Requests for rollouts.
 #[derive(Clone)]
@@ -175,11 +177,15 @@ impl RequestError {
     fn from_unprepared(error: Unprepared) -> Self {
         let subject = match &error {
             Unprepared::Prepare(error) if error.is_about_applications() => Subject::Applications,
-            Unprepared::Context(_)
-            | Unprepared::Prepare(_)
-            | Unprepared::Path(_)
-            | Unprepared::NoSuchPlaybook { .. }
-            | Unprepared::Unusable { .. } => Subject::Orchestrator,
+            // The applications' settings name the update playbook.
+            Unprepared::Path(_) => Subject::Applications,
+            Unprepared::NoSuchPlaybook { playbook, .. } | Unprepared::Unusable { playbook, .. } => {
+                match playbook {
+                    PlaybookUse::Orchestrator => Subject::Orchestrator,
+                    PlaybookUse::Update => Subject::Applications,
+                }
+            }
+            Unprepared::Context(_) | Unprepared::Prepare(_) => Subject::Orchestrator,
             Unprepared::Runner(source) if source.fault() == Fault::Permanent => {
                 Subject::Orchestrator
             }

@@ -163,11 +163,18 @@ async fn a_playbook_without_a_play_is_no_orchestrator_and_runs_nowhere() {
     assert_eq!(file, "x-orchestrator.yml");
     assert!(reason.starts_with("it has no play"), "{reason}");
 
-    for emptied in ["update-app.yml", ORCHESTRATOR] {
+    for (emptied, playbook, about) in [
+        ("update-app.yml", "update", Subject::Applications),
+        (ORCHESTRATOR, "orchestrator", Subject::Orchestrator),
+    ] {
         harness.runner.script(emptied, Script::new().head(""));
         let refusal = refused(&harness, order(harness.applications().await)).await;
-        let words = format!("the playbook `{emptied}` cannot be run: it has no play");
+        let words = format!("the {playbook} playbook `{emptied}` cannot be run: it has no play");
         assert!(refusal.to_string().starts_with(&words), "{refusal}");
+        assert!(
+            matches!(&refusal, RequestError::Refused { subject, .. } if *subject == about),
+            "{refusal:?}"
+        );
     }
 }
 

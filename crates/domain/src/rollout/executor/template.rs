@@ -143,8 +143,9 @@ impl PrepareError {
             | Self::UnreadHaproxy { .. }
             | Self::ServerName { .. }
             | Self::Namesake { .. }
-            | Self::Composite(_) => true,
-            Self::Path(_) | Self::MissingParameter { .. } | Self::ReservedParameter { .. } => false,
+            | Self::Composite(_)
+            | Self::Path(_) => true,
+            Self::MissingParameter { .. } | Self::ReservedParameter { .. } => false,
         }
     }
 }
