@@ -400,6 +400,10 @@ impl From<RequestError> for ApiError {
                 reason,
                 subject: Subject::Orchestrator,
             } => Self::refused("/orchestrator_playbook", reason),
+            RequestError::Refused {
+                reason,
+                subject: Subject::Artifact,
+            } => Self::refused("/distr_url", reason),
             RequestError::Stale { .. } => Self::new(Code::PlanStale, error.to_string()),
             RequestError::Unavailable { .. } => Self::from_fault(error.fault(), error),
             RequestError::Store { source } => source.into(),

@@ -39,7 +39,7 @@ pub use orchestrators::{OrchestratorStore, ScanOutcome};
 pub use rollouts::{
     Claim, Idempotency, NewRollout, NewRollouts, RolloutStore, RolloutView, RolloutWork, Started,
 };
-pub use runner::{EventBatch, Place, PlaybookRunner, RunnerError};
+pub use runner::{ArtifactProbe, EventBatch, Place, PlaybookRunner, RunnerError};
 pub use settings::{
     ApplicationRegistry, CatalogFilter, CatalogRegistry, GroupRegistry, NamedGroup, Release,
     Settled,

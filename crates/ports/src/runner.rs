@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use drover_domain::rollout::artifact::ArtifactSight;
 use drover_domain::rollout::job::{JobEvent, JobId, JobStatus, PlaybookFile, PlaybookJob};
+use drover_domain::rollout::record::ArtifactUrl;
 use drover_domain::rollout::request::{PlayRequest, StepAnswer};
 
 use crate::{BoxError, Fault};
@@ -97,6 +99,17 @@ impl RunnerError {
             Self::Unreadable { .. } => Fault::Defect,
         }
     }
+}
+
+/// Looks for artifacts from the control host, which is where plays fetch them or hand their addresses on.
+#[async_trait]
+pub trait ArtifactProbe: Send + Sync {
+    /// What stands at the address. Nothing of it is stored, and at most one byte of it is read. Takes 10 s at most.
+    ///
+    /// # Errors
+    ///
+    /// [`RunnerError::Unavailable`], [`RunnerError::Unreadable`].
+    async fn look(&self, artifact: &ArtifactUrl) -> Result<ArtifactSight, RunnerError>;
 }
 
 /// Runs playbooks as jobs that outlive their caller.

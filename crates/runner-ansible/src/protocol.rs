@@ -28,6 +28,7 @@ pub(crate) enum Verb {
     Diagnostics,
     Probe,
     Playbooks,
+    Artifact,
 }
 
 impl Verb {
@@ -41,6 +42,7 @@ impl Verb {
             Self::Diagnostics => "diagnostics",
             Self::Probe => "probe",
             Self::Playbooks => "playbooks",
+            Self::Artifact => "artifact",
         }
     }
 
@@ -55,6 +57,7 @@ impl Verb {
             Self::Diagnostics => "read the error output of a job",
             Self::Probe => "look for Ansible",
             Self::Playbooks => "list the playbooks",
+            Self::Artifact => "look for an artifact",
         }
     }
 }
@@ -185,6 +188,22 @@ pub(crate) struct Diagnosed {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Probed {
     pub(crate) version: String,
+}
+
+/// The address of an artifact; it may hold a password.
+#[derive(Serialize)]
+pub(crate) struct ArtifactRequest<'a> {
+    pub(crate) url: &'a str,
+}
+
+/// What stands at the address of an artifact.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Looked {
+    Found { size: Option<u64> },
+    Absent { reason: String },
+    Unknown { reason: String },
+    NotChecked,
 }
 
 #[derive(Debug, Deserialize)]

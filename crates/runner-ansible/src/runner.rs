@@ -4,19 +4,22 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use drover_domain::rollout::artifact::ArtifactSight;
 use drover_domain::rollout::job::{JobId, JobStatus, PlaybookFile, PlaybookJob};
+use drover_domain::rollout::record::ArtifactUrl;
 use drover_domain::rollout::request::StepAnswer;
+use drover_domain::secret::without_secrets;
 use drover_domain::text::{visible, without_lone_surrogates};
-use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
+use drover_ports::{ArtifactProbe, EventBatch, Place, PlaybookRunner, RunnerError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::options::{Options, OptionsError, Paths};
 use crate::protocol::{
-    Answer, AnswerRequest, Diagnosed, FollowRequest, Followed, HELPER, HostRequest, INSTALLER,
-    JobRequest, LaunchRequest, Listed, More, Nothing, ProbeRequest, Probed, RefusalKind, State,
-    Verb,
+    Answer, AnswerRequest, ArtifactRequest, Diagnosed, FollowRequest, Followed, HELPER,
+    HostRequest, INSTALLER, JobRequest, LaunchRequest, Listed, Looked, More, Nothing, ProbeRequest,
+    Probed, RefusalKind, State, Verb,
 };
 use crate::transport::{CallError, Output};
 use crate::{events, job, mailbox};
@@ -258,6 +261,30 @@ impl PlaybookRunner for AnsibleRunner {
             .into_iter()
             .map(PlaybookFile::from)
             .collect())
+    }
+}
+
+/// The most time for looking for an artifact; the helper gives up after 8 s.
+const ARTIFACT_WORK: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl ArtifactProbe for AnsibleRunner {
+    async fn look(&self, artifact: &ArtifactUrl) -> Result<ArtifactSight, RunnerError> {
+        let request = ArtifactRequest {
+            url: artifact.as_str(),
+        };
+        let found: Looked = self.call(Verb::Artifact, &request, ARTIFACT_WORK).await?;
+        let shown = |reason: String| visible(&without_secrets(&reason), COMPLAINT_MAX);
+        Ok(match found {
+            Looked::Found { size } => ArtifactSight::Found { size },
+            Looked::Absent { reason } => ArtifactSight::Absent {
+                reason: shown(reason),
+            },
+            Looked::Unknown { reason } => ArtifactSight::Unknown {
+                reason: shown(reason),
+            },
+            Looked::NotChecked => ArtifactSight::NotChecked,
+        })
     }
 }
 

@@ -10,8 +10,8 @@ use drover_domain::rollout::definition;
 use drover_domain::webhook;
 use drover_domain::workflow::Kind;
 use drover_ports::{
-    AccessKeys, ActionView, AgentGateway, ApplicationRegistry, CatalogRegistry, Clock,
-    DefinitionStore, EventLog, FleetSnapshots, FleetView, GroupRegistry, HaproxyActions,
+    AccessKeys, ActionView, AgentGateway, ApplicationRegistry, ArtifactProbe, CatalogRegistry,
+    Clock, DefinitionStore, EventLog, FleetSnapshots, FleetView, GroupRegistry, HaproxyActions,
     HaproxyMappings, HaproxyStore, HaproxyView, HistoryUpkeep, IdSource, InventoryStore,
     OrchestratorStore, PlaybookRunner, QueueStore, RolloutStore, RolloutView, ScheduleStore,
     ServerRegistry, StoreHealth, TaskHandler, TaskQueue, WakeUps, WebhookSender, WebhookStore,
@@ -55,6 +55,7 @@ pub struct Ports {
     pub health: Arc<dyn StoreHealth>,
     pub agents: Arc<dyn AgentGateway>,
     pub runner: Arc<dyn PlaybookRunner>,
+    pub artifacts: Arc<dyn ArtifactProbe>,
     pub engine: EnginePorts,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
@@ -63,15 +64,16 @@ pub struct Ports {
 impl Ports {
     /// Ports over one store that serves all of its ports.
     #[must_use]
-    pub fn over<S>(
+    pub fn over<S, R>(
         store: Arc<S>,
         agents: Arc<dyn AgentGateway>,
-        runner: Arc<dyn PlaybookRunner>,
+        runner: Arc<R>,
         webhook_sender: Arc<dyn WebhookSender>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn IdSource>,
     ) -> Self
     where
+        R: PlaybookRunner + ArtifactProbe + 'static,
         S: ServerRegistry
             + ApplicationRegistry
             + GroupRegistry
@@ -125,6 +127,7 @@ impl Ports {
             engine: EnginePorts::over(&store),
             health: store,
             agents,
+            artifacts: Arc::<R>::clone(&runner),
             runner,
             clock,
             ids,

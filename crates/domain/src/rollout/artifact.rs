@@ -2,6 +2,28 @@
 
 use crate::fleet::ApplicationKind;
 
+/// What stands at the address of an artifact, as the control host sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactSight {
+    /// It is there.
+    Found {
+        /// Its size in bytes, if the server names it.
+        size: Option<u64>,
+    },
+    /// The server says that it is not there: HTTP status 404 or 410.
+    Absent {
+        /// The server's answer.
+        reason: String,
+    },
+    /// The control host cannot tell: no answer, no right to read it, or an error of the server.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// The address is none of `http` or `https`, such as the name of an image or a path.
+    NotChecked,
+}
+
 /// The version that the address of an artifact names, if it names one.
 ///
 /// For a docker application the address is an image reference and the version its tag; a

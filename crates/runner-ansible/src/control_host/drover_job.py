@@ -16,9 +16,11 @@ One verb per call, a JSON request on stdin, a JSON answer on stdout. A job is a 
 Standard library of Python 3.6 only.
 """
 
+import base64
 import configparser
 import errno
 import hashlib
+import http.client
 import ipaddress
 import json
 import os
@@ -31,6 +33,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 
 JOBS_KEPT_MAX = 1000
 EVENT_BYTES_MAX = 256 * 1024
@@ -45,6 +50,7 @@ PLAYBOOK_LINES_MAX = 150
 REQUEST_BYTES_MAX = 64 * 1024 * 1024
 START_SECONDS_MAX = 10
 INVENTORY_SECONDS_MAX = 30
+ARTIFACT_SECONDS_MAX = 8
 SIGNAL_PATIENCE_SECONDS = 10
 ANSIBLE_MIN = (2, 14)
 # The longest path of a Unix socket.
@@ -786,8 +792,53 @@ def sync_folder(path):
         os.close(handle)
 
 
+def artifact(request):
+    """What stands at the address of an artifact."""
+    address = urllib.parse.urlsplit(request["url"])
+    if address.scheme.lower() not in ("http", "https"):
+        return {"state": "not_checked"}
+
+    def late(*_):
+        raise socket.timeout("no answer in %d seconds" % ARTIFACT_SECONDS_MAX)
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(ARTIFACT_SECONDS_MAX)
+    try:
+        # Some servers answer HEAD with another status than GET, so only GET proves that nothing is there.
+        for method in ("HEAD", "GET"):
+            try:
+                return {"state": "found", "size": fetch(address, method)}
+            except urllib.error.HTTPError as error:
+                status = "%d %s" % (error.code, error.reason)
+                if method == "GET":
+                    return {"state": "absent" if error.code in (404, 410) else "unknown", "reason": "the server answers " + status}
+    except urllib.error.URLError as error:
+        return {"state": "unknown", "reason": str(error.reason)}
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return {"state": "unknown", "reason": str(error) or type(error).__name__}
+    finally:
+        signal.alarm(0)
+
+
+def fetch(address, method):
+    """The size of what an address names, or None; an error without it. User and password go into the header they stand for."""
+    user, _, host = address.netloc.rpartition("@")
+    asked = urllib.request.Request(urllib.parse.urlunsplit(address._replace(netloc=host, fragment="")), method=method,
+                                   headers={"User-Agent": "drover", "Accept-Encoding": "identity"})
+    if user:
+        plain = urllib.parse.unquote(user)
+        asked.add_unredirected_header("Authorization", "Basic " + base64.b64encode(plain.encode("utf-8")).decode("ascii"))
+    if method == "GET":
+        asked.add_header("Range", "bytes=0-0")
+    with urllib.request.urlopen(asked, timeout=ARTIFACT_SECONDS_MAX) as found:
+        size = found.headers.get("Content-Length")
+        if found.status == 206:
+            size = (found.headers.get("Content-Range") or "").rpartition("/")[2]
+    return int(size) if size and size.isdigit() else None
+
+
 VERBS = {"launch": launch, "follow": follow, "answer": answer, "status": status, "cancel": cancel, "diagnostics": diagnostics,
-         "probe": probe, "playbooks": playbooks}
+         "probe": probe, "playbooks": playbooks, "artifact": artifact}
 
 
 def main():

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::ControlHost;
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobId;
-use drover_ports::{PlaybookRunner, RunnerError};
+use drover_ports::{ArtifactProbe, PlaybookRunner, RunnerError};
 use drover_runner_ansible::Transport;
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Play, RunnerWorld, job};
@@ -125,6 +125,14 @@ impl Drop for SshHost {
 impl RunnerWorld for SshHost {
     fn runner(&self) -> &dyn PlaybookRunner {
         self.host.runner()
+    }
+
+    fn artifacts(&self) -> &dyn ArtifactProbe {
+        self.host.artifacts()
+    }
+
+    async fn serve(&self, status: Option<u16>) -> String {
+        self.host.serve(status).await
     }
 
     async fn arrange(&self, playbook: &str, play: Play) {

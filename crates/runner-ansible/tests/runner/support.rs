@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobId;
-use drover_ports::PlaybookRunner;
+use drover_ports::{ArtifactProbe, PlaybookRunner};
 use drover_runner_ansible::{AnsibleRunner, Options};
 use drover_testkit::eventually::eventually;
 use drover_testkit::runner::{Play, RunnerWorld};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 /// A task that asks as `drover_haproxy` does, and one that prints the answer.
 const ASKS_TO_DRAIN: &str = r#"shell: |
@@ -80,6 +82,23 @@ impl ControlHost {
 impl RunnerWorld for ControlHost {
     fn runner(&self) -> &dyn PlaybookRunner {
         &self.runner
+    }
+
+    fn artifacts(&self) -> &dyn ArtifactProbe {
+        &self.runner
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server ends with the test's runtime"
+    )]
+    async fn serve(&self, status: Option<u16>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        if let Some(status) = status {
+            tokio::spawn(answer_all(listener, status));
+        }
+        format!("http://user:pass@{address}/a%20b.zip")
     }
 
     async fn arrange(&self, playbook: &str, play: Play) {
@@ -156,4 +175,27 @@ pub(crate) async fn until_exists(path: &Path) {
         }
     })
     .await;
+}
+
+/// Answers requests with this status. As some servers do, it has no `HEAD` and no ranges.
+async fn answer_all(listener: TcpListener, status: u16) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4_096];
+        let read = stream.read(&mut request).await.unwrap();
+        let text = String::from_utf8_lossy(request.get(..read).unwrap_or_default()).into_owned();
+        let is_known =
+            text.contains("Authorization: Basic dXNlcjpwYXNz") && text.contains(" /a%20b.zip ");
+        let (status, body) = match (is_known, text.starts_with("HEAD")) {
+            (false, _) => (401, ""),
+            (true, true) => (405, ""),
+            (true, false) if status == 200 => (200, "abcd"),
+            (true, false) => (status, ""),
+        };
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(answer.as_bytes()).await.ok();
+    }
 }

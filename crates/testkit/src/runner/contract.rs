@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use drover_domain::rollout::artifact::ArtifactSight;
 use drover_domain::rollout::job::{
     JobEvent, JobEventKind, JobId, JobStatus, PlaybookFile, PlaybookJob, Variable,
 };
+use drover_domain::rollout::record::ArtifactUrl;
 use drover_domain::rollout::request::{
     PlayRequest, StepAnswer, StepKind, TargetAnswer, TargetState,
 };
@@ -237,6 +239,23 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
             assert!(matches!(&refusal, RunnerError::Refused { reason } if reason.contains(name)), "{refusal:?}");
         }
         assert_eq!(world.runner().status(job(8, "").id).await.unwrap(), JobStatus::Absent);
+    }
+
+    /// An artifact is there, is not there, or it is unknown; what is no web address is not looked for.
+    async fn an_artifact_is_looked_for(world) {
+        let look = async |address: String| {
+            let artifact = ArtifactUrl::parse(&address).unwrap();
+            world.artifacts().look(&artifact).await.unwrap()
+        };
+        assert_eq!(look(world.serve(Some(200)).await).await, ArtifactSight::Found { size: Some(4) });
+        assert!(matches!(look(world.serve(Some(404)).await).await, ArtifactSight::Absent { .. }));
+        for unclear in [Some(403), Some(500), None] {
+            let sight = look(world.serve(unclear).await).await;
+            assert!(matches!(&sight, ArtifactSight::Unknown { reason } if !reason.is_empty()), "{unclear:?}: {sight:?}");
+        }
+        for address in ["registry.example:5000/shop:1.1.0", "/srv/a.zip", "ftp://files/a.zip", "file:///etc/passwd"] {
+            assert_eq!(look(address.to_owned()).await, ArtifactSight::NotChecked, "{address}");
+        }
     }
 
     /// The playbooks are told by name with what they begin with, and the version of what runs them.

@@ -11,7 +11,7 @@ pub use scripted::{Script, ScriptedRunner};
 
 use async_trait::async_trait;
 use drover_domain::rollout::job::JobId;
-use drover_ports::PlaybookRunner;
+use drover_ports::{ArtifactProbe, PlaybookRunner};
 
 /// What a play does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub enum Play {
 pub trait RunnerWorld: Send + Sync {
     /// The runner; its playbook folder is empty at first.
     fn runner(&self) -> &dyn PlaybookRunner;
+
+    /// The same control host, as artifacts are looked for.
+    fn artifacts(&self) -> &dyn ArtifactProbe;
+
+    /// An address that answers with this status, with 4 bytes if it is 200; without a status, one that does not answer.
+    async fn serve(&self, status: Option<u16>) -> String;
 
     /// Puts a playbook into the folder.
     async fn arrange(&self, playbook: &str, play: Play);

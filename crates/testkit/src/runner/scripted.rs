@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use drover_domain::Timestamp;
+use drover_domain::rollout::artifact::ArtifactSight;
 use drover_domain::rollout::job::{
     HostStats, JobEvent, JobEventKind, JobId, JobStatus, PlaybookFile, PlaybookJob, TargetReport,
 };
 use drover_domain::rollout::parameter::{is_name, is_reserved};
-use drover_domain::rollout::record::TargetOutcome;
+use drover_domain::rollout::record::{ArtifactUrl, TargetOutcome};
 use drover_domain::rollout::request::{PlayRequest, Step as Asked, StepAnswer};
-use drover_ports::{EventBatch, Place, PlaybookRunner, RunnerError};
+use drover_ports::{ArtifactProbe, EventBatch, Place, PlaybookRunner, RunnerError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -170,6 +171,7 @@ struct State {
     holds: u32,
     away: u32,
     unfit: Option<String>,
+    artifacts: BTreeMap<String, ArtifactSight>,
 }
 
 #[derive(Debug)]
@@ -231,6 +233,11 @@ impl ScriptedRunner {
     /// The next `calls` calls find nobody: [`RunnerError::Unavailable`], and nothing is done.
     pub fn go_away(&self, calls: u32) {
         self.state().away = calls;
+    }
+
+    /// What stands at this address from now on; at any other address nothing is looked for.
+    pub fn place(&self, artifact: &str, sight: ArtifactSight) {
+        self.state().artifacts.insert(artifact.to_owned(), sight);
     }
 
     /// From now on the host can run nothing, for this reason: [`RunnerError::Unfit`].
@@ -522,6 +529,15 @@ impl PlaybookRunner for ScriptedRunner {
     }
 }
 
+#[async_trait]
+impl ArtifactProbe for ScriptedRunner {
+    async fn look(&self, artifact: &ArtifactUrl) -> Result<ArtifactSight, RunnerError> {
+        let state = self.reach("look for an artifact")?;
+        let known = state.artifacts.get(artifact.as_str());
+        Ok(known.cloned().unwrap_or(ArtifactSight::NotChecked))
+    }
+}
+
 fn bare_event(kind: JobEventKind, host: Option<&str>, message: Option<&str>) -> JobEvent {
     JobEvent {
         sequence: 0,
@@ -549,6 +565,22 @@ mod tests {
     impl RunnerWorld for Scripted {
         fn runner(&self) -> &dyn PlaybookRunner {
             &self.0
+        }
+
+        fn artifacts(&self) -> &dyn ArtifactProbe {
+            &self.0
+        }
+
+        async fn serve(&self, status: Option<u16>) -> String {
+            let address = format!("http://artifacts.test/{}", status.unwrap_or_default());
+            let reason = "scripted".to_owned();
+            let sight = match status {
+                Some(200) => ArtifactSight::Found { size: Some(4) },
+                Some(404) => ArtifactSight::Absent { reason },
+                _ => ArtifactSight::Unknown { reason },
+            };
+            self.0.place(&address, sight);
+            address
         }
 
         async fn arrange(&self, playbook: &str, play: Play) {

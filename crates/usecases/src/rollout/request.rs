@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use drover_domain::fleet::{ApplicationKey, EventKind, EventStatus, NewEvent};
 use drover_domain::page::PageRequest;
+use drover_domain::rollout::artifact::ArtifactSight;
 use drover_domain::rollout::definition;
 use drover_domain::rollout::drain::DrainWait;
 use drover_domain::rollout::executor::{PreparedPlaybook, check_drained};
@@ -91,8 +92,8 @@ pub struct Accepted {
     pub rollouts: Vec<RolloutId>,
     /// Whether they came of the same request made before.
     pub replayed: bool,
-    /// What a person should know about them, one sentence each: applications that are updated without a drain, and
-    /// those that joined their group since its last update. Empty for a repeated request.
+    /// What a person should know about them, one sentence each: applications that are updated without a drain, those that
+    /// joined their group since its last update, an artifact that the control host cannot see. Empty for a repeated request.
     pub warnings: Vec<String>,
 }
 
@@ -157,6 +158,8 @@ pub enum Subject {
     Applications,
     /// The orchestrator playbook or a parameter of it.
     Orchestrator,
+    /// The artifact.
+    Artifact,
 }
 
 impl RequestError {
@@ -356,7 +359,8 @@ impl Rollouts {
             check_playbooks(&*self.ports.runner, folder, &orchestrator.file_path, paths)
                 .await
                 .map_err(RequestError::from_unprepared)?;
-        let warnings = warnings(order, &snapshot);
+        let mut warnings = warnings(order, &snapshot);
+        warnings.extend(self.look_for(&order.artifact).await?);
         // All of them are named at once, not only those of the first rollout.
         if !order.allow_undrained && order.mode != UpdateMode::Deliver {
             check_drained(&order.applications, &snapshot)
@@ -425,6 +429,23 @@ impl Rollouts {
             Some((other.id, named(&shared, rollout, &snapshot)))
         });
         Ok(holder.map(|(id, what)| format!("waits for update {id} of {what}")))
+    }
+
+    /// Refuses an artifact that is not there: its absence must not cost a drain. What cannot be told is a warning.
+    async fn look_for(&self, artifact: &ArtifactUrl) -> Result<Option<String>, RequestError> {
+        let seen = self.ports.artifacts.look(artifact).await;
+        match seen.map_err(|error| RequestError::from_unprepared(Unprepared::Runner(error)))? {
+            ArtifactSight::Found { .. } | ArtifactSight::NotChecked => Ok(None),
+            ArtifactSight::Absent { reason } => Err(RequestError::Refused {
+                reason: format!(
+                    "the artifact {artifact} is not there: {reason}; nothing was drained, check the address"
+                ),
+                subject: Subject::Artifact,
+            }),
+            ArtifactSight::Unknown { reason } => Ok(Some(format!(
+                "the control host cannot tell whether the artifact {artifact} is there: {reason}"
+            ))),
+        }
     }
 
     fn grouping_items(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use drover_domain::Key;
 use drover_domain::fleet::{ObservedApplication, SettingsLayer};
 use drover_domain::page::PageRequest;
+use drover_domain::rollout::artifact::ArtifactSight;
 use drover_domain::rollout::record::UpdateMode;
 use drover_ports::HaproxyStore;
 use drover_testkit::agent::{Agent, Sight};
@@ -480,4 +481,45 @@ async fn what_joined_a_group_since_its_last_update_is_named_in_the_next() {
     harness.clock.advance(Duration::from_mins(1));
     let last = harness.service.rollouts.request(all(keys)).await.unwrap();
     assert_eq!(last.warnings.len(), 1, "{:?}", last.warnings);
+}
+
+#[tokio::test]
+async fn an_artifact_that_is_not_there_is_refused_and_an_unclear_one_is_a_warning() {
+    let harness = Harness::with_fleet(2).await;
+    let order = order(harness.applications().await);
+    let place = |sight| harness.runner.place(order.artifact.as_str(), sight);
+    let reason = "the server answers 404 Not Found".to_owned();
+    place(ArtifactSight::Absent { reason });
+    let refusal = refused(&harness, order.clone()).await;
+    assert_eq!(
+        refusal.to_string(),
+        "the artifact http://nexus/a-1.1.0.zip is not there: the server answers 404 Not Found; nothing was drained, check the address"
+    );
+    let subject = Subject::Artifact;
+    assert!(matches!(&refusal, RequestError::Refused { subject: about, .. } if *about == subject));
+    let refusal = harness.service.rollouts.plan(&order).await.unwrap_err();
+    assert!(refusal.to_string().contains("is not there"), "{refusal}");
+
+    let reason = "the server answers 401 Unauthorized".to_owned();
+    place(ArtifactSight::Unknown { reason });
+    let accepted = harness
+        .service
+        .rollouts
+        .request(order.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        accepted.warnings,
+        [
+            "the control host cannot tell whether the artifact http://nexus/a-1.1.0.zip is there: the server answers 401 Unauthorized"
+        ]
+    );
+    place(ArtifactSight::Found { size: None });
+    let accepted = harness
+        .service
+        .rollouts
+        .request(order.clone())
+        .await
+        .unwrap();
+    assert_eq!(accepted.warnings, Vec::<String>::new());
 }
