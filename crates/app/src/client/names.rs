@@ -182,6 +182,18 @@ pub(crate) async fn haproxy_servers(
     for wanted in wanted {
         once(&mut numbers, haproxy_server(wanted, service).await?);
     }
+    // Of one server the action itself says that it does not exist; of several, none is touched before all are known.
+    if let [_, _, ..] = numbers.as_slice() {
+        let typed = wanted.iter().filter_map(|wanted| match wanted {
+            Reference::Number(number) => Some(number),
+            Reference::Name(_) => None,
+        });
+        for number in typed {
+            service
+                .get(&format!("haproxy/servers/{number}/mapping"), &[])
+                .await?;
+        }
+    }
     Ok(numbers)
 }
 

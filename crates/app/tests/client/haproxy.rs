@@ -71,6 +71,13 @@ fn service(asked: &Asked) -> (u16, Value) {
             {"at": AT, "old_status": "DOWN", "new_status": "UP", "reason": "sync", "action": null, "actor": null},
         ])),
         "GET /api/v1/haproxy/actions" => page(json!([action("failed"), action("success")])),
+        "GET /api/v1/haproxy/servers/7/mapping" | "GET /api/v1/haproxy/servers/8/mapping" => {
+            (200, json!({"mapping": null}))
+        }
+        "GET /api/v1/haproxy/servers/99999/mapping" => (
+            404,
+            json!({"code": "not_found", "detail": "there is no HAProxy server 99999"}),
+        ),
         "POST /api/v1/haproxy/servers/7/action" => (202, action("pending")),
         "POST /api/v1/haproxy/servers/8/action" => (
             409,
@@ -252,6 +259,20 @@ async fn actions_on_several_servers_are_asked_for_together() {
     assert_eq!(
         asked.body,
         json!({"servers": [8, 7], "action": "drain", "transaction_id": "t1", "force": true, "reason": "fire"})
+    );
+    let done = stub.drover(&["haproxy", "drain", "8", "7", "99999"]);
+    assert_eq!(done.code, Some(5), "{}", done.err);
+    assert!(done.err.contains("no HAProxy server 99999"), "{}", done.err);
+    let posts = |stub: &Stub| {
+        stub.asked()
+            .iter()
+            .filter(|asked| asked.line.starts_with("POST"))
+            .count()
+    };
+    assert_eq!(
+        posts(&stub),
+        1,
+        "nothing is done while one server is unknown"
     );
     let done = stub.drover(&["haproxy", "drain", "8", "7", "--wait", "-o", "json"]);
     assert_eq!(done.code, Some(1));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::uri::Authority;
 use axum::http::{Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -147,11 +148,27 @@ pub(crate) async fn one_host(request: Request, next: Next) -> Response {
         _ => hosts == 1,
     };
     // Tests call the routes without a connection, and so without a host.
-    if is_allowed || request.extensions().get::<Peer>().is_none() {
+    if request.extensions().get::<Peer>().is_none() {
         return next.run(request).await;
+    }
+    if is_allowed {
+        let host = request.headers().get(header::HOST);
+        let host = host.map(|host| host.to_str().unwrap_or("/"));
+        if host.is_none_or(is_host) {
+            return next.run(request).await;
+        }
+        let detail = "the header Host is no host name or address with an optional port";
+        return ApiError::new(Code::InvalidHeader, detail).into_response();
     }
     let detail = format!("the header Host is given {hosts} times; HTTP/1.1 needs it exactly once");
     ApiError::new(Code::InvalidHeader, detail).into_response()
+}
+
+/// Whether a text is a host with an optional port, or empty, which RFC 9110, 7.2 allows.
+fn is_host(text: &str) -> bool {
+    text.is_empty()
+        || Authority::try_from(text)
+            .is_ok_and(|found| !found.host().is_empty() && !text.contains('@'))
 }
 
 /// Drives one connection to its end, to the loss of its place, or to the end of the service.

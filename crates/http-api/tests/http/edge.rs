@@ -135,6 +135,13 @@ async fn a_request_names_exactly_one_host() {
     for (request, status) in [
         ("GET /livez HTTP/1.1\r\n\r\n", "400"),
         ("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: a/b\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: user@a\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: a?b\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "200"),
+        ("GET /livez HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n", "200"),
+        ("GET /livez HTTP/1.1\r\nHost:\r\n\r\n", "200"),
         ("GET /livez HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
         ("GET /livez HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
         ("GET /livez HTTP/1.0\r\n\r\n", "200"),

@@ -24,6 +24,8 @@ use super::prepare::{Unprepared, check_playbooks, prepare};
 use super::track::{Track, progress};
 use crate::patience::{Interrupted, patiently, warn_and_wait};
 
+/// The most characters of a play's error output in the reason of a failure.
+const DIAGNOSTICS_MAX: usize = 2_000;
 /// What is shown while a play is being stopped.
 const STOPPING: &str = "the update is cancelled; its play is being stopped";
 /// How long a control host may be silent before a play has been started.
@@ -500,7 +502,8 @@ impl RolloutHandler {
         match self.ports.runner.diagnostics(job).await {
             Ok(text) if !text.trim().is_empty() => {
                 let error = verdict.error.take().unwrap_or_default();
-                verdict.error = Some(format!("{error}; it said: {}", text.trim()));
+                let said = ending(text.trim(), DIAGNOSTICS_MAX);
+                verdict.error = Some(format!("{error}; the end of its error output: {said}"));
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(
@@ -657,5 +660,28 @@ fn ended_before(
         status,
         instances: instances.iter().map(ended).collect(),
         error: Some(reason),
+    }
+}
+
+/// The end of a text, where programs write the reason.
+fn ending(text: &str, most: usize) -> String {
+    match text.chars().count().checked_sub(most) {
+        None | Some(0) => text.to_owned(),
+        Some(surplus) => ['…']
+            .into_iter()
+            .chain(text.chars().skip(surplus + 1))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ending;
+
+    #[test]
+    fn of_a_long_output_the_end_is_kept() {
+        assert_eq!(ending("reason", 6), "reason");
+        assert_eq!(ending("the reason", 7), "…reason");
+        assert_eq!(ending("äöü", 2), "…ü");
     }
 }
