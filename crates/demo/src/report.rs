@@ -548,7 +548,10 @@ mod tests {
                 "timeline"
             ]
         );
-        assert_eq!(keys(&json["requests"]), ["failed", "rate_per_s", "total"]);
+        assert_eq!(
+            keys(&json["requests"]),
+            ["failed", "rate_per_s", "reasons", "total"]
+        );
         assert_eq!(
             keys(&json["instances"][0]),
             [
