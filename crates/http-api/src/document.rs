@@ -23,10 +23,15 @@ use utoipa_axum::routes;
 
 use crate::problem::PROBLEM_JSON;
 use crate::role::{PREFIXES, RULES, Rule, without_prefix};
-use crate::routes::{
-    access, applications, catalog, definitions, groups, haproxy, haproxy_actions, haproxy_mappings,
-    orchestrators, queues, rollouts, schedules, servers, streams, tasks, webhooks, workers,
-    workflow_tasks, workflows,
+use crate::routes::access::keys as access;
+use crate::routes::fleet::{applications, catalog, groups, servers};
+use crate::routes::haproxy::{
+    actions as haproxy_actions, instances as haproxy, mappings as haproxy_mappings,
+};
+use crate::routes::rollout::{orchestrators, rollouts, tasks};
+use crate::routes::webhook::webhooks;
+use crate::routes::workflow::{
+    definitions, queues, schedules, streams, tasks as workflow_tasks, workers, workflows,
 };
 use crate::state::Api;
 use crate::{auth, health, wire};

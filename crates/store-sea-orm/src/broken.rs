@@ -172,7 +172,7 @@ async fn nothing_follows_a_failed_statement_of_a_transaction() {
     let refusal = session.execute(small()).await.unwrap_err();
     assert_eq!(refusal.fault(), Fault::Transient, "{refusal:?}");
     session
-        .rows::<crate::session::KeyRow>(Sql::new("SELECT 1 AS id"))
+        .rows::<crate::sql::session::KeyRow>(Sql::new("SELECT 1 AS id"))
         .await
         .unwrap_err();
     session.commit().await.unwrap_err();

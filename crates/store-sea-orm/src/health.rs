@@ -9,10 +9,10 @@ use sea_orm::FromQueryResult;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::dialect::Dialect;
-use crate::refusal::Cause;
-use crate::session::Row;
 use crate::sql::Sql;
+use crate::sql::dialect::Dialect;
+use crate::sql::refusal::Cause;
+use crate::sql::session::Row;
 use crate::store::SeaOrmStore;
 
 /// How long a success is repeated: readiness is asked by anybody, and must not become a way to make us write.

@@ -3,47 +3,24 @@
 //! One [`SeaOrmStore`] serves all of them; the URL chooses the database. Many rows travel as one
 //! JSON parameter, so that no port method costs more statements for more rows.
 //!
-//! Start reading at [`SeaOrmStore`], then `tasks.rs` (the queue) and `inventory.rs` (polling).
+//! Start reading at [`SeaOrmStore`], then `workflow/claim.rs` (the queue) and `fleet/inventory.rs` (polling). Statements, sessions and the
+//! two dialects are in `sql`.
 
-mod action_view;
-mod actions;
-mod batch;
+mod access;
 #[cfg(test)]
 mod broken;
-mod catalog;
-mod database;
-mod dialect;
-mod engine;
-mod events;
-mod file;
-mod fleet_view;
-mod groups;
+mod fleet;
 mod haproxy;
-mod haproxy_view;
 mod health;
-mod held;
-mod history;
-mod inventory;
-mod keys;
-mod lease;
-mod mappings;
 mod migrate;
-mod once;
 mod options;
-mod orchestrators;
-mod order;
-mod refusal;
-mod rollout_view;
-mod rollouts;
+mod rollout;
 mod row;
-mod servers;
-mod session;
-mod settings;
-mod snapshot;
 mod sql;
 mod steps;
 mod store;
-mod webhooks;
+mod webhook;
+mod workflow;
 
 pub use migrate::{MigrateError, MigrationStatus};
 pub use options::{OpenError, Options};

@@ -8,10 +8,10 @@ use sea_orm::{
 };
 use sea_orm_migration::{MigratorTrait, SchemaManager};
 
-use crate::dialect::Dialect;
-use crate::refusal::Cause;
-use crate::session::{Row, Session};
 use crate::sql::Sql;
+use crate::sql::dialect::Dialect;
+use crate::sql::refusal::Cause;
+use crate::sql::session::{Row, Session};
 use crate::store::SeaOrmStore;
 
 // Any number that no other program uses for its advisory locks: "drover" in ASCII.

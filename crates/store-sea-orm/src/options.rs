@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use drover_ports::BoxError;
 
-use crate::dialect::Dialect;
+use crate::sql::dialect::Dialect;
 
 /// Which database, and how patiently.
 #[derive(Clone)]
@@ -138,7 +138,7 @@ impl Options {
     ///
     /// What [`crate::SeaOrmStore::connect`] would refuse for it.
     pub fn check(&self) -> Result<(), OpenError> {
-        crate::database::check(self)
+        crate::sql::database::check(self)
     }
 
     pub(crate) fn dialect(&self) -> Result<Dialect, OpenError> {

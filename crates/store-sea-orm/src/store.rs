@@ -7,12 +7,12 @@ use std::time::Duration;
 use drover_ports::StoreError;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::database::{Database, Mode};
-use crate::dialect::Dialect;
-use crate::engine::Hints;
 use crate::health::Condition;
 use crate::options::{OpenError, Options};
-use crate::session::{Link, Session};
+use crate::sql::database::{Database, Mode};
+use crate::sql::dialect::Dialect;
+use crate::sql::session::{Link, Session};
+use crate::workflow::Hints;
 
 /// Every store port on one PostgreSQL or SQLite database. Cheap to clone.
 ///

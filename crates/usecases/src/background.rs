@@ -8,18 +8,15 @@ use std::time::Duration;
 
 use drover_domain::fleet::{Server, ServerKey};
 use drover_ports::{Clock, HistoryUpkeep, StoreError, WorkflowUpkeep};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use crate::actions::Actions;
-use crate::polling::{Polling, phase};
+use crate::fleet::polling::{Polling, phase};
+use crate::haproxy::actions::Actions;
+use crate::ports::Ports;
 use crate::retention;
-use crate::service::Ports;
-use crate::webhooks::{self, Webhooks};
-
-/// Says `true` when it is time to end.
-pub type Stop = watch::Receiver<bool>;
+use crate::stop::{Stop, stopped};
+use crate::webhook::{self, Webhooks};
 
 /// The loops of one process besides the [`Engine`](crate::Engine)'s. Each ends soon after [`Stop`] says so.
 #[derive(Clone)]
@@ -52,7 +49,7 @@ impl Background {
 
     /// Starts deliveries to webhooks of what happens. Any number of nodes may.
     pub async fn webhook_loop(&self, stop: Stop) {
-        webhooks::run(self.webhooks.clone(), stop).await;
+        webhook::run(self.webhooks.clone(), stop).await;
     }
 
     /// Once per hour, removes records of the fleet and of HAProxy that are older than they are kept.
@@ -202,17 +199,4 @@ fn log(error: &StoreError, what: &'static str) {
         error = error as &(dyn std::error::Error + 'static),
         "{what}"
     );
-}
-
-/// Waits until it is time to end; a dropped sender says so too.
-pub(crate) async fn stopped(stop: &mut Stop) {
-    let _ended = stop.wait_for(|stop| *stop).await.is_err();
-}
-
-/// Waits for `wait`, or until it is time to end; says whether it is.
-pub(crate) async fn pause(stop: &mut Stop, wait: Duration) -> bool {
-    tokio::select! {
-        () = stopped(stop) => true,
-        () = sleep(wait) => false,
-    }
 }

@@ -5,27 +5,21 @@
 //! Start reading at [`Service`] (what can be asked), then [`Background`] (what goes on by itself).
 
 mod access;
-mod actions;
 mod background;
-mod engine;
-mod engine_ports;
 mod fleet;
 mod haproxy;
-mod mappings;
-mod orchestrators;
 mod patience;
-mod polling;
+mod policy;
+mod ports;
 mod retention;
 mod rollout;
-mod servers;
 mod service;
-mod settings;
-mod webhooks;
-mod workflows;
+mod stop;
+mod webhook;
+mod workflow;
 
 pub use access::{Access, AccessError, NewKey, Presented};
-pub use actions::{AcceptedAction, ActionError, ActionOrder, Actions};
-pub use background::{Background, Stop};
+pub use background::Background;
 pub use drover_ports::{
     ActionFilter, ActionView, ApplicationColumn, ApplicationFilter, Assignment, BackendFilter,
     Beat, BrokenSchedule, CatalogColumn, CatalogFilter, CatalogRegistry, DeadLetter,
@@ -37,24 +31,23 @@ pub use drover_ports::{
     ServerFilter, ServerRegistry, Settled, StartedWorkflow, StatusChange, StoreError, StoreHealth,
     TaskRecord, UnmappedFilter, UnmappedServer, WorkflowFilter, WorkflowRecord, WorkflowView,
 };
-pub use engine::{
-    Engine, EngineOptions, EngineOptionsError, EngineStats, Handlers, KindTaken, LastError,
-    QueueOptions,
+pub use fleet::{ApplicationDetail, Fleet, HaproxyNode, PollOutcome, Refreshed, Servers, Settings};
+pub use haproxy::{
+    AcceptedAction, ActionError, ActionOrder, Actions, HaproxySummary, MapError, Mappings, Remapped,
 };
-pub use engine_ports::EnginePorts;
-pub use fleet::{ApplicationDetail, Fleet};
-pub use mappings::{HaproxySummary, MapError, Mappings, Remapped};
-pub use orchestrators::{Orchestrators, Scan, ScanError};
-pub use polling::{PollOutcome, Refreshed};
-pub use retention::HistoryAges;
-pub use rollout::{Accepted, Plan, RequestError, RolloutOrder, Rollouts, Subject};
-pub use servers::{HaproxyNode, Servers};
-pub use service::{Policy, Ports, Service, Views};
-pub use settings::Settings;
-pub use webhooks::{StartedDelivery, WebhookError, Webhooks};
-pub use workflows::{
-    ClaimOrder, Claimed, DefineError, Defined, Definitions, EventFeed, KindList, KindSpec, Kinds,
-    OrderError, OrderPlace, PayloadCheck, PayloadProblem, Performer, Queues, Redriven,
-    RemoteWorkers, ScheduleError, ScheduleOrder, Schedules, StartError, StartWhen, TaskOrder,
-    WorkOrder, WorkflowDetail, WorkflowOrder, WorkflowSource, Workflows,
+pub use policy::{HistoryAges, Policy};
+pub use ports::Ports;
+pub use rollout::{
+    Accepted, Orchestrators, Plan, RequestError, RolloutOrder, Rollouts, Scan, ScanError, Subject,
+};
+pub use service::{Service, Views};
+pub use stop::Stop;
+pub use webhook::{StartedDelivery, WebhookError, Webhooks};
+pub use workflow::{
+    ClaimOrder, Claimed, DefineError, Defined, Definitions, Engine, EngineOptions,
+    EngineOptionsError, EnginePorts, EngineStats, EventFeed, Handlers, KindList, KindSpec,
+    KindTaken, Kinds, LastError, OrderError, OrderPlace, PayloadCheck, PayloadProblem, Performer,
+    QueueOptions, Queues, Redriven, RemoteWorkers, ScheduleError, ScheduleOrder, Schedules,
+    StartError, StartWhen, TaskOrder, WorkOrder, WorkflowDetail, WorkflowOrder, WorkflowSource,
+    Workflows,
 };

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use drover_ports::{Clock, History, HistoryUpkeep, WorkflowUpkeep};
 
-use crate::background::{Stop, pause};
-use crate::engine::trusted;
+use crate::policy::HistoryAges;
+use crate::stop::{Stop, pause};
+use crate::workflow::engine::trusted;
 
 /// How many records are removed in one transaction.
 const CHUNK: u32 = 1_000;
@@ -17,45 +18,6 @@ const FIRST_WAIT: Duration = Duration::from_mins(1);
 const INTERVAL: Duration = Duration::from_hours(1);
 /// How soon a round follows that did not come to the end.
 const MORE_WAIT: Duration = Duration::from_mins(1);
-
-/// How long records are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistoryAges {
-    /// What happened to servers and applications.
-    pub fleet_events: Duration,
-    /// How the status of servers in HAProxy changed.
-    pub haproxy_statuses: Duration,
-    /// Applications that are gone, with their history.
-    pub gone_applications: Duration,
-}
-
-/// How old what polling found must be before it is removed because nothing belongs to it.
-const EMPTY_MIN: Duration = Duration::from_hours(1);
-
-impl HistoryAges {
-    const fn of(self, history: History) -> Duration {
-        match history {
-            History::FleetEvents | History::InstanceStatuses => self.fleet_events,
-            History::HaproxyStatuses | History::GoneServers | History::GoneBackends => {
-                self.haproxy_statuses
-            }
-            History::GoneApplications => self.gone_applications,
-            History::EmptyGroups | History::EmptyCatalogEntries => EMPTY_MIN,
-        }
-    }
-}
-
-/// 30 days each. Seed 001.
-impl Default for HistoryAges {
-    fn default() -> Self {
-        let month = Duration::from_hours(30 * 24);
-        Self {
-            fleet_events: month,
-            haproxy_statuses: month,
-            gone_applications: month,
-        }
-    }
-}
 
 /// Once per hour, removes records that are older than they are kept; not while the clock may be wrong.
 pub(crate) async fn run(

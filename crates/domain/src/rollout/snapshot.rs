@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fleet::{ApplicationKey, ApplicationKind, GroupKey, ServerKey, SettingsLayer};
+use crate::fleet::{
+    ApplicationKey, ApplicationKind, GroupKey, ServerKey, SettingsLayer, effective_settings,
+};
 use crate::haproxy::{BackendKey, HaproxyInstanceKey, HaproxyServerKey};
 
 /// The applications of one update with everything around them.
@@ -80,6 +82,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// The update playbook with its parameters: of the first of the application, its group and its catalog entry that names
+    /// one, else the default.
+    #[must_use]
+    pub fn update_playbook(&self, default_playbook: &str) -> String {
+        let none = SettingsLayer::default();
+        let group = self.group.as_ref().map_or(&none, |group| &group.settings);
+        let (own, catalog) = (&self.own_settings, &self.catalog_settings);
+        effective_settings(own, group, catalog, default_playbook).playbook_path
+    }
+
     /// The application with its server, for people.
     #[must_use]
     pub fn label(&self) -> String {

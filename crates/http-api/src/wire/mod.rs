@@ -4,94 +4,80 @@
 //! descriptions of the OpenAPI document.
 
 mod access;
-mod application;
-mod application_settings;
-mod definition;
 mod document;
-mod group;
+mod fleet;
 mod haproxy;
-mod haproxy_action;
-mod haproxy_summary;
-mod mapping;
-mod new_rollout;
-mod orchestrator;
-mod plan;
-mod queue;
 mod rollout;
-mod schedule;
 pub(crate) mod schema;
-mod server;
-mod task;
 mod webhook;
 mod word;
-mod work;
-mod worker;
 mod workflow;
-mod workflow_event;
-mod workflow_task;
 
-pub(crate) use access::{AccessKeyList, IssuedAccessKey, NewAccessKey, NewAccessKeyShape};
-pub(crate) use application::{
+pub(crate) use access::keys::{AccessKeyList, IssuedAccessKey, NewAccessKey, NewAccessKeyShape};
+pub(crate) use fleet::application::{
     Application, ApplicationParams, FleetEvent, FleetEventParams, VersionChange,
 };
-pub(crate) use application_settings::{
+pub(crate) use fleet::application_settings::{
     ApplicationEventParams, ApplicationEvents, ApplicationSettings, NewApplicationSettings,
     NewApplicationSettingsShape, application_tag,
 };
-pub(crate) use definition::{
-    DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
-    WorkflowDefinitionDetail,
-};
-pub(crate) use group::{
+pub(crate) use fleet::group::{
     ApplicationGroup, CatalogEntry, CatalogParams, ChangeCatalogEntry, ChangeCatalogEntryShape,
     GroupParams, NewApplicationGroup, NewApplicationGroupShape, NewCatalogEntry,
     NewCatalogEntryShape, entry_tag, group_tag,
 };
-pub(crate) use haproxy::{
-    HaproxyBackend, HaproxyBackendParams, HaproxyInstance, HaproxyInstanceParams, HaproxyServer,
-    HaproxyServerParams, UnmappedParams,
+pub(crate) use fleet::server::{
+    ChangeServer, NewServer, PatchServer, RefreshReport, Server, ServerParams, server_tag,
 };
-pub(crate) use haproxy_action::{
+pub(crate) use haproxy::action::{
     BatchTransactionParams, HaproxyAction, HaproxyActionParams, HaproxyActionResults,
     HaproxyStatusChange, NewHaproxyAction, NewHaproxyActionShape, NewHaproxyActions,
     NewHaproxyActionsShape, TransactionParams,
 };
-pub(crate) use haproxy_summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode};
-pub(crate) use mapping::{
+pub(crate) use haproxy::instance::{
+    HaproxyBackend, HaproxyBackendParams, HaproxyInstance, HaproxyInstanceParams, HaproxyServer,
+    HaproxyServerParams, UnmappedParams,
+};
+pub(crate) use haproxy::mapping::{
     EndHaproxyMapping, HaproxyMapping, HaproxyMappingChange, HaproxyRemapped, NewHaproxyMapping,
     UnmappedHaproxyServer,
 };
-pub(crate) use new_rollout::{NewRollout, RolloutsAccepted};
-pub(crate) use orchestrator::{Orchestrator, ScanReport};
-pub(crate) use plan::RolloutPlan;
-pub(crate) use queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
-pub(crate) use rollout::{Rollout, RolloutDetail, RolloutEvent, RolloutParams};
-pub(crate) use schedule::{NewSchedule, NewScheduleShape, Schedule, schedule_tag};
-pub(crate) use server::{
-    ChangeServer, NewServer, PatchServer, RefreshReport, Server, ServerParams, server_tag,
-};
-pub(crate) use task::{BatchAccepted, Task, TaskDetail};
-pub(crate) use webhook::{
+pub(crate) use haproxy::summary::{HaproxySummary, ServerHaproxy, SetHaproxyNode};
+pub(crate) use rollout::orchestrator::{Orchestrator, ScanReport};
+pub(crate) use rollout::order::{NewRollout, RolloutsAccepted};
+pub(crate) use rollout::plan::RolloutPlan;
+pub(crate) use rollout::rollouts::{Rollout, RolloutDetail, RolloutEvent, RolloutParams};
+pub(crate) use rollout::task::{BatchAccepted, Task, TaskDetail};
+pub(crate) use webhook::webhooks::{
     ChangeWebhook, ChangeWebhookShape, DeliveryParams, DeliveryStarted, NewSecret, NewWebhook,
     NewWebhookShape, RotateSecret, RotateSecretShape, Webhook, WebhookDelivery, WebhookList,
     WebhookWithSecret, webhook_tag,
 };
-pub(crate) use work::refused;
-pub(crate) use worker::{
+pub(crate) use workflow::definition::{
+    DefinitionKept, NewDefinition, NewDefinitionShape, Version, VersionParams, WorkflowDefinition,
+    WorkflowDefinitionDetail,
+};
+pub(crate) use workflow::event::{
+    AfterParams, EventGap, HistoryEvent, LastEventParams, StreamParams, WorkflowEvent,
+};
+pub(crate) use workflow::queue::{NewLimits, NewLimitsShape, Queue, QueueLimits};
+pub(crate) use workflow::schedule::{NewSchedule, NewScheduleShape, Schedule, schedule_tag};
+pub(crate) use workflow::task::{
+    DeadLetterParams, DeadTask, Redrive, RedriveShape, RedrivenTasks, ResolveTask,
+    ResolveTaskShape, WorkflowTask, WorkflowTaskDetail,
+};
+pub(crate) use workflow::work::refused;
+pub(crate) use workflow::worker::{
     AttemptEnd, ClaimTasks, ClaimTasksShape, ClaimedTasks, CompleteTask, CompleteTaskShape,
     FailTask, FailTaskShape, Heartbeat, HeartbeatAnswer, HeartbeatShape, ReportAccepted,
 };
-pub(crate) use workflow::{
+pub(crate) use workflow::workflows::{
     CancelWorkflow, NewWorkflow, NewWorkflowShape, SendSignal, Workflow, WorkflowAccepted,
     WorkflowDetail, WorkflowParams, WorkflowState,
-};
-pub(crate) use workflow_event::{
-    AfterParams, EventGap, HistoryEvent, LastEventParams, StreamParams, WorkflowEvent,
-};
-pub(crate) use workflow_task::{
-    DeadLetterParams, DeadTask, Redrive, RedriveShape, RedrivenTasks, ResolveTask,
-    ResolveTaskShape, WorkflowTask, WorkflowTaskDetail,
 };
 
 /// The greatest id: the greatest whole number that every JSON reader keeps exactly.
 pub(crate) const ID_MAX: i64 = 9_007_199_254_740_991;
+
+/// The most characters of a name in the fleet.
+pub(crate) const NAME_MAX: usize = 255;

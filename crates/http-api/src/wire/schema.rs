@@ -275,7 +275,7 @@ pub(super) fn artifact_extension() -> Object {
 
 /// The name of a catalog entry, as a condition.
 pub(super) fn catalog_condition() -> Object {
-    line(super::application::NAME_MAX)
+    line(super::NAME_MAX)
         .description(Some("Of a catalog entry with exactly this name."))
         .build()
 }

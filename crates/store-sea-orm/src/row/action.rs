@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::haproxy::{ObservedRow, PinRow};
 use super::rollout::STATUS;
 use super::{Stored, time};
-use crate::session::Row;
 use crate::sql::Sql;
+use crate::sql::session::Row;
 
 /// What was seen at one moment.
 #[derive(Debug, Serialize, Deserialize)]

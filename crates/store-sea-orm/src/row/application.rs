@@ -9,7 +9,7 @@ use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
 
 use super::{Stored, time};
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// What a query for [`ApplicationRow`] starts with. An application that is present follows its
 /// server's last believed inventory: only an absent one has a time of its own.

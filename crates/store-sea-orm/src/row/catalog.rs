@@ -6,7 +6,7 @@ use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
 
 use super::Stored;
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// What a query for [`CatalogRow`] starts with.
 pub(crate) const SELECT: &str = "

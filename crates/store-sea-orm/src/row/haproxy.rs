@@ -10,7 +10,7 @@ use sea_orm::FromQueryResult;
 
 use super::server::networks;
 use super::{Stored, time};
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// What a query for [`HaproxyInstanceRow`] starts with.
 pub(crate) const SELECT_INSTANCE: &str = "

@@ -10,7 +10,7 @@ use sea_orm::FromQueryResult;
 
 use super::haproxy::HaproxyServerRow;
 use super::{Stored, time};
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// What a query for [`ServerMappingRow`] starts with.
 pub(crate) const SELECT_MAPPING: &str = "

@@ -7,7 +7,7 @@ use sea_orm::FromQueryResult;
 
 use super::Stored;
 use super::prepared::ParameterShape;
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// What a query for [`OrchestratorRow`] starts with.
 pub(crate) const SELECT: &str = "

@@ -13,8 +13,8 @@ use sea_orm::FromQueryResult;
 
 use super::prepared::{HostShape, PreparedShape, ReportShape};
 use super::{Stored, time};
-use crate::session::Row;
 use crate::sql::Sql;
+use crate::sql::session::Row;
 
 /// Where a rollout stands: the queue knows best whether it waits or runs, because a claim does not touch the
 /// task's record.

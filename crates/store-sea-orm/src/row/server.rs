@@ -6,7 +6,7 @@ use drover_ports::StoreError;
 use sea_orm::FromQueryResult;
 
 use super::{Stored, time};
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// What a query for [`ServerRow`] selects.
 pub(crate) const COLUMNS: &str = "id, name, address, port, status, is_haproxy_node, failures, last_check, inventory_at, last_error, suspect, networks, agent_ip, inventory_failures, created_at";

@@ -9,7 +9,7 @@ use sea_orm::FromQueryResult;
 
 use super::Stored;
 use super::action::BreakerRow;
-use crate::session::Row;
+use crate::sql::session::Row;
 
 /// How many instances and backends there are.
 pub(crate) const COUNTS: &str = "

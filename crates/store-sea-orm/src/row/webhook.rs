@@ -18,8 +18,8 @@ use sea_orm::FromQueryResult;
 use super::action::{ActionRow, select_actions_with};
 use super::rollout::STATUS;
 use super::{Stored, time};
-use crate::session::Row;
 use crate::sql::Sql;
+use crate::sql::session::Row;
 
 /// What a query for [`WebhookRow`] starts with; `h` is the webhook.
 pub(crate) const SELECT_WEBHOOK: &str = "

@@ -27,11 +27,12 @@ use drover_ports::Fault;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::actions::{ActionHandler, ActionOrder, Actions, Course, Sight, pause};
-use crate::haproxy::UPDATE_OWNER;
+use crate::fleet::polling::Polling;
+use crate::haproxy::actions::{ActionHandler, ActionOrder, Actions, Course, Sight, pause};
+use crate::haproxy::sync::UPDATE_OWNER;
 use crate::patience::{Interrupted, patiently, warn_and_wait};
-use crate::polling::Polling;
-use crate::service::{Policy, Ports};
+use crate::policy::Policy;
+use crate::ports::Ports;
 
 /// The pause between two checks of pinned servers.
 const PIN_CHECK_EVERY: Duration = Duration::from_secs(1);

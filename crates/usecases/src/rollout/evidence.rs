@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::drains::Drains;
 use super::handler::RolloutHandler;
+use crate::fleet::polling::Refreshed;
 use crate::patience::{Interrupted, patiently};
-use crate::polling::Refreshed;
 
 /// The longest all touched servers together are polled once.
 const POLL_WAIT: Duration = Duration::from_secs(10);

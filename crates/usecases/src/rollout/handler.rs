@@ -11,8 +11,9 @@ use drover_domain::workflow::run::{Outcome, TaskError};
 use drover_ports::{Assigned, Claim, StopReason, TaskHandler};
 use tokio::time::sleep;
 
-use crate::polling::Polling;
-use crate::service::{Policy, Ports};
+use crate::fleet::polling::Polling;
+use crate::policy::Policy;
+use crate::ports::Ports;
 
 use super::called_off::CalledOff;
 use super::end::{Ended, outcome};

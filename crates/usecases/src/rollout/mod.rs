@@ -5,6 +5,7 @@ mod drains;
 mod end;
 mod evidence;
 mod handler;
+mod orchestrators;
 mod plan;
 mod prepare;
 mod request;
@@ -12,6 +13,6 @@ mod run;
 mod track;
 
 pub(crate) use handler::RolloutHandler;
+pub use orchestrators::{Orchestrators, Scan, ScanError};
 pub use plan::Plan;
-pub(crate) use prepare::playbook_of;
 pub use request::{Accepted, RequestError, RolloutOrder, Rollouts, Subject};

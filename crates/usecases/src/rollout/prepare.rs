@@ -1,13 +1,12 @@
 //! Preparing an update: the same steps when it is asked for and when it is run.
 
-use drover_domain::fleet::{SettingsLayer, effective_settings};
 use drover_domain::rollout::executor::{
     ContextError, OrchestratorContext, PrepareError, PreparedPlaybook, prepare_all,
 };
 use drover_domain::rollout::orchestrator::OrchestratorMetadata;
 use drover_domain::rollout::playbook_path::{PlaybookPath, PlaybookPathError};
 use drover_domain::rollout::record::{RolloutId, RolloutRequest};
-use drover_domain::rollout::snapshot::{FleetSnapshot, Target};
+use drover_domain::rollout::snapshot::FleetSnapshot;
 use drover_ports::{Fault, PlaybookRunner, RunnerError};
 
 /// What a playbook is for.
@@ -77,19 +76,6 @@ impl Unprepared {
             Self::Runner(source) => source.fault(),
         }
     }
-}
-
-/// The update playbook with its parameters that holds for a target.
-pub(crate) fn playbook_of(target: &Target, default_playbook: &str) -> String {
-    let none = SettingsLayer::default();
-    let group = target.group.as_ref().map_or(&none, |group| &group.settings);
-    effective_settings(
-        &target.own_settings,
-        group,
-        &target.catalog_settings,
-        default_playbook,
-    )
-    .playbook_path
 }
 
 /// Runs the executor template; one prepared playbook per backend.

@@ -23,10 +23,11 @@ use drover_domain::workflow::{
 };
 use drover_ports::{Fault, Idempotency, NewRollout, NewRollouts, NewWorkflow, Started, StoreError};
 
-use crate::service::{Policy, Ports};
+use crate::policy::Policy;
+use crate::ports::Ports;
 
 use super::prepare::{
-    PlaybookUse, Unprepared, UsedPlaybook, check_playbooks, playbook_of, prepare,
+    PlaybookUse, Unprepared, UsedPlaybook, check_playbooks, prepare,
 };
 
 /// Requests for rollouts.
@@ -461,7 +462,7 @@ impl Rollouts {
                 server: target.server.as_ref().map(|server| server.key),
                 group: target.group.as_ref().map(|group| group.key),
                 name: target.name.clone(),
-                playbook_path: playbook_of(target, &self.policy.default_playbook),
+                playbook_path: target.update_playbook(&self.policy.default_playbook),
                 strategy: target
                     .group
                     .as_ref()

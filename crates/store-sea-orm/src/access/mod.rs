@@ -1,0 +1,3 @@
+//! The port of API keys.
+
+pub(crate) mod keys;

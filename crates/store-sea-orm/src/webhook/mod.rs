@@ -1,0 +1,3 @@
+//! The port of webhooks.
+
+pub(crate) mod webhooks;

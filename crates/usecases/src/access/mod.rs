@@ -1,0 +1,5 @@
+//! Who may call: API keys.
+
+mod keys;
+
+pub use keys::{Access, AccessError, NewKey, Presented};

@@ -1,0 +1,6 @@
+//! Webhooks: who is notified, and the deliveries.
+
+mod webhooks;
+
+pub(crate) use webhooks::{DeliveryHandler, run};
+pub use webhooks::{StartedDelivery, WebhookError, Webhooks};
