@@ -118,6 +118,50 @@ pub struct StandingServer {
     pub observed: ObservedServer,
 }
 
+/// The servers of one HAProxy instance, by backend, and which of them follow others.
+#[derive(Debug)]
+pub struct Members<'a> {
+    by_backend: BTreeMap<&'a str, Vec<&'a ObservedServer>>,
+    trackers: Vec<Tracker>,
+}
+
+impl<'a> Members<'a> {
+    /// Those of `instance`; `standing` may have others too.
+    #[must_use]
+    pub fn of(instance: HaproxyInstanceKey, standing: &'a [StandingServer]) -> Self {
+        let mut by_backend: BTreeMap<&str, Vec<&ObservedServer>> = BTreeMap::new();
+        let mut trackers = Vec::new();
+        for server in standing.iter().filter(|server| server.instance == instance) {
+            let members = by_backend.entry(&server.backend_name).or_default();
+            members.push(&server.observed);
+            trackers.extend(server.observed.role.tracks.clone().map(|tracks| Tracker {
+                backend: server.backend_name.clone(),
+                server: server.observed.name.clone(),
+                tracks,
+            }));
+        }
+        Self {
+            by_backend,
+            trackers,
+        }
+    }
+
+    /// The servers of a backend; none if the instance does not have it.
+    pub fn backend(&self, name: &str) -> impl Iterator<Item = &'a ObservedServer> {
+        self.by_backend.get(name).into_iter().flatten().copied()
+    }
+
+    /// The names of the servers that leave each backend when those called `leaving` leave `backend`.
+    #[must_use]
+    pub fn leaving(
+        &self,
+        backend: &str,
+        leaving: &BTreeSet<&str>,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        leaving_with_followers(&self.trackers, backend, leaving)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ServerWord;

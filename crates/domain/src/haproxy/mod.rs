@@ -14,7 +14,7 @@ mod word;
 pub use admin::{AdminBits, AdminState};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerRecord, BreakerState};
 pub use capacity::{
-    Capacity, ServerRole, StandingServer, Tracker, followers, leaving_with_followers,
+    Capacity, Members, ServerRole, StandingServer, Tracker, followers, leaving_with_followers,
 };
 pub use entity::{
     BackendKey, FetchStatus, HaproxyBackend, HaproxyInstance, HaproxyInstanceKey, HaproxyServer,

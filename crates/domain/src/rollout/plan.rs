@@ -2,9 +2,9 @@
 //!
 //! A plan is a value that is computed from the same [`PreparedPlaybook`]s as the rollout itself, so the two cannot differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::haproxy::{Capacity, StandingServer, Tracker, leaving_with_followers};
+use crate::haproxy::{Capacity, Members, StandingServer};
 
 use crate::text::visible;
 
@@ -66,53 +66,24 @@ pub fn plan_run(
     drains: bool,
 ) -> PlannedRun {
     let backend = prepared.backend.clone().filter(|_| drains);
-    let members: Vec<&StandingServer> = standing
-        .iter()
-        .filter(|server| {
-            backend
-                .as_ref()
-                .is_some_and(|backend| backend.instance == server.instance)
-        })
-        .collect();
-    let trackers: Vec<Tracker> = members
-        .iter()
-        .filter_map(|server| {
-            Some(Tracker {
-                backend: server.backend_name.clone(),
-                server: server.observed.name.clone(),
-                tracks: server.observed.role.tracks.clone()?,
-            })
-        })
-        .collect();
-    let mut by_backend: BTreeMap<&str, Vec<&StandingServer>> = BTreeMap::new();
-    for server in members {
-        by_backend
-            .entry(&server.backend_name)
-            .or_default()
-            .push(server);
-    }
+    let members = backend
+        .as_ref()
+        .map(|backend| (backend, Members::of(backend.instance, standing)));
     let steps = prepared
         .batches
         .iter()
         .map(|batch| {
             let mut backends = Vec::new();
-            if let Some(backend) = &backend {
+            if let Some((backend, members)) = &members {
                 let names: BTreeSet<&str> = batch
                     .members
                     .iter()
                     .filter_map(|member| member.haproxy_server.as_deref())
                     .collect();
-                let leaving = leaving_with_followers(&trackers, &backend.backend_name, &names);
+                let leaving = members.leaving(&backend.backend_name, &names);
                 backends = leaving
                     .iter()
-                    .filter_map(|(name, leaving)| {
-                        Some(step_capacity(
-                            name,
-                            by_backend.get(name.as_str())?,
-                            leaving,
-                            min_ready,
-                        ))
-                    })
+                    .map(|(name, leaving)| step_capacity(name, members, leaving, min_ready))
                     .collect();
                 backends.sort_by_key(|capacity: &StepCapacity| {
                     capacity.backend != backend.backend_name
@@ -130,11 +101,11 @@ pub fn plan_run(
 
 fn step_capacity(
     backend: &str,
-    servers: &[&StandingServer],
+    members: &Members<'_>,
     leaving: &BTreeSet<String>,
     min_ready: u32,
 ) -> StepCapacity {
-    let observed = || servers.iter().map(|server| &server.observed);
+    let observed = || members.backend(backend);
     let serving = Capacity::of(observed()).serving();
     let left = Capacity::of(observed().filter(|server| !leaving.contains(&server.name))).serving();
     StepCapacity {

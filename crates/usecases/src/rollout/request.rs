@@ -26,9 +26,7 @@ use drover_ports::{Fault, Idempotency, NewRollout, NewRollouts, NewWorkflow, Sta
 use crate::policy::Policy;
 use crate::ports::Ports;
 
-use super::prepare::{
-    PlaybookUse, Unprepared, UsedPlaybook, check_playbooks, prepare,
-};
+use super::prepare::{PlaybookUse, Unprepared, UsedPlaybook, check_playbooks, prepare};
 
 /// Requests for rollouts.
 #[derive(Clone)]

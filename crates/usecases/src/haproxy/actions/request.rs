@@ -13,7 +13,7 @@ use drover_domain::haproxy::action::{
 };
 use drover_domain::haproxy::{
     AdminState, Admission, BackendKey, Breaker, HaproxyInstance, HaproxyInstanceKey,
-    HaproxyServerKey, Tracker, leaving_with_followers,
+    HaproxyServerKey, Members,
 };
 use drover_domain::rollout::record::{Origin, RolloutDetail, RolloutTarget, TargetOutcome};
 use drover_domain::workflow::{Json, WorkflowId};
@@ -300,73 +300,47 @@ impl Actions {
         })
     }
 
-    // Which backends these orders together would leave with too few servers. One question per HAProxy that is asked
-    // for, which are few.
+    // Which backends these orders together would leave with too few servers.
     async fn short_backends(
         &self,
         orders: &[(usize, ActionOrder)],
         targets: &BTreeMap<HaproxyServerKey, ActionTarget>,
     ) -> Result<BTreeMap<BackendKey, CapacityShort>, StoreError> {
-        let mut leaving: BTreeMap<HaproxyInstanceKey, BTreeMap<BackendKey, BTreeSet<&str>>> =
-            BTreeMap::new();
+        type Leaving<'a> = BTreeMap<(BackendKey, &'a str), BTreeSet<&'a str>>;
+        let mut leaving: BTreeMap<HaproxyInstanceKey, Leaving<'_>> = BTreeMap::new();
         let orders = orders.iter().map(|(_, order)| order);
         for order in orders.filter(|order| takes_out(&order.request)) {
             if let Some(target) = targets.get(&order.request.server) {
                 let backends = leaving.entry(target.instance).or_default();
-                let names = backends.entry(target.backend).or_default();
-                names.insert(&target.observed.name);
+                let names = backends.entry((target.backend, &target.backend_name));
+                names.or_default().insert(&target.observed.name);
             }
         }
         let mut short = BTreeMap::new();
+        if leaving.is_empty() {
+            return Ok(short);
+        }
+        let instances: Vec<HaproxyInstanceKey> = leaving.keys().copied().collect();
+        let standing = self.ports.snapshots.standing(&instances).await?;
         for (instance, backends) in leaving {
-            let Some(known) = self.ports.haproxy.load(instance).await? else {
-                continue;
-            };
-            let name_of = |key: BackendKey| {
-                let mut found = known.backends.iter();
-                found
-                    .find(|backend| backend.key == key)
-                    .map(|backend| backend.name.as_str())
-            };
-            let trackers: Vec<Tracker> = known
-                .servers
-                .iter()
-                .filter_map(|server| {
-                    Some(Tracker {
-                        backend: name_of(server.backend)?.to_owned(),
-                        server: server.observed.name.clone(),
-                        tracks: server.observed.role.tracks.clone()?,
-                    })
-                })
-                .collect();
+            let members = Members::of(instance, &standing);
             // What all of it together takes out of each backend, those that follow included.
             let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-            for (backend, names) in &backends {
-                let Some(backend) = name_of(*backend) else {
-                    continue;
-                };
-                for (backend, names) in leaving_with_followers(&trackers, backend, names) {
+            for ((_, backend), names) in &backends {
+                for (backend, names) in members.leaving(backend, names) {
                     all.entry(backend).or_default().extend(names);
                 }
             }
-            for (backend, names) in &backends {
-                let Some(name) = name_of(*backend) else {
-                    continue;
-                };
-                for affected in leaving_with_followers(&trackers, name, names).into_keys() {
-                    let members = known
-                        .servers
-                        .iter()
-                        .filter(|server| name_of(server.backend) == Some(affected.as_str()))
-                        .filter(|server| server.missed_at.is_none())
-                        .map(|server| &server.observed);
+            for ((key, backend), names) in &backends {
+                for affected in members.leaving(backend, names).into_keys() {
                     let leaves = |name: &str| {
                         let names = all.get(&affected);
                         names.is_some_and(|names| names.contains(name))
                     };
                     let min_ready = self.policy.min_ready;
-                    if let Err(error) = check_capacity(&affected, members, leaves, min_ready) {
-                        short.entry(*backend).or_insert(error);
+                    let staying = members.backend(&affected);
+                    if let Err(error) = check_capacity(&affected, staying, leaves, min_ready) {
+                        short.entry(*key).or_insert(error);
                     }
                 }
             }
