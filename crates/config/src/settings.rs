@@ -100,7 +100,7 @@ pub struct Haproxy {
     pub sync_interval: Duration,
     /// The longest an agent may take for one answer about HAProxy.
     pub request_timeout: Duration,
-    /// How many servers of a backend must go on taking requests when somebody takes one out.
+    /// The minimum number of servers of a backend that take requests while others are drained.
     pub min_ready: u32,
     /// How long status changes are kept.
     pub history_retention: Duration,
@@ -155,7 +155,7 @@ pub enum AnsibleTarget {
 pub struct Engine {
     /// How long this node holds tasks without a sign of life.
     pub lease: Duration,
-    /// How often an idle node looks for work that nobody told it about.
+    /// How often an idle node polls for work that it got no hint about.
     pub poll_interval: Duration,
     /// How long ended workflows are kept.
     pub retention: Duration,

@@ -11,7 +11,7 @@ pub enum BodyError {
         /// The bound, bytes.
         most: usize,
     },
-    /// It is compressed, which nobody asked for.
+    /// It is compressed although the request did not allow it.
     #[error("the body is encoded, which was not asked for")]
     Encoded,
     /// The deadline came first.

@@ -1,4 +1,4 @@
-//! A client for addresses that somebody else names.
+//! A client for addresses from untrusted input.
 
 use std::error::Error;
 use std::io;
@@ -66,14 +66,14 @@ impl GuardedClient {
         Ok(Self { client, policy })
     }
 
-    /// A request in the making, if the URL passes. Whether a name's addresses do is found out when it is
-    /// sent; [`refusal`] tells.
+    /// A request builder, if the policy allows the URL. The addresses of a host name are checked when the request is
+    /// sent; [`refusal`] returns that reason.
     ///
     /// # Errors
     ///
     /// [`AddressRefused`].
     pub fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, AddressRefused> {
-        // Nobody looks up a host that is an address, so it is checked here.
+        // A host that is an address is never resolved, so it is checked here.
         self.policy.check_url(&url)?;
         Ok(self.client.request(method, url))
     }

@@ -3,8 +3,8 @@
 //! No system surprises: no redirects, no proxy from the environment unless asked, no hidden
 //! retries, no compression, no endless waits, no endless bodies. It must not know who is called.
 //!
-//! Start reading at [`client`] (for addresses we are configured with) and [`GuardedClient`] (for addresses
-//! that somebody else names).
+//! Start reading at [`client`] (for configured addresses) and [`GuardedClient`] (for addresses from untrusted
+//! input).
 
 mod body;
 mod cidr;

@@ -8,7 +8,7 @@ use url::{Host, Url};
 use crate::Cidr;
 use crate::range::{RANGES, destination};
 
-/// Which addresses may be called when somebody else names them.
+/// Which addresses from untrusted input may be called.
 ///
 /// * An address is what its narrowest range says: public, private, loopback and so on. An IPv6 address
 ///   that carries an IPv4 address is judged as this one.
@@ -31,7 +31,7 @@ pub struct AddressPolicy {
     pub deny: Vec<Cidr>,
 }
 
-/// Why an address is not called; the message is for whoever named it.
+/// Why an address is not called; the message is for the author of the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRefused {
     /// The scheme is not spoken.

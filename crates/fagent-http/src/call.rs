@@ -33,7 +33,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Asks whether somebody is there. Only the status counts: the body is not read.
+    /// Checks that the agent answers. Only the status counts: the body is not read.
     pub(crate) async fn ping(&self) -> Result<(), AgentError> {
         self.within(async {
             let response = self.send("/ping").await?;

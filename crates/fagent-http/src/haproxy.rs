@@ -102,7 +102,7 @@ pub(crate) fn servers(
     })
 }
 
-/// The process, where both of its numbers are numbers: one alone does not tell a reload.
+/// The process, if both of its numbers can be read: one alone does not show a reload.
 fn process(entry: &Entry<Process>) -> Option<ObservedProcess> {
     let Entry::Object(entry) = entry else {
         return None;

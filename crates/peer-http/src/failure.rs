@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::payload::PayloadError;
 
-/// The most characters of somebody else's words or URLs in a sentence.
+/// The most characters of foreign text or URLs in a sentence.
 const WORDS_MAX: usize = 500;
 
 /// Why a request did not do what it should.

@@ -46,7 +46,7 @@ pub struct Options {
 /// # Cancellation
 ///
 /// Dropping the future closes the connection; whether the peer acted is not known. When the process
-/// ends, a request that was sent goes on until the engine drops it: its answer tells what it did.
+/// ends, a request that was sent goes on until the engine drops it: its answer shows what it did.
 #[derive(Debug, Clone)]
 pub struct PeerHttp {
     client: GuardedClient,

@@ -86,7 +86,7 @@ fn name(written: &str) -> Result<HeaderName, &'static str> {
 
 fn value(raw: &RawValue) -> Result<HeaderValue, &'static str> {
     let text: String = serde_json::from_str(raw.get()).map_err(|_| "must be a text")?;
-    // Beyond ASCII nobody agrees on what the bytes mean.
+    // There is no common encoding of header bytes beyond ASCII.
     let wrong = "must consist of printable ASCII characters and tabs";
     if !text.is_ascii() {
         return Err(wrong);

@@ -1,4 +1,4 @@
-//! HTTP requests to peers that somebody names: the kind `http.request` of workflows, and messages to webhooks.
+//! HTTP requests to peers from untrusted input: the kind `http.request` of workflows, and messages to webhooks.
 //!
 //! An author says method, URL, headers and body; the address policy of `drover-egress` says whether the
 //! address may be called. No redirects, no proxies, no answer without an end. It must not know what a

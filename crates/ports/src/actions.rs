@@ -86,7 +86,7 @@ pub trait HaproxyActions: Send + Sync {
         at: Timestamp,
     ) -> Result<Admission, StoreError>;
 
-    /// Tells an HAProxy's breaker whether it was reached.
+    /// Records for the circuit breaker of an HAProxy instance whether its agent was reached.
     ///
     /// # Errors
     ///

@@ -39,7 +39,7 @@ pub struct NameAnswer {
 pub struct BackendAnswer {
     /// The servers.
     pub servers: Vec<ObservedServer>,
-    /// The process of HAProxy that told all of it, where the agent says.
+    /// The HAProxy process that answered, if the agent reports it.
     pub process: Option<ObservedProcess>,
     /// The version of that HAProxy, where the agent says.
     pub version: Option<String>,
@@ -168,8 +168,8 @@ pub trait AgentGateway: Send + Sync {
         backend: &str,
     ) -> Result<BackendAnswer, AgentError>;
 
-    /// Tells HAProxy to put a server into a state. What the agent answers proves nothing: whether it is so has to be
-    /// looked at with [`Self::backend_servers`].
+    /// Sets the administrative state of a server. The agent's answer proves nothing: read the state back with
+    /// [`Self::backend_servers`].
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ pub trait Clock: Send + Sync {
 
 /// A source of fresh identifiers.
 pub trait IdSource: Send + Sync {
-    /// An identifier nobody has drawn before; later ones sort after earlier ones.
+    /// A new unique identifier (UUID). Later identifiers sort after earlier ones.
     fn draw(&self) -> drover_domain::id::Uuid;
 }
 

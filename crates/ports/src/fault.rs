@@ -11,6 +11,6 @@ pub enum Fault {
     Transient,
     /// The request or the world must change first.
     Permanent,
-    /// Somebody broke a promise; look.
+    /// A contract is broken: a defect of Drover or of a peer. A person has to look at it.
     Defect,
 }

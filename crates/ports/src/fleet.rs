@@ -17,7 +17,7 @@ use crate::{NamedGroup, StoreError};
 
 pub use order::{ApplicationColumn, CatalogColumn, GroupColumn, ServerColumn};
 
-/// What became of the wish to remove a server.
+/// The result of a request to remove a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// It is gone.
@@ -36,7 +36,7 @@ pub enum Removal {
 /// The durable record of servers.
 #[async_trait]
 pub trait ServerRegistry: Send + Sync {
-    /// Adds a server nobody has polled yet.
+    /// Adds a server. It has not been polled yet.
     ///
     /// # Errors
     ///
@@ -65,9 +65,9 @@ pub trait ServerRegistry: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn list(&self, page: PageRequest) -> Result<Page<Server>, StoreError>;
 
-    /// Changes what people say about a server, if it is still as they knew it. Another place is another agent: nobody
-    /// knows whether it answers, and nothing of what the one before said counts against it. `None` if there is no such
-    /// server, or not as it was known; then nothing changed.
+    /// Changes the name, address or port of a server if it is still as the caller read it. Another address is another agent: its
+    /// status is unknown, and failures of the previous one do not count. `None` if the server does not exist or has changed
+    /// since; then nothing changed.
     ///
     /// # Errors
     ///
@@ -81,8 +81,7 @@ pub trait ServerRegistry: Send + Sync {
     ) -> Result<Option<Server>, StoreError>;
 
     /// Removes a server, if it is still as it was known and nothing is under way on it, with its HAProxy instances and
-    /// their mappings. Its applications stay, with their history and without a server; nobody knows any more how they
-    /// are.
+    /// their mappings. Its applications stay, with their history and without a server; their status is unknown.
     ///
     /// # Errors
     ///

@@ -41,7 +41,7 @@ pub struct NewMapping {
 pub trait HaproxyStore: Send + Sync {
     /// Makes the instances of a server's agent be exactly `names`: new ones are added, missing
     /// ones become inactive, returning ones active again with their old key. Returns the active ones by name.
-    /// A server that is no HAProxy node (any more) has none, whatever its agent lists.
+    /// A server that is not marked as an HAProxy node has none, whatever its agent lists.
     ///
     /// # Errors
     ///

@@ -37,7 +37,7 @@ pub struct NewRollout {
 pub struct NewRollouts {
     /// The updates.
     pub rollouts: Vec<NewRollout>,
-    /// What to tell in the fleet's event log.
+    /// Entries for the fleet's event log.
     pub events: Vec<NewEvent>,
     /// The request's idempotency key.
     pub idempotency: Option<Idempotency>,

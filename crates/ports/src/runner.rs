@@ -114,7 +114,7 @@ pub trait ArtifactProbe: Send + Sync {
 
 /// Runs playbooks as jobs that outlive their caller.
 ///
-/// * A job is keyed by its identifier: it is started at most once, whoever asks and however often.
+/// * A job is keyed by its identifier: it is started at most once, however often and by how many callers it is launched.
 /// * A job goes on when the caller dies, and can be followed again from any offset.
 /// * Nothing of a job's variables is visible in process lists or logs.
 #[async_trait]

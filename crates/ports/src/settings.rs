@@ -13,14 +13,14 @@ use crate::{CatalogColumn, StoreError};
 /// A group with the name of its catalog entry.
 pub type NamedGroup = (Group, Option<String>);
 
-/// What became of the wish to change what people say.
+/// The result of a request to change settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled<T> {
     /// It is as wished.
     Done(T),
     /// It is not there, or not as it was known; nothing changed.
     Changed,
-    /// What it shall belong to is not there; nothing changed.
+    /// The group or catalog entry it refers to does not exist; nothing changed.
     NoOwner,
 }
 
@@ -40,7 +40,7 @@ pub trait ApplicationRegistry: Send + Sync {
     ) -> Result<Settled<Application>, StoreError>;
 }
 
-/// What became of the wish to remove something that others may belong to.
+/// The result of a request to remove a group or a catalog entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
     /// It is gone.

@@ -41,7 +41,7 @@ pub enum StoreError {
         /// A sentence for the user.
         reason: String,
     },
-    /// What a page of a list begins after is gone, so nobody can say where the page begins.
+    /// The item that a page begins after was removed, so the position of the page is unknown.
     #[error("the item this page begins after is gone; begin again without a cursor")]
     PositionGone,
     /// A stored row cannot be read.

@@ -1,4 +1,4 @@
-//! Webhooks: who is told, what is to be told, and telling it.
+//! Webhooks: receivers, unpublished notices, and deliveries.
 
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ pub enum NoticeSource {
     Action,
 }
 
-/// A notice nobody was told of yet.
+/// A record that no delivery was created for yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpublished {
     /// Which record it is of.
     pub source: NoticeSource,
     /// The key of the record.
     pub record: i64,
-    /// What is to be told; `None` if that is nothing for others.
+    /// The notice to deliver; `None` if the record is internal.
     pub notice: Option<Notice>,
 }
 
@@ -44,7 +44,7 @@ pub struct Unpublished {
 pub struct NewDelivery {
     /// The workflow: a [`delivery_definition`](drover_domain::webhook::delivery_definition).
     pub workflow: NewWorkflow,
-    /// Who is told.
+    /// The receiver.
     pub webhook: WebhookKey,
     /// The identifier of the message.
     pub message: String,
@@ -80,7 +80,7 @@ pub struct Outgoing {
     pub secrets: WebhookSecrets,
     /// The identifier of the message.
     pub message: String,
-    /// What it tells.
+    /// The event's type.
     pub event: EventType,
     /// The body, JSON.
     pub payload: String,
@@ -106,7 +106,7 @@ pub struct RotatedSecret {
     pub is_replayed: bool,
 }
 
-/// The durable record of webhooks and of what is told to them.
+/// The durable record of webhooks and their deliveries.
 ///
 /// Every method is atomic; the number of statements depends on no number of rows.
 #[async_trait]
@@ -147,8 +147,8 @@ pub trait WebhookStore: Send + Sync {
         wish: &WebhookWish,
     ) -> Result<Option<Webhook>, StoreError>;
 
-    /// Changes what somebody said about a webhook; why Drover switched it off is forgotten when it is on again. `None` if
-    /// there is no such.
+    /// Changes the settings of a webhook. If it becomes active, the reason why Drover switched it off is cleared. `None` if it
+    /// does not exist.
     ///
     /// # Errors
     ///
@@ -188,16 +188,16 @@ pub trait WebhookStore: Send + Sync {
     /// [`StoreError::Unavailable`].
     async fn remove(&self, webhook: WebhookKey) -> Result<bool, StoreError>;
 
-    /// What nobody was told of yet, of each record the oldest first, at most `limit` of each. Nothing is to be told that
-    /// happened while no webhook was active.
+    /// Unpublished records, the oldest of each kind first, at most `limit` of each kind. Records from a time without an active
+    /// webhook are never published.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn list_unpublished(&self, limit: u32) -> Result<Vec<Unpublished>, StoreError>;
 
-    /// Starts deliveries, and notes that these records are told, in one transaction. A delivery whose idempotency key was
-    /// used before is left as it is; one to a webhook that is gone is left out.
+    /// Creates deliveries and marks their records as published, in one transaction. A delivery whose idempotency key was used
+    /// before stays as it is; a delivery to a removed webhook is skipped.
     ///
     /// # Errors
     ///
@@ -266,7 +266,7 @@ pub struct SendFailure {
 /// Writes and sends messages.
 #[async_trait]
 pub trait WebhookSender: Send + Sync {
-    /// A secret nobody can guess.
+    /// A random secret.
     ///
     /// # Errors
     ///

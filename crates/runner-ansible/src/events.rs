@@ -61,7 +61,7 @@ fn event(line: &str, sequence: u64) -> JobEvent {
     }
 }
 
-/// A report whose outcome is no word of ours tells nothing.
+/// A report with an unknown outcome is ignored.
 fn report(found: Report) -> Option<TargetReport> {
     let outcome = TargetOutcome::parse(&found.outcome)?;
     Some(TargetReport {

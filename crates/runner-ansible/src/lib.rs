@@ -2,7 +2,7 @@
 //!
 //! Everything on the control host is done by one Python file (`control_host/drover_job.py`) with
 //! requests and answers in JSON, so that this host and one over SSH are the same thing.
-//! What a job is and why it outlives its caller is told there.
+//! That file describes what a job is and why it outlives its caller.
 //!
 //! Start reading at [`AnsibleRunner`].
 

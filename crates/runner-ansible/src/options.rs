@@ -1,4 +1,4 @@
-//! What a runner is told.
+//! The options of a runner.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -149,7 +149,7 @@ pub enum OptionsError {
         /// What it is.
         path: String,
     },
-    /// A path that cannot be told to the control host.
+    /// A path that cannot be sent to the control host.
     #[error("the runner's `{key}` must be UTF-8 text; it is `{path}`")]
     NotText {
         /// The option.

@@ -11,7 +11,7 @@ pub(crate) const HELPER: &str = include_str!("control_host/drover_job.py");
 /// What installs it: a program for `python -c` with a folder and a file name.
 pub(crate) const INSTALLER: &str = include_str!("control_host/install.py");
 
-/// What tells the events of a play.
+/// The callback plugin that reports the events of a play.
 pub(crate) const CALLBACK: &str = include_str!("control_host/drover_events.py");
 
 /// Ansible's configuration when none is given.

@@ -337,7 +337,7 @@ fn missing(python: &str) -> String {
     )
 }
 
-/// The last line of an error output, where Python and ssh tell the reason.
+/// The last line of an error output, which has the reason from Python or ssh.
 fn complaint(output: &Output) -> String {
     let last = output
         .complaint

@@ -81,7 +81,7 @@ impl Transport {
                     return Ok(());
                 };
                 match stdin.write_all(input).await {
-                    // It ended without reading everything; its exit code tells why.
+                    // It ended without reading everything; its exit code has the reason.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                     written => written,
                 }

@@ -24,7 +24,7 @@ fn all(steps: &mut Steps, arguments: &test::Arguments) -> Result<()> {
         succeed(&mut cargo("test --quiet --package drover-architecture"))
     })?;
     if workspace::has_program("cargo-deny") {
-        // Versions that others hold twice are told on demand, not in every log.
+        // Duplicate versions of dependencies are reported on demand, not in every log.
         let line = "deny --log-level error check bans licenses sources";
         steps.run("dependencies", || succeed(&mut cargo(line)))?;
     } else {

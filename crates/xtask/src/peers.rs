@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
-/// A program of somebody else, and the Debian package that brings it.
+/// A program that the tests need, and the Debian package that installs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
     program: &'static str,
@@ -61,9 +61,9 @@ pub(crate) const PGBOUNCER: Peer = Peer {
 /// Who decides that something is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// Somebody said yes, or this is a CI machine.
+    /// The user confirmed it, or this is a CI machine.
     Given,
-    /// Nobody did: say what to type.
+    /// Not confirmed: print the command to type.
     Withheld,
 }
 
@@ -198,7 +198,7 @@ fn apt_get(arguments: &[&str]) -> Result<bool> {
         sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         sudo
     };
-    // Standard output may be somebody's data; apt-get's chatter is not.
+    // Standard output may be read by a program; the output of apt-get is not for it.
     command
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")

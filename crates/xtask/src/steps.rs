@@ -34,7 +34,7 @@ impl Steps {
         result.with_context(|| format!("step `{name}` failed"))
     }
 
-    /// Notes a step that cannot run here. It is shown, so that nobody takes it for passed.
+    /// Records a step that cannot run here. It is printed, so that it is not mistaken for passed.
     pub(crate) fn skip(&mut self, name: &str, reason: &'static str) {
         self.done
             .push((name.to_owned(), Duration::ZERO, Verdict::Skipped(reason)));

@@ -116,12 +116,12 @@ pub(crate) struct BackendServers {
     pub(crate) unread: Unread,
     #[serde(default)]
     pub(crate) haproxy: Option<Entry<Process>>,
-    /// Why the sessions of old workers are not told; `drover-agent` sends it.
+    /// Why the sessions of old workers are not reported; `drover-agent` sends it.
     #[serde(default)]
     pub(crate) old_workers_error: Field,
 }
 
-/// The process of HAProxy that told of the servers; `drover-agent` sends it.
+/// The HAProxy process that answered; `drover-agent` sends it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Process {

@@ -153,7 +153,7 @@ fn server(found: &ObservedServer) -> Value {
         "admin_state",
         found.admin.map(|admin| admin.bits().to_string()),
     );
-    // HAProxy's workers are told apart: what is known is the sum and the part of the old ones.
+    // Workers of HAProxy are counted apart: the sum, and the part of the old workers.
     let own = found
         .sessions
         .map(|all| all - found.old_sessions.unwrap_or_default());

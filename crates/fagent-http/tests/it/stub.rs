@@ -86,7 +86,7 @@ impl Stubs {
     }
 }
 
-/// An address nobody listens at.
+/// An address without a listener.
 pub(crate) async fn nobody() -> AgentAddress {
     at(TcpListener::bind("127.0.0.1:0")
         .await

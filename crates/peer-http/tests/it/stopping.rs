@@ -1,4 +1,4 @@
-//! What happens to a request whose task shall stop.
+//! What happens to a request whose task must stop.
 
 use std::sync::Arc;
 

@@ -152,7 +152,7 @@ async fn send(mut stream: TcpStream, answer: Answer) {
     }
 }
 
-/// A port of this machine at which nobody listens.
+/// A port of this machine without a listener.
 pub(crate) async fn nobody() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().port()

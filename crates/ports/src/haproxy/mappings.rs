@@ -21,7 +21,7 @@ pub struct MappingCause {
     pub reason: Option<String>,
 }
 
-/// A mapping that somebody makes by hand.
+/// A manual mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManualMapping {
     /// The server in HAProxy.
@@ -56,7 +56,7 @@ pub enum MapOutcome {
     NoServer,
     /// There is no such application.
     NoApplication,
-    /// The server, of this name, is not in HAProxy any more.
+    /// HAProxy no longer has the server with this name.
     Removed(String),
 }
 

@@ -1,4 +1,4 @@
-//! The log of everything that happened, and being told that something has.
+//! The log of all workflow events, and hints that new ones are there.
 
 use async_trait::async_trait;
 use drover_domain::workflow::{EventPosition, TaskKey, WorkflowEvent, WorkflowId};
@@ -28,7 +28,7 @@ pub struct EventPage {
 #[async_trait]
 pub trait EventLog: Send + Sync {
     /// Events after `position`, at most about `limit` (a transaction's events of one workflow are not
-    /// taken apart), and at least one if there is one. Whoever asks again from [`EventPage::next`] sees
+    /// taken apart), and at least one if there is one. A reader that continues from [`EventPage::next`] sees
     /// every committed event exactly once and in order, however writers overlap.
     ///
     /// # Errors
@@ -58,8 +58,8 @@ pub enum Topic {
     Events,
 }
 
-/// Tells when it may be worth looking again. A hint: it may come late, for nothing or not at all, so
-/// everybody also looks by themselves now and then.
+/// Hints that new work or new events may be there. A hint may come late, without cause or not at all, so
+/// each reader also polls at an interval.
 #[async_trait]
 pub trait WakeUps: Send + Sync {
     /// The number of hints about `topic` so far.

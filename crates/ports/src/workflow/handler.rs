@@ -9,14 +9,14 @@ use super::queue::Assignment;
 /// What the engine gives a handler besides the task.
 #[async_trait]
 pub trait Progress: Send + Sync {
-    /// Waits until the task shall be stopped: its workflow is called off, its lease is lost or the process
+    /// Waits until the task must stop: its workflow is cancelled, its lease is lost or the process
     /// ends. A handler that can stop early races its work against this and says
     /// [`Outcome::Cancelled`], or [`Outcome::Released`] when it has done nothing or its effect can be
     /// taken up by another worker. Dropped handlers are stopped in any case.
     async fn stopped(&self) -> StopReason;
 }
 
-/// Why a task shall be stopped.
+/// Why a task must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// Its workflow is called off.

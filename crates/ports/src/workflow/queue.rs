@@ -85,7 +85,7 @@ pub struct Report {
 pub enum ReportVerdict {
     /// It is written down.
     Accepted,
-    /// It is not the worker's to report any more; nothing changed.
+    /// The worker no longer holds the attempt; nothing changed.
     Refused(Refusal),
     /// There is no such task.
     NoSuchTask,
@@ -94,7 +94,7 @@ pub enum ReportVerdict {
 /// What a sign of life brings back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Beat {
-    /// Tasks of the lease that shall be stopped.
+    /// Tasks of the lease that must stop.
     pub stop: Vec<TaskId>,
 }
 
@@ -103,7 +103,7 @@ pub struct Beat {
 /// * Every method is atomic; what was accepted is durable.
 /// * Everything a worker claims is held under a lease of its own; leases are measured by the database's
 ///   clock. A task is never held under two leases, and an attempt never starts twice.
-/// * A report about an attempt that the lease does not hold any more changes nothing.
+/// * A report about an attempt that the lease no longer holds changes nothing.
 /// * The number of statements depends neither on how many tasks are claimed nor on how many are reported.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
@@ -135,7 +135,7 @@ pub trait TaskQueue: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Stale`] when the lease ran out; [`StoreError::Unavailable`]: whether tasks were taken
-    /// is not known, and [`Self::held`] tells; [`StoreError::Corrupt`].
+    /// is not known, and [`Self::held`] lists them; [`StoreError::Corrupt`].
     async fn claim(
         &self,
         lease: LeaseId,

@@ -99,7 +99,7 @@ pub trait QueueStore: Send + Sync {
     /// [`StoreError::Unavailable`], [`StoreError::Corrupt`].
     async fn stats(&self) -> Result<Vec<QueueStats>, StoreError>;
 
-    /// Sets the limits of a queue; a queue nobody has used yet may have limits too. They hold from the
+    /// Sets the limits of a queue; a queue without tasks may have limits too. They apply from the
     /// next claim on.
     ///
     /// # Errors
@@ -200,8 +200,8 @@ pub trait ScheduleStore: Send + Sync {
     async fn due(&self, now: Timestamp, limit: u32) -> Result<DueSchedules, StoreError>;
 
     /// Moves a schedule on from the moment `schedule.next_at` to `next`, and starts `workflow`, together;
-    /// without a next moment the schedule is paused. Whether it was still at that moment: otherwise
-    /// somebody else was quicker, and nothing changed.
+    /// without a next moment the schedule is paused. Returns whether the schedule was still at that moment: otherwise
+    /// another node was faster, and nothing changed.
     ///
     /// # Errors
     ///

@@ -95,7 +95,7 @@ pub trait WorkflowStore: Send + Sync {
     async fn start(&self, workflows: &[NewWorkflow]) -> Result<Vec<StartedWorkflow>, StoreError>;
 
     /// Starts, pauses, resumes or cancels a workflow; its status afterwards, or `None` if there is no
-    /// such workflow. A cancelled workflow's running tasks are told at their next [`heartbeat`].
+    /// such workflow. Running tasks of a cancelled workflow learn of it at their next [`heartbeat`].
     ///
     /// [`heartbeat`]: crate::TaskQueue::heartbeat
     ///

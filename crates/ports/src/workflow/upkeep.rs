@@ -40,7 +40,7 @@ impl RetentionAges {
     }
 }
 
-/// All of them so long.
+/// The same age for all of them.
 impl From<Duration> for RetentionAges {
     fn from(usual: Duration) -> Self {
         Self {

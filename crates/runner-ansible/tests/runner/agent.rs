@@ -20,7 +20,7 @@ pub(crate) struct Trouble {
     pub(crate) down_after: Option<(&'static str, &'static str)>,
     /// The agent says yes to every command and does nothing, as FAgent does for what HAProxy refuses.
     pub(crate) lies: bool,
-    /// The agent is FAgent: it tells neither sessions nor administrative states.
+    /// The agent is FAgent: it reports neither sessions nor administrative states.
     pub(crate) is_plain: bool,
 }
 

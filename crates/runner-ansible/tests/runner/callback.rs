@@ -1,4 +1,4 @@
-//! What the events of a real play tell, and what they keep to themselves.
+//! What the events of a real play report, and what they hide.
 
 use crate::support::ControlHost;
 use drover_domain::rollout::job::{InventoryHost, JobEvent, JobEventKind, JobStatus, Variable};

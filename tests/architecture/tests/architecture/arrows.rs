@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::workspace::{Package, packages, read};
 
-/// A crate and the crates of this workspace it names: exactly these, so that a permission nobody
-/// uses any more fails too.
+/// A crate and the crates of this workspace it names: exactly these, so that an unused permission
+/// fails too.
 struct Layer {
     name: &'static str,
     names: &'static [&'static str],
     /// What its tests name besides.
     tests: &'static [&'static str],
-    /// Whether it is part of what is installed on somebody's machine.
+    /// Whether it is part of an installation.
     ships: bool,
 }
 
@@ -301,7 +301,7 @@ fn nothing_that_ships_contains_test_doubles() {
     }
 }
 
-// One feature for all packages of a build: whoever asked for them would give them to everybody.
+// One feature set for all packages of a build: a request of one package would apply to all.
 #[test]
 fn only_the_battery_asks_for_deliberate_defects() {
     for package in packages() {

@@ -68,8 +68,8 @@ async fn fill(side: &DatabaseConnection, rows: u64) -> Result<()> {
     settle(side).await
 }
 
-// Two clients, each claiming a batch and completing it, with a commit after each: what somebody would write by
-// hand who needs nothing but a queue.
+// Two clients, each claiming a batch and completing it, with a commit after each: a hand-written queue without
+// an engine.
 async fn batched(side: &DatabaseConnection) -> Result<f64> {
     fill(side, TASKS).await?;
     let begun = Instant::now();

@@ -15,7 +15,7 @@ pub(super) const HANGING: u64 = 1;
 /// How large a head may be.
 const HEAD_MAX: usize = 8 * 1024;
 
-/// What all of them tell.
+/// What all of them report.
 #[derive(Debug, Default)]
 struct Told {
     applications: AtomicU64,
@@ -115,7 +115,7 @@ fn number(address: IpAddr) -> u64 {
     (high - 1) * 62_500 + middle * 250 + low - 1
 }
 
-/// Answers until standard input ends; what it is told there, a line each, it does. The first line it says is its port.
+/// Answers until standard input ends and carries out its commands, one a line. The first line that it prints is its port.
 #[expect(clippy::print_stdout, reason = "its parent reads it")]
 pub(crate) async fn serve() -> Result<()> {
     let listener = TcpListener::bind("0.0.0.0:0").await?;

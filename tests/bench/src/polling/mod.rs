@@ -40,7 +40,7 @@ const LONG_INTERVAL: Duration = Duration::from_mins(1);
 /// The longest an agent may take, as is usual.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// An idle backend of PostgreSQL tells the statistics of what it did within ten seconds.
+/// An idle backend of PostgreSQL reports its statistics within ten seconds.
 const STATISTICS: Duration = Duration::from_secs(11);
 
 /// The database's order is by its own clock; polls are dated by ours.
@@ -240,7 +240,7 @@ pub(crate) async fn measure() -> Result<Value> {
     fleet.agents.tell("version 1")?;
     let all = fleet.cycle("everything changed").await?;
     let clean = fleet.last_stored_s("TRUE").await?;
-    // One in ten hangs, and where another one was nobody listens any more.
+    // One agent in ten hangs, and another one has stopped listening.
     fleet.agents.tell("trouble 1")?;
     let refuse = "UPDATE servers SET port = 1 WHERE id % 10 = 2";
     fleet.side.execute_unprepared(refuse).await?;

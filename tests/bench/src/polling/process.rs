@@ -64,7 +64,7 @@ impl Running {
         Ok(line.trim().to_owned())
     }
 
-    /// Tells it a line.
+    /// Sends it one line.
     pub(super) fn tell(&mut self, line: &str) -> Result<()> {
         let input = self.input.as_mut().context("it cannot be told anything")?;
         writeln!(input, "{line}")?;
