@@ -1,4 +1,4 @@
-//! The agent as a value: bound, then served until told to stop.
+//! The agent as a value: bound, then served until it is asked to stop.
 
 use std::future::Future;
 use std::io;
@@ -12,7 +12,7 @@ use crate::connection::{BoundedListener, OpenRequest};
 use crate::http;
 use crate::settings::Settings;
 
-/// Most time given to open requests after the wish to stop.
+/// The most time that open requests get after a stop request.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An agent that listens.

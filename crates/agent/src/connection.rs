@@ -328,8 +328,8 @@ impl BoundedStream {
 
     /// Starts the deadline of the next header anew.
     ///
-    /// It is polled here because nothing else need do so: hyper, when it was told before the answer that there is
-    /// nothing to read, waits to be woken instead of asking again.
+    /// It is polled here because nothing else may do so: if hyper got no bytes before the answer, it waits for a wake-up
+    /// instead of polling again.
     fn expect_header(&mut self, context: &mut Context<'_>) {
         let end = Instant::now() + self.deadlines.header;
         let sleeping = self

@@ -11,7 +11,7 @@ use drover_agent::{Agent, Choices, SettingsError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Tells what runs on this server and sets servers of its HAProxy ready, draining or in maintenance.
+/// Reports what runs on this server and sets servers of its HAProxy ready, draining or in maintenance.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {

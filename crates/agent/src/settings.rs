@@ -1,4 +1,4 @@
-//! What the agent was told: choices as written in a file or on the command line, and settings as believed.
+//! The agent's configuration: choices from a file and the command line, and the checked settings.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -15,7 +15,7 @@ const TOKEN_CHARACTERS_MIN: usize = 16;
 
 /// The digest of the one token that opens the agent.
 ///
-/// The token itself is not kept, so neither a log line nor a core dump can tell it.
+/// The token itself is not kept, so neither a log line nor a core dump can show it.
 #[derive(Clone)]
 pub struct Token {
     digest: [u8; 32],

@@ -373,7 +373,7 @@ fn absolute(path: &Path) -> Result<PathBuf, StartError> {
     })
 }
 
-// A folder that is this user's alone: whoever may enter it may use the shared connection.
+// A folder of this user alone: a user who may enter it may use the shared connection.
 fn private(folder: &Path) -> Result<(), StartError> {
     let refuse = |tried: &'static str, source| StartError::Folder {
         setting: "ansible.ssh_control_folder",

@@ -219,7 +219,7 @@ async fn count_signals(
 
 async fn until(mut signals: watch::Receiver<u32>, wanted: u32) {
     if signals.wait_for(|count| *count >= wanted).await.is_err() {
-        // Nobody counts any more: there will be no signal.
+        // The handler is gone: there will be no signal.
         std::future::pending::<()>().await;
     }
 }

@@ -105,7 +105,7 @@ pub struct Builder {
     kinds: Kinds,
     handlers: Handlers,
     options: EngineOptions,
-    // The first thing that was wrong; told by `run`, so that a chain of calls stays one.
+    // The first error; `run` returns it, so that the builder calls can be chained.
     wrong: Option<EmbeddedError>,
 }
 
@@ -160,7 +160,7 @@ impl Engine {
         })
     }
 
-    /// Waits until a workflow has ended, whoever works on it, and says how.
+    /// Waits until a workflow has ended, on this or another node, and returns how.
     ///
     /// # Errors
     ///

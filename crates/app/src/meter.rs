@@ -22,7 +22,7 @@ pub(crate) use self::agents::MeteredAgents;
 use self::fleet::Fleet;
 use crate::clock::SystemClock;
 
-/// How often what the engine counts is told.
+/// How often the counts of the engine are exported.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Of these, how many pass until the store is asked how full the queues are.
@@ -117,7 +117,7 @@ impl Drop for Run<'_> {
     }
 }
 
-/// The code of an error as a label: what cannot be a word of ours is one value, so that nobody else's text ever becomes
+/// The code of an error as a label: any code that is no known word is one value, so that foreign text never becomes
 /// a label.
 fn code(error: &TaskError) -> String {
     let is_word = |code: &str| {
@@ -132,7 +132,7 @@ fn code(error: &TaskError) -> String {
     }
 }
 
-/// Tells what the engine counts and what the service knows, for ever.
+/// Exports the counts of the engine and the state of the service until it is dropped.
 pub(crate) async fn tell(engine: Engine, service: Service, own: Vec<QueueName>) {
     describe();
     let clock = SystemClock::default();

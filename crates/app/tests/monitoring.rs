@@ -1,4 +1,4 @@
-//! What `deploy/monitoring` watches is what the program tells: names that are declared, and all of these on a real `/metrics`.
+//! `deploy/monitoring` uses the metrics that the program exports: names that are declared, and all of these on a real `/metrics`.
 
 #![expect(
     clippy::panic,
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 const KEY: &str = "drv_00000000000000aa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const PREFIX: &str = "drover_";
 
-/// What is told of a fleet in trouble only: an HAProxy whose breaker was open.
+/// Metrics that exist only for a fleet with faults: an HAProxy whose breaker was open.
 const OF_TROUBLE: [&str; 1] = ["drover_haproxy_breaker_open"];
 
 fn root() -> PathBuf {
@@ -31,7 +31,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The sources that tell metrics.
+/// The sources that export metrics.
 fn sources() -> Vec<String> {
     let mut sources = vec![
         read("crates/app/src/meter.rs"),
@@ -202,7 +202,7 @@ impl Service {
                 break;
             }
         }
-        // Nobody may close the pipe under it, or let it fill up.
+        // The pipe must stay open and be read.
         let mut log_reader = JoinSet::new();
         log_reader.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let said = |address: Option<String>| address.unwrap_or_else(|| panic!("{log}"));
@@ -220,7 +220,7 @@ impl Service {
 async fn a_real_answer_has_every_metric_that_is_declared() {
     let service = Service::start().await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    // Some are told only of what happened: a request to nobody is a run of a handler that fails, and a dead letter.
+    // Some metrics need an event: a request to a port without a listener is a failed attempt, and a dead letter.
     let workflow = json!({"name": "nobody", "tasks": [
         {"key": "ask", "kind": "http.request", "payload": {"method": "GET", "url": "http://127.0.0.1:1/"}},
     ]});
@@ -228,7 +228,7 @@ async fn a_real_answer_has_every_metric_that_is_declared() {
     let request = client.post(url).bearer_auth(KEY).json(&workflow);
     let answer = request.send().await.unwrap();
     assert!(answer.status().is_success(), "{answer:?}");
-    // And a server whose agent nobody reaches.
+    // And a server whose agent cannot be reached.
     let server = json!({"name": "nobody", "address": "127.0.0.1", "port": 1});
     let url = format!("{}/api/v1/servers", service.api);
     let answer = client
@@ -268,7 +268,7 @@ async fn a_real_answer_has_every_metric_that_is_declared() {
         }
     })
     .await;
-    // And nothing is told that is declared nowhere: `deploy/monitoring` could not be checked against it.
+    // And no metric is exported without a declaration: `deploy/monitoring` could not be checked against it.
     let strange: Vec<_> = told.difference(&declared).collect();
     assert!(strange.is_empty(), "{strange:?}");
 }

@@ -39,7 +39,7 @@ pub struct Application {
     pub name: String,
     /// Such as `online`.
     pub status: String,
-    /// The version that the agent told.
+    /// The version that the agent reported.
     pub version: Option<String>,
     /// The HAProxy server it is mapped to, `backend/server`.
     pub haproxy_server: Option<String>,
@@ -164,7 +164,7 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// If Drover does not tell.
+    /// If Drover does not answer.
     pub async fn applications(&self) -> anyhow::Result<Vec<Application>> {
         let mut applications = Vec::new();
         let mut path = "/api/applications?limit=200".to_owned();
@@ -235,7 +235,7 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// If Drover does not tell.
+    /// If Drover does not answer.
     pub async fn rollout(&self, id: &str) -> anyhow::Result<Rollout> {
         self.get(&format!("/api/v1/rollouts/{id}")).await
     }

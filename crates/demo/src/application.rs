@@ -1,4 +1,4 @@
-//! The demo application: one HTTP service that tells its version and stops without losing a request.
+//! The demo application: one HTTP service that answers with its version and stops without losing a request.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub const VERSION_FILE: &str = "VERSION";
 /// Name of the file that holds the process id, in the folder of an application.
 pub const PID_FILE: &str = "app.pid";
 
-/// Most time between the wish to stop and the end; requests that take longer are cut.
+/// The most time between the stop signal and the end; requests that take longer are cut.
 pub const STOP_LIMIT: Duration = Duration::from_secs(4);
 
 /// Shortest time that the work of one request takes, in milliseconds.
@@ -32,7 +32,7 @@ const WORK_MS_MIN: u32 = 2;
 /// Longest time that the work of one request takes, in milliseconds.
 const WORK_MS_MAX: u32 = 15;
 
-/// What one process of the application is told at its start.
+/// The arguments of one process of the application.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Name of the server it runs on
@@ -87,7 +87,7 @@ impl Identity {
 ///
 /// If the address is taken, the version cannot be read or the process id cannot be written.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    // Whoever reads the process id may send the signal at once, so it is listened for first.
+    // A reader of the process id may send the signal at once, so the handler is installed first.
     let mut terminate =
         signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;

@@ -69,7 +69,7 @@ pub enum Ending {
     Flawless,
     /// It was not, or was not meant to be.
     Flawed,
-    /// Somebody stopped the demo.
+    /// A signal stopped the demo.
     Interrupted,
 }
 
@@ -129,7 +129,7 @@ pub async fn run(
         () = signals.any() => {
             screen.line("\nStopping everything that was started.");
             playing.abort();
-            // It has no result any more; only its end matters.
+            // It no longer has a result; only its end matters.
             playing.await.ok();
             Ok(Ending::Interrupted)
         }
@@ -166,7 +166,7 @@ struct Performance {
 }
 
 impl Performance {
-    /// Sets the scene, updates it and tells the outcome.
+    /// Sets the scene, updates it and returns the outcome.
     async fn play(self) -> anyhow::Result<Ending> {
         let Self {
             plan,
@@ -229,7 +229,7 @@ fn write_json(report: &Report, file: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("the report cannot be written to `{}`", file.display()))
 }
 
-/// The wishes to stop.
+/// The signals that stop the demo.
 #[derive(Debug)]
 struct Signals {
     interrupt: Signal,

@@ -70,7 +70,7 @@ impl Instance {
         haproxy_server(&self.server, &self.name)
     }
 
-    /// The version that the instance itself tells.
+    /// The version that the instance itself answers with.
     ///
     /// # Errors
     ///

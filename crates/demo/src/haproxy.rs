@@ -208,7 +208,7 @@ impl RuntimeSocket {
         parse_servers(&self.ask(&format!("show stat {BACKEND} 4 -1")).await?)
     }
 
-    /// The servers of the backend that somebody put into drain or maintenance, up or not.
+    /// The servers of the backend that are in drain or maintenance, up or not.
     ///
     /// # Errors
     ///

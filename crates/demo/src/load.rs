@@ -126,7 +126,7 @@ impl Load {
         lock(&self.shared.tally).total
     }
 
-    /// Stops sending, waits for the answers under way, and tells what became of all requests and how long they were
+    /// Stops sending, waits for the answers under way, and returns the outcome of all requests and how long they were
     /// sent for.
     pub async fn finish(self) -> (Tally, Duration) {
         self.stop.cancel();

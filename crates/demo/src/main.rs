@@ -11,7 +11,7 @@ use drover_demo::demo::{self, Ending, Surroundings};
 use drover_demo::screen::Screen;
 use drover_demo::tools::Missing;
 
-/// Updates a real little fleet behind a real HAProxy under load, and tells what happened to the requests.
+/// Updates a small real fleet behind a real HAProxy under load, and reports what happened to the requests.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {

@@ -450,7 +450,7 @@ async fn end(child: &mut Child, signal: Signal) {
     }
 }
 
-/// Reaps orphans that ended: nobody else waits for them, and whoever looks at their ids would think they live.
+/// Reaps orphans that ended: no other process waits for them, and their ids would look alive.
 async fn bury(closed: CancellationToken) {
     loop {
         tokio::select! {
@@ -627,7 +627,7 @@ mod tests {
             .start(Launch::new("env", "/usr/bin/env").variable("KEPT", "yes"))
             .unwrap();
         let text = written(&handle).await;
-        // The text is not shown: it is the environment of whoever runs the test.
+        // The text is not shown: it is the environment of the test's user.
         assert!(text.lines().any(|line| line == "KEPT=yes"));
         assert!(!text.lines().any(|line| line.starts_with("PATH=")));
         stage.stop().await;

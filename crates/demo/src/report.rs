@@ -32,7 +32,7 @@ pub struct Report {
     pub reloads: Option<usize>,
     /// The task.
     pub task: TaskReport,
-    /// Seconds from the wish to the end of the task.
+    /// Seconds from the request to the end of the rollout.
     pub duration_s: f64,
 }
 
@@ -61,9 +61,9 @@ pub struct InstanceReport {
     pub server: String,
     /// `even` or `odd`; `all` or nothing where Drover made no halves.
     pub batch: Option<String>,
-    /// What it told before the update.
+    /// The version that it answered with before the update.
     pub version_before: Option<String>,
-    /// What it told after the update.
+    /// The version that it answered with after the update.
     pub version_after: Option<String>,
     /// Drover's word for what became of it.
     pub outcome: String,

@@ -124,7 +124,7 @@ pub struct Scene {
     pub visit: String,
 }
 
-/// The addresses that Drover is told.
+/// The addresses in Drover's configuration.
 #[derive(Debug, Clone, Copy)]
 struct DroverAddresses {
     api: SocketAddr,
@@ -288,7 +288,7 @@ async fn start_agents(
     Ok(agents)
 }
 
-/// `drover serve`, told all by its environment.
+/// `drover serve`, configured by its environment.
 fn drover(
     plan: &Plan,
     root: &Path,
@@ -358,7 +358,7 @@ fn admin_key() -> anyhow::Result<String> {
     ))
 }
 
-/// Tells Drover of the servers and waits until it knows every instance, its version and its place in HAProxy.
+/// Adds the servers to Drover and waits until it knows every instance, its version and its place in HAProxy.
 async fn introduce(api: &Api, fleet: &Fleet, agents: &[Agent]) -> anyhow::Result<Vec<i64>> {
     api.scan_orchestrators().await?;
     let mut servers: Vec<StoredServer> = Vec::new();

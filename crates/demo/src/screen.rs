@@ -30,7 +30,7 @@ impl Screen {
     /// Prints a line, or several.
     pub fn line(&self, text: impl AsRef<str>) {
         let print = || {
-            // Nobody is left to tell if standard output is closed; the exit code still tells the outcome.
+            // If standard output is closed there is no reader; the exit code still has the outcome.
             writeln!(std::io::stdout(), "{}", text.as_ref()).ok();
         };
         match &self.bar {

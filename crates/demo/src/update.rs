@@ -1,4 +1,4 @@
-//! The update under load, as told by Drover, by HAProxy, by the applications and by their clients.
+//! The update under load, as seen by Drover, by HAProxy, by the applications and by their clients.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const COOL_DOWN: Duration = Duration::from_secs(2);
 /// Longest time for the whole update.
 const UPDATE_LIMIT: Duration = Duration::from_mins(15);
 
-/// Longest wait for Drover to see the versions that the applications tell.
+/// The longest wait for Drover to see the versions that the applications answer with.
 const VERSIONS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Pause between two looks at the task.
@@ -170,7 +170,7 @@ async fn requests(load: &Load, total: u64) -> anyhow::Result<()> {
     .await
 }
 
-/// What every instance tells of itself.
+/// The version that each instance answers with.
 async fn versions(scene: &Scene) -> Vec<Option<String>> {
     let mut versions = Vec::new();
     for instance in &scene.fleet.instances {
@@ -179,7 +179,7 @@ async fn versions(scene: &Scene) -> Vec<Option<String>> {
     versions
 }
 
-/// What Drover has of every instance, once that is what they tell or after the wait for it.
+/// The versions that Drover knows, once they match or after the wait for it.
 async fn drover_versions(
     scene: &Scene,
     told: &[Option<String>],
@@ -272,7 +272,7 @@ async fn follow(
     }
 }
 
-/// One line about an instance whose outcome is new; details that were told before are not told again.
+/// One line about an instance whose outcome is new; details that were printed before are not repeated.
 fn news(scene: &Scene, told: &RolloutTarget, before: Option<&RolloutTarget>, at_s: f64) -> String {
     let name = scene
         .applications

@@ -61,7 +61,7 @@ impl SeaOrmStore {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// What this process has to tell others, and is told.
+    /// The hints that this process sends and receives.
     pub(crate) const fn hints(&self) -> &Arc<Hints> {
         &self.hints
     }

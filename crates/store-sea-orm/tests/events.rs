@@ -88,7 +88,7 @@ struct Stage {
     stores: Vec<SeaOrmStore>,
     /// How many pages were read.
     pages: AtomicU64,
-    /// Nothing is written any more.
+    /// All writers have ended.
     is_over: AtomicBool,
 }
 

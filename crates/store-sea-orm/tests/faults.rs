@@ -356,7 +356,7 @@ async fn a_slow_statement_is_cut_off() {
     };
     let store = SeaOrmStore::connect(&options).await.unwrap();
     start(&store, vec![task(1, &[])]).await;
-    // Somebody holds the table and does not let go.
+    // Another session locks the table and keeps it.
     scene.execute("BEGIN", vec![]).await;
     scene
         .execute("LOCK TABLE rollouts IN ACCESS EXCLUSIVE MODE", vec![])

@@ -301,7 +301,7 @@ async fn each_is_a_task_of_the_engine(store: &SeaOrmStore) {
         .map(|(place, digits, status, attempt)| {
             let digits = if *digits == "000" { "001" } else { digits };
             let status = match *status {
-                // Nobody holds it: the next worker goes on with it.
+                // It has no lease: the next worker goes on with it.
                 "running" => TaskStatus::Queued,
                 word => TaskStatus::parse(word).unwrap(),
             };

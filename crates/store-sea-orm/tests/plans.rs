@@ -97,7 +97,7 @@ async fn fill(scene: &Scene) {
          FROM workflow_events e CROSS JOIN workflows w CROSS JOIN generate_series(1, 500)
          WHERE -w.position BETWEEN 1 AND $1",
     ];
-    // What is counted is told when a connection is closed.
+    // PostgreSQL reports its counts when a connection is closed.
     let other = Database::connect(&scene.url).await.unwrap();
     for copy in copies {
         let copy = Statement::from_sql_and_values(DbBackend::Postgres, copy, [ENDED.into()]);

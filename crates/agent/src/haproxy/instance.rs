@@ -81,7 +81,7 @@ impl Instance {
         HaproxyProcess::parse(&answer)
     }
 
-    /// Whether the sessions of old workers can be told right now.
+    /// Whether the sessions of old workers can be read right now.
     pub(crate) async fn sees_old_workers(&self) -> bool {
         match &self.master {
             Some(master) => master.is_available().await,
@@ -102,8 +102,8 @@ impl Instance {
 
     /// The servers of a backend; none if HAProxy does not know the backend.
     ///
-    /// With a master's socket, the sessions of old workers are told too; where they cannot be, each server says so, and
-    /// why comes with the servers.
+    /// With a master's socket, the sessions of old workers are counted too; where they cannot be read, each server says so,
+    /// and the reason comes with the servers.
     pub(crate) async fn servers(
         &self,
         backend: &Name,
@@ -172,7 +172,7 @@ impl Instance {
         }
     }
 
-    /// Process, state and statistics from one connection, so that one worker tells all three even across a reload.
+    /// Process, state and statistics from one connection, so that one worker answers all three even across a reload.
     async fn picture(
         &self,
         backend: &Name,
@@ -249,7 +249,7 @@ fn words(answer: &str) -> String {
     line.chars().take(WORDS_CHARACTERS_MAX).collect()
 }
 
-/// Why HAProxy did not do, or did not tell, what was asked.
+/// Why HAProxy did not carry out or answer a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HaproxyError {
     /// Nothing answers on the socket. Nothing has been done.
@@ -257,7 +257,7 @@ pub(crate) enum HaproxyError {
         "HAProxy's runtime socket cannot be used (is HAProxy running, and may the agent open the socket?)"
     )]
     Unreachable { source: std::io::Error },
-    /// Nobody answers on the master's socket, or it may not be opened.
+    /// The master's socket has no listener, or it may not be opened.
     #[error(
         "HAProxy's master socket cannot be used (is it given with `-S`, and may the agent open it?)"
     )]
@@ -291,10 +291,10 @@ pub(crate) enum HaproxyError {
         word: &'static str,
         admin_state: u32,
     },
-    /// The sessions of old workers cannot be told, so how busy a server is cannot be told either.
+    /// The sessions of old workers cannot be read, so the sessions of a server are unknown.
     #[error("the sessions of HAProxy's old workers cannot be read from the master's socket")]
     Workers { source: Box<HaproxyError> },
-    /// The master does not list the worker that told the servers.
+    /// The master does not list the worker that answered about the servers.
     #[error(
         "the master knows no worker {pid}, which told the servers; is it the master of this HAProxy, or was it just reloaded?"
     )]

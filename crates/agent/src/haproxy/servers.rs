@@ -1,4 +1,4 @@
-//! The servers of one backend as one picture: statistics, administrative state and the process that told both.
+//! The servers of one backend as one picture: statistics, administrative state and the process that reported both.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::workers::Sessions;
 pub(crate) struct BackendServers {
     /// Sorted as HAProxy has them; empty for a backend it does not know.
     pub(crate) servers: Vec<ServerRow>,
-    /// Process id and uptime; a change tells of a reload, which forgets every drain.
+    /// Process id and uptime; a change means a reload, which forgets every drain.
     pub(crate) process: HaproxyProcess,
     /// What could not be read, a sentence each; the rest stands.
     pub(crate) unread: Vec<String>,
@@ -145,11 +145,11 @@ impl ServerRow {
     }
 }
 
-/// What stands in place of sessions that cannot be told: no number, so that nobody takes it for one.
+/// The value for sessions that cannot be read; it is no number, so that it is not mistaken for one.
 const UNKNOWN: &str = "unknown";
 
-/// Adds the sessions that other workers still have on these servers, if these can be told; a server they do not have has
-/// none there.
+/// Adds the sessions that other workers still have on these servers, if they can be read; a server that those workers do not
+/// have has none there.
 pub(super) fn add_old_sessions(servers: &mut [ServerRow], sessions: Option<&Sessions>) {
     for server in servers {
         let count = sessions.map(|all| all.on(&server.name));
@@ -159,7 +159,7 @@ pub(super) fn add_old_sessions(servers: &mut [ServerRow], sessions: Option<&Sess
 
 /// Joins the two tables by server name, keeping only the rows of `backend`.
 ///
-/// HAProxy takes a backend name that is a number for an id and then tells of another backend, hence the filter.
+/// HAProxy takes a numeric backend name for an id and then answers about another backend, hence the filter.
 pub(super) fn join(backend: &str, stat: &StatTable, states: &[StateRow]) -> Vec<ServerRow> {
     let states: HashMap<&str, &StateRow> = states
         .iter()

@@ -18,7 +18,7 @@ pub(super) async fn exchange(address: &Address, command: &str) -> io::Result<Opt
     converse(address, command, false).await
 }
 
-/// As [`exchange`] for a master's socket, which waits for another command until it is told that none will come.
+/// As [`exchange`] for a master's socket, which waits for further commands until the write side is closed.
 pub(super) async fn exchange_and_close(
     address: &Address,
     command: &str,

@@ -9,7 +9,7 @@ const FORCED_MAINT: u32 = 0x01;
 /// Bit of `srv_admin_state`: draining was asked for over this socket.
 const FORCED_DRAIN: u32 = 0x08;
 
-/// One server as `show servers state` tells it. Texts are kept as HAProxy wrote them.
+/// One server as `show servers state` lists it. Texts are kept as HAProxy wrote them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StateRow {
     pub(super) backend_id: u32,

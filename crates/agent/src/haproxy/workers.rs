@@ -83,7 +83,7 @@ impl Master {
         }
     }
 
-    /// Whether the master tells its workers right now.
+    /// Whether the master lists its workers right now.
     pub(super) async fn is_available(&self) -> bool {
         self.within_deadline(self.workers()).await.is_ok()
     }

@@ -68,7 +68,7 @@ pub(crate) fn router(settings: &Settings) -> Router {
         .with_state(Arc::new(sources))
 }
 
-// One handler instead of a table of routes: the public contract tells a wrong path apart by the number of its parts,
+// One handler instead of a table of routes: the public contract classifies a wrong path by the number of its parts,
 // and answers it in an envelope that depends on how far it was understood.
 async fn answer(
     State(sources): State<Arc<Sources>>,

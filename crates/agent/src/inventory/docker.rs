@@ -19,7 +19,7 @@ const INSPECTIONS_AT_A_TIME_MAX: usize = 8;
 /// Where Compose notes the folder of its project.
 const COMPOSE_FOLDER_LABEL: &str = "com.docker.compose.project.working_dir";
 
-/// What FAgent says for a start time nobody knows.
+/// FAgent's word for an unknown start time.
 const START_TIME_UNKNOWN: &str = "Unknown";
 
 /// The Docker daemon of this server.

@@ -33,7 +33,7 @@ const APPLICATIONS_MAX: usize = 10_000;
 /// Most time of one scan. Shorter than the 5 s a FAgent client waits for the inventory.
 const SCAN_DEADLINE: Duration = Duration::from_secs(4);
 
-/// Most problems told one by one in the answer; the log has all.
+/// The most problems that the answer lists; the log has all.
 const PROBLEMS_TOLD_MAX: usize = 10;
 
 /// The sources of applications on this server.
@@ -76,7 +76,7 @@ impl Inventory {
     /// The inventory now.
     ///
     /// An application whose description is unusable is left out and named in `meta.cache.error`. A source that cannot
-    /// be read at all is an error: a shorter list would tell that applications are gone.
+    /// be read at all is an error: a shorter list would mean that applications are gone.
     pub(crate) async fn read(&self) -> Result<Document, InventoryError> {
         let asked = Instant::now();
         let mut latest = self.latest.lock().await;

@@ -76,7 +76,7 @@ struct Artifact {
     kind: Option<&'static str>,
 }
 
-/// The applications of a folder, sorted by file name, and what could not be told.
+/// The applications of a folder, sorted by file name, and the problems.
 #[derive(Debug, Default)]
 pub(super) struct Applications {
     pub(super) entries: Vec<(Kind, SiteEntry)>,
@@ -138,7 +138,7 @@ pub(super) async fn applications(
     Ok(Applications { entries, problems })
 }
 
-/// An application as far as its files tell, and the port still to be tried or the unit still to be asked about.
+/// An application as its files describe it, and the port or the unit that is still to be checked.
 #[derive(Debug)]
 struct Found {
     kind: Kind,

@@ -178,7 +178,7 @@ async fn state(
         source: said(&source),
     })?;
     state.pid = Some(pid).filter(|pid| *pid > 0);
-    // A unit that is only becoming active tells when it became so the last time.
+    // A unit that is activating reports when it was active the last time.
     if active_state != "activating" {
         state.start_time = time(active_since);
     }
@@ -252,7 +252,7 @@ fn time(microseconds: u64) -> Option<String> {
     Some(time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// What an error of the bus says. Its own text holds the texts of its causes, which a chain would tell again.
+/// The message of a bus error. Its text includes the texts of its causes, which a chain would repeat.
 fn said(error: &zbus::Error) -> Box<dyn Error + Send + Sync> {
     error.to_string().into()
 }

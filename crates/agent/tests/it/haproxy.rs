@@ -255,7 +255,7 @@ async fn a_tracked_server_keeps_its_inherited_state_apart() {
     );
 }
 
-/// A request through HAProxy that the application answers only when told; its answer is read to the end.
+/// A request through HAProxy that the application answers on command; its answer is read to the end.
 async fn ask(entry: &Path) -> String {
     let mut stream = UnixStream::connect(entry).await.unwrap();
     stream
@@ -389,7 +389,7 @@ async fn garbage_instead_of_a_table_is_said_and_never_believed() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut command = [0; 256];
             let bytes = stream.read(&mut command).await.unwrap();
-            // It accepts every command and then tells a state nobody asked for.
+            // It accepts every command and then reports another state.
             let answer: &[u8] = if command[..bytes].starts_with(b"set server") {
                 b"\n"
             } else if command[..bytes].starts_with(b"show servers state") {

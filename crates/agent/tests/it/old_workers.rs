@@ -42,7 +42,7 @@ async fn end(request: (UnixStream, TcpStream)) {
     assert!(answer.ends_with("done"), "{answer}");
 }
 
-/// Sessions of the worker that answers, and of the others, on `app1`; an error where they are not told.
+/// Sessions of the worker that answers, and of the others, on `app1`; an error where they are not reported.
 async fn sessions(agent: &Served) -> Result<(String, String), String> {
     let (status, body) = agent.get(SERVERS).await;
     let error = &body["data"]["old_workers_error"];
@@ -225,7 +225,7 @@ async fn where_a_master_cannot_be_asked_old_sessions_are_unknown_and_never_none(
         let data = &body["data"];
         let said = data["old_workers_error"].as_str().unwrap();
         assert!(said.contains(why), "{master}: {body}");
-        // What the new worker tells is told; how busy the servers are all in all is not.
+        // The sessions of the new worker are reported; the total is not.
         assert_eq!(
             (&data["servers"][0]["scur"], &data["servers"][0]["old_scur"]),
             (&json!("0"), &json!("unknown"))

@@ -1,6 +1,6 @@
 //! The public FAgent contract from the server's side: the exchanges recorded in `crates/testkit/recordings/fagent.json`, which the
 //! client of Drover is tested with, too. Every request gets the recorded status and an answer of the recorded shape: the
-//! same members of the same types, whatever their values are; this agent may tell more.
+//! same members of the same types, whatever their values are; this agent may report more.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::support::{Haproxy, Served, answer};
 
 const RECORDINGS: &str = include_str!("../../../testkit/recordings/fagent.json");
 
-/// What the contract leaves out where there is nothing to tell, and this agent never tells.
+/// Optional members of the contract that this agent never sends.
 const NEVER_TOLD: [&str; 9] = [
     "artifact_size_bytes",
     "artifact_size_mb",
@@ -59,7 +59,7 @@ fn misfit(at: &str, recorded: &Value, told: &Value) -> Option<String> {
         }
         (Value::Array(recorded), Value::Array(told)) => {
             let first = recorded.first()?;
-            // What there is nothing to tell of is left out: the elements are not all alike.
+            // Optional members are left out: the elements are not all alike.
             let at = format!("{at}/*");
             let misfits = told.iter().map(|told| misfit(&at, first, told));
             misfits

@@ -1,4 +1,4 @@
-//! Documents that somebody wrote: JSON or YAML, from a file or standard input.
+//! Documents of users: JSON or YAML, from a file or standard input.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -26,7 +26,7 @@ pub(crate) enum Code {
     Conflict,
     /// The wait ran out; the update goes on.
     WaitedTooLong,
-    /// How a watched update ended is not known: somebody must look.
+    /// The result of a watched update is unknown: a person must check it.
     Unknown,
     /// The command line, or what it asks for, is wrong.
     Usage,

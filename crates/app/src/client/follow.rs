@@ -33,7 +33,7 @@ const NAMED_MAX: usize = 5;
 /// How wide the names of most events are.
 const NAME_WIDTH: usize = 18;
 
-/// Follows a workflow until it has ended, somebody interrupts, or `limit` is over. The workflow itself is
+/// Follows a workflow until it has ended, Ctrl-C, or `limit` is over. The workflow itself is
 /// never touched.
 pub(crate) async fn follow(
     id: &str,
@@ -70,7 +70,7 @@ pub(crate) async fn follow(
     Ok(workflow.ending().unwrap_or(Code::Success))
 }
 
-/// A workflow and how much of it has been told.
+/// A workflow and how much of it was printed.
 struct Track {
     id: String,
     screen: Screen,
@@ -80,7 +80,7 @@ struct Track {
     /// What the tasks are called, by identifier, and where they stand.
     tasks: BTreeMap<String, (String, String)>,
     status: String,
-    /// The position of the last event that was told.
+    /// The position of the last event that was printed.
     seen: Option<String>,
     retry: Duration,
 }
@@ -130,7 +130,7 @@ impl Track {
         }
     }
 
-    /// Tells what there is to tell until the connection ends; whether the workflow has ended.
+    /// Prints events until the connection ends; returns whether the workflow has ended.
     async fn stretch(&mut self, service: &Service) -> Result<bool, Failure> {
         if self.seen.is_none() && self.past(service).await? {
             return Ok(true);
@@ -175,10 +175,10 @@ impl Track {
         }
     }
 
-    /// Tells what happened before; whether the workflow has ended.
+    /// Prints earlier events; returns whether the workflow has ended.
     async fn past(&mut self, service: &Service) -> Result<bool, Failure> {
         self.tasks(service).await?;
-        // The workflow before its events: once it has ended, none comes by itself any more.
+        // The workflow is read before its events: after its end no further event comes.
         let is_over = self.look(service).await?;
         let mut last = None;
         let path = format!("workflows/{}/history", self.id);
@@ -222,13 +222,13 @@ impl Track {
         Ok(state::ending(&self.status).is_some())
     }
 
-    /// Tells an event; whether the workflow has ended with it.
+    /// Prints an event; returns whether the workflow has ended with it.
     async fn told(&mut self, event: &Value, service: &Service) -> Result<bool, Failure> {
         // The look comes first: it may fail, and then the event comes again.
         let kind = text(event, "event");
         let is_over = kind.starts_with("workflow_")
             && self.look(service).await?
-            // It may have ended since: what lies between is told first.
+            // It may have ended since: the events in between are printed first.
             && ends_as(kind) == Some(self.status.as_str());
         self.tell(event);
         self.seen = Some(text(event, "position").to_owned());

@@ -83,7 +83,7 @@ pub(crate) enum Command {
     },
     /// Say which application stands behind a server; no sync changes that.
     Map(MapArgs),
-    /// End the mapping of a server; it stays unmapped until somebody maps it.
+    /// End the mapping of a server; it stays unmapped until a person maps it.
     Unmap(UnmapArgs),
     /// Map the servers that have no mapping and are not excluded, by the rule.
     Remap,
@@ -504,7 +504,7 @@ impl Act {
     }
 }
 
-/// What the service said to a wish about one server or several.
+/// The service's answer to a request about one server or several.
 struct Answer {
     /// What there is now, in the order of the answer.
     actions: Vec<Value>,
@@ -631,7 +631,7 @@ fn print_action(action: &Value, verb: Verb, output: &Output) {
     }
 }
 
-/// The failure of a wish that can be made again.
+/// The failure of a request that can be repeated.
 fn repeatable(mut failure: Failure, transaction: &str) -> Failure {
     if failure.code == Code::Unavailable {
         failure.message = format!(

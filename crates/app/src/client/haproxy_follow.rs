@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a service that is away is waited for: long enough for a restart.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Follows actions until all have ended, or somebody interrupts: then with which code to end. The actions themselves
+/// Follows actions until all have ended; after Ctrl-C returns the exit code. The actions themselves
 /// are never touched.
 pub(crate) async fn follow(
     actions: &mut [Value],

@@ -32,7 +32,7 @@ pub(crate) struct UnmapArgs {
     /// The server, by its name, `BACKEND/SERVER`, `INSTANCE/BACKEND/SERVER` or number.
     #[arg(value_name = "SERVER", value_parser = reference)]
     wanted: Reference,
-    /// Let the next sync map it by rule again; without this it stays unmapped until somebody maps it.
+    /// Let the next sync map it by rule again; without this it stays unmapped until a person maps it.
     #[arg(long)]
     release: bool,
     /// Why, for those who look at it later.

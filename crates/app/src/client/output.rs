@@ -25,7 +25,7 @@ const SENTENCE_ROOM: usize = 36;
 /// What a reason below its row is indented by.
 const SENTENCE_INDENT: usize = 4;
 
-/// The most characters of a text that nobody cuts to a screen.
+/// The most characters of a text that is not fitted to a screen.
 pub(crate) const TEXT_MAX: usize = 1_000;
 
 /// What stands where nothing is known.

@@ -196,7 +196,7 @@ async fn members(group: &str, service: &Service) -> Result<Vec<i64>, Failure> {
     Ok(ids)
 }
 
-/// The failure of a wish that can be made again: whether it was heard is open, and the same key makes it
+/// The failure of a request that can be repeated: whether it arrived is unknown, and the same key makes the repetition
 /// safe.
 pub(crate) fn repeatable(mut failure: Failure, key: &str) -> Failure {
     if failure.code == Code::Unavailable {
@@ -208,7 +208,7 @@ pub(crate) fn repeatable(mut failure: Failure, key: &str) -> Failure {
     failure
 }
 
-/// An idempotency key that nobody has used.
+/// A new random idempotency key.
 pub(crate) fn fresh_key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {

@@ -84,12 +84,12 @@ impl Service {
             .await
     }
 
-    /// The answer to a wish. A connection that breaks leaves open whether it was heard.
+    /// The answer to a POST. After a broken connection it is unknown whether the request arrived.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(self.client.post(self.url(path)).json(body)).await
     }
 
-    /// The answer to a wish that is granted once, however often it is made with this key.
+    /// The answer to a POST with an idempotency key: it has its effect once, however often it is sent.
     pub(crate) async fn post_once(
         &self,
         path: &str,
@@ -103,12 +103,12 @@ impl Service {
         self.call(request.json(body)).await
     }
 
-    /// The answer to a wish that replaces what is there.
+    /// The answer to a PUT.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call(self.client.put(self.url(path)).json(body)).await
     }
 
-    /// The answer to a wish that changes what is there, unless somebody else changes it in the meantime.
+    /// The answer to a PUT that is refused if the resource was changed in the meantime (`If-Match`).
     pub(crate) async fn amend(
         &self,
         path: &str,
@@ -448,7 +448,7 @@ fn key(file: Option<&Path>, variables: &[(String, String)]) -> Result<HeaderValu
     Ok(value)
 }
 
-/// The only line of a file that nobody but its owner may read; `what` names it in failures.
+/// The only line of a file that only its owner may read; `what` names it in failures.
 pub(crate) fn read_secret(what: &str, path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let unusable =

@@ -341,7 +341,7 @@ fn attempt(task: &Value) -> String {
 }
 
 fn took(task: &Value, now: DateTime<Utc>) -> String {
-    // Only what a worker holds or held takes time; between two attempts nobody does.
+    // Only an attempt takes time; between two attempts no worker holds the task.
     if matches!(text(task, "status"), "pending" | "queued" | "retrying") {
         return String::new();
     }

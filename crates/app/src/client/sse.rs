@@ -12,7 +12,7 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Event {
     /// Its name; empty for most.
     pub(crate) name: String,
-    /// What it tells.
+    /// Its payload.
     pub(crate) data: String,
 }
 

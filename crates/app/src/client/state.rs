@@ -69,7 +69,7 @@ pub(crate) fn ending(status: &str) -> Option<Code> {
     }
 }
 
-/// Where a task stands after an event of the stream; `None` for an event that tells nothing about it.
+/// The status of a task after an event of the stream; `None` for an event that does not change it.
 pub(crate) fn after(event: &str) -> Option<&'static str> {
     Some(match event {
         "task_queued" | "task_lost" | "task_released" | "task_reopened" => "queued",

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a service that is away is waited for: long enough for a restart.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Follows tasks until all have ended, somebody interrupts, or `limit` is over. The tasks
+/// Follows rollouts until all have ended, Ctrl-C, or `limit` is over. The rollouts
 /// themselves are never touched.
 pub(crate) async fn watch(
     tasks: Vec<String>,

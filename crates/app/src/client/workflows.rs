@@ -30,7 +30,7 @@ pub(crate) enum Command {
         /// The workflow.
         id: Uuid,
     },
-    /// Follow a workflow to its end; the exit code tells how it ended.
+    /// Follow a workflow to its end; the exit code is its result.
     Watch {
         /// The workflow.
         id: Uuid,
@@ -93,7 +93,7 @@ pub(crate) struct Start {
     /// What it is given, JSON, whatever the file says.
     #[arg(long, value_name = "JSON")]
     input: Option<String>,
-    /// Follow it to its end; the exit code tells how it ended.
+    /// Follow it to its end; the exit code is its result.
     #[arg(long)]
     watch: bool,
     /// The most time to watch; then exit code 7, and the workflow goes on.
@@ -366,7 +366,7 @@ async fn decide(
     output: &Output,
 ) -> Result<Code, Failure> {
     let tasks = service.all(&format!("workflows/{id}/tasks"), &[]).await?;
-    // A key may look like an identifier; then it wins, because somebody chose it.
+    // A key may look like an identifier; then it wins, because a person chose it.
     let found = ["key", "id"]
         .into_iter()
         .find_map(|member| tasks.iter().find(|found| text(found, member) == task));

@@ -24,8 +24,8 @@ impl<I> Attempt<I> {
         self.number
     }
 
-    /// The same for every attempt at this task, and for no other task: for whoever can tell a repetition
-    /// by a key.
+    /// The same for every attempt at this task, and for no other task: an idempotency key for the called
+    /// system.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         self.task.to_string()

@@ -70,7 +70,7 @@ impl Workflow {
     }
 }
 
-/// A task of a workflow. What is wrong with it is told by `Engine::start`.
+/// A task of a workflow. `Engine::start` returns its errors.
 #[derive(Debug)]
 pub struct Task {
     order: Result<TaskOrder, EmbeddedError>,

@@ -1,7 +1,7 @@
 //! What the stores know of the fleet, for the machines that watch: who answers, how old what is known has become,
 //! what failed for good.
 //!
-//! All nodes on one database tell the same; sums over nodes mean nothing, the largest does.
+//! All nodes on one database export the same values: use the maximum over nodes, not the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ const DEAD_LETTERS: &str = "drover_dead_letters_total";
 /// How a server's last poll went.
 const POLLS: [&str; 5] = ["believed", "held", "unreadable", "unreachable", "never"];
 
-/// What is told of the fleet.
+/// The exported state of the fleet.
 pub(super) struct Fleet {
     views: Views,
     policy: Arc<Policy>,
@@ -61,7 +61,7 @@ impl Fleet {
         }
     }
 
-    /// Tells it as of `now`; what cannot be read stays as it was told before.
+    /// Exports it as of `now`; a value that cannot be read stays as it was.
     pub(super) async fn tell(&mut self, now: Timestamp) {
         for told in [
             self.servers(now).await,
@@ -318,7 +318,7 @@ impl HaproxyInstances {
     }
 }
 
-/// The breakers that are told. Closed ones are not: an instance has a label once its breaker was seen open.
+/// The exported breakers. An instance gets a label once its breaker was seen open.
 #[derive(Debug, Default)]
 struct Breakers {
     labelled: BTreeSet<HaproxyInstanceKey>,
@@ -353,7 +353,7 @@ impl Breakers {
     }
 }
 
-/// How many there are of each word; a word that is there with 0 is told, so that a sum that went back to 0 is seen.
+/// The number for each word; a word with 0 is exported too, so that a sum that went back to 0 is seen.
 type Words = BTreeMap<&'static str, u64>;
 
 fn none_of<const N: usize>(words: [&'static str; N]) -> Words {

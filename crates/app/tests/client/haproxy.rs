@@ -210,7 +210,7 @@ async fn an_action_is_asked_for_and_printed() {
     let asked = stub.asked().pop().unwrap();
     assert_eq!(asked.body["action"], "drain");
     assert_eq!(asked.body.get("wait_s"), None);
-    // A repeated command is another wish, unless somebody says that it is not.
+    // A repeated command is another request, unless it names the same transaction.
     let made_up = asked.body["transaction_id"].clone();
     assert_eq!(made_up.as_str().map(str::len), Some(32));
     stub.drover(&["haproxy", "drain", "7"]);

@@ -1,4 +1,4 @@
-//! The client verbs as somebody types them: the built binary against a stub service.
+//! The client verbs as users type them: the built binary against a stub service.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The client against the real service: what is started is worked on, told and shown.
+//! The client against the real service: a started workflow runs, and its events are printed.
 
 use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};

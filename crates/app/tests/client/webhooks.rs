@@ -1,4 +1,4 @@
-//! Webhooks: who is told, and what was.
+//! Webhooks: receivers and deliveries.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -240,8 +240,8 @@ async fn forget_gone(session: &Session, change: &InventoryChange) -> Result<(), 
 
 type Upserts<'a> = BTreeMap<(ApplicationKind, &'a str), &'a ApplicationUpsert>;
 
-// Only what polling finds out: name, address and role are somebody else's to change. What was found out at another
-// address says nothing about this one.
+// Only the results of polling: name, address and role are changed by people. Results from another
+// address say nothing about this one.
 async fn update_server(session: &Session, server: &Server) -> Result<u64, StoreError> {
     let sql = Sql::new(
         "UPDATE servers SET status = $2, failures = $3, last_check = $4, inventory_at = $5, last_error = $6, suspect = $7,

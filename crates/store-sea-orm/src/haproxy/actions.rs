@@ -222,7 +222,7 @@ async fn insert_actions(session: &Session, actions: &[&HaproxyAction]) -> Result
         .collect();
     let columns = "workflow_id, haproxy_server_id, transaction_id, wanted, wait, forced, reason, pin_for, \
                    restores, actor, request_id, created_at";
-    // Whether anybody is to be told is decided when it ends; the engine may end it without us.
+    // Whether it is published is decided at its end; the engine may end it without this handler.
     let text = format!(
         "INSERT INTO haproxy_actions ({columns}, is_told) SELECT {columns}, FALSE FROM {} ORDER BY r.ordinal",
         session.dialect.rows::<NewActionRow<'_>>(1, "r"),

@@ -285,7 +285,7 @@ async fn lock_instances(session: &Session, servers: &[i64]) -> Result<(), StoreE
     session.rows::<KeyRow>(sql).await.map(|_| ())
 }
 
-// What is known of each server that is there; what shall belong to an application that is not is dropped.
+// The known state of each server that exists; mappings to applications that do not exist are dropped.
 async fn lock(
     session: &Session,
     wanted: &mut BTreeMap<i64, &NewMapping>,

@@ -1,8 +1,8 @@
 //! Writing under a claim.
 //!
 //! Every such write starts with [`hold`]: it finds the task's row in the engine's queue only while the claim is
-//! held, and locks it until the write is done. Whoever takes the task away changes that row, and waits. Nothing
-//! else of the engine's is locked, so nobody waits in a circle.
+//! held, and locks it until the write is done. A claim by another worker changes that row, and waits. Nothing
+//! else of the engine's is locked, so there is no circle of waits.
 
 use drover_ports::{Claim, StoreError};
 use sea_orm::FromQueryResult;

@@ -641,7 +641,7 @@ async fn change_versions(
         session.dialect.rows::<VersionChangeRow<'_>>(1, "l"),
     );
     session.execute(Sql::new(text).rows(&history)).await?;
-    // What polling saw first is told again with its cause, not twice.
+    // A version that polling saw first is published once, with its cause.
     let text = format!(
         "DELETE FROM application_version_history
          WHERE change_source = 'polling'

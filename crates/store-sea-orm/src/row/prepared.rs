@@ -192,7 +192,7 @@ impl HostShape {
     }
 }
 
-/// What a playbook tells about an instance.
+/// The report of a playbook about a target.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReportShape {
     composite: String,

@@ -1,4 +1,4 @@
-//! The shapes of webhooks, of what nobody was told of yet, and of deliveries.
+//! The shapes of webhooks, unpublished records and deliveries.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::sql::dialect::Dialect;
 use crate::sql::{Sql, to_json};
 
-/// What an array cannot say: sea-query's arrays have no null, so that of an optional column is a value
-/// nobody uses.
+/// sea-query's arrays have no null, so the null of an optional column is an unused
+/// value.
 const NO_INTEGER: i64 = i64::MIN;
 /// A character that is not for interchange.
 const NO_TEXT: &str = "\u{10ffff}";

@@ -223,8 +223,8 @@ impl Dialect {
     /// Writes batches of events; `rows` is a query for workflow, time, count and list.
     ///
     /// Readers must not pass a position that is still to come. On PostgreSQL a writer therefore first draws a
-    /// number and holds a lock that shows it, and then draws the positions, which are higher: whoever sees no
-    /// lock below a position that has been drawn knows that it is there or never will be. SQLite has one writer.
+    /// number and holds a lock that shows it, and then draws the positions, which are higher: a reader that sees no
+    /// lock below a drawn position knows that it is there or never will be. SQLite has one writer.
     pub(crate) fn tell(self, rows: &str) -> String {
         match self {
             Self::Postgres => format!(
@@ -306,7 +306,7 @@ impl Dialect {
         }
     }
 
-    /// Passes over rows that somebody else has locked.
+    /// Skips rows that another transaction has locked.
     pub(crate) const fn skipping_locked(self) -> &'static str {
         match self {
             Self::Postgres => " FOR UPDATE SKIP LOCKED",

@@ -127,7 +127,7 @@ impl Sql {
     }
 }
 
-// One more than asked for tells whether there is more.
+// One more than requested shows whether there is more.
 fn lookahead(page: PageRequest) -> i64 {
     i64::from(limit(page)) + 1
 }

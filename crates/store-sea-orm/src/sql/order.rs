@@ -1,4 +1,4 @@
-//! Lists in an order that somebody chose.
+//! Lists in a requested order.
 
 use drover_domain::page::PageRequest;
 use drover_ports::StoreError;

@@ -1,4 +1,4 @@
-//! Webhooks, what is to be told, and deliveries.
+//! Webhooks, unpublished records, and deliveries.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ use crate::workflow::start_all;
 /// What a claim is on, for [`StoreError::Stale`].
 const WHAT: &str = "delivery";
 
-/// Whether a record that is written now need not be told to anybody.
+/// Whether a record that is written now counts as published: no webhook is active.
 pub(crate) const IS_TOLD: &str = "(NOT EXISTS (SELECT 1 FROM webhooks k WHERE k.is_active))";
 
 rows! {

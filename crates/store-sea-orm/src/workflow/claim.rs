@@ -1,7 +1,7 @@
 //! Taking tasks: set by set, without loading their runs.
 //!
 //! What a claim writes is what `Input::Claimed` does to a run: the task runs, its attempt is counted up, one
-//! event tells of it. Rows that others work with are passed over, so claims wait for nobody.
+//! event records it. Rows that others work with are skipped, so claims never wait.
 
 use drover_domain::Timestamp;
 use drover_domain::workflow::{Kind, LeaseId, QueueName, TaskKey, WorkflowId};
@@ -100,7 +100,7 @@ pub(super) async fn keep_lease(session: &Session, lease: LeaseId) -> Result<(), 
     lock_lease(session, lease, session.dialect.keeping()).await
 }
 
-/// The same, and nobody else works with it: what claims under it has ended.
+/// The same, and no other transaction works with it: all claims under it have ended.
 pub(super) async fn own_lease(session: &Session, lease: LeaseId) -> Result<(), StoreError> {
     let lock = session.dialect.locking_all("workflow_leases");
     lock_lease(session, lease, lock.as_deref().unwrap_or_default()).await
@@ -268,7 +268,7 @@ by_place! {
     }
 }
 
-/// Tells of tasks that were taken in this transaction, and reads what their worker needs.
+/// Records the tasks that were claimed in this transaction, and reads what their worker needs.
 pub(super) async fn describe(
     session: &Session,
     lease: LeaseId,

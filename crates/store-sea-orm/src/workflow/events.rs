@@ -18,7 +18,7 @@ use crate::sql::session::Session;
 use crate::store::SeaOrmStore;
 
 by_place! {
-    /// What one transaction tells of one workflow.
+    /// The events of one workflow in one transaction.
     EventBatchRow("event") {
         position: i64,
         workflow_id: StoredUuid,
@@ -102,8 +102,8 @@ impl EventLog for SeaOrmStore {
         let settled = self.settled("read events").await?;
         let session = self.read_together("read events").await?;
         let dialect = session.dialect;
-        // The batch of the position itself may go on behind it. What one workflow tells is compared with both
-        // columns of its index: by the position alone PostgreSQL would read what all others tell as well.
+        // The batch of the position itself may go on behind it. Events of one workflow are compared with both
+        // columns of its index: by the position alone PostgreSQL would read the events of all others too.
         let (range, order, values) = match filter.workflow {
             Some(workflow) => {
                 let id = dialect.uuid(4);

@@ -1,7 +1,7 @@
 //! Reading runs, or the parts of them that a step needs, under the locks of their workflows.
 //!
 //! Every writer but the claim locks workflows first, in the order of their identifiers; the claim locks rows
-//! of the queue and waits for nobody. So nobody waits in a circle.
+//! of the queue and never waits. So there is no circle of waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 

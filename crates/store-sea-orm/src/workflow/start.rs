@@ -149,7 +149,7 @@ pub(super) async fn now(session: &Session) -> Result<Timestamp, StoreError> {
     Ok(row.map_or(Timestamp::EPOCH, |row| Timestamp::from_micros(row.now)))
 }
 
-/// Starts workflows within a transaction; what is to be told after its commit.
+/// Starts workflows within a transaction; returns the hints to send after its commit.
 pub(crate) async fn start_all(
     session: &Session,
     workflows: &[NewWorkflow],

@@ -134,7 +134,7 @@ impl WorkflowUpkeep for SeaOrmStore {
         let wakes = due(&session, limit).await?;
         let handled = u32::try_from(wakes.len()).unwrap_or(u32::MAX);
         if wakes.is_empty() {
-            // Somebody else sees to them.
+            // Another node handles them.
             session.undo().await?;
             return Ok(Upkeep {
                 handled,
@@ -487,7 +487,7 @@ fn apply_all(
             Err(refusal) if refusal.is_defect() => {
                 return Err(Stored::new("workflow", workflow).corrupt(refusal.to_string()));
             }
-            // It is no longer so: somebody was quicker.
+            // It has changed: another node was faster.
             Err(_) => {}
         }
     }

@@ -151,7 +151,7 @@ impl TaskRow {
                 TaskKey::restore(key).ok_or_else(|| stored.corrupt(format!("`{key}` is no key")))
             })
             .collect::<Result<_, _>>()?;
-        // While somebody holds the task, what the last worker left is out of date.
+        // While a worker holds the task, the data of the last worker is out of date.
         let (worker, started_at) = match held {
             Some(held) => (held.worker, held.claimed_at),
             None => (rest.worker, time(rest.started_at)),

@@ -2,7 +2,7 @@
 //!
 //! Within the process a counter is enough. Between processes on PostgreSQL it is `NOTIFY`, never within a
 //! transaction that does work (it takes a lock that all commits share) and never more often than every few
-//! milliseconds. Whoever waits in this process keeps the listening connection and sends what is to be sent.
+//! milliseconds. The waiting task of this process keeps the listening connection and sends the hints.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,16 +24,16 @@ const QUIET: Duration = Duration::from_millis(5);
 /// How long a broken connection is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What this process has to tell others, and is told.
+/// The hints that this process sends and receives.
 #[derive(Debug)]
 pub(crate) struct Hints {
     work: watch::Sender<u64>,
     events: watch::Sender<u64>,
-    // What other processes have not been told yet.
+    // Hints that are not sent to other processes yet.
     untold_work: AtomicU64,
     untold_events: AtomicU64,
     untold: Notify,
-    // Held by whoever listens for this process.
+    // Held by the task that listens for this process.
     listener: Mutex<Listener>,
 }
 
@@ -68,7 +68,7 @@ impl Hints {
         self.channel(topic).send_modify(|count| *count += 1);
     }
 
-    /// Tells of what was committed.
+    /// Sends hints about a commit.
     pub(crate) fn tell(&self, told: Told) {
         if told.work {
             self.count(Topic::Work);
@@ -83,7 +83,7 @@ impl Hints {
         }
     }
 
-    /// Tells of events only.
+    /// Sends a hint about events only.
     pub(super) fn told_events(&self) {
         self.tell(Told {
             work: false,
@@ -154,7 +154,7 @@ impl SeaOrmStore {
             connection
         } else {
             let fresh = listener_of(options).await?;
-            // What was told while nobody listened is not known.
+            // Hints that came without a listener are lost.
             hints.count(Topic::Work);
             hints.count(Topic::Events);
             connection.insert(fresh)
@@ -187,8 +187,8 @@ impl SeaOrmStore {
         }
     }
 
-    /// Tells other processes what they have not been told yet, now: the last thing a process does when it hands
-    /// its work over, and nobody in it waits any more.
+    /// Sends the unsent hints to other processes now: the last step of a process that hands its work over and
+    /// no longer has a waiting task.
     pub(super) async fn tell_others(&self) {
         if self.database().listen_options().is_some()
             && self.hints().has_untold()

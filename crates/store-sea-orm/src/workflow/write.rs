@@ -84,7 +84,7 @@ batch! {
 }
 
 batch! {
-    /// What one transaction tells of one workflow.
+    /// The events of one workflow in one transaction.
     EventWrite {
         workflow_id: Uuid => Uuid,
         event_count: i64 => Integer,

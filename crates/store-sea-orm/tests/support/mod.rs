@@ -45,7 +45,7 @@ pub(crate) async fn postgres() -> Scene {
     scene(store, url, Box::new(database)).await
 }
 
-/// A migrated PostgreSQL database that nobody has opened.
+/// A migrated PostgreSQL database without connections.
 pub(crate) async fn migrated() -> Database {
     postgres::database(async |url: &str| {
         let store = SeaOrmStore::connect(&Options::new(url)).await.unwrap();

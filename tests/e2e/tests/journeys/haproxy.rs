@@ -456,7 +456,7 @@ async fn every_kind_of_server_goes_out_and_comes_back() {
         "it must not be released"
     );
 
-    // Nobody checks it.
+    // It has no health check.
     for (action, word) in [("drain", "DRAIN"), ("ready", "no check")] {
         let done = world
             .carry_out("plain/p1", &json!({"action": action}))
@@ -482,8 +482,8 @@ async fn every_kind_of_server_goes_out_and_comes_back() {
     assert_eq!(app2["status"], "success", "{app2}");
 }
 
-/// A server nobody has checked yet is `UP 1/3`: it takes requests on trust. Drover shows it as it is and does not call it
-/// ready before a check has passed.
+/// A server before its first check is `UP 1/3`: it takes requests without a proof. Drover shows it as it is and does not call
+/// it ready before a check has passed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_up_on_trust_is_not_ready() {
     let world = World::start().await;
@@ -521,7 +521,7 @@ async fn a_server_that_is_up_on_trust_is_not_ready() {
     );
 }
 
-/// HAProxy forgets what an action of the past brought; it is told again in the name of whoever asked, once.
+/// HAProxy forgets the state of a past action; Drover re-applies it once, in the name of its author.
 async fn a_later_reload_is_made_up_for(world: &World, app1: i64) {
     let first = &world.first;
     let told = first.logged("Server web/app1 enters drain state");
@@ -575,7 +575,7 @@ async fn a_reload_in_the_middle_is_noticed_and_no_backend_is_emptied() {
     let (first, second) = (&world.first, &world.second);
 
     // A reload forgets every drain; the action that still waits for sessions applies it again. The old worker goes on with
-    // what it has, and this agent does not see it: nobody can know that it is done.
+    // what it has, and this agent does not see it: its end is unknown.
     let _request = first.slow_request().await;
     let _other = first.slow_request().await;
     let app1 = world.server("default", "web/app1").await;
@@ -622,7 +622,7 @@ async fn a_reload_in_the_middle_is_noticed_and_no_backend_is_emptied() {
     );
     assert_eq!(first.state("web/app2").unwrap().1, "0");
 
-    // Its own stored history tells what happened and who asked.
+    // Its stored history shows what happened and who requested it.
     let history = world
         .items(&format!("/api/haproxy/servers/{}/history", servers[0]))
         .await;

@@ -1,4 +1,4 @@
-//! A peer that workflows call: it writes down who calls, and answers when it is told to.
+//! A peer that workflows call: it records its callers and answers on command.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

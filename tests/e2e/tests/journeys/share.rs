@@ -1,4 +1,4 @@
-//! Nodes on one database share the work: none is done twice, and one that is frozen or ends harms nobody.
+//! Nodes on one database share the work: none is done twice, and a frozen or stopped node harms no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ async fn two_nodes_share_the_work_and_do_none_of_it_twice() {
     for node in [&a, &b, &a, &b] {
         workflows.push(node.begin(&peer.tasks("/both", 50)).await);
     }
-    // Nobody is answered before both have called.
+    // No caller is answered before both have called.
     until_called(&peer, "/both", 1, AT_ONCE + 1, &[&a, &b]).await;
     peer.answer("/both", 1);
     let mut started: BTreeMap<String, usize> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What happens is told to a receiver that verifies signatures: the one of the guide.
+//! Events reach a receiver that verifies signatures: the one of the guide.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,14 +108,14 @@ async fn a_receiver_that_verifies_is_told_what_happens() {
     let receiver = receiver(root, secret, hook);
     told(&receiver, "listening").await;
 
-    // Somebody tries it out.
+    // A test delivery.
     let tried = api
         .post(&format!("/api/webhooks/{id}/test"), &json!({}))
         .await;
     assert_eq!(tried.status, 202, "{tried:?}");
     told(&receiver, "webhook.test").await;
 
-    // A server that answered does not any more.
+    // A server that answered no longer does.
     let server = json!({"name": "app01", "address": "127.0.0.1", "port": agent_port});
     assert_eq!(api.post("/api/servers", &server).await.status, 201);
     let is = async |status: &str| {
