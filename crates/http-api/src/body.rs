@@ -238,7 +238,7 @@ impl Flaw {
     }
 }
 
-/// The fields of an object that nobody has taken yet, and the complaints so far.
+/// The unread fields of an object, and the errors so far.
 #[derive(Debug)]
 pub(crate) struct Fields {
     map: Map,
@@ -284,7 +284,7 @@ impl Fields {
         });
     }
 
-    /// A digest of all fields nobody has taken yet, whatever their order and spelling.
+    /// A digest of all unread fields, independent of their order and spelling.
     pub(crate) fn digest(&self) -> Vec<u8> {
         let mut digest = Sha256::new();
         feed_object(&mut digest, &self.map);

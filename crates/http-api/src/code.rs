@@ -93,16 +93,16 @@ impl Code {
             }
             Self::InvalidPath => ("invalid_path_parameter", "The path is wrong"),
             Self::InvalidHeader => ("invalid_header", "A header is wrong"),
-            Self::InvalidCursor => ("invalid_cursor", "The cursor leads nowhere"),
+            Self::InvalidCursor => ("invalid_cursor", "The cursor is not valid"),
             Self::CursorMismatch => ("cursor_mismatch", "The cursor is of another list"),
             Self::Unauthenticated => ("unauthenticated", "A valid API key is needed"),
             Self::Forbidden => ("forbidden", "The API key's role is too weak"),
-            Self::NotFound => ("not_found", "There is no such thing"),
+            Self::NotFound => ("not_found", "The resource does not exist"),
             Self::NoSuchRoute => ("no_such_route", "There is no such route"),
             Self::MethodNotAllowed => ("method_not_allowed", "The route has no such method"),
             Self::BodyTimeout => ("body_timeout", "The body took too long to arrive"),
             Self::AlreadyExists => ("already_exists", "It already exists"),
-            Self::Conflict => ("conflict", "The state of things does not allow it"),
+            Self::Conflict => ("conflict", "The state of the resource does not allow it"),
             Self::BelowMinReady => (
                 "below_min_ready",
                 "Too few servers would be left that take requests",
@@ -125,7 +125,7 @@ impl Code {
                 "database_setup",
                 "The database has to be changed by its administrator",
             ),
-            Self::Unavailable => ("unavailable", "Something is not there right now"),
+            Self::Unavailable => ("unavailable", "A dependency is unavailable"),
             Self::Overloaded => ("overloaded", "Too many requests at once"),
             Self::TimedOut => ("timed_out", "The request took too long"),
         }

@@ -309,7 +309,7 @@ fn complete(operation: &mut Operation, method: &str, path: &str) {
                 .insert(place, RefOr::T(path_parameter(path, name)));
             // What is put comes into being.
             if method != "PUT" {
-                add_response(operation, 404, "There is no such thing");
+                add_response(operation, 404, "The resource does not exist");
             }
         }
         if operation.request_body.is_some() {
@@ -365,7 +365,7 @@ fn guard(operation: &mut Operation, rule: Rule) {
     add_response(
         operation,
         503,
-        "Something is not there right now, or there is too much to do",
+        "The service, its database or the control host is unavailable, or there are too many requests",
     );
     for (status, name, text) in [
         ("401", "WWW-Authenticate", "How to authenticate"),

@@ -1,7 +1,7 @@
-//! Entity tags: whether what somebody changes is still what they saw. RFC 9110, 8.8.3 and 13.1.
+//! Entity tags: whether a resource is still as the caller read it. RFC 9110, 8.8.3 and 13.1.
 //!
-//! A tag has two parts: of what people may change, and after a dot of all that is shown. `If-None-Match` compares both,
-//! so that nobody keeps an old status; `If-Match` the first, so that a poll does not refuse a change.
+//! A tag has two parts: a digest of the members that people may change, and after a dot a digest of all members. `If-None-Match`
+//! compares both, so that a cached status is never stale; `If-Match` the first, so that a poll does not refuse a change.
 //!
 //! Proxies that compress must weaken a tag (`W/`), and some write the encoding into it (`-gzip`). Both are taken as the tag
 //! they were made of: the parts are digests, so that a weak tag of ours still names one state.
@@ -155,7 +155,7 @@ pub(crate) fn contended() -> ApiError {
     ApiError::new(Code::Overloaded, detail)
 }
 
-/// It is not any more as the caller saw it.
+/// The resource was changed since the caller read it.
 fn changed() -> ApiError {
     let detail = "it was changed since it had this ETag; read it again and repeat the change";
     ApiError::new(Code::PreconditionFailed, detail)
@@ -212,7 +212,7 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes the header that `IfMatch` reads")]
 pub(crate) struct IfMatchParams {
-    /// Only if nobody changed it since it had this `ETag`, what polling finds out aside; else 412. A group or an entry that a poll filled in is a change.
+    /// The `ETag` of the resource as the caller read it. If it was changed since, the answer is 412. Results of polling do not count, except for a group or a catalog entry that a poll filled in.
     #[param(
         rename = "If-Match",
         pattern = r#"^(?:\*|(?:W/)?"[^"]*"(?:[ \t]*,[ \t]*(?:W/)?"[^"]*")*)$"#

@@ -84,7 +84,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathWorkflowTask {
         let texts = path_texts(parts, state).await?;
         let id: WorkflowId = Id::from_uuid(uuid_of(&texts, "id", "workflow")?);
         let task: TaskId = Id::from_uuid(uuid_of(&texts, "task_id", "task")?);
-        // A task tells its workflow: one of another workflow is not found here.
+        // The identifier of a task contains its workflow: a task of another workflow is not found here.
         if task.workflow() == id && task.no().is_some() {
             Ok(Self(task))
         } else {

@@ -27,7 +27,7 @@ pub(crate) enum Heard {
         /// The events, with the keys of their tasks.
         events: Vec<(WorkflowEvent, Option<TaskKey>)>,
     },
-    /// Nothing for so long that a sign of life is due.
+    /// No event for the keep-alive interval.
     Nothing,
     /// Nothing more on this connection.
     End,

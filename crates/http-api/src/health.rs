@@ -16,7 +16,7 @@ pub(crate) struct Health {
     status: &'static str,
 }
 
-/// Whether the process lives; asks nothing and nobody.
+/// Whether the process lives. Checks no dependency.
 #[utoipa::path(
     get, path = "/livez", tag = "health", operation_id = "livez",
     responses((status = 200, description = "It lives", body = Health))

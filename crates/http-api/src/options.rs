@@ -24,7 +24,7 @@ pub struct Options {
     pub lasting: usize,
     /// How long a stream is silent before it gives a sign of life.
     pub stream_heartbeat: Duration,
-    /// Says when the process is about to end: streams then end, and nobody waits for tasks any more.
+    /// Signals that the process is about to end: streams and waiting claims then end.
     pub stop: Option<Stop>,
     /// How long `/readyz` waits for the database; then 503.
     pub readiness_timeout: Duration,

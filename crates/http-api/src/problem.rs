@@ -30,7 +30,7 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// The most complaints one problem lists.
 pub(crate) const ERRORS_MAX: usize = 20;
 
-/// When a request may work again where nobody knows better.
+/// The default time after which a request may work again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// One thing that is wrong with a body.
@@ -132,8 +132,8 @@ impl ApiError {
         Self::new(Code::NotFound, format!("there is no {what} {name}"))
     }
 
-    /// A failure by what the caller may do about it. Only a permanent one is told in its own words:
-    /// those are made for users, the others for operators.
+    /// The problem for a failure, by its fault. Only the text of a permanent one is shown: it is written for users, the others
+    /// for operators.
     fn from_fault(fault: Fault, error: impl Error + Send + Sync + 'static) -> Self {
         let (code, detail) = match fault {
             Fault::Transient => (
@@ -199,7 +199,7 @@ impl ApiError {
         }))
     }
 
-    /// The word and the sentence, for an answer that tells of several things. Nobody else logs it.
+    /// The code and the detail, for an answer about several items. It is logged here.
     pub(crate) fn told(&self) -> (&'static str, String) {
         self.log();
         (self.0.code.word(), self.0.detail.clone())
@@ -477,7 +477,7 @@ fn whole_seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
-/// A bug in one request is that request's problem and nobody else's.
+/// A panic in one request affects no other request.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the shape that tower-http asks for"

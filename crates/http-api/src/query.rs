@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::problem::ApiError;
 use crate::wire::ID_MAX;
 
-/// The query parameters of a request that nobody has asked for yet.
+/// The unread query parameters of a request.
 #[derive(Debug)]
 pub(crate) struct Parameters(BTreeMap<String, String>);
 

@@ -15,7 +15,7 @@ const fn rule(method: &'static str, path: &'static str, role: Role) -> Rule {
     Rule { method, path, role }
 }
 
-/// Every route of the API. A route that is not here answers nobody.
+/// Every route of the API with its role. A route that is missing here is refused.
 pub(crate) const RULES: &[Rule] = &[
     rule("GET", "/servers", Role::Viewer),
     rule("POST", "/servers", Role::Admin),

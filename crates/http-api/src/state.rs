@@ -45,7 +45,7 @@ impl Api {
         }
     }
 
-    /// Waits until the process is about to end; for ever when nobody would say so.
+    /// Waits until the process is about to end; without a stop signal it waits for ever.
     pub(crate) async fn told_to_end(&self) {
         let Some(mut stop) = self.options.stop.clone() else {
             return std::future::pending().await;

@@ -15,7 +15,7 @@ use crate::request_id::RequestId;
 const REQUESTS: &str = "drover_http_requests_total";
 const DURATION: &str = "drover_http_request_duration_seconds";
 
-/// The route as it is written in the table; what nobody routes is one bucket.
+/// The route as it stands in the table; unknown routes share one value.
 fn route_of(request: &Request) -> &str {
     request
         .extensions()
@@ -56,8 +56,8 @@ pub(crate) fn span(request: &Request) -> Span {
     )
 }
 
-/// The line of the log that an answer gets. What went well is for those who debug: what a
-/// request changed is told by whoever changed it.
+/// The log line of an answer. Successes have the level debug: the use case that changes something
+/// logs the change.
 pub(crate) fn answered<B>(response: &axum::http::Response<B>, latency: Duration, _: &Span) {
     let status = response.status().as_u16();
     let elapsed_ms = latency.as_secs_f64() * 1_000.0;

@@ -1,4 +1,4 @@
-//! What the service does: one method per wish; the background loops that keep it true.
+//! What the service does: one method per request, and the background loops.
 //!
 //! It knows the domain and the ports, never an adapter, HTTP or SQL. The domain decides; here is the order of steps.
 //!

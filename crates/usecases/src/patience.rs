@@ -12,14 +12,14 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Why a task in hand is let go.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Interrupted {
-    /// Somebody else owns it now, or the store broke a promise: this worker keeps its hands off.
+    /// Another worker owns it now, or the store broke its contract: this worker stops.
     #[error("the task is no longer this worker's")]
     Lost(#[source] StoreError),
 }
 
 impl Interrupted {
-    /// What the attempt comes to: whatever is said of a task that is somebody else's now comes too late; of a record
-    /// that cannot be used, `unusable` says it.
+    /// The outcome of the attempt: a report about a task of another worker is refused anyway; for a record
+    /// that cannot be used, `unusable` gives the outcome.
     pub(crate) fn outcome(&self, unusable: impl FnOnce(&StoreError) -> Outcome) -> Outcome {
         let Self::Lost(error) = self;
         match error {

@@ -20,7 +20,7 @@ pub(crate) enum Code {
     Cancelled,
     /// No API key, a wrong one, or one that does not allow this.
     NotAllowed,
-    /// There is no such thing.
+    /// The resource does not exist.
     NotFound,
     /// It conflicts with what is there.
     Conflict,

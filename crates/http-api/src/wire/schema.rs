@@ -190,7 +190,7 @@ pub(super) fn webhook_description() -> Object {
         .build()
 }
 
-/// What is told.
+/// The types of events.
 pub(super) fn webhook_events() -> Array {
     let words =
         drover_domain::webhook::EventType::ALL.map(drover_domain::webhook::EventType::as_str);

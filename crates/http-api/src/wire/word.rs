@@ -34,7 +34,7 @@ words! {
     ApplicationStatus for fleet::ApplicationStatus { Online, Offline, Unknown, Starting, Stopping, NoData }
 }
 words! {
-    /// Who changed a version; `agent`: somebody else, the agent noticed.
+    /// Who changed a version; `agent`: changed outside of Drover, and reported by the agent.
     ChangedBy for fleet::ChangedBy { User, Agent }
 }
 words! {
@@ -46,7 +46,7 @@ words! {
     EventType for fleet::EventKind { Start, Stop, Restart, Update, Connect, Disconnect }
 }
 words! {
-    /// How the thing an event tells of went.
+    /// The result of the event.
     EventStatus for fleet::EventStatus { Pending, Success, Failed }
 }
 words! {
@@ -54,7 +54,7 @@ words! {
     FetchStatus for haproxy::FetchStatus { Unknown, Success, Partial, Failed }
 }
 words! {
-    /// What HAProxy's status word tells of a server's health.
+    /// A server's health by HAProxy's status word.
     ServerHealth for haproxy::Health { Up, GoingDown, Down, ComingUp, NoCheck, Unknown }
 }
 words! {
@@ -62,8 +62,8 @@ words! {
     AdminState for haproxy::AdminState { Ready, Drain, Maint }
 }
 words! {
-    /// Why a server in HAProxy and an application belong together: the same address and port, the name, or because
-    /// somebody said so.
+    /// Why an HAProxy server maps to an application: the same address and port, the name, or a manual
+    /// mapping.
     MappingBasis for haproxy::MappingBasis { Address, Name, Manual }
 }
 words! {
@@ -79,7 +79,7 @@ words! {
     ActionStatus for haproxy::action::ActionStatus { Pending, Running, Success, Failed }
 }
 words! {
-    /// Where a message to a webhook stands; `failed`: it is not sent any more.
+    /// The status of a delivery to a webhook; `failed`: no further attempt is made.
     DeliveryStatus for webhook::DeliveryStatus { Pending, Delivered, Failed }
 }
 words! {
@@ -132,7 +132,7 @@ words! {
     GuaranteeClass for workflow::Guarantee { G0, G1, G2, G3, G4 }
 }
 words! {
-    /// What happens to moments of a schedule that passed while nobody was there.
+    /// What happens to missed moments of a schedule.
     MissedRuns for workflow::MissedRuns { Skip, RunOnce }
 }
 words! {
@@ -153,7 +153,7 @@ words! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TaskStatus {
-    /// Nobody works on it yet, or again.
+    /// Not claimed by a worker.
     Pending,
     /// It is being worked on.
     Processing,
@@ -163,7 +163,7 @@ pub(crate) enum TaskStatus {
     Failed,
     /// It was given up before it did anything.
     Cancelled,
-    /// Nobody knows what it did; somebody must look.
+    /// The result is unknown; a person must check it.
     Unknown,
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum Mood {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Moody(Arc<Mutex<Mood>>);
 
-/// What a driver may say and nobody outside may read.
+/// A driver's message that no caller may read.
 pub(crate) const DRIVER: &str = "SELECT secret FROM keys at /var/lib/drover.db";
 
 impl Moody {

@@ -246,7 +246,7 @@ async fn the_same_transaction_is_the_same_action() {
     let body = json!({ "action": "drain", "transaction_id": "deploy 7" });
     let first = fleet.act(server, body.clone()).await.ok(202);
     assert_eq!(first.json()["transaction_id"], "deploy 7");
-    // Whoever asks again, and in whatever spelling.
+    // A repetition by another caller, in another spelling.
     let again = json!({ "transaction_id": "deploy 7", "wait_s": 0.0, "action": "drain" });
     for replay in [
         fleet.act(server, again).await,
@@ -436,7 +436,7 @@ async fn a_batch_has_an_answer_for_each_server() {
             (&json!("maint"), &json!(5.0), &json!("kernel"))
         );
     }
-    // The same again is the same; another wish under the same name is refused server by server.
+    // A repetition gets the same answer; another request under the same name is refused server by server.
     assert_eq!(fleet.act_many(body).await.ok(200).json(), answer);
     let other = json!({ "servers": [first], "action": "drain", "transaction_id": "t1" });
     let other = fleet.act_many(other).await.ok(200).json();

@@ -46,7 +46,7 @@ impl Fleet {
         self.world.post(path, Value::Null).await.ok(200).json()
     }
 
-    /// Lets the agent's HAProxy have no `web01_jurws_1` any more.
+    /// Removes `web01_jurws_1` from the agent's HAProxy.
     async fn remove_server(&self) {
         self.world.agents.change(&agent(), |sight| {
             let backend = sight.haproxy.get_mut("default").unwrap();
@@ -377,7 +377,7 @@ async fn a_server_becomes_an_haproxy_node_and_none_again() {
         .json();
     assert_eq!(on["instances"], before["instances"]);
 
-    // Where there is nothing to find, or nobody to ask.
+    // A node without instances, or without an agent that answers.
     let found = put(plain, json!({ "is_haproxy_node": true }))
         .await
         .ok(200)

@@ -1,4 +1,4 @@
-//! Everything that goes wrong is a problem, and the log tells it once.
+//! Every failure is a problem document, and the log has it once.
 
 use std::time::Duration;
 

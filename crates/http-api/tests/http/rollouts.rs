@@ -321,7 +321,7 @@ async fn a_repeated_request_gets_the_same_rollouts() {
     let first = with_key(&world, "deploy 7", &update(&world.apps[..2]))
         .await
         .ok(202);
-    // The same wish in other words.
+    // The same request in another spelling.
     let mut again = update(&world.apps[..2]);
     again["mode"] = json!("immediate");
     again["drain_wait_time"] = Value::Null;

@@ -1,4 +1,4 @@
-//! Webhooks: who is told what happens.
+//! Webhooks: receivers and deliveries.
 
 use axum::http::Method;
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ pub(crate) fn address(server: &Server) -> AgentAddress {
     }
 }
 
-/// An agent's failure with its cause, for people: the cause is what tells `refused` from `no route`.
+/// An agent's failure with its cause, for people: the cause separates `refused` from `no route`.
 pub(crate) fn sentence(error: &AgentError) -> String {
     use std::error::Error as _;
     let mut text = error.to_string();

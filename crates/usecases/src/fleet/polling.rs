@@ -130,7 +130,7 @@ impl Polling {
         self.list_changed.send_modify(|changes| *changes += 1);
     }
 
-    /// Tells of every change of the list of servers from now on.
+    /// Signals every later change of the list of servers.
     pub(crate) fn list_changes(&self) -> watch::Receiver<u64> {
         self.list_changed.subscribe()
     }

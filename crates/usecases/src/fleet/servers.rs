@@ -11,7 +11,7 @@ use drover_ports::{Clock, HaproxyStore, Removal, ServerRegistry, StoreError};
 use crate::fleet::polling::{Polling, Refreshed};
 use crate::ports::Ports;
 
-/// Wishes about servers.
+/// Requests about servers.
 #[derive(Clone)]
 pub struct Servers {
     registry: Arc<dyn ServerRegistry>,
@@ -152,8 +152,8 @@ impl Servers {
         Ok(refreshed)
     }
 
-    /// Says whether an HAProxy is managed through a server's agent. A node is synced at once; on a server that is none
-    /// (any more) every instance is inactive when this returns, also when a sync of it is under way. `None` if there
+    /// Sets whether an HAProxy is managed through a server's agent. A node is synced at once; on a server that is not a
+    /// node every instance is inactive when this returns, also while a sync of it runs. `None` if there
     /// is no such server.
     ///
     /// # Errors

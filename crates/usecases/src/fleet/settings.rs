@@ -17,7 +17,7 @@ use drover_ports::{
 use crate::policy::Policy;
 use crate::ports::Ports;
 
-/// Wishes about what holds for applications, groups and catalog entries.
+/// Requests about the settings of applications, groups and catalog entries.
 #[derive(Clone)]
 pub struct Settings {
     applications: Arc<dyn ApplicationRegistry>,

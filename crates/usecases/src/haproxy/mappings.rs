@@ -19,7 +19,7 @@ use drover_ports::{
 use crate::policy::Policy;
 use crate::ports::Ports;
 
-/// Wishes about mappings, and the sum of HAProxy.
+/// Requests about mappings, and the summary of HAProxy.
 #[derive(Clone)]
 pub struct Mappings {
     ports: Ports,
@@ -46,8 +46,8 @@ pub struct Remapped {
 pub struct HaproxySummary {
     /// The numbers.
     pub numbers: HaproxyCounts,
-    /// Where each of `numbers.breakers` stands and until when nobody else may ask, in the same order. Once that is
-    /// past, the next one asks for all.
+    /// The state of each of `numbers.breakers` and until when no other call is made, in the same order. After that, the
+    /// next call is the probe.
     pub breakers: Vec<(BreakerState, Option<Timestamp>)>,
     /// How many servers of a backend have to take requests.
     pub min_ready: u32,
@@ -97,8 +97,8 @@ impl Mappings {
         Self { ports, policy }
     }
 
-    /// Says that this application stands behind this server. That holds until somebody says otherwise: no sync and no
-    /// [`Mappings::remap`] changes it. Saying it again changes nothing.
+    /// Maps the server to the application by hand. The mapping stays until a person changes it: no sync and no
+    /// [`Mappings::remap`] does. A repeated request changes nothing.
     ///
     /// # Errors
     ///

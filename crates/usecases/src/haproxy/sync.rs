@@ -101,8 +101,8 @@ impl HaproxySync {
         Self { ports }
     }
 
-    /// Discovers the instances of a server and syncs each. An agent that does not answer is written
-    /// down at each instance, and why is told; only a store that does not answer is an error.
+    /// Discovers the instances of a server and syncs each. An agent that does not answer is recorded
+    /// at each instance with its reason; only a store that does not answer is an error.
     #[tracing::instrument(name = "haproxy.sync", skip_all, fields(server.name = %server.name))]
     pub(crate) async fn sync(&self, server: &Server) -> Result<Synced, StoreError> {
         let mut synced = Synced::default();

@@ -85,8 +85,8 @@ impl Ended {
     }
 }
 
-/// What the engine is told about an end. The same for the attempt that came to it and for one that finds
-/// it written down.
+/// The engine's outcome for an end. The same for the attempt that reached it and for one that finds
+/// it stored.
 pub(super) fn outcome(status: EndStatus, result: Option<&str>, error: Option<String>) -> Outcome {
     let error = error.unwrap_or_default();
     match status {

@@ -1,4 +1,4 @@
-//! Doing an update: what the engine hands out, and what it is told about its end. [`super::run`] and
+//! The task handler of rollouts: what the engine hands out, and the outcome it gets. [`super::run`] and
 //! [`super::end`] are the middle and the end of it.
 
 use std::fmt;
@@ -20,10 +20,10 @@ use super::end::{Ended, outcome};
 use super::run::Unplanned;
 use crate::patience::{Interrupted, patiently};
 
-/// Does updates.
+/// Carries out rollouts.
 ///
-/// A play outlives its worker: whoever takes a task up again follows the play that an earlier attempt
-/// started. So the end of a process or of an attempt's time is no reason to stop; the task is given back,
+/// A play outlives its worker: the next worker follows the play that an earlier attempt
+/// started. So the end of a process or of an attempt's time is no reason to stop; the task is released,
 /// and the play goes on.
 #[derive(Clone)]
 pub(crate) struct RolloutHandler {

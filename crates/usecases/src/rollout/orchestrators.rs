@@ -8,7 +8,7 @@ use drover_ports::{Clock, Fault, OrchestratorStore, PlaybookRunner, RunnerError,
 
 use crate::ports::Ports;
 
-/// Wishes about orchestrator playbooks.
+/// Requests about orchestrator playbooks.
 #[derive(Clone)]
 pub struct Orchestrators {
     store: Arc<dyn OrchestratorStore>,
@@ -38,13 +38,13 @@ pub struct Scan {
 /// Why the folder was not scanned; nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The control host did not tell.
+    /// The control host did not answer.
     #[error("the playbook folder cannot be read")]
     Runner {
         /// Why.
         source: RunnerError,
     },
-    /// What it told could not be stored.
+    /// Its answer could not be stored.
     #[error("the playbooks cannot be stored")]
     Store {
         /// Why.

@@ -430,7 +430,7 @@ impl Rollouts {
         Ok(holder.map(|(id, what)| format!("waits for update {id} of {what}")))
     }
 
-    /// Refuses an artifact that is not there: its absence must not cost a drain. What cannot be told is a warning.
+    /// Refuses an artifact that is not there: its absence must not cost a drain. An unclear answer is a warning.
     async fn look_for(&self, artifact: &ArtifactUrl) -> Result<Option<String>, RequestError> {
         let seen = self.ports.artifacts.look(artifact).await;
         match seen.map_err(|error| RequestError::from_unprepared(Unprepared::Runner(error)))? {

@@ -9,9 +9,9 @@ use drover_domain::rollout::record::{RolloutTarget, TargetOutcome};
 /// How many reasons of failures are kept; the first one is the one that counts.
 const FAILURES_MAX: usize = 20;
 
-/// A run as its events tell it, from the first one on.
+/// A run as its events describe it, from the first one on.
 ///
-/// Whoever follows a run reads its events from the beginning, also after a restart: nothing
+/// A worker reads the events of a run from the beginning, also after a restart: nothing
 /// here needs to be stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Track {

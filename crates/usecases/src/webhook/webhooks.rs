@@ -25,16 +25,16 @@ use crate::patience::{Interrupted, patiently};
 use crate::ports::Ports;
 use crate::stop::{Stop, pause};
 
-/// The scope of idempotency keys: one record is told to one webhook once.
+/// The scope of idempotency keys: one record is delivered to one webhook once.
 const SCOPE: &str = "webhook.delivery";
-/// How often it is looked whether there is something to tell.
+/// How often unpublished records are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked while nobody wants to be told.
+/// How often they are looked for while no webhook is active.
 const LOOK_SELDOM: Duration = Duration::from_secs(10);
 /// The most deliveries that are started together.
 const DISPATCH_MAX: usize = 500;
 
-/// Wishes about webhooks.
+/// Requests about webhooks.
 #[derive(Clone)]
 pub struct Webhooks {
     store: Arc<dyn WebhookStore>,
@@ -153,7 +153,7 @@ impl Webhooks {
             .ok_or(WebhookError::UnknownWebhook { webhook })
     }
 
-    /// Changes a webhook. One that Drover switched off is on again if the wish says so.
+    /// Changes a webhook. One that Drover switched off is on again if the request says so.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Sends a message that says nothing, whatever the webhook wants to be told, also while it is switched off.
+    /// Sends a test message, whatever types of events the webhook has chosen, also while it is switched off.
     ///
     /// # Errors
     ///
@@ -321,8 +321,8 @@ impl Webhooks {
         self.store.deliveries(filter, page).await
     }
 
-    /// Starts deliveries of what nobody was told of yet, once; whether there may be more, and whether anybody wants to
-    /// be told at all. What nobody wants to be told is done with: whoever comes later is not told of it.
+    /// Creates the deliveries of unpublished records, once; returns whether there may be more, and whether any webhook is
+    /// active. A record without a receiver counts as published: a later webhook does not get it.
     pub(crate) async fn dispatch(&self) -> Result<(bool, bool), StoreError> {
         let webhooks = self.store.all().await?;
         let active = webhooks
@@ -335,7 +335,7 @@ impl Webhooks {
         if unpublished.is_empty() {
             return Ok((false, active > 0));
         }
-        // Who was added since is told too: what is marked as told is so for everybody.
+        // A webhook that was added since gets it too: a record is marked as published for all webhooks.
         let webhooks = self.store.all().await?;
         let origin = Origin {
             actor: "drover".to_owned(),
@@ -559,7 +559,7 @@ impl TaskHandler for DeliveryHandler {
         let stopped = async {
             match assigned.progress.stopped().await {
                 StopReason::Cancelled => Outcome::Cancelled,
-                // What was sent goes on for a moment: its answer tells what it did.
+                // The sent request goes on for a moment: its answer shows what it did.
                 StopReason::HandOver => std::future::pending().await,
             }
         };

@@ -11,7 +11,7 @@ use super::kinds::Kinds;
 use super::order::{OrderError, TaskOrder};
 use crate::EnginePorts;
 
-/// Wishes about definitions.
+/// Requests about definitions.
 #[derive(Clone)]
 pub struct Definitions {
     store: Arc<dyn DefinitionStore>,
@@ -57,7 +57,7 @@ impl DefineError {
 }
 
 impl Definitions {
-    /// Wishes over these ports.
+    /// Requests over these ports.
     #[must_use]
     pub fn new(ports: &EnginePorts, clock: Arc<dyn Clock>, kinds: Kinds) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Tasks as somebody asks for them, and the definition they become.
+//! Requested tasks, and the definition that they become.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::own::is_reserved;
 /// The most kinds an error names.
 const SHOWN_MAX: usize = 30;
 
-/// What somebody wants done.
+/// The requested work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkOrder {
     /// The kind.
@@ -56,7 +56,7 @@ impl WorkOrder {
     }
 }
 
-/// A task somebody wants.
+/// A requested task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOrder {
     /// Its key, unique in the workflow.

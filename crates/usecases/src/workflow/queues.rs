@@ -9,7 +9,7 @@ use drover_ports::{QueueStats, QueueStore, StoreError};
 
 use crate::EnginePorts;
 
-/// Wishes about queues.
+/// Requests about queues.
 #[derive(Clone)]
 pub struct Queues {
     store: Arc<dyn QueueStore>,
@@ -22,7 +22,7 @@ impl fmt::Debug for Queues {
 }
 
 impl Queues {
-    /// Wishes over these ports.
+    /// Requests over these ports.
     #[must_use]
     pub fn new(ports: &EnginePorts) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Queues {
     }
 
     /// Sets how many tasks of a queue run at once and how often they start; whether it is paused stays
-    /// as it is. A queue nobody has used yet may be limited too.
+    /// as it is. A queue without tasks may be limited too.
     ///
     /// # Errors
     ///

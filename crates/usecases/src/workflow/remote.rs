@@ -77,7 +77,7 @@ impl RemoteWorkers {
     /// heartbeat's list.
     pub const ANSWER_MAX: Duration = Self::TERM_MIN;
 
-    /// Wishes over these ports.
+    /// Requests over these ports.
     #[must_use]
     pub fn new(ports: &EnginePorts, ids: Arc<dyn IdSource>) -> Self {
         Self {
@@ -227,7 +227,7 @@ impl RemoteWorkers {
         }
     }
 
-    /// A sign of life: renews the lease with everything held under it, and says what shall be stopped.
+    /// A heartbeat: renews the lease with all tasks held under it, and returns the tasks that must stop.
     ///
     /// A worker that says what it holds also learns which of that the lease no longer holds; what the lease has
     /// held for longer than [`Self::ANSWER_MAX`] and the worker does not name is queued again.

@@ -10,7 +10,7 @@ use drover_ports::{Clock, DefinitionStore, Fault, ListedSchedule, ScheduleStore,
 
 use crate::EnginePorts;
 
-/// Wishes about schedules.
+/// Requests about schedules.
 #[derive(Clone)]
 pub struct Schedules {
     store: Arc<dyn ScheduleStore>,
@@ -24,7 +24,7 @@ impl fmt::Debug for Schedules {
     }
 }
 
-/// A schedule somebody wants.
+/// A requested schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleOrder {
     /// Its name; a schedule with this name is replaced.
@@ -88,7 +88,7 @@ impl Schedules {
     /// How many moments are shown ahead.
     pub const MOMENTS: usize = 5;
 
-    /// Wishes over these ports.
+    /// Requests over these ports.
     #[must_use]
     pub fn new(ports: &EnginePorts, clock: Arc<dyn Clock>) -> Self {
         Self {

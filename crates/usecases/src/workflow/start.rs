@@ -20,7 +20,7 @@ use super::order::{OrderError, TaskOrder};
 use super::own::reserved_queue;
 use crate::EnginePorts;
 
-/// Wishes about workflows.
+/// Requests about workflows.
 #[derive(Clone)]
 pub struct Workflows {
     pub(super) store: Arc<dyn WorkflowStore>,
@@ -58,13 +58,13 @@ pub enum WorkflowSource {
 /// When a workflow starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartWhen {
-    /// When somebody starts it.
+    /// On request.
     Asked,
     /// After this long; zero is at once.
     After(Duration),
 }
 
-/// A workflow somebody wants.
+/// A requested workflow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkflowOrder {
     /// What it is called, 1 to 255 printable characters; the name of its definition where there is
@@ -100,7 +100,7 @@ pub enum StartError {
         /// The version, if one was asked for.
         version: Option<u32>,
     },
-    /// The definition has a task that nothing does any more.
+    /// The definition has a task of a kind that no longer exists.
     #[error("the definition `{name}` has tasks of the kind `{kind}`, which there is no more")]
     KindGone {
         /// The definition.
@@ -142,7 +142,7 @@ impl StartError {
 pub struct WorkflowDetail {
     /// The workflow.
     pub record: WorkflowRecord,
-    /// The results of the tasks nobody waits for, by key; empty until it has succeeded.
+    /// The results of the last tasks (those that no other task depends on), by key; empty until it has succeeded.
     pub output: BTreeMap<TaskKey, Json>,
     /// Whether results were left out because all of them together are larger than
     /// [`Json::BYTES_MAX`].
@@ -153,7 +153,7 @@ impl Workflows {
     /// The name of a workflow that was given none and has no definition to lend it one.
     pub const NAME: &str = "workflow";
 
-    /// Wishes over these ports.
+    /// Requests over these ports.
     #[must_use]
     pub fn new(ports: &EnginePorts, ids: Arc<dyn IdSource>, kinds: Kinds) -> Self {
         Self {

@@ -16,12 +16,12 @@ pub enum Redriven {
     Tasks(Vec<TaskId>),
     /// The one task that was named does not exist.
     NoSuchTask,
-    /// The one task that was named is no dead letter, or its workflow does not allow it any more.
+    /// The named task is no dead letter, or its workflow no longer allows it.
     NotAllowed,
 }
 
 impl Workflows {
-    /// The most dead letters that are done again by one wish.
+    /// The most dead letters of one redrive request.
     pub const REDRIVE_MAX: u32 = 1_000;
 
     /// Starts, pauses, resumes or cancels a workflow; its status afterwards, or `None` if there is no

@@ -17,15 +17,15 @@ use tokio::time::{Instant, timeout};
 pub(crate) enum Act {
     /// Succeeds at once.
     Succeed,
-    /// Takes so long, and succeeds.
+    /// Succeeds after this time.
     Take(Duration),
-    /// Never ends and does not hear that it shall stop.
+    /// Never ends and ignores the stop request.
     Hang,
-    /// Waits until it shall stop, and stops.
+    /// Waits for the stop request, and stops.
     Listen,
-    /// Waits for the end of the process and then finishes within so long.
+    /// Waits for the end of the process and then finishes after this time.
     FinishOnHandOver(Duration),
-    /// Keeps its thread for so long.
+    /// Blocks its thread for this time.
     Block(Duration),
     /// Panics.
     Panic,

@@ -205,7 +205,7 @@ impl World {
 }
 
 impl Node {
-    /// Tells the process to end, and waits until it has; how long that took.
+    /// Asks the process to end, and waits for it; returns how long that took.
     pub(crate) async fn stop(mut self) -> Duration {
         let asked = Instant::now();
         self.stop.send(true).unwrap();

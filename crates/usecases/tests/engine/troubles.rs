@@ -1,4 +1,4 @@
-//! Handlers that hang, panic or shall stop.
+//! Handlers that hang, panic or must stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn a_handler_that_listens_stops_when_its_workflow_is_called_off() {
     world.reaches(id, TaskStatus::Running).await;
     cancel(&world, id).await;
     assert_eq!(world.end_of(id).await, WorkflowStatus::Cancelled);
-    // The next sign of life tells.
+    // The next heartbeat has it.
     assert!(world.ledger.elapsed() <= SECOND * 11);
     assert_eq!(world.status(bystander).await, WorkflowStatus::Running);
     assert_eq!(node.engine.stats().cancelled, 1);
@@ -119,7 +119,7 @@ async fn a_handler_that_does_not_listen_is_dropped_after_a_while() {
         "{elapsed:?}"
     );
     assert_eq!(world.task(id).await.task.status, TaskStatus::Cancelled);
-    // Nobody knows what the unrepeatable one did.
+    // The effect of the unrepeatable one is unknown.
     let record = world.reaches(unsure, TaskStatus::Unknown).await;
     assert_eq!(record.task.error.unwrap().code, "cancelled");
     assert_eq!(node.engine.stats().in_hand, 0);

@@ -291,7 +291,7 @@ async fn a_drain_waits_for_what_a_reload_left_in_an_old_worker() {
     scene.harness.agents.change(&scene.agent, |sight| {
         tell_sessions(sight, Some(2), Some(0));
     });
-    // HAProxy is reloaded right after the command, and the reload is told the state as well.
+    // HAProxy is reloaded right after the command, and the state is applied after the reload too.
     scene.on_command(|sight, command| {
         obey(sight, command);
         tell_sessions(sight, Some(2), Some(2));
@@ -485,7 +485,7 @@ async fn one_transaction_is_one_action_with_one_effect() {
     let later = actions.request(order.clone()).await.unwrap();
     assert_eq!(later.action.status, ActionStatus::Success);
     assert_eq!(scene.states(), [AdminState::Drain]);
-    // Also when the server could not be drained any more.
+    // Also when the server can no longer be drained.
     scene.harness.agents.change(&scene.agent, |sight| {
         let backends = sight
             .haproxy
@@ -686,8 +686,8 @@ async fn what_is_not_there_is_refused_at_once() {
 /// A way in which an agent does not do what it says.
 type Lie = (&'static str, fn(&mut Sight, &Command));
 
-/// What the agent does when it is told to, while it answers that all is well. What it shows is the truth, as far as it
-/// shows anything.
+/// What the agent does on a command that it answers with success. What it reports is true, as far as it
+/// reports anything.
 const LIES: [Lie; 12] = [
     ("does nothing", |_, _| {}),
     ("does it to another server", |sight, command| {
@@ -770,7 +770,7 @@ const LIES: [Lie; 12] = [
     }),
 ];
 
-/// What a server is like before; `None` for an agent that tells no bits.
+/// The state of a server before; `None` for an agent that reports no bits.
 const BEFORE: [(&str, Option<u32>); 6] = [
     ("UP", Some(0)),
     ("UP", None),
@@ -804,7 +804,7 @@ async fn no_lie_of_an_agent_makes_a_false_success() {
                 let action = scene.carry_out(scene.order(1, wanted)).await;
                 cases += 1;
                 if action.status == ActionStatus::Success {
-                    // Only what HAProxy really shows may be believed, whoever brought it about.
+                    // Only what HAProxy really shows may be believed, whatever its cause.
                     let now = scene.stored(1).await;
                     assert!(
                         is_so(&now),

@@ -141,7 +141,7 @@ async fn updates_of_one_group_run_one_after_the_other() {
     let worker = harness.work("w1");
     let other = harness.work("w2");
     harness.until_held().await;
-    // However often somebody looks: the second one waits.
+    // However often it is read: the second one waits.
     tokio::time::advance(Duration::from_mins(5)).await;
     assert_eq!(
         harness.task(first).await.rollout.status,

@@ -173,7 +173,7 @@ impl Harness {
         store.snapshot(keys).await.unwrap()
     }
 
-    /// Lets the agents of `s1` and `s2` tell this version from now on.
+    /// Lets the agents of `s1` and `s2` report this version from now on.
     pub(crate) async fn tell_version(&self, version: &str) {
         let page = ServerRegistry::list(&self.store, PageRequest::first())
             .await

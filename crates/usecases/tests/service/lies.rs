@@ -158,7 +158,7 @@ fn shrunken(truth: &Truth) -> Vec<Lie> {
         .into()
 }
 
-/// As much as there is, told otherwise.
+/// The same content in another form.
 fn garbled(truth: &Truth) -> Vec<Lie> {
     let twice = tells([truth.0.clone(), truth.0.clone()].concat());
     let backwards = tells(truth.0.iter().rev().cloned().collect());
@@ -373,7 +373,7 @@ async fn no_lie_about_old_workers_proves_a_drain() {
             order.request.wait = SECOND * 30;
             let action = scene.carry_out(order.clone()).await;
             assert_eq!(code(&action), Some("still_busy"), "{lie}: {action:?}");
-            // The truth is believed as soon as it is told.
+            // A true answer is believed at once.
             change((Some(0), Some(0)));
             let action = scene.carry_out(order).await;
             assert_eq!(code(&action), None, "{lie}: {action:?}");

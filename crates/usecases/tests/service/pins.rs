@@ -24,7 +24,7 @@ impl Scene {
         assert!(synced.is_some());
     }
 
-    /// HAProxy is this process, running for so long.
+    /// HAProxy is this process, with this uptime.
     fn runs(&self, pid: u32, uptime: Duration) {
         self.harness.agents.change(&self.agent, |sight| {
             let process = ObservedProcess { pid, uptime };

@@ -143,7 +143,7 @@ async fn a_stopped_worker_hands_its_task_over_at_once() {
     );
     harness.runner.release();
     let detail = harness.until_over(task).await;
-    // The play ended well and reported nobody as done: that is no success.
+    // The play ended well and reported no target as done: that is no success.
     assert_eq!(detail.rollout.status, TaskStatus::Failed);
     assert_eq!(harness.runner.started().len(), 1);
     second.stop().await;

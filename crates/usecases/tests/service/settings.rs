@@ -42,7 +42,7 @@ async fn the_playbook_of_an_application_holds_for_it() {
     let detail = fleet.application(known.key).await.unwrap().unwrap();
     assert_eq!(detail.playbook_path, "own.yml");
 
-    // Somebody who saw it before changes nothing.
+    // A change by a caller that read an earlier state has no effect.
     let other = with_playbook(&known, "other.yml");
     let late = settings
         .change_application(&known, &other, &origin())

@@ -40,7 +40,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A server with an application, and a node that tells what happens.
+    /// A server with an application, and a node that delivers events.
     async fn new() -> Self {
         let harness = Harness::with_fleet(1).await;
         let (stop, stopped) = watch::channel(false);
@@ -60,7 +60,7 @@ impl Scene {
         added.unwrap().webhook
     }
 
-    /// Lets the agent tell this version, and polls it.
+    /// Lets the agent report this version, and polls it.
     async fn version(&self, version: &str) {
         let server = self.harness.server("s1").await;
         let agent = Agent::Answers(sight(1, version));
@@ -249,7 +249,7 @@ async fn nothing_but_a_test_goes_to_a_webhook_that_is_switched_off() {
     scene.ended(&webhook, 2).await;
     assert_eq!(scene.delivery(test).await.status, DeliveryStatus::Delivered);
 
-    // What happened while it was on and was not told when it was switched off is not told later either.
+    // An event from before it was switched off that was not delivered then is not delivered later.
     set(&webhook.wish).await;
     scene.version("3.0.0").await;
     set(&off).await;

@@ -1,4 +1,4 @@
-//! Wishes about workflows over the memory store.
+//! Requests about workflows over the memory store.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The wishes over a memory store.
+//! The use cases over a memory store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

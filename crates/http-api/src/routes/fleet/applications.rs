@@ -93,7 +93,7 @@ pub(crate) async fn settings(
     responses(
         (status = 200, description = "The settings as they are after", body = ApplicationSettings,
          headers(("ETag" = String, description = "As they are after"))),
-        (status = 404, description = "There is no such thing"),
+        (status = 404, description = "The resource does not exist"),
         (status = 412, description = "They were changed in the meantime; nothing changed"),
     )
 )]

@@ -107,7 +107,7 @@ pub(crate) async fn get(
     responses(
         (status = 200, description = "The entry as it is after", body = CatalogEntry,
          headers(("ETag" = String, description = "As it is after"))),
-        (status = 404, description = "There is no such thing"),
+        (status = 404, description = "The resource does not exist"),
         (status = 409, description = "There is one of this name and kind"),
         (status = 412, description = "It was changed in the meantime; nothing changed"),
     )

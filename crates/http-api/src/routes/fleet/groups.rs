@@ -119,7 +119,7 @@ pub(crate) async fn get(
     responses(
         (status = 200, description = "The group as it is after", body = ApplicationGroup,
          headers(("ETag" = String, description = "As it is after"))),
-        (status = 404, description = "There is no such thing"),
+        (status = 404, description = "The resource does not exist"),
         (status = 409, description = "The name is taken"),
         (status = 412, description = "It was changed in the meantime; nothing changed"),
     )

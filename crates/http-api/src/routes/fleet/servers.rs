@@ -113,14 +113,14 @@ async fn unchanged(api: &Api, id: i64, wanted: &IfMatch) -> Result<fleet::Server
 
 /// Changes the name of a server, or where its agent listens.
 ///
-/// Another address or port is another agent: nobody knows whether it answers until it was polled, within one interval.
+/// Another address or port is another agent: its status is unknown until it is polled, within one interval.
 #[utoipa::path(
     put, path = "/servers/{id}", tag = TAG, operation_id = "change_server", request_body = ChangeServer,
     params(IfMatchParams),
     responses(
         (status = 200, description = "The server as it is after", body = Server,
          headers(("ETag" = String, description = "As it is after"))),
-        (status = 404, description = "There is no such thing"),
+        (status = 404, description = "The resource does not exist"),
         (status = 409, description = "The name is taken"),
         (status = 412, description = "It was changed in the meantime; nothing changed"),
     )
@@ -159,9 +159,9 @@ async fn change(
     Err(contended())
 }
 
-/// Changes some of what is said about a server; what is left out stays.
+/// Changes some members of a server; a member that is left out stays as it is.
 ///
-/// Another address or port is another agent: nobody knows whether it answers until it was polled, within one interval.
+/// Another address or port is another agent: its status is unknown until it is polled, within one interval.
 #[utoipa::path(
     patch, path = "/servers/{id}", tag = TAG, operation_id = "patch_server", request_body = PatchServer,
     params(IfMatchParams),
@@ -245,12 +245,12 @@ pub(crate) async fn refresh(
 /// Says whether an HAProxy is managed through a server's agent.
 ///
 /// A node is synced at once; an agent that does not answer is an outcome, not an error. The instances of a server that
-/// is no node any more become inactive; they are back with all that is known of them when it is one again.
+/// is no longer a node become inactive; they return with all that is known of them when it is one again.
 #[utoipa::path(
     put, path = "/servers/{id}/haproxy", tag = TAG, operation_id = "set_server_haproxy", request_body = SetHaproxyNode,
     responses(
         (status = 200, description = "The server with the instances found", body = ServerHaproxy),
-        (status = 404, description = "There is no such thing"),
+        (status = 404, description = "The resource does not exist"),
     )
 )]
 pub(crate) async fn haproxy(

@@ -31,10 +31,10 @@ pub(crate) async fn unmapped(
     Ok(list.reply(page))
 }
 
-/// Says which application stands behind a server.
+/// Maps a server to an application by hand.
 ///
-/// This holds until somebody says otherwise: no sync changes it. A mapping that was active before ends. The same
-/// request made again changes nothing.
+/// The mapping stays until a person changes it: no sync does. A mapping that was active before ends. A repeated
+/// request changes nothing.
 #[utoipa::path(
     post, path = "/haproxy/servers/{id}/map", tag = TAG, operation_id = "map_haproxy_server",
     request_body = NewHaproxyMapping,
@@ -62,9 +62,9 @@ pub(crate) async fn map(
     Ok(Json(mapping.into()))
 }
 
-/// Ends the mapping of a server, whoever made it.
+/// Ends the mapping of a server, a manual one too.
 ///
-/// The server then has none until somebody maps it by hand: neither a sync nor a remap does it by rule. With
+/// The server then has none until a person maps it: neither a sync nor a remap does it by rule. With
 /// `"exclude": false` the next sync does.
 #[utoipa::path(
     post, path = "/haproxy/servers/{id}/unmap", tag = TAG, operation_id = "unmap_haproxy_server",

@@ -38,7 +38,7 @@ pub(crate) async fn list(
     Ok(Json(WebhookList { items }))
 }
 
-/// Adds a webhook: from now on it is told what happens.
+/// Adds a webhook: it receives all later events.
 ///
 /// Messages are signed as Standard Webhooks 1.0.0 says, and repeated for three days until they are taken with a 2xx.
 /// The secret is made up when none is given, and shown this once. With an `Idempotency-Key`, the same request made
@@ -107,7 +107,7 @@ fn tagged(webhook: drover_domain::webhook::Webhook, known: IfNoneMatch) -> Tagge
     responses(
         (status = 200, description = "The webhook as it is after", body = Webhook,
          headers(("ETag" = String, description = "As it is after"))),
-        (status = 404, description = "There is no such thing"),
+        (status = 404, description = "The resource does not exist"),
         (status = 412, description = "It was changed in the meantime; nothing changed"),
     )
 )]
@@ -179,7 +179,7 @@ pub(crate) async fn rotate(
     Ok((headers, Json(NewSecret { secret })))
 }
 
-/// Sends a message that says nothing, whatever the webhook wants to be told.
+/// Sends a test message, whatever types of events the webhook has chosen.
 ///
 /// With an `Idempotency-Key`, the same request made again gets the same delivery.
 #[utoipa::path(
@@ -206,7 +206,7 @@ fn accepted(started: StartedDelivery) -> (StatusCode, HeaderMap, Json<DeliverySt
     (StatusCode::ACCEPTED, headers, Json(DeliveryStarted { id }))
 }
 
-/// What was told to webhooks, newest first.
+/// Deliveries to webhooks, newest first.
 #[utoipa::path(
     get, path = "/webhook-deliveries", tag = TAG, operation_id = "list_webhook_deliveries",
     params(PageParams, DeliveryParams),

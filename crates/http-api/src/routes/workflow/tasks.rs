@@ -74,7 +74,7 @@ pub(crate) async fn skip(
     decide(&api, task, &Decision::Skip, caller, role).await
 }
 
-/// Says how a task ended of which nobody knew.
+/// Resolves a task whose result is unknown.
 ///
 /// A task of Drover's own (an update, an action in HAProxy, a delivery) is only resolved as `failed`, by an admin.
 #[utoipa::path(

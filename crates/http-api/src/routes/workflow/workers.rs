@@ -1,4 +1,4 @@
-//! Workers outside: they claim tasks, give signs of life, and tell how it went.
+//! Remote workers: they claim tasks, send heartbeats, and report results.
 
 use axum::Json;
 use axum::extract::State;
@@ -50,7 +50,7 @@ pub(crate) async fn claim(
     Ok(Json(ClaimedTasks::new(claimed, term)))
 }
 
-/// Renews a lease with everything held under it, and says which tasks shall be stopped.
+/// Renews a lease with all tasks held under it, and returns the tasks that must stop.
 #[utoipa::path(
     post, path = "/workers/heartbeat", tag = TAG, operation_id = "heartbeat", request_body = HeartbeatShape,
     responses(
@@ -69,7 +69,7 @@ pub(crate) async fn heartbeat(
     Ok(Json(HeartbeatAnswer::new(beat, body.term)))
 }
 
-/// Tells that a task did what it should.
+/// Reports that a task succeeded.
 #[utoipa::path(
     post, path = "/workers/complete", tag = TAG, operation_id = "complete_task", request_body = CompleteTaskShape,
     responses(
@@ -86,7 +86,7 @@ pub(crate) async fn complete(
     report(&api, end).await
 }
 
-/// Tells that a task did not do what it should.
+/// Reports that a task did not succeed.
 #[utoipa::path(
     post, path = "/workers/fail", tag = TAG, operation_id = "fail_task", request_body = FailTaskShape,
     responses(

@@ -158,9 +158,9 @@ pub(crate) async fn resume(
     control(&api, id, &Control::Resume, caller).await
 }
 
-/// Calls a workflow off.
+/// Cancels a workflow.
 ///
-/// Tasks that wait end at once, workers of tasks that run are told to stop, and what was done is undone.
+/// Waiting tasks end at once, workers of running tasks are asked to stop, and finished tasks are compensated.
 #[utoipa::path(
     post, path = "/workflows/{id}/cancel", tag = TAG, operation_id = "cancel_workflow",
     request_body = Option<CancelWorkflow>,
@@ -197,7 +197,7 @@ pub(crate) async fn tasks(
 /// What happened to a workflow, oldest first.
 ///
 /// While more may come, `next_cursor` is there even after the last event: ask again with it to follow
-/// the workflow. It is null once the workflow ended and everything was told.
+/// the workflow. It is null after the last event of an ended workflow.
 #[utoipa::path(
     get, path = "/workflows/{id}/history", tag = TAG, operation_id = "list_workflow_history",
     params(PageParams),
@@ -209,7 +209,7 @@ pub(crate) async fn history(
     list: List<()>,
 ) -> Result<Listed<HistoryEvent>, ApiError> {
     let view = &api.service.views.workflows;
-    // The workflow before its events: once it has ended, none comes by itself any more.
+    // The workflow is read before its events: after its end no further event comes.
     let found = view.find(id).await?.ok_or_else(|| absent(id))?;
     let page = view
         .history(id, list.page)

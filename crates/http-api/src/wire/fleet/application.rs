@@ -37,7 +37,7 @@ pub(crate) struct Application {
     /// Its number in the group.
     instance_number: u32,
     status: ApplicationStatus,
-    /// The version its agent tells.
+    /// The version that its agent reports.
     version: Option<String>,
     /// The docker tag.
     tag: Option<String>,

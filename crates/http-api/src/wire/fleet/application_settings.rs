@@ -113,7 +113,7 @@ impl From<ApplicationDetail> for ApplicationSettings {
     }
 }
 
-/// What shall be said about an application.
+/// The wanted settings of an application.
 #[derive(Debug)]
 pub(crate) struct NewApplicationSettings(pub(crate) fleet::ApplicationSettings);
 
@@ -133,7 +133,7 @@ impl ReadBody for NewApplicationSettings {
     }
 }
 
-/// What shall be said about an application; what is left out is null.
+/// The settings of an application; a member that is left out is null.
 #[derive(ToSchema)]
 #[schema(as = NewApplicationSettings)]
 #[expect(dead_code, reason = "describes what `NewApplicationSettings` reads")]

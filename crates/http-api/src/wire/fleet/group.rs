@@ -102,7 +102,7 @@ impl Filter for GroupFilter {
     }
 }
 
-/// A group as it shall be.
+/// The wanted settings of a group.
 #[derive(Debug)]
 pub(crate) struct NewApplicationGroup(pub(crate) fleet::GroupSettings);
 
@@ -135,7 +135,7 @@ impl ReadBody for NewApplicationGroup {
     }
 }
 
-/// A group as it shall be; what is left out is null.
+/// The settings of a group; a member that is left out is null.
 #[derive(ToSchema)]
 #[schema(as = NewApplicationGroup)]
 #[expect(dead_code, reason = "describes what `NewApplicationGroup` reads")]
@@ -276,7 +276,7 @@ fn entry_name() -> Object {
         .build()
 }
 
-/// A catalog entry as it shall be.
+/// The wanted settings of a catalog entry.
 #[derive(Debug)]
 pub(crate) struct ChangeCatalogEntry(pub(crate) fleet::CatalogSettings);
 
@@ -296,7 +296,7 @@ impl ReadBody for ChangeCatalogEntry {
     }
 }
 
-/// A catalog entry as it shall be; what is left out is null.
+/// The settings of a catalog entry; a member that is left out is null.
 #[derive(ToSchema)]
 #[schema(as = ChangeCatalogEntry)]
 #[expect(dead_code, reason = "describes what `ChangeCatalogEntry` reads")]

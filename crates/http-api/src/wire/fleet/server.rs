@@ -211,7 +211,7 @@ impl NewServer {
     }
 }
 
-/// A server as it shall be.
+/// The settings of a server.
 #[derive(Debug, Clone, ToSchema)]
 pub(crate) struct ChangeServer {
     #[schema(schema_with = schema::server_name)]
@@ -255,7 +255,7 @@ impl ChangeServer {
     }
 }
 
-/// What shall be different about a server; what is left out stays.
+/// Changes of a server; a member that is left out stays as it is.
 #[derive(Debug, Clone, ToSchema)]
 pub(crate) struct PatchServer {
     #[schema(schema_with = schema::server_name, required = false)]

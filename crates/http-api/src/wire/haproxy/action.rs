@@ -22,7 +22,7 @@ use crate::query::Parameters;
 use crate::wire::schema::{self, Instant};
 use crate::wire::word::{ActionStatus, AdminState};
 
-/// What a server shall be set to.
+/// The wanted state of a server.
 #[derive(Debug)]
 pub(crate) struct NewHaproxyAction {
     wanted: haproxy::AdminState,
@@ -145,7 +145,7 @@ pub(in crate::wire) fn line(
     })
 }
 
-/// What several servers shall be set to.
+/// The wanted state of several servers.
 #[derive(Debug)]
 pub(crate) struct NewHaproxyActions {
     pub(crate) servers: Vec<HaproxyServerKey>,
@@ -181,12 +181,12 @@ impl NewHaproxyActions {
     }
 }
 
-/// What a server shall be set to.
+/// The wanted state of a server.
 #[derive(ToSchema)]
 #[schema(as = NewHaproxyAction)]
 #[expect(dead_code, reason = "describes what `NewHaproxyAction` reads")]
 pub(crate) struct NewHaproxyActionShape {
-    /// The state it shall be in.
+    /// The wanted state.
     #[schema(inline)]
     action: AdminState,
     #[schema(schema_with = schema::transaction_id, required = false)]
@@ -232,14 +232,14 @@ pub(crate) struct BatchTransactionParams {
     idempotency_key: Option<String>,
 }
 
-/// What several servers shall be set to.
+/// The wanted state of several servers.
 #[derive(ToSchema)]
 #[schema(as = NewHaproxyActions)]
 #[expect(dead_code, reason = "describes what `NewHaproxyActions` reads")]
 pub(crate) struct NewHaproxyActionsShape {
     #[schema(schema_with = schema::haproxy_server_ids)]
     servers: Vec<i64>,
-    /// The state they shall be in.
+    /// The wanted state.
     #[schema(inline)]
     action: AdminState,
     #[schema(schema_with = schema::batch_transaction_id, required = false)]
@@ -292,14 +292,14 @@ pub(crate) struct HaproxyAction {
     /// The server.
     #[schema(minimum = 1)]
     server: i64,
-    /// The state it shall be in.
+    /// The wanted state.
     action: AdminState,
     status: ActionStatus,
     /// How long it waits for sessions to end, or for checks to pass, seconds.
     wait_s: f64,
     /// Whether it is done although too few servers would be left.
     force: bool,
-    /// Why it is done, in the words of whoever asked.
+    /// The reason, as given in the request.
     reason: Option<String>,
     /// How long the server is pinned in that state, seconds; null until it is returned.
     pin_s: Option<f64>,

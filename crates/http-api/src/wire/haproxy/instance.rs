@@ -163,7 +163,7 @@ pub(crate) struct HaproxyInstance {
     observed_at: Option<Instant>,
     /// HAProxy's version; null when the agent does not report it.
     version: Option<String>,
-    /// When its process started, where the agent tells; a later one is a reload or a restart.
+    /// When its process started, if the agent reports it; a later time means a reload or a restart.
     started_at: Option<Instant>,
     /// How many backends it has.
     backends: u32,
@@ -228,7 +228,7 @@ impl From<haproxy::HaproxyBackend> for HaproxyBackend {
     }
 }
 
-/// A server of a backend, as HAProxy tells.
+/// A server of a backend, as HAProxy reports it.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -275,8 +275,8 @@ pub(crate) struct HaproxyServer {
     application_id: Option<i64>,
     /// Its pin; null without one.
     pin: Option<HaproxyPin>,
-    /// Whether it shows another state than its pin. What HAProxy forgot is re-applied; what
-    /// somebody changed at HAProxy itself is left alone.
+    /// Whether it shows another state than its pin. A state that HAProxy lost is re-applied; a
+    /// change that was made at HAProxy itself is left alone.
     drift: bool,
     /// When it was last written.
     last_seen: Option<Instant>,

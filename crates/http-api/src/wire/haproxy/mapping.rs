@@ -74,7 +74,7 @@ pub(crate) struct HaproxyMapping {
     /// The server.
     #[schema(minimum = 1)]
     server_id: i64,
-    /// The application behind it; null when nobody knows.
+    /// The application behind it; null if unknown.
     #[schema(minimum = 1)]
     application_id: Option<i64>,
     /// Why the two belong together.
@@ -82,7 +82,7 @@ pub(crate) struct HaproxyMapping {
     basis: Option<MappingBasis>,
     /// Since when, or since when for this reason.
     mapped_at: Option<Instant>,
-    /// Who keeps Drover from mapping it by rule; null when nobody does.
+    /// The exclusion that keeps Drover from mapping it by rule; null if there is none.
     exclusion: Option<HaproxyExclusion>,
 }
 
@@ -111,7 +111,7 @@ impl From<ServerMapping> for HaproxyMapping {
     }
 }
 
-/// Somebody's word that a server has no mapping until somebody makes one.
+/// An exclusion: the server has no mapping until a person makes one.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HaproxyExclusion {
     /// Since when.
@@ -147,7 +147,7 @@ pub(crate) struct HaproxyMappingChange {
     actor: Option<String>,
     /// The request in which it was asked for.
     request_id: Option<String>,
-    /// Why, in the words of whoever asked.
+    /// The reason, as given in the request.
     reason: Option<String>,
 }
 

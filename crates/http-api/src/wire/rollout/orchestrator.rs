@@ -61,7 +61,7 @@ pub(crate) struct PlaybookParameter {
     name: String,
     /// What it is for.
     description: Option<String>,
-    /// The value it has when nobody gives one.
+    /// The default value.
     default: Option<DefaultValue>,
 }
 

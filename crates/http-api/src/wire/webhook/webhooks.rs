@@ -1,4 +1,4 @@
-//! Webhooks: who is told what happens, and what was told.
+//! Webhooks and their deliveries.
 
 use std::collections::BTreeSet;
 
@@ -102,14 +102,14 @@ pub(crate) struct NewWebhookShape {
     description: Option<String>,
     #[schema(schema_with = schema::webhook_events, required = false)]
     events: Option<Vec<String>>,
-    /// Whether anything is told.
+    /// Whether deliveries are enabled.
     #[schema(default = true)]
     active: Option<bool>,
     #[schema(schema_with = schema::webhook_secret, required = false)]
     secret: Option<String>,
 }
 
-/// A webhook as it shall be.
+/// The wanted settings of a webhook.
 #[derive(Debug)]
 pub(crate) struct ChangeWebhook(pub(crate) WebhookWish);
 
@@ -119,7 +119,7 @@ impl ReadBody for ChangeWebhook {
     }
 }
 
-/// A webhook as it shall be; what is left out is as for a new one.
+/// The settings of a webhook; a member that is left out gets the default of a new one.
 #[derive(ToSchema)]
 #[schema(as = ChangeWebhook)]
 #[expect(dead_code, reason = "describes what `ChangeWebhook` reads")]
@@ -130,7 +130,7 @@ pub(crate) struct ChangeWebhookShape {
     description: Option<String>,
     #[schema(schema_with = schema::webhook_events, required = false)]
     events: Option<Vec<String>>,
-    /// Whether anything is told.
+    /// Whether deliveries are enabled.
     #[schema(default = true)]
     active: Option<bool>,
 }
@@ -160,7 +160,7 @@ pub(crate) struct RotateSecretShape {
     secret: Option<String>,
 }
 
-/// Who is told what happens.
+/// A receiver of events.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Webhook {
     /// Its id.
@@ -170,14 +170,14 @@ pub(crate) struct Webhook {
     url: String,
     /// What it is for.
     description: Option<String>,
-    /// What is told; all there is when it is empty.
+    /// The types of events to deliver; empty for all.
     #[schema(max_items = 16)]
     events: Vec<&'static str>,
-    /// Whether anything is told.
+    /// Whether deliveries are enabled.
     active: bool,
     /// Why Drover switched it off.
     disabled: Option<String>,
-    /// When it was made; what happened before is not told.
+    /// When it was created; earlier events are not delivered.
     created_at: Instant,
     /// By whom.
     created_by: String,
@@ -314,7 +314,7 @@ impl Filter for DeliveryFilter {
 pub(crate) struct WebhookDelivery {
     /// Its id.
     id: Uuid,
-    /// Who is told.
+    /// The webhook.
     #[schema(minimum = 1)]
     webhook_id: i64,
     /// What the receiver gets as `webhook-id`.

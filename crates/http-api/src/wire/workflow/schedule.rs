@@ -80,7 +80,7 @@ pub(crate) struct NewScheduleShape {
     /// A time zone of the IANA database.
     #[schema(default = "UTC", example = "Europe/Berlin")]
     time_zone: Option<String>,
-    /// What happens to moments that pass while nobody is there: left out, or one run for all.
+    /// What happens to moments that pass while no node runs: they are skipped, or one run replaces them all.
     #[schema(inline, default = "skip")]
     missed_runs: Option<MissedRuns>,
     /// Whether it is left alone at first.

@@ -182,7 +182,7 @@ impl ReadBody for ResolveTask {
     }
 }
 
-/// An error as a person or a worker tells it.
+/// An error as a person or a worker reports it.
 #[derive(Debug)]
 pub(crate) struct GivenError(pub(crate) run::TaskError);
 

@@ -1,4 +1,4 @@
-//! Tasks as somebody asks for them: what is done, how often, after what.
+//! Requested tasks: kind, retries, dependencies.
 
 use std::time::Duration;
 

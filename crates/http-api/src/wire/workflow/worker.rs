@@ -422,8 +422,8 @@ pub(crate) struct FailTaskShape {
     /// The attempt, as it was claimed.
     #[schema(minimum = 1)]
     attempt: u32,
-    /// How it ended: `failed`; `unknown`, when nobody can tell what it did; `cancelled`, when it was
-    /// asked to stop and did; `released`, when nothing was done and another worker may.
+    /// How it ended: `failed`; `unknown`, if its effect is unknown; `cancelled`, if it was
+    /// asked to stop and did; `released`, if nothing was done and another worker may do it.
     #[schema(inline, default = "failed")]
     outcome: Option<EndWord>,
     /// Why; must be there for `failed` and `unknown`, and only there.

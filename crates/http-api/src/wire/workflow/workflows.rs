@@ -293,7 +293,7 @@ pub(crate) struct WorkflowDetail {
     workflow: Workflow,
     /// What it was given.
     input: Document,
-    /// The results of the tasks nobody waits for, by key; null until it has succeeded.
+    /// The results of the last tasks (those that no other task depends on), by key; null until it has succeeded.
     output: Option<BTreeMap<String, Document>>,
     /// Whether results are missing in `output` because all together they are larger than 256 KiB.
     output_truncated: bool,

@@ -40,9 +40,9 @@ const EAGER_FOR: Duration = Duration::from_secs(10);
 /// once, with its end.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// Does actions.
+/// Carries out actions.
 ///
-/// An action is read, act, read back: whoever takes it up again looks first, so nothing is sent that is so already.
+/// An action is read, act, read back: the next worker looks first, so a state that is reached already is not sent again.
 #[derive(Clone)]
 pub(crate) struct ActionHandler {
     ports: Ports,
@@ -59,7 +59,7 @@ impl fmt::Debug for ActionHandler {
 enum Stuck {
     /// It has failed.
     Failed(ActionFailure),
-    /// It is not this worker's any more.
+    /// Another worker owns it now.
     Interrupted(Interrupted),
 }
 
@@ -163,7 +163,7 @@ fn following_backends(target: &ActionTarget) -> BTreeSet<String> {
 }
 
 impl Course {
-    /// Notes which process of HAProxy tells. Where it is another one than before, the other serves on what it has.
+    /// Records which HAProxy process answers. If it is another one than before, the former one still serves its sessions.
     pub(crate) fn told_by(&mut self, process: Option<ObservedProcess>) {
         let Some(ObservedProcess { pid, .. }) = process else {
             return;
@@ -325,7 +325,7 @@ impl ActionHandler {
                     self.send(&target, state, &mut course.evidence.sends)
                         .await?;
                     course.commands.sent(state);
-                    // That nobody was there before proves nothing: somebody may have come in between.
+                    // Earlier samples without sessions prove nothing: a request may have come in between.
                     course.calm = 0;
                 }
             }

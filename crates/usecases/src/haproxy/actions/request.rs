@@ -31,10 +31,10 @@ const SYSTEM_ACTOR: &str = "drover";
 /// How long a server that an update left behind may take until it gets requests.
 const RETURN_WAIT: Duration = Duration::from_secs(30);
 
-/// The scope of transaction identifiers: one makes one action, whoever asks.
+/// The scope of transaction identifiers: one identifier makes one action, for all callers.
 const SCOPE: &str = "haproxy.action";
 
-/// Wishes about servers in HAProxy.
+/// Requests about HAProxy servers.
 #[derive(Clone)]
 pub struct Actions {
     ports: Ports,
@@ -48,7 +48,7 @@ impl fmt::Debug for Actions {
     }
 }
 
-/// An action somebody wants.
+/// A requested action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionOrder {
     /// What is wanted of which server.
@@ -177,7 +177,7 @@ impl Actions {
     ) -> Result<Vec<Result<AcceptedAction, ActionError>>, StoreError> {
         let mut answers: Vec<Option<Result<AcceptedAction, ActionError>>> = Vec::new();
         let mut fresh: Vec<(usize, ActionOrder)> = Vec::new();
-        // Whatever has become of the servers since: a repetition is told what came of the first time.
+        // Whatever changed since: a repetition gets the result of the first request.
         let ids = orders
             .iter()
             .filter_map(|order| order.transaction_id.clone());
@@ -410,8 +410,8 @@ impl Actions {
         Ok(())
     }
 
-    /// Says again what HAProxy forgot in a reload. What a new process of it forgot is said to it once, whoever notices
-    /// it: if it is refused or fails, that is left to people, who see the drift.
+    /// Re-applies the states that HAProxy lost in a reload, once for each new process: if that is refused or fails, it is
+    /// left to people, who see the drift.
     async fn restore(&self, forgotten: Vec<Forgotten>) -> Result<(), StoreError> {
         for chunk in forgotten.chunks(Self::BATCH_MAX) {
             let orders = chunk.iter().map(Forgotten::order).collect();
@@ -499,8 +499,8 @@ impl Actions {
         Ok(())
     }
 
-    /// Looks at an HAProxy now, as a sync would; the instance after that, `None` if there is no such instance. An
-    /// agent that does not answer is told by the instance.
+    /// Syncs an HAProxy now; returns the instance after that, `None` if there is no such instance. The instance shows an
+    /// agent that does not answer.
     ///
     /// # Errors
     ///
@@ -562,7 +562,7 @@ impl Forgotten {
     }
 }
 
-/// Whether an action takes a server out and nobody said that it may whatever is left.
+/// Whether an action takes a server out of use and is not forced.
 fn takes_out(request: &ActionRequest) -> bool {
     request.wanted != AdminState::Ready && request.forced.is_none()
 }

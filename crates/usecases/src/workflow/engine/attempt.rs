@@ -43,8 +43,8 @@ pub(super) async fn leave_alone(task: Assignment, wait: Duration, stops: Arc<Sto
     Outcome::Released
 }
 
-/// How an attempt ended whose handler panicked. What cannot be repeated is not, whatever its policy says:
-/// nobody knows how far it came.
+/// The outcome of an attempt whose handler panicked. A task that cannot be repeated is not, whatever its policy says:
+/// its progress is unknown.
 pub(super) fn panicked(kind: &str, takeover: Takeover) -> Outcome {
     let message = format!("the handler of `{kind}` panicked; the log of its worker says where");
     Outcome::Failed {

@@ -19,7 +19,7 @@ use super::backoff::Backoff;
 use super::stops::{Stops, TaskProgress};
 use crate::workflow::reserved_queue;
 
-/// Who starts workflows that nobody asked for by themselves.
+/// The actor of workflows that the engine starts.
 pub(super) const ACTOR: &str = "engine";
 const SCOPE: &str = "engine:child";
 
@@ -72,7 +72,7 @@ impl Start<'_> {
                 }
                 Err(error) => return failed("child_not_started", &error.to_string(), true),
             }
-            // Called off or not: whether the child exists must be known, or nobody would call it off.
+            // Cancelled or not: it must be known whether the child exists, or it could never be cancelled.
             tokio::select! {
                 () = sleep(backoff.fail()) => {}
                 () = handed_over(progress) => return Outcome::Released,
@@ -104,7 +104,7 @@ impl Start<'_> {
         }
     }
 
-    // An earlier attempt started a child. If that has ended, nobody will tell this attempt of it.
+    // An earlier attempt started a child. If that has ended, this attempt gets no hint about it.
     async fn go_on(
         &self,
         record: &DefinitionRecord,
@@ -129,7 +129,7 @@ impl Start<'_> {
                     let message = format!("the workflow it started is {}", ended.as_str());
                     return Ok(failed("child_not_succeeded", &message, false));
                 }
-                // A person had the task done again, after its child's failure was told.
+                // A person retried the task after its child had failed.
                 let key = format!("{}/{}", self.task.idempotency_key(), self.task.attempt);
                 self.start(record, key).await?;
                 Ok(Outcome::Waiting)

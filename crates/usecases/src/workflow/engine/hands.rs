@@ -204,7 +204,7 @@ impl Hands {
         self.patience.front().map(|(until, _)| *until)
     }
 
-    /// Tells every handler that the process ends.
+    /// Asks every handler to stop because the process ends.
     pub(super) fn hand_over(&self) {
         self.stops.hand_over();
     }

@@ -42,8 +42,8 @@ pub(super) enum End {
 pub(super) struct Hold {
     engine: Arc<Shared>,
     lease: LeaseId,
-    /// Until when nobody else can have taken over, by the monotonic clock: a term after the last renewal
-    /// was asked for. The store counts from when it was asked, which is later.
+    /// Until when no other worker can have taken over, by the monotonic clock: one term after the last renewal
+    /// was sent. The store counts from its arrival, which is later.
     safe_until: Instant,
     /// When to give the next sign of life; `None` while one is under way.
     beat_at: Option<Instant>,
@@ -51,11 +51,11 @@ pub(super) struct Hold {
     lanes: Lanes,
     /// How many claims are under way.
     claiming: usize,
-    /// Whether a claim may have taken tasks that nobody here heard of.
+    /// Whether a claim with a lost answer may have taken tasks.
     is_in_doubt: bool,
     claim_at: Instant,
     claims: Backoff,
-    /// When to look for work nobody told about.
+    /// When to look for work without a hint.
     poll_at: Instant,
     hint: Hint,
     hands: Hands,
@@ -220,8 +220,8 @@ impl Hold {
         });
     }
 
-    /// Asks what the lease holds, when a claim may have taken more than was heard. Not while outcomes are
-    /// being written: what they are about is neither held any more nor known to be written.
+    /// Reads what the lease holds after a claim whose answer was lost. Not while outcomes are
+    /// being written: their tasks are no longer held and not yet known to be written.
     fn recount(&mut self, now: Instant) {
         let is_due = self.is_in_doubt && self.claim_at <= now;
         if !is_due || self.claiming > 0 || self.is_reporting || self.is_recounting {

@@ -24,7 +24,7 @@ struct Lane {
     busy: u32,
     /// How many tasks were asked for and not answered yet.
     asked: u32,
-    /// Whether there may be tasks that nobody took.
+    /// Whether there may be unclaimed tasks.
     may_have_work: bool,
     /// Whether the last answer was as many as asked for, so that there may be more.
     flows: bool,
@@ -58,9 +58,9 @@ impl Lanes {
     /// What to ask for next, at most `most` tasks; `None` where there is no room or nothing to expect.
     ///
     /// A claim's limit holds for all of its queues together, so it must fit into the fullest of them. Lanes
-    /// with about as much room as the emptiest (at least half) are asked for together, others get a call of
-    /// their own; and nobody is asked twice before everybody was asked. A lane whose answer is still to come is
-    /// asked again only for a whole `most`, and only while its answers are full: smaller claims would cost more
+    /// with about as much room as the emptiest (at least half) share a claim, others get a claim of
+    /// their own; and no lane gets a second claim before all had one. A lane whose answer is still to come gets
+    /// another claim only for a whole `most`, and only while its answers are full: smaller claims would cost more
     /// than they save.
     pub(super) fn wish(&mut self, most: u32, now: Instant) -> Option<Wish> {
         self.wish_of_round(most, now).or_else(|| {
@@ -98,7 +98,7 @@ impl Lanes {
         Some(Wish { lanes, limit })
     }
 
-    /// The names of a wish's queues.
+    /// The names of a claim's queues.
     pub(super) fn names(&self, wish: &Wish) -> Vec<QueueName> {
         wish.lanes
             .iter()
@@ -106,7 +106,7 @@ impl Lanes {
             .collect()
     }
 
-    /// Notes that a wish brought `got` tasks; there may be more if that is as many as asked for.
+    /// Records that a claim got `got` tasks; there may be more if that is the requested number.
     pub(super) fn granted(&mut self, wish: &Wish, got: usize) {
         let is_full = usize::try_from(wish.limit).is_ok_and(|limit| got >= limit);
         for lane in self.answered(wish) {
@@ -114,7 +114,7 @@ impl Lanes {
         }
     }
 
-    /// Notes that a wish could not be asked for; it stays one.
+    /// Records that a claim failed; it stays due.
     pub(super) fn refused(&mut self, wish: &Wish) {
         for lane in self.answered(wish) {
             lane.may_have_work = true;
@@ -138,7 +138,7 @@ impl Lanes {
         }
     }
 
-    /// When [`Self::wish`] may have more than it has now.
+    /// When the next claim may have more room than now.
     pub(super) fn next_moment(&self, now: Instant) -> Option<Instant> {
         let resting = self.0.iter().filter(|lane| lane.is_wanted(u32::MAX));
         let ends = resting.filter_map(|lane| lane.rests_until);

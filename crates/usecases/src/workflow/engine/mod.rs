@@ -80,8 +80,8 @@ impl Engine {
         })
     }
 
-    /// Works until `stop` says so, then hands over: nothing more is claimed, handlers are told and
-    /// have [`EngineOptions::drain_grace`] to end, what ended is reported, and the lease is closed so
+    /// Works until `stop`, then hands over: nothing more is claimed, handlers are asked to stop and
+    /// have [`EngineOptions::drain_grace`] to end, outcomes are reported, and the lease is closed so
     /// that others go on with the rest at once.
     ///
     /// It returns [`EngineOptions::drain_grace`] plus [`EngineOptions::lease`] and a few seconds after
@@ -149,8 +149,8 @@ struct Shared {
 }
 
 impl Shared {
-    /// Tells that the store did not do what was asked. Of failures in a row, `before` counted before this
-    /// one, the first and then every thirtieth is worth a warning.
+    /// Logs a failure of the store. Of consecutive failures (`before` is their number before this
+    /// one), the first and then every thirtieth is a warning.
     fn complain(&self, what: &'static str, error: &StoreError, before: u32) {
         self.counters.failed(self.clock.now(), what, error);
         let error = error as &(dyn std::error::Error + 'static);

@@ -42,7 +42,7 @@ pub struct EngineOptions {
     /// How long the store waits for a sign of life before others take over; renewed three times per
     /// term. At least [`Self::LEASE_MIN`].
     pub lease: Duration,
-    /// How long an idle engine waits before it looks for work that nobody told it about.
+    /// How long an idle engine waits before it looks for work without a hint.
     pub poll: Duration,
     /// The most tasks of one claim, 1 to [`ClaimRequest::LIMIT_MAX`].
     pub claim_batch_max: u32,
@@ -51,7 +51,7 @@ pub struct EngineOptions {
     pub report_batch_max: usize,
     /// The most bytes of results that are written together; a single larger one goes alone.
     pub report_bytes_max: usize,
-    /// How often due moments and lost leases are looked for if nobody knows of an earlier one.
+    /// How often due moments and lost leases are looked for if no earlier one is known.
     pub upkeep_interval: Duration,
     /// How much longer than its timeout an attempt may take before it is taken from a worker that did
     /// not stop it.

@@ -60,7 +60,7 @@ counters! {
     failed,
     /// Attempts that took too long.
     timed_out,
-    /// Attempts of which nobody knows what they did.
+    /// Attempts with an unknown effect.
     unknown,
     /// Attempts that started something and wait for it.
     waiting,
@@ -72,7 +72,7 @@ counters! {
     reported,
     /// Groups of outcomes that were written.
     reports,
-    /// Outcomes that came too late: the task was not this engine's any more.
+    /// Outcomes that came too late: this engine no longer held the task.
     refused,
     /// Leases that were lost.
     leases_lost,

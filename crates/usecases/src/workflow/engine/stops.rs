@@ -9,7 +9,7 @@ use drover_domain::workflow::TaskId;
 use drover_ports::{Progress, StopReason};
 use tokio::sync::watch;
 
-/// Who shall stop, of everything under one lease. One for all tasks: a handler that does not ask costs
+/// The stop requests for tasks under one lease. One value for all tasks: a handler that does not wait for it costs
 /// nothing.
 #[derive(Debug, Default)]
 pub(super) struct Stops(watch::Sender<Told>);
@@ -21,12 +21,12 @@ struct Told {
 }
 
 impl Stops {
-    /// Tells the handlers of `tasks` that their workflows are called off.
+    /// Asks the handlers of `tasks` to stop because their workflows are cancelled.
     pub(super) fn cancel(&self, tasks: impl Iterator<Item = TaskId>) {
         self.0.send_modify(|told| told.cancelled.extend(tasks));
     }
 
-    /// Tells every handler that the process ends.
+    /// Asks every handler to stop because the process ends.
     pub(super) fn hand_over(&self) {
         self.0.send_modify(|told| told.hands_over = true);
     }

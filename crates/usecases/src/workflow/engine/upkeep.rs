@@ -12,8 +12,8 @@ use crate::stop::{Stop, pause, stopped};
 
 /// How much one round sees to.
 pub(super) const LIMIT: u32 = 500;
-/// The shortest time between two looks, unless there was more than one of them could see to. What is due
-/// sooner is a little late; and what somebody else has in hand is not asked about without pause.
+/// The shortest time between two rounds, unless one round could not handle everything. What is due
+/// sooner is a little late; and rows that another node handles are not read without pause.
 const SHORTEST: Duration = Duration::from_millis(5);
 /// How long events are gathered before they lead to another look at what they may have made due.
 const GATHER: Duration = Duration::from_millis(20);

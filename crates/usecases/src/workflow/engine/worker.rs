@@ -66,7 +66,7 @@ async fn open(engine: &Shared, stop: &mut Stop) -> Option<(LeaseId, Instant)> {
 async fn close(engine: &Shared, lease: LeaseId, dropped: usize) {
     let closed = async {
         engine.ports.tasks.close_lease(lease).await?;
-        // Nobody knows sooner that these are to be taken over.
+        // No other node can know earlier that these are free.
         if dropped > 0 {
             let grace = engine.options.overdue_grace;
             engine.ports.upkeep.take_over(grace, LIMIT).await?;
