@@ -12,7 +12,7 @@ pub struct PageRequest {
 impl PageRequest {
     /// The most items one page may have.
     pub const LIMIT_MAX: u16 = 200;
-    /// How many items a page has when nobody says.
+    /// The default number of items of a page.
     pub const LIMIT_DEFAULT: u16 = 50;
 
     /// The first page of the default size.
@@ -35,7 +35,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Makes a page from up to `limit + 1` items: one more than asked for tells that there is more.
+    /// Makes a page from up to `limit + 1` items: the surplus item shows that there are more.
     #[must_use]
     pub fn from_lookahead(mut items: Vec<T>, limit: u16, position: impl Fn(&T) -> i64) -> Self {
         let more = items.len() > usize::from(limit);

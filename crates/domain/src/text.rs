@@ -233,7 +233,7 @@ fn surrogate(text: &str) -> Option<u16> {
 }
 
 /// `text` with every hidden character made visible as `\u{…}` and cut to `most` characters;
-/// for showing what somebody else sent.
+/// for showing foreign text.
 #[must_use]
 pub fn visible(text: &str, most: usize) -> String {
     let mut shown = String::new();

@@ -1,4 +1,4 @@
-//! Telling other systems what happened: who wants to know what, and what is told.
+//! Webhooks: receivers, their types of events, and notices.
 //!
 //! After Standard Webhooks 1.0.0: a message has an identifier that repetitions keep, a type and a time; it is small and
 //! names things rather than showing them whole.
@@ -43,7 +43,7 @@ pub type WebhookKey = Key<WebhookKind>;
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventType {
-    /// The agent of a server answers, or does not any more.
+    /// The agent of a server answers again, or no longer answers.
     ServerStatus,
     /// The status of an application on a server changed.
     InstanceStatus,
@@ -134,36 +134,36 @@ impl WebhookSecrets {
     }
 }
 
-/// What somebody says about a webhook.
+/// The settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookWish {
     /// Where messages go: `https` or `http`, without user and password.
     pub url: String,
     /// What it is for, in their words.
     pub description: Option<String>,
-    /// What is told; all there is if it is empty.
+    /// The types of events to deliver; empty for all.
     pub events: BTreeSet<EventType>,
-    /// Whether anything is told.
+    /// Whether deliveries are enabled.
     pub is_active: bool,
 }
 
-/// Who wants to be told.
+/// A receiver of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its key.
     pub key: WebhookKey,
-    /// What somebody said about it.
+    /// Its settings.
     pub wish: WebhookWish,
     /// Why Drover switched it off; it is not active then.
     pub disabled: Option<String>,
-    /// When it was made; what happened before is not told.
+    /// When it was created; earlier events are not delivered.
     pub created_at: Timestamp,
     /// By whom.
     pub created_by: String,
 }
 
 impl Webhook {
-    /// Whether it is told this.
+    /// Whether it receives this event.
     #[must_use]
     pub fn wants(&self, notice: &Notice) -> bool {
         let events = &self.wish.events;
@@ -202,7 +202,7 @@ pub struct NamedHaproxyServer {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Noticed {
-    /// The agent of a server answers, or does not any more.
+    /// The agent of a server answers again, or no longer answers.
     ServerStatus {
         /// The server.
         server: ServerKey,
@@ -293,7 +293,7 @@ pub enum DeliveryStatus {
     Pending,
     /// The receiver took it.
     Delivered,
-    /// It is not sent any more.
+    /// No further attempt is made.
     Failed,
 }
 
@@ -350,7 +350,7 @@ pub struct DeliveryAttempt {
 pub struct Delivery {
     /// The task that sends it.
     pub id: TaskId,
-    /// Who is told.
+    /// The receiver.
     pub webhook: WebhookKey,
     /// The identifier of the message; sending it again by hand keeps it.
     pub message: String,

@@ -58,7 +58,7 @@ impl EventKind {
     }
 }
 
-/// How the thing an event tells of went.
+/// The result of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventStatus {
     /// It was asked for.

@@ -475,7 +475,7 @@ fn keep_known(old: &VersionState, new: &VersionState) -> VersionState {
     }
 }
 
-// A brand-new server connects without an event: nobody missed it.
+// A new server connects without an event: it was never away.
 fn connection_events(before: &Server, after: &Server, now: Timestamp) -> Vec<NewEvent> {
     let (kind, status, what) = match (before.status, after.status) {
         (ServerStatus::Offline, ServerStatus::Online) => {

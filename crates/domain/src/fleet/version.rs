@@ -8,7 +8,7 @@ pub enum VersionChangeKind {}
 /// The key of a version change.
 pub type VersionChangeKey = Key<VersionChangeKind>;
 
-/// What tells one version of an application from another.
+/// What distinguishes two versions of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VersionState {
     /// The version.
@@ -67,7 +67,7 @@ impl VersionState {
 pub enum ChangedBy {
     /// A person, through Drover.
     User,
-    /// Somebody else; the agent noticed.
+    /// Changed outside of Drover; the agent reported it.
     Agent,
 }
 
@@ -97,7 +97,7 @@ pub enum ChangeSource {
     UpdateTask,
     /// By polling.
     Polling,
-    /// Somebody told it.
+    /// Set by hand.
     Manual,
 }
 

@@ -25,7 +25,7 @@ pub const ACTION_QUEUE: &str = "haproxy";
 /// The key of the only task.
 const ACTION_TASK: &str = "set_state";
 
-/// How often an action is sent in vain before the server counts as disobedient.
+/// The number of commands without effect after which the server counts as disobedient.
 pub const SENDS_MAX: u32 = 4;
 /// The most commands of one attempt.
 pub const COMMANDS_MAX: u32 = 50;
@@ -41,19 +41,19 @@ pub const WAIT_MAX: Duration = Duration::from_hours(1);
 /// How long a returning server may take to become healthy where the request does not say.
 pub const RETURN_WAIT: Duration = Duration::from_mins(1);
 
-/// What somebody wants of a server in HAProxy.
+/// A requested state of an HAProxy server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRequest {
     /// The server.
     pub server: HaproxyServerKey,
-    /// The state it shall be in.
+    /// The wanted state.
     pub wanted: AdminState,
     /// How long to wait for what follows from it: for sessions to end after `drain` and `maint`, for checks to
     /// pass before `ready`. Zero does not wait for sessions.
     pub wait: Duration,
     /// Why it is done although the backend is left with too few servers.
     pub forced: Option<String>,
-    /// Why it is done, in the words of whoever asks.
+    /// The reason, as given in the request.
     pub reason: Option<String>,
     /// How long the server is pinned in that state; without it, until it is returned.
     pub pin_for: Option<Duration>,
@@ -70,7 +70,7 @@ pub enum ActionStatus {
     Running,
     /// HAProxy was seen to be as wanted.
     Success,
-    /// It was not, or nobody knows.
+    /// It was not reached, or the result is unknown.
     Failed,
 }
 
@@ -158,7 +158,7 @@ impl Evidence {
         }
     }
 
-    /// Whether it tells nothing that `earlier` evidence of the same action did not tell, but for times.
+    /// Whether it equals `earlier` evidence of the same action, except for times.
     #[must_use]
     pub fn tells_no_more_than(&self, earlier: &Self) -> bool {
         let shown = |evidence: &Self| evidence.looks.last().map(Look::shown);
@@ -194,7 +194,7 @@ impl Commands {
         self.all = self.all.saturating_add(1);
     }
 
-    /// Notes what is seen of the server. A command that was obeyed was not in vain, even if a reload makes it forgotten.
+    /// Records a look at the server. A command that was obeyed counts as effective, even if a reload loses its effect.
     pub fn seen(&mut self, observed: &ObservedServer) {
         if self.last.is_some() && observed.own_state() == self.last {
             self.in_vain = 0;
@@ -216,7 +216,7 @@ impl Commands {
 /// Why an action failed. The code is for programs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ActionFailure {
-    /// The server is not in HAProxy any more.
+    /// HAProxy no longer has the server.
     #[error("HAProxy has no server of this name in the backend any more")]
     Gone,
     /// It does what another server does.
@@ -250,7 +250,7 @@ pub enum ActionFailure {
     /// The command was accepted and had no effect.
     #[error("HAProxy was told {sends} times and still shows `{word}`")]
     Disobeyed {
-        /// How often it was told.
+        /// The number of commands sent.
         sends: u32,
         /// HAProxy's status word.
         word: ServerWord,
@@ -280,13 +280,13 @@ pub enum ActionFailure {
     NotHealthy {
         /// HAProxy's status word.
         word: ServerWord,
-        /// Whether it was already told `ready`.
+        /// Whether `ready` was already sent.
         released: bool,
     },
     /// Too few servers would be left.
     #[error(transparent)]
     Capacity(#[from] CapacityShort),
-    /// What was to be said again is not wanted any more.
+    /// The state to re-apply is no longer wanted.
     #[error("nobody wants it to be `{}` any more", wanted.as_str())]
     Superseded {
         /// What was wanted.
@@ -385,7 +385,7 @@ pub fn check_capacity<'a>(
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Tell HAProxy, then look.
+    /// Send the command, then look.
     Send(AdminState),
     /// Look again after a moment.
     Wait,
@@ -485,7 +485,7 @@ pub fn next(request: &ActionRequest, observed: &ObservedServer, progress: Progre
             Next::Fail(out_with_another(observed))
         }
         (AdminState::Ready, AdminState::Maint) => send(AdminState::Drain),
-        // Released only after checks have passed; one that nobody checks shows no other word.
+        // Released only after checks have passed; a server without a check shows no other word.
         (AdminState::Ready, AdminState::Drain) if passes => send(AdminState::Ready),
         (AdminState::Ready, AdminState::Ready) if passes => done,
         (AdminState::Ready, AdminState::Drain | AdminState::Ready) if is_late => {
@@ -588,7 +588,7 @@ impl ObservedServer {
         whole
     }
 
-    /// Whether nobody uses it right now, in an old worker of HAProxy neither; `false` where the agent does not tell.
+    /// Whether it has no session right now, in old workers of HAProxy too; `false` where the agent does not report sessions.
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.sessions == Some(0)
@@ -678,7 +678,7 @@ impl HaproxyAction {
                 };
             }
             (None, ended) => ActionEnd {
-                // What nobody knows the end of has no time of its own.
+                // An unknown end has no time of its own.
                 at: standing
                     .finished_at
                     .or(self.started_at)
@@ -715,7 +715,7 @@ impl HaproxyAction {
     }
 }
 
-/// Where a server is, for whoever has to reach it.
+/// Where a server stands: its backend, its instance and the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionTarget {
     /// The server.
@@ -857,7 +857,7 @@ mod tests {
             (Drain, "DOWN", None, 0, false, "drain"),
             (Drain, "DOWN", None, 1, false, "not_proven"),
             (Drain, "no check", Some(0), 0, false, "drain"),
-            // Accepted without effect, or a reload in between: told again, and not for ever.
+            // Accepted without effect, or a reload in between: sent again, a bounded number of times.
             (Drain, "UP", Some(0), 3, false, "drain"),
             (Drain, "UP", Some(0), 4, false, "disobeyed"),
             (Drain, "UP", None, 4, false, "disobeyed"),
@@ -879,7 +879,7 @@ mod tests {
             (Ready, "UP", Some(0), 2, false, "done"),
             (Ready, "UP", Some(4), 2, false, "done"),
             (Ready, "no check", Some(0), 1, false, "done"),
-            // What follows another server is not to be told anything.
+            // A server that follows another one gets no command.
             (Ready, "DRAIN", Some(16), 0, false, "tracked"),
             (Ready, "MAINT (via be/s)", Some(2), 0, false, "tracked"),
             (Ready, "MAINT (via be/s)", None, 0, false, "tracked"),

@@ -1,4 +1,4 @@
-//! A circuit breaker: after failures in a row, nobody asks for a while, then one asks first.
+//! A circuit breaker: after consecutive failures no call is made for a while, then one probe comes first.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Default for BreakerPolicy {
 pub enum BreakerState {
     /// Everybody may ask.
     Closed,
-    /// Nobody may.
+    /// No call is made.
     Open,
     /// One is asking for all.
     HalfOpen,
@@ -58,7 +58,7 @@ impl BreakerState {
 pub enum Admission {
     /// Make it.
     Go,
-    /// Make it; nobody else may before its end is told.
+    /// Make it; no other call is made before its result is recorded.
     Probe,
     /// Do not.
     Refused {
@@ -69,7 +69,7 @@ pub enum Admission {
 
 /// A circuit breaker: a value that every move replaces.
 ///
-/// The end of every admitted call must be told by [`Breaker::succeeded`] or [`Breaker::failed`].
+/// The result of every admitted call must be recorded by [`Breaker::succeeded`] or [`Breaker::failed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
     policy: BreakerPolicy,
@@ -142,7 +142,7 @@ impl Breaker {
         }
     }
 
-    /// Until when nobody else may ask; `None` while it is closed. Once that is past, the next one asks for all.
+    /// Until when no call is made; `None` while it is closed. After that, the next call is the probe.
     #[must_use]
     pub fn until(self) -> Option<Timestamp> {
         match self.place {
@@ -158,7 +158,7 @@ impl Breaker {
     pub fn admit(self, now: Timestamp) -> (Self, Admission) {
         match self.place {
             Place::Closed { .. } => (self, Admission::Go),
-            // A probe whose end nobody told (its process died) must not hold the breaker for ever.
+            // A probe without a recorded result (its process died) must not hold the breaker for ever.
             Place::Open { since } | Place::HalfOpen { since } => {
                 let until = since.after(self.policy.open_for);
                 if now < until {

@@ -26,7 +26,7 @@ pub type HaproxyServerKey = Key<HaproxyServerKind>;
 /// How the last attempt to read something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FetchStatus {
-    /// Nobody tried yet.
+    /// Not read yet.
     Unknown,
     /// It was read whole.
     Success,
@@ -80,7 +80,7 @@ pub struct HaproxyInstance {
     pub observed_at: Option<Timestamp>,
     /// Its version, where the agent reports it; the last one that was seen.
     pub version: Option<String>,
-    /// Its process, where the agent tells; the last one that was seen.
+    /// Its process, if the agent reports it; the last one that was seen.
     pub process: Option<HaproxyProcess>,
     /// How many backends it has.
     pub backends: u32,

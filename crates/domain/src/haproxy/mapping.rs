@@ -109,7 +109,7 @@ pub enum MappingBasis {
     Address,
     /// The server is called `{host}_{application}`.
     Name,
-    /// Somebody said so; never overwritten by itself.
+    /// Made by hand; never overwritten by a rule.
     Manual,
 }
 

@@ -13,7 +13,7 @@ use super::{AdminState, ObservedServer};
 
 /// The longest time of a pin by one action.
 pub const PIN_MAX: Duration = Duration::from_hours(30 * 24);
-/// How much a start may seem to move before it is another one: agents tell the uptime in whole seconds.
+/// The tolerance for a start time before it counts as another start: agents report the uptime in whole seconds.
 const START_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Keeps a server out of use. A server in use has no pin: `ready` removes it.
@@ -27,7 +27,7 @@ pub struct Pin {
     pub reason: Option<String>,
     /// Since when.
     pub since: Timestamp,
-    /// Until when; for as long as nobody ends it where there is no end.
+    /// Its expiry; without one it stays until a person ends it.
     pub until: Option<Timestamp>,
 }
 
@@ -47,7 +47,7 @@ impl Pin {
             .is_some_and(|state| state != self.state)
     }
 
-    /// Whether a process that started later than somebody wanted this has the server in use.
+    /// Whether a process that started after the pin has the server in use.
     #[must_use]
     pub fn is_forgotten(
         &self,
@@ -92,7 +92,7 @@ pub fn pin_after(request: &ActionRequest, sends: u32, seen: Option<&ObservedServ
     }
 }
 
-/// The process of an HAProxy as its agent tells of it.
+/// The process of an HAProxy as its agent reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservedProcess {
     /// Its number.
@@ -215,7 +215,7 @@ mod tests {
         assert!(!pin(None).is_forgotten(&up, process(100), now));
         assert!(!pin(None).is_forgotten(&up, None, now));
         assert!(!pin(Some(now)).is_forgotten(&up, process(101), now));
-        // What somebody changed by hand is theirs, and what says nothing is no reason.
+        // A change by hand is left alone, and a missing value is no reason.
         let maint = server("MAINT", Some(1));
         assert!(!pin(None).is_forgotten(&maint, process(101), now));
         assert!(pin(None).differs_from(&maint) && pin(None).differs_from(&up));
@@ -232,7 +232,7 @@ mod tests {
         };
         let first = seen(None, 7, 100);
         assert_eq!(first.started_at, seconds(900));
-        // Told in whole seconds, and read a little later: the same one.
+        // Reported in whole seconds, and read a little later: the same process.
         assert_eq!(seen(Some(first), 7, 99), first);
         assert_eq!(seen(Some(first), 7, 103), first);
         assert_eq!(seen(Some(first), 8, 100).pid, 8);

@@ -94,15 +94,15 @@ pub struct HaproxyCounts {
     pub drifting: u64,
     /// The breakers, those that are not closed first, then by key; at most [`Self::BREAKERS_MAX`].
     pub breakers: Vec<InstanceBreaker>,
-    /// How many backends have too few servers that take requests. One without any server is not among them:
-    /// nobody expects requests to be taken there.
+    /// How many backends have too few servers that take requests. A backend without servers is not counted:
+    /// no requests are expected there.
     pub short: u64,
     /// These backends by key, at most [`Self::SHORT_MAX`].
     pub short_backends: Vec<ShortBackend>,
 }
 
 impl HaproxyCounts {
-    /// The most breakers that are told of.
+    /// The most breakers that are listed.
     pub const BREAKERS_MAX: usize = 1_000;
 
     /// The most backends that are named.

@@ -164,7 +164,7 @@ pub struct StatusHistory {
     pub old: ServerWord,
     /// After.
     pub new: ServerWord,
-    /// Whether somebody changed what the server is to do, and not its health.
+    /// Whether the administrative state changed, not the health.
     pub is_administrative: bool,
 }
 
@@ -696,7 +696,7 @@ mod tests {
         };
         let drained = sync(&known, "DRAIN", 60, 50_000_000);
         assert_eq!(drained.forgotten, []);
-        // Somebody returned it by hand: nothing was forgotten.
+        // A person returned it by hand: nothing was lost.
         assert_eq!(sync(&known, "UP", 60, 50_000_000).forgotten, []);
         let change = sync(&known, "UP", 10, 50_000_000);
         let keys: Vec<_> = change.forgotten.iter().map(|(key, _)| *key).collect();
@@ -706,7 +706,7 @@ mod tests {
             (late.forgotten, late.lapsed.clone()),
             (vec![], vec![Key::new(100)])
         );
-        // An agent that does not tell of the process says nothing about it.
+        // An agent that does not report the process changes nothing about it.
         known.instance.process = change.instance.process;
         let silent = reconcile(&known, &shows(Ok(vec![observed("s1", "UP")])), None, NOW);
         assert_eq!(silent.instance.process, known.instance.process);

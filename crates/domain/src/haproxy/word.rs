@@ -13,9 +13,9 @@ pub enum Health {
     Down,
     /// `DOWN n/m`: checks pass again, not yet often enough.
     ComingUp,
-    /// `no check`: nobody checks it.
+    /// `no check`: it has no health check.
     NoCheck,
-    /// `MAINT`, `NOLB` or a word nobody knows: the word does not tell.
+    /// `MAINT`, `NOLB` or an unknown word: the word does not show the health.
     Unknown,
 }
 
@@ -45,11 +45,11 @@ pub enum Shown {
     Maint,
     /// `DOWN` in any form.
     Down,
-    /// `NOLB`, or a word nobody knows.
+    /// `NOLB`, or an unknown word.
     Other,
 }
 
-/// A status word as HAProxy gave it, kept as it is and read for what it tells.
+/// A status word as HAProxy gave it, with its meaning.
 ///
 /// Forms seen: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DOWN (agent)`, `NOLB`, `DRAIN`, `DRAIN 1/3`,
 /// `MAINT`, `MAINT (via backend/server)`, `MAINT (resolution)`, `no check`.
@@ -72,7 +72,7 @@ impl ServerWord {
         &self.0
     }
 
-    /// What it tells of the server's health.
+    /// The server's health by this word.
     #[must_use]
     pub fn health(&self) -> Health {
         if self.0.eq_ignore_ascii_case("no check") {

@@ -1,4 +1,4 @@
-//! The version an artifact's address tells.
+//! The version that an artifact's address names, and whether the artifact is there.
 
 use crate::fleet::ApplicationKind;
 
@@ -15,7 +15,7 @@ pub enum ArtifactSight {
         /// The server's answer.
         reason: String,
     },
-    /// The control host cannot tell: no answer, no right to read it, or an error of the server.
+    /// It is unknown: no answer, no right to read it, or an error of the server.
     Unknown {
         /// Why.
         reason: String,

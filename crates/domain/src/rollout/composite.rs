@@ -22,7 +22,7 @@ pub enum CompositeNameError {
         /// The part.
         part: String,
     },
-    /// Two servers have the same short name, so their instances could not be told apart.
+    /// Two servers have the same short name, so their instances could not be distinguished.
     #[error(
         "the servers `{first}` and `{second}` have the same short name `{short}`, by which plays know them; rename one of them"
     )]

@@ -31,7 +31,7 @@ pub const fn task(workflow: WorkflowId) -> TaskId {
 }
 
 /// How the task is executed. A play cannot be repeated, so there is no second try; but it outlives its
-/// worker, so whoever takes the task up again follows the play that runs already.
+/// worker, so the next worker follows the play that runs already.
 #[must_use]
 pub fn policy() -> TaskPolicy {
     TaskPolicy {

@@ -19,10 +19,10 @@ impl DrainWait {
     pub const MINUTES_MAX: u8 = 60;
     /// The wait when none is asked for, seconds.
     pub const SECONDS_DEFAULT: u32 = 300;
-    /// No wish: the default.
+    /// Not requested: the default.
     pub const DEFAULT: Self = Self(None);
 
-    /// Takes a wish in minutes.
+    /// Reads a requested time in minutes.
     ///
     /// # Errors
     ///
@@ -36,13 +36,13 @@ impl DrainWait {
         }
     }
 
-    /// The wish, minutes.
+    /// The requested time, minutes.
     #[must_use]
     pub const fn minutes(self) -> Option<f64> {
         self.0
     }
 
-    /// The wait, whole seconds; a wish below one second is one second.
+    /// The wait, whole seconds; a requested time below one second is one second.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,

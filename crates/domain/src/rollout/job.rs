@@ -55,7 +55,7 @@ pub struct PlaybookJob {
     pub hosts: Vec<InventoryHost>,
 }
 
-/// Where a job stands, as the control host tells.
+/// The status of a job, as the control host reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobStatus {
     /// The control host knows no such job.
@@ -67,7 +67,7 @@ pub enum JobStatus {
         /// The exit code of `ansible-playbook`; negative: the signal that ended it.
         exit_code: i32,
     },
-    /// Its process is gone and left no exit code: nobody knows what it did.
+    /// Its process is gone and left no exit code: its effect is unknown.
     Lost,
 }
 
@@ -89,7 +89,7 @@ pub struct JobEvent {
     /// A sentence: the reason of a failure, the text of a message. At most
     /// [`JobEvent::MESSAGE_MAX`] characters.
     pub message: Option<String>,
-    /// What the playbook tells about one instance, if this event does.
+    /// The report about one target, if this event has one.
     pub report: Option<TargetReport>,
     /// The closing counts by host, in the event [`JobEventKind::Stats`] and nowhere else.
     pub stats: Vec<HostStats>,
@@ -115,7 +115,7 @@ pub enum JobEventKind {
     Changed,
     /// A host failed a task.
     Failed,
-    /// A host failed a task, and the play was told not to mind.
+    /// A host failed a task, and the play ignores it (`ignore_errors`).
     Ignored,
     /// A host could not be reached.
     Unreachable,
@@ -176,7 +176,7 @@ impl JobEventKind {
     }
 }
 
-/// What a playbook tells about one instance it works on.
+/// The report of a playbook about one of its targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetReport {
     /// The composite name the playbook was given for it.
@@ -204,7 +204,7 @@ pub struct HostStats {
     pub skipped: u32,
     /// Failures that a rescue block took care of.
     pub rescued: u32,
-    /// Failures the play was told not to mind.
+    /// Failures that the play ignores (`ignore_errors`).
     pub ignored: u32,
 }
 

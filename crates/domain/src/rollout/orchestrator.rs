@@ -1,4 +1,4 @@
-//! Orchestrator playbooks and what their comment headers tell.
+//! Orchestrator playbooks and their comment headers.
 
 use crate::rollout::job::Variable;
 use crate::rollout::parameter;
@@ -24,7 +24,7 @@ pub type OrchestratorKey = Key<OrchestratorKind>;
 pub struct OrchestratorPlaybook {
     /// Its key.
     pub key: OrchestratorKey,
-    /// What its header tells.
+    /// The content of its header.
     pub metadata: OrchestratorMetadata,
     /// Whether it is offered for updates; a scan never changes this.
     pub is_active: bool,
@@ -56,7 +56,7 @@ pub struct Parameter {
     pub name: String,
     /// What it is for; at most 500 characters.
     pub description: Option<String>,
-    /// The value it has when nobody gives one.
+    /// The default value.
     pub default: Option<Variable>,
 }
 
@@ -72,7 +72,7 @@ pub fn is_orchestrator_file(name: &str) -> bool {
     })
 }
 
-/// What the first [`HEAD_LINES`] lines of a playbook tell about it. Total: whatever the header
+/// Reads the metadata from the first [`HEAD_LINES`] lines of a playbook. Total: what the header
 /// leaves out comes from the file name.
 ///
 /// A header is made of comment lines that start in the first column:
@@ -575,7 +575,7 @@ fn default_value(text: &str) -> Option<Variable> {
         "true" | "yes" | "да" => Some(Variable::Boolean(true)),
         "false" | "no" | "нет" => Some(Variable::Boolean(false)),
         _ => match text.parse::<i64>() {
-            // `007` and `+7` are no numbers to whoever wrote them: file modes, phone codes.
+            // `007` and `+7` are not meant as numbers: file modes, phone codes.
             Ok(number) if number.to_string() == text => Some(Variable::Integer(number)),
             Ok(_) | Err(_) => bounded(text, DEFAULT_MAX).map(Variable::Text),
         },

@@ -95,7 +95,7 @@ impl UpdateMode {
     }
 }
 
-/// What somebody asked for.
+/// A request for a rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutRequest {
     /// The applications, 1 to [`APPLICATIONS_MAX`], each once.
@@ -138,9 +138,9 @@ pub struct Rollout {
     pub attempt: u32,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When work on it began: by its first worker, whoever goes on with it.
+    /// When its first worker began.
     pub started_at: Option<Timestamp>,
-    /// When it ended; also where nobody knows how.
+    /// When it ended; also if its result is unknown.
     pub finished_at: Option<Timestamp>,
     /// 0 to 100.
     pub progress: u8,
@@ -253,9 +253,9 @@ pub enum TargetOutcome {
     Skipped,
     /// It runs the old version again and serves.
     RolledBack,
-    /// Its update failed and it still gets no requests: somebody must look.
+    /// Its update failed and it still gets no requests: a person must check it.
     LeftDrained,
-    /// Nobody knows.
+    /// The result is unknown.
     Unknown,
 }
 
@@ -305,7 +305,7 @@ impl TargetOutcome {
             .find(|outcome| outcome.as_str() == word)
     }
 
-    /// Whether it will not change any more.
+    /// Whether it is final.
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
@@ -386,7 +386,7 @@ pub enum RunStatus {
     Succeeded,
     /// At least one instance not done.
     Failed,
-    /// Its process is gone and nobody knows what it did.
+    /// Its process is gone and its effect is unknown.
     Unknown,
 }
 
@@ -449,7 +449,7 @@ pub enum EndStatus {
     Failed,
     /// It was called off before it could come to its end.
     Cancelled,
-    /// Nobody knows what its play did.
+    /// The effect of its play is unknown.
     Unknown,
 }
 
@@ -521,7 +521,7 @@ pub struct RolloutEnd {
     pub targets: Vec<RolloutTarget>,
     /// The versions that the rollout changed.
     pub versions: Vec<(ApplicationKey, VersionChange)>,
-    /// What to tell in the fleet's event log.
+    /// Entries for the fleet's event log.
     pub events: Vec<NewEvent>,
 }
 

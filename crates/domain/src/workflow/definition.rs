@@ -325,7 +325,7 @@ impl Definition {
                 .filter_map(|task| Some(tasks.get(*task)?.key.clone()))
                 .collect(),
         })?;
-        // A list that is worked off in its order is no chain somebody could have drawn wider.
+        // A sequential list is no chain that could be made wider.
         if mode == ExecutionMode::Dag
             && let Some((task, level)) = levels.iter().enumerate().max_by_key(|(_, level)| **level)
             && *level >= DEPTH_MAX

@@ -8,7 +8,7 @@ use crate::Timestamp;
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $name:ident => $word:literal,)+) => {
-        /// What kind of fact an event tells.
+        /// The kind of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum EventKind {
             $($(#[doc = $doc])* $name,)+
@@ -74,7 +74,7 @@ kinds! {
     TaskCancelled => "task_cancelled",
     /// Something it depends on did not succeed, or a person skipped it.
     TaskSkipped => "task_skipped",
-    /// Nobody knows what it did.
+    /// Its effect is unknown.
     TaskUnknown => "task_unknown",
     /// Its worker went away; it is queued again.
     TaskLost => "task_lost",
@@ -110,11 +110,11 @@ pub const DETAIL_MAX: usize = 1_000;
 
 /// Where an event stands in the order of all commits.
 ///
-/// Whoever has read up to a position never misses an earlier one: readers are shown a position only when
-/// nothing before it can appear any more. Positions are opaque outside: two numbers joined by `-`.
+/// A reader that has reached a position never misses an earlier one: readers see a position only when
+/// nothing can appear before it. Positions are opaque outside: two numbers joined by `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventPosition {
-    /// Its batch: what one transaction tells of one workflow.
+    /// Its batch: the events of one workflow in one transaction.
     pub batch: i64,
     /// Its place within the batch, from 0.
     pub index: u32,

@@ -43,7 +43,7 @@ impl Guarantee {
 pub enum Takeover {
     /// The next worker takes it up: it is repeatable, or its handler finds what is still alive.
     Requeue,
-    /// Nobody may start it again: it becomes `unknown`, and a person decides.
+    /// It must not be started again: it becomes `unknown`, and a person decides.
     Unknown,
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 /// A JSON document as text: a payload, a result, an input.
 ///
-/// The domain cannot read JSON (decision 0006), so it believes whoever parsed the text that it is
-/// well formed; what it checks is the size. Cloning is cheap.
+/// The domain cannot read JSON (decision 0006): the caller has parsed the text, and the domain
+/// checks its size only. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Json(Arc<str>);
 
@@ -25,7 +25,7 @@ impl Json {
     /// The most bytes one document may have: 256 KiB.
     pub const BYTES_MAX: usize = 256 * 1024;
 
-    /// The document with this text, which somebody has parsed before.
+    /// The document with this text, which the caller has parsed.
     ///
     /// # Errors
     ///

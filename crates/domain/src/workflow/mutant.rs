@@ -20,7 +20,7 @@ pub enum Mutant {
     UndoesInForwardOrder,
     /// Compensations of tasks that did not run are run.
     UndoesWhatNeverRan,
-    /// What an attempt may have done of which nobody knows is not undone.
+    /// The possible effect of an attempt with an unknown result is not undone.
     ForgetsUncertainty,
     /// The time of a workflow is never up.
     NeverLate,

@@ -53,7 +53,7 @@ names! {
     SignalName, "the name of the signal", 64;
 }
 
-/// Names that stand in our own sources; whoever writes one has a test that parses it.
+/// Names that stand in our own sources; each has a test that parses it.
 macro_rules! of_ours {
     ($($name:ident)+) => {$(
         impl $name {

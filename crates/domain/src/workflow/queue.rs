@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{QueueName, TaskId};
 use crate::Timestamp;
 
-/// How a queue is held back. A queue nobody has set anything for has no limits.
+/// The limits of a queue. By default a queue has none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct QueueLimits {
     /// Whether nothing is taken from it.

@@ -196,7 +196,7 @@ fn is_every_hour(field: &str) -> bool {
     matches!(field, "*" | "?" | "*/1" | "0-23" | "0-23/1")
 }
 
-/// What happens to moments that passed while nobody was there to start them.
+/// What happens to moments that passed while no node ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MissedRuns {
     /// They are left out; the next one is the next in the future.

@@ -23,7 +23,7 @@ pub enum TaskStatus {
     Cancelled,
     /// Something it depends on did not succeed.
     Skipped,
-    /// Nobody knows what it did; a person or a declared check decides.
+    /// Its effect is unknown; a person or a declared check decides.
     Unknown,
 }
 
@@ -67,7 +67,7 @@ impl TaskStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// Whether nothing can change it any more. [`Self::Unknown`] is not terminal: it waits for a
+    /// Whether it is final. [`Self::Unknown`] is not terminal: it waits for a
     /// decision.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
@@ -164,7 +164,7 @@ pub enum WorkflowStatus {
     Pending,
     /// Its tasks run.
     Running,
-    /// No task starts until somebody resumes it.
+    /// No task starts until it is resumed.
     Paused,
     /// Every task succeeded or was rightly skipped.
     Succeeded,

@@ -21,12 +21,12 @@ pub enum QueueMove {
         /// The task.
         no: TaskNo,
     },
-    /// The task neither waits nor runs any more.
+    /// The task no longer waits or runs.
     Leave {
         /// The task.
         no: TaskNo,
     },
-    /// The task's worker shall be told to stop.
+    /// The task's worker must stop.
     Stop {
         /// The task.
         no: TaskNo,
@@ -66,7 +66,7 @@ pub enum WakeKind {
         /// How.
         status: WorkflowStatus,
     },
-    /// The child of a task shall be called off.
+    /// The child of a task must be cancelled.
     CancelChild {
         /// The task.
         no: TaskNo,
@@ -130,9 +130,9 @@ pub struct Changes {
     pub parked: Option<bool>,
     /// Signals that were taken, by position.
     pub taken_signals: Vec<i64>,
-    /// A signal nobody waits for yet.
+    /// A signal that no task waits for yet.
     pub kept_signal: Option<(SignalName, Json)>,
-    /// Whether the waiting parent shall be told of the end: a [`WakeKind::ChildEnded`] for it, now.
+    /// Whether the waiting parent gets the end: a [`WakeKind::ChildEnded`] for it, now.
     pub tell_parent: Option<WorkflowStatus>,
     /// Facts to write down, in this order.
     pub events: Vec<NewWorkflowEvent>,

@@ -21,7 +21,7 @@ pub struct NewRun<'a> {
     pub parent: Option<TaskId>,
     /// The workflows above it.
     pub family: Family,
-    /// Whether and when it starts by itself: `None` waits for somebody to start it, zero starts at once.
+    /// Whether and when it starts by itself: `None` waits for a start request, zero starts at once.
     pub start_after: Option<Duration>,
     /// The longest it may take from its start on.
     pub deadline: Option<Duration>,

@@ -47,8 +47,8 @@ impl Turn<'_> {
         self.count(no, to, detail)
     }
 
-    // A child that was started, or may have been, is called off with the task that nobody goes on
-    // with; not where the task ends because the child did.
+    // A child that was started, or may have been, is cancelled with its task if no worker goes on with
+    // the task; not where the task ends because the child did.
     fn call_off_child(&mut self, no: TaskNo, to: TaskStatus) -> Result<(), Refusal> {
         let task = self.task(no)?;
         let has_ended = match to {
@@ -244,7 +244,7 @@ impl Turn<'_> {
 }
 
 /// Whether an ended task may have had its effect, so that there is something to undo: not if its time
-/// ran out before anybody had started it; also in an earlier attempt of which nobody knows.
+/// ran out before its first attempt; also if an earlier attempt has an unknown effect.
 pub(super) fn may_have_happened(task: &Task) -> bool {
     match task.status {
         TaskStatus::Succeeded => true,

@@ -45,7 +45,7 @@ pub enum Outcome {
     },
     /// It took longer than its timeout and was stopped.
     TimedOut,
-    /// Nobody can tell what it did.
+    /// Its effect is unknown.
     Unknown {
         /// Why not.
         error: TaskError,
@@ -54,7 +54,7 @@ pub enum Outcome {
     Waiting,
     /// It was asked to stop and did.
     Cancelled,
-    /// Its worker could not or would not do it and has done nothing: somebody else may.
+    /// Its worker has done nothing and gives it back: another worker may do it.
     Released,
 }
 
@@ -103,7 +103,7 @@ pub enum Input {
         /// Who took it.
         worker: String,
     },
-    /// A worker tells how an attempt ended.
+    /// A worker reports how an attempt ended.
     Ended {
         /// The task.
         no: TaskNo,
@@ -230,7 +230,7 @@ pub enum Refusal {
         /// What was wished, as a participle.
         wish: &'static str,
     },
-    /// Nobody takes the workflow's signals.
+    /// The workflow keeps as many untaken signals as it may.
     #[error("the workflow keeps {SIGNALS_MAX} signals that no task has taken; it keeps no more")]
     TooManySignals,
     /// Too many workflows stand above it.
@@ -263,7 +263,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether somebody broke a promise: the run may then be half changed, and is to be thrown away.
+    /// Whether a contract was broken: the run may then be half changed, and must be dropped.
     #[must_use]
     pub const fn is_defect(&self) -> bool {
         match self {

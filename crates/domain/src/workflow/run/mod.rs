@@ -85,7 +85,7 @@ pub struct Task {
     pub retries: u32,
     /// How often its worker went away since then.
     pub lost: u32,
-    /// Whether an earlier attempt may have had its effect, and nobody knows: it was lost, took too long or
+    /// Whether an earlier attempt may have had its effect: it was lost, took too long or
     /// ended as unknown.
     pub is_uncertain: bool,
     /// How many tasks it still waits for.
@@ -114,7 +114,7 @@ pub struct Task {
     pub error: Option<TaskError>,
 }
 
-/// The most signals of a workflow that are kept until somebody takes them.
+/// The most signals of a workflow that are kept until a task takes them.
 pub const SIGNALS_MAX: usize = 1_000;
 
 impl Task {
@@ -127,7 +127,7 @@ impl Task {
     }
 }
 
-/// A signal that nobody has taken yet.
+/// A signal that no task has taken yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredSignal {
     /// Its place among all stored signals.
@@ -145,6 +145,6 @@ pub struct Run {
     pub head: Head,
     /// Its tasks: all of them, or those that the input touches and those that wait for these.
     pub tasks: BTreeMap<TaskNo, Task>,
-    /// Signals nobody has taken, oldest first; needed when a task of the run waits for one, and when one arrives.
+    /// Untaken signals, oldest first; needed when a task of the run waits for one, and when one arrives.
     pub signals: Vec<StoredSignal>,
 }

@@ -113,8 +113,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Ends a task that nobody works on; asks the worker of one that runs to stop. What is unknown
-    /// stays until somebody decides.
+    /// Ends a task without a worker; asks the worker of one that runs to stop. What is unknown
+    /// stays until a person decides.
     pub(super) fn call_off(&mut self, no: TaskNo) -> Result<(), Refusal> {
         match self.task(no)?.status {
             TaskStatus::Running => {

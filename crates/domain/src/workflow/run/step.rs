@@ -235,7 +235,7 @@ impl Turn<'_> {
         if lost > TaskPolicy::LOST_MAX {
             let message = format!("its worker went away {lost} times in the middle of it");
             let error = TaskError::new("worker_lost", &message);
-            // Nobody takes up what may go on without its workers any more.
+            // A task that may go on without its workers is not claimed again.
             if guarantee == Guarantee::G4 {
                 return self.unknown(no, error);
             }
@@ -266,8 +266,8 @@ impl Turn<'_> {
         self.queue_again(no, EventKind::TaskReleased)
     }
 
-    // In a workflow that is called off, a task that nobody works on ends. Only one whose effect goes
-    // on without its worker is taken up again, by somebody who is told to stop it.
+    // In a cancelled workflow, a task without a worker ends. Only one whose effect goes
+    // on without its worker is claimed again, by a worker that is asked to stop it.
     fn queue_again(&mut self, no: TaskNo, told: EventKind) -> Result<(), Refusal> {
         self.tell_of(no, told, None);
         let task = self.task(no)?;
@@ -286,12 +286,12 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Whether no task of the run shall start any more.
+    /// Whether no further task of the run may start.
     pub(super) const fn is_called_off(&self) -> bool {
         matches!(self.run.head.status, WorkflowStatus::Cancelling)
     }
 
-    /// Whether tasks that wait for no other one any more may begin.
+    /// Whether tasks with all dependencies done may begin.
     pub(super) const fn is_under_way(&self) -> bool {
         matches!(
             self.run.head.status,
@@ -307,8 +307,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Starts the wait or the queueing of a task that waits for no other one any more. One that takes a
-    /// signal ends with it: whoever calls this lets [`Self::follow`] see to what follows.
+    /// Starts the wait or the queueing of a task whose dependencies are done. One that takes a
+    /// signal ends with it: the caller then calls [`Self::follow`].
     pub(super) fn release(&mut self, no: TaskNo) -> Result<(), Refusal> {
         let now = self.now;
         let task = self.change(no)?;

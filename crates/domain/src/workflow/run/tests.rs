@@ -126,7 +126,7 @@ impl Plan {
         self.policy(|policy| *policy = TaskPolicy::once(guarantee))
     }
 
-    /// Of the class G4, but whoever takes it up finds what is still alive.
+    /// Of the class G4, but its next worker finds what is still alive.
     fn adopted(self) -> Self {
         self.class(Guarantee::G4)
             .policy(|policy| policy.takeover = Takeover::Requeue)

@@ -243,7 +243,7 @@ proptest! {
                     let progress = scene.run.head.progress();
                     prop_assert_eq!(progress == 100, scene.run.head.status == WorkflowStatus::Succeeded);
                 }
-                // Only a worker who takes what nobody offers breaks the rules of moves.
+                // Only a worker that takes an unoffered task breaks the rules of moves.
                 Err(Refusal::Illegal(_)) => {
                     let is_claim = matches!(input, Input::Claimed { .. });
                     prop_assert!(is_claim, "{:?}; {}", input, scene.states());

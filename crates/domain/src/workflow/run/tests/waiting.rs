@@ -134,7 +134,7 @@ fn no_more_signals_are_kept_than_may_be() {
     }
     let refusal = "the workflow keeps 1000 signals that no task has taken; it keeps no more";
     assert_eq!(scene.refuses(signal("go", "1")), refusal);
-    // Somebody waits for this one.
+    // A task waits for this one.
     scene.signal("now", "1");
     scene.succeed(&["z"]);
     assert_eq!(scene.run.head.status, WorkflowStatus::Succeeded);
