@@ -13,4 +13,5 @@ mod arrows;
 mod documents;
 mod source;
 mod sources;
+mod words;
 mod workspace;
