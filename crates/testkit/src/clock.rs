@@ -8,7 +8,7 @@ use drover_domain::Timestamp;
 use drover_ports::{Clock, IdSource};
 use uuid::Uuid;
 
-/// A clock that stands still until it is told to go on.
+/// A clock that stands still until a test advances it.
 #[derive(Debug)]
 pub struct FixedClock(Mutex<Timestamp>);
 

@@ -23,7 +23,7 @@ pub struct Received {
     pub signatures: usize,
 }
 
-/// Receivers that take everything unless told otherwise. Called with the URL `bad`, none can be told anything.
+/// Receivers that accept every message unless a test scripts another answer. The URL `bad` can never be called.
 #[derive(Debug, Default)]
 pub struct ScriptedReceivers {
     answers: Mutex<VecDeque<Result<u16, String>>>,

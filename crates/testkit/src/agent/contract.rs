@@ -11,7 +11,7 @@ use drover_ports::{AgentAddress, AgentError, AgentGateway, Fault, NameAnswer};
 
 use super::{Agent, AgentWorld, RefusalShape, Sight};
 
-/// An application with everything an agent can tell of its kind.
+/// An application with every member that an agent can report.
 #[must_use]
 pub fn application(kind: ApplicationKind, name: &str) -> ObservedApplication {
     let text = |text: &str| Some(text.to_owned());
@@ -51,7 +51,7 @@ pub fn application(kind: ApplicationKind, name: &str) -> ObservedApplication {
     }
 }
 
-/// A server in HAProxy with everything an agent can tell of it.
+/// An HAProxy server with every member that an agent can report.
 #[must_use]
 pub fn server(name: &str, word: &str) -> ObservedServer {
     ObservedServer {
@@ -233,7 +233,7 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
         assert_eq!((answer.servers.len(), answer.is_partial, answer.complaints), (2, true, unread));
     }
 
-    /// The agent does not tell an unknown backend from an empty one.
+    /// The agent answers an unknown backend like an empty one.
     async fn an_unknown_backend_is_empty(world) {
         let agent = world.arrange(Agent::Answers(sight())).await;
         let answer = world.gateway().backend_servers(&agent, "default", "nowhere").await.unwrap();
@@ -283,7 +283,7 @@ contract! { $ agent => agent_gateway_contract for dyn AgentWorld;
         assert!(message.chars().count() <= 520, "{}", message.chars().count());
     }
 
-    /// Where nobody listens, nobody is reached.
+    /// An address without a listener is unreachable.
     async fn an_absent_agent_is_unreachable(world) {
         let agent = world.nobody().await;
         for (question, failure) in failures(world.gateway(), &agent, true).await {

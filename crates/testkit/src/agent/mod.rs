@@ -66,7 +66,7 @@ pub struct Sight {
     pub nameless: usize,
     /// The servers by HAProxy instance and backend.
     pub haproxy: BTreeMap<String, BTreeMap<String, Vec<ObservedServer>>>,
-    /// The process of each HAProxy instance that tells of it.
+    /// The process of each HAProxy instance that reports it.
     pub processes: BTreeMap<String, ObservedProcess>,
     /// The version of its HAProxy, if it reports it; it does so beside a process.
     pub version: Option<String>,
@@ -86,6 +86,6 @@ pub trait AgentWorld: Send + Sync {
     /// A new agent that behaves like this; where it listens.
     async fn arrange(&self, agent: Agent) -> AgentAddress;
 
-    /// An address where nobody listens.
+    /// An address without a listener.
     async fn nobody(&self) -> AgentAddress;
 }

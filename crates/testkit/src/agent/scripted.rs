@@ -99,13 +99,13 @@ impl ScriptedAgents {
         self.commands.lock().unwrap().clone()
     }
 
-    /// How often somebody looked at the servers of a backend, whoever the agent.
+    /// How often the servers of a backend were read, over all agents.
     #[must_use]
     pub fn looks(&self) -> usize {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// How often an agent was asked whether it answers, whoever it is.
+    /// How often an agent was pinged, over all agents.
     #[must_use]
     pub fn pings(&self) -> usize {
         self.pings.load(Ordering::Relaxed)

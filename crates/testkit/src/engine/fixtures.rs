@@ -1,4 +1,4 @@
-//! Workflows to start in tests, and a worker that does what it is told.
+//! Workflows to start in tests, and a scripted worker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -374,7 +374,7 @@ pub async fn take_over(world: &EngineWorld) {
     while world.upkeep().take_over(grace, 100).await.unwrap().handled > 0 {}
 }
 
-/// A worker that does what it is told.
+/// A scripted worker.
 #[derive(Debug)]
 pub struct Driver<'a> {
     world: &'a EngineWorld,

@@ -215,7 +215,7 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
         assert_eq!(world.waits_begun().await, 1);
     }
 
-    /// A job nobody started is absent, says nothing and need not be stopped.
+    /// A job that was never started is absent, has no output and can be cancelled.
     async fn an_unknown_job_is_absent(world) {
         let unknown = job(7, "tell.yml").id;
         assert_eq!(world.runner().status(unknown).await.unwrap(), JobStatus::Absent);
@@ -258,7 +258,7 @@ contract! { $ runner => playbook_runner_contract for dyn RunnerWorld;
         }
     }
 
-    /// The playbooks are told by name with what they begin with, and the version of what runs them.
+    /// The playbooks are listed by name with their first lines and their digests, and the runner has a version.
     async fn playbooks_are_listed_by_name(world) {
         world.arrange("b.yaml", Play::Fails).await;
         world.arrange("a.yml", Play::TellsText).await;

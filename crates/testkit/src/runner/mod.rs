@@ -16,7 +16,7 @@ use drover_ports::{ArtifactProbe, PlaybookRunner};
 /// What a play does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Play {
-    /// One task on `localhost` tells the value of the variable `text`.
+    /// One task on `localhost` prints the value of the variable `text`.
     TellsText,
     /// One task on `localhost` fails and says `no luck`.
     Fails,
@@ -49,6 +49,6 @@ pub trait RunnerWorld: Send + Sync {
     /// How often a [`Play::Waits`] has begun to wait.
     async fn waits_begun(&self) -> u32;
 
-    /// Ends everything of a running job without a chance to tell anybody.
+    /// Kills all processes of a running job at once.
     async fn lose(&self, job: JobId);
 }

@@ -93,7 +93,7 @@ impl Script {
         self.step(Step::Event(Box::new(event)))
     }
 
-    /// Then it tells the value of a variable.
+    /// Then it prints the value of a variable.
     #[must_use]
     pub fn tell_variable(self, name: &str) -> Self {
         self.step(Step::TellVariable(name.to_owned()))
@@ -153,7 +153,7 @@ impl Default for Script {
 /// A runner that plays scripts: at once, up to the next hold.
 ///
 /// Like the real one it starts a job at most once and keeps every event, and it keeps running when
-/// whoever launched a job is gone; a test that "restarts" its program goes on with the same runner.
+/// the caller of a launch is gone; a test that "restarts" its program goes on with the same runner.
 #[derive(Debug, Default)]
 pub struct ScriptedRunner {
     state: Mutex<State>,
@@ -230,7 +230,7 @@ impl ScriptedRunner {
         self.changed.notify_waiters();
     }
 
-    /// The next `calls` calls find nobody: [`RunnerError::Unavailable`], and nothing is done.
+    /// The next `calls` calls get no answer: [`RunnerError::Unavailable`], and nothing is done.
     pub fn go_away(&self, calls: u32) {
         self.state().away = calls;
     }
@@ -245,7 +245,7 @@ impl ScriptedRunner {
         self.state().unfit = Some(reason.to_owned());
     }
 
-    /// How often somebody asked for this job to be launched.
+    /// How often this job was launched.
     #[must_use]
     pub fn launches(&self, job: JobId) -> u32 {
         self.state().launches.get(&job).copied().unwrap_or_default()

@@ -304,7 +304,7 @@ impl<'a> Updater<'a> {
         self.claim().await.expect("there is a task to take")
     }
 
-    /// Tells the engine how the attempt ended.
+    /// Reports to the engine how the attempt ended.
     pub async fn report(&self, claim: &Claim, outcome: Outcome) {
         let report = Report {
             task: claim.task,
@@ -315,7 +315,7 @@ impl<'a> Updater<'a> {
         assert_eq!(verdicts, [ReportVerdict::Accepted]);
     }
 
-    /// Tells the engine that the attempt succeeded.
+    /// Reports to the engine that the attempt succeeded.
     pub async fn succeed(&self, claim: &Claim) {
         let result = Json::null();
         self.report(claim, Outcome::Succeeded { result }).await;
@@ -447,7 +447,7 @@ pub fn version_change(old: &str, new: &str, task: RolloutId) -> VersionChange {
     }
 }
 
-/// An event that tells of an update.
+/// An event about an update.
 #[must_use]
 pub fn event(
     server: Option<ServerKey>,

@@ -2,7 +2,7 @@
 //!
 //! [`database`] hands out a database of its own on one server that every test of a run shares, also
 //! between processes (nextest starts one per test). Each process holds a shared lock on a file of the
-//! server for as long as it lives; a watchdog stops the server once nobody has held it for five
+//! server for as long as it lives; a watchdog stops the server once no process has held it for five
 //! seconds, however the last process ended. [`Cluster::private`] is a server for one test alone.
 //!
 //! PostgreSQL must be installed; that it is missing is a failure, not a reason to skip.
@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     fn shared() -> Self {
-        // nextest tells which run this is; under `cargo test` the run is the parent process.
+        // nextest names the run in a variable; under `cargo test` the run is the parent process.
         #[expect(
             clippy::disallowed_methods,
             reason = "no configuration: the name of the run that this process is a part of"

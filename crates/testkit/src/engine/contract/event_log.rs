@@ -66,7 +66,7 @@ contract! { $ event_log => event_log_contract for EngineWorld;
         assert_eq!(follow(world, end, ANY, 10).await.len(), 3);
     }
 
-    /// The log has every event of every workflow, in order, as the histories tell them, with the keys of
+    /// The log has every event of every workflow, in order, as in the histories, with the keys of
     /// their tasks.
     async fn the_log_has_everything_in_order(world) {
         let ids = three(world).await;
@@ -101,7 +101,7 @@ contract! { $ event_log => event_log_contract for EngineWorld;
         assert!(page.events.len() <= 5, "{}", page.events.len());
     }
 
-    /// Whoever comes back with the position of any page has exactly what came after it.
+    /// A reader that continues from the position of any page gets exactly what came after it.
     async fn reading_goes_on_from_any_page(world) {
         three(world).await;
         let all = follow(world, EventPosition::START, ANY, 1_000).await;
@@ -119,7 +119,7 @@ contract! { $ event_log => event_log_contract for EngineWorld;
         assert_eq!(seen, all.len());
     }
 
-    /// Whoever comes back with the position of any event has exactly what came after it: positions are
+    /// A reader that continues from the position of any event gets exactly what came after it: positions are
     /// given out with single events.
     async fn reading_goes_on_from_any_event(world) {
         three(world).await;
@@ -153,7 +153,7 @@ contract! { $ event_log => event_log_contract for EngineWorld;
         assert!(world.events().end().await.unwrap() > end);
     }
 
-    /// What is written in one step is told together, at one time.
+    /// The events of one step appear together, with one time.
     async fn a_start_is_told_together(world) {
         start(world, 1, parallel(10)).await;
         let page = world.events().after(EventPosition::START, ANY, 1).await.unwrap();
@@ -161,7 +161,7 @@ contract! { $ event_log => event_log_contract for EngineWorld;
         assert!(page.events.iter().all(|(event, _)| event.at == page.events[0].0.at));
     }
 
-    /// A reader that is older than what was removed is told so; one that is not is not.
+    /// A reader whose position was removed gets a gap; another one does not.
     async fn a_gap_is_told(world) {
         let old = start(world, 1, linear(&["a"])).await;
         let stays = start(world, 2, linear(&["b"])).await;

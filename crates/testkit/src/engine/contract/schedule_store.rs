@@ -145,7 +145,7 @@ contract! { $ schedule_store => schedule_store_contract for EngineWorld;
         assert_eq!((due(world, 10, 1).await.len(), due(world, 10, 0).await.len(), due(world, 8, 10).await.len()), (1, 0, 0));
     }
 
-    /// A schedule that fires moves on and starts its workflow; whoever comes second changes nothing.
+    /// A schedule that fires moves on and starts its workflow; a second node changes nothing.
     async fn a_schedule_fires_once(world) {
         put(world, &schedule("a", 10)).await;
         let found = due(world, 10, 10).await.remove(0);

@@ -131,7 +131,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!(Driver::open(world, 1).await.drain().await, ["t7", "t1", "t9", "t2", "t5"]);
     }
 
-    /// A lease tells what it holds: what was taken under it, and neither reported nor taken by others.
+    /// A lease lists what it holds: tasks claimed under it, neither reported nor taken by others.
     async fn a_lease_tells_what_it_holds(world) {
         start(world, 1, parallel(4)).await;
         let (mine, others) = (Driver::open(world, 1).await, Driver::open(world, 2).await);
@@ -238,7 +238,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
             });
         }
         let mut done: Vec<TaskId> = workers.join_all().await.into_iter().flatten().collect();
-        // Whoever found nothing left while others still worked has left the rest to nobody.
+        // A worker that found nothing while others still worked has left no task behind.
         let last = Driver::open(world, 9).await;
         for taken in last.claim(1_000).await {
             last.end(&taken, success("1")).await;
@@ -302,7 +302,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert!(next <= LEASE && next > LEASE / 2, "{next:?}");
     }
 
-    /// A worker that is late may still report as long as nobody has taken its task over.
+    /// A late worker may still report until another worker takes its task over.
     async fn a_late_report_is_accepted_until_somebody_took_over(world) {
         let id = start(world, 1, linear(&["a"])).await;
         let driver = Driver::open(world, 1).await;
@@ -312,7 +312,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!(status(world, id).await, WorkflowStatus::Succeeded);
     }
 
-    /// A task whose lease ran out goes to another worker; the old one is not believed any more.
+    /// A task whose lease ran out goes to another worker; the old one is refused.
     async fn a_lost_task_goes_to_another_worker(world) {
         let id = start(world, 1, sequence(vec![retried("a", 3), task("b")])).await;
         let (old, new) = (Driver::open(world, 1).await, Driver::open(world, 2).await);
@@ -336,7 +336,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!(story(world, id).await[2..7], ["task_queued a", "task_started a", "task_lost a", "task_queued a", "task_started a"]);
     }
 
-    /// A task that cannot be repeated is unknown when its lease ran out, and nobody starts it again.
+    /// A task that cannot be repeated is unknown when its lease ran out, and is not started again.
     async fn a_lost_task_that_cannot_be_repeated_is_unknown(world) {
         let id = start(world, 1, sequence(vec![unrepeatable("a")])).await;
         let driver = Driver::open(world, 1).await;
@@ -511,7 +511,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!((task_status(world, id, "b").await, status(world, id).await), (TaskStatus::Skipped, WorkflowStatus::Failed));
     }
 
-    /// Who is told to stop is who holds the task, and only for what shall be stopped.
+    /// Only the holder of a task gets the stop request, and only for tasks that must stop.
     async fn only_the_holder_is_told_to_stop(world) {
         let ids = [start(world, 1, linear(&["a"])).await, start(world, 2, linear(&["b"])).await];
         let (one, two) = (Driver::open(world, 1).await, Driver::open(world, 2).await);
@@ -708,7 +708,7 @@ contract! { $ task_queue => task_queue_contract for EngineWorld;
         assert_eq!((undo.undoes, undo.task), (TaskNo::new(1), id.task(TaskNo::new(3).unwrap())));
     }
 
-    /// Every attempt is counted, and its number is told with what happened in it.
+    /// Every attempt is counted, and its events have its number.
     async fn attempts_are_counted(world) {
         let id = start(world, 1, sequence(vec![retried("a", 1)])).await;
         let driver = Driver::open(world, 1).await;

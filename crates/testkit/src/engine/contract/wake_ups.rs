@@ -20,7 +20,7 @@ async fn hinted(world: &EngineWorld, topic: Topic, seen: u64) {
 }
 
 contract! { $ wake_ups => wake_ups_contract for EngineWorld;
-    /// Who waits for work is told when a workflow starts, and so is who waits for events.
+    /// A waiter for work gets a hint when a workflow starts, and so does a waiter for events.
     async fn a_start_is_hinted(world) {
         let wake_ups = world.wake_ups();
         let (work, events) = (wake_ups.seen(Topic::Work), wake_ups.seen(Topic::Events));
@@ -31,7 +31,7 @@ contract! { $ wake_ups => wake_ups_contract for EngineWorld;
         hinted(world, Topic::Work, work).await;
     }
 
-    /// Who waits already is told too.
+    /// A waiter that waits already gets it too.
     async fn who_waits_is_woken(world) {
         let seen = world.wake_ups().seen(Topic::Work);
         let (hint, _) = tokio::join!(

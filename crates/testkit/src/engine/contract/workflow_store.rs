@@ -224,7 +224,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(replayed.count(), 3, "{answers:?}");
     }
 
-    /// A workflow that shall not start by itself waits until somebody starts it.
+    /// A workflow that does not start by itself waits for a start request.
     async fn a_workflow_waits_to_be_started(world) {
         let id = start_new(world, NewWorkflow { start_after: None, ..workflow(1, linear(&["a"])) }).await;
         assert_eq!((status(world, id).await, record(world, id).await.started_at), (WorkflowStatus::Pending, None));
@@ -292,7 +292,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(status(world, quick).await, WorkflowStatus::Succeeded);
     }
 
-    /// A workflow's time counts from its start, whoever starts it and however long that took.
+    /// A workflow's deadline counts from its start, however late that is.
     async fn a_deadline_counts_from_the_start(world) {
         let new = NewWorkflow { start_after: None, deadline: Some(HOUR), ..workflow(1, linear(&["a"])) };
         let id = start_new(world, new).await;
@@ -323,7 +323,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert!(found.started_at <= found.finished_at && found.finished_at.is_some());
     }
 
-    /// Tasks one after the other run in their order; the history tells all of it and nothing else.
+    /// Tasks one after the other run in their order; the history has all of it and nothing else.
     async fn a_sequence_runs_in_its_order(world) {
         let id = start(world, 1, linear(&["c", "a", "b"])).await;
         let driver = Driver::open(world, 1).await;
@@ -418,7 +418,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(task_status(world, id, "b").await, TaskStatus::Cancelled);
     }
 
-    /// Of a workflow that is called off, what waits is cancelled and what runs is told; then it is cancelled.
+    /// In a cancelled workflow, waiting tasks are cancelled and running ones get a stop request; then it is cancelled.
     async fn a_cancelled_workflow_tells_its_workers(world) {
         let tasks = vec![
             task("runs"), task("queued"), after("pending", &["runs"]), timer("timer", HOUR), waits_for("signal", "go", None),
@@ -552,7 +552,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(status(world, id).await, WorkflowStatus::Compensated);
     }
 
-    /// What an attempt may have done of which nobody knows is undone, however its task ends.
+    /// The possible effect of an attempt with an unknown result is undone, however its task ends.
     async fn what_may_have_happened_is_undone(world) {
         let id = start(world, 1, sequence(vec![undoable("a"), task("b")])).await;
         let lost = Driver::open(world, 1).await;
@@ -567,7 +567,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(status(world, id).await, WorkflowStatus::Compensated);
     }
 
-    /// What a person says did not happen is not undone; what was done without, because nobody knew, is.
+    /// An effect that a person denies is not undone; an unknown one is.
     async fn a_person_knows_whether_it_happened(world) {
         let driver = Driver::open(world, 1).await;
         let did_not = Decision::Failed { error: TaskError::new("looked", "it is not there") };
@@ -677,7 +677,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(status(world, id).await, WorkflowStatus::Succeeded);
     }
 
-    /// What nobody knows, a person knows: it worked, it did not, do it again, do without.
+    /// A person resolves an unknown result: succeeded, failed, retry, skip.
     async fn a_person_decides_about_what_is_unknown(world) {
         let driver = Driver::open(world, 1).await;
         let decisions = [
@@ -716,7 +716,7 @@ contract! { $ workflow_store => workflow_store_contract for EngineWorld;
         assert_eq!(task_status(world, id, "c").await, TaskStatus::Running);
     }
 
-    /// A task that is unknown keeps a workflow that is called off until somebody decides.
+    /// A task with an unknown result keeps a cancelled workflow open until a person decides.
     async fn what_is_unknown_keeps_its_workflow_open(world) {
         let driver = Driver::open(world, 1).await;
         let unknown = ended(world, &driver, 1, unrepeatable("a"), unknown()).await;

@@ -109,7 +109,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         assert_eq!((task_status(world, id, "a").await, status(world, id).await), (TaskStatus::Failed, WorkflowStatus::Failed));
     }
 
-    /// A timer ends when its time has passed and not before; nobody works on it.
+    /// A timer ends when its time has passed and not before; no worker holds it.
     async fn a_timer_ends_when_its_time_has_passed(world) {
         let id = start(world, 1, sequence(vec![timer("a", HOUR), task("b")])).await;
         see_to_what_is_due(world).await;
@@ -156,7 +156,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         assert_eq!(driver.claim(10).await, []);
     }
 
-    /// A task whose deadline passes while it runs is nobody's any more.
+    /// A task whose deadline passes while it runs loses its worker.
     async fn a_deadline_ends_a_running_task(world) {
         for (number, first, expected) in [(1, task("a"), TaskStatus::TimedOut), (2, unrepeatable("a"), TaskStatus::Unknown)] {
             start(world, number, sequence(vec![limited(first, HOUR, Some(SHORT))])).await;
@@ -231,7 +231,7 @@ contract! { $ workflow_upkeep => workflow_upkeep_contract for EngineWorld;
         }
     }
 
-    /// A moment that nobody waits for any more does nothing.
+    /// An outdated moment does nothing.
     async fn an_outdated_moment_does_nothing(world) {
         let id = start(world, 1, dag(vec![retried("a", 3), task("b")])).await;
         let driver = Driver::open(world, 1).await;

@@ -236,7 +236,7 @@ contract! { $ workflow_view => workflow_view_contract for EngineWorld;
         assert_eq!((next.task.status, next.task.pending, next.started_at), (TaskStatus::Queued, 0, None));
     }
 
-    /// The history is numbered from 1, page by page, and tells workers, reasons and times.
+    /// The history is numbered from 1, page by page, and has workers, reasons and times.
     async fn a_history_is_numbered(world) {
         let id = start(world, 1, linear(&["a"])).await;
         start(world, 2, linear(&["other"])).await;

@@ -196,7 +196,7 @@ contract! { $ action_view => action_view_contract for World;
             worker.report(&claim, outcome).await;
             is_failed(world, number, "no_such_kind", "nobody here can do it").await;
         }
-        // Only a person can end what nobody knows the end of; until then it is in the way of the backend's others.
+        // Only a person can end an action with an unknown result; until then it blocks the others of the backend.
         start_actions(world, &[action_on(3, &servers[1])]).await;
         let claim = take_action(&worker).await;
         worker.report(&claim, Outcome::TimedOut).await;
@@ -233,7 +233,7 @@ contract! { $ action_view => action_view_contract for World;
         assert_eq!((found.status, found.end.unwrap().failure), (ActionStatus::Success, None));
     }
 
-    /// Status changes go from new to old, page by page, whoever brought them; a server that is not there has none.
+    /// Status changes go from new to old, page by page, of every cause; an unknown server has none.
     async fn status_changes_go_from_new_to_old(world) {
         let servers = two_servers(world).await;
         let known = world.actions().targets(&[servers[0].key]).await.unwrap();

@@ -200,7 +200,7 @@ contract! { $ fleet_view => fleet_view_contract for World;
         let first = world.fleet().applications(&filter, two_after(None)).await.unwrap();
         let shown: Vec<_> = first.items.iter().map(|application| application.key).collect();
         assert_eq!((shown, first.next), (vec![keys[3], keys[2]], Some(keys[2].get())));
-        // The item the next page begins after is still there, though not of the list any more.
+        // The item that the next page begins after still exists, but no longer matches the filter.
         let down = ObservedApplication { status: ApplicationStatus::Offline, ..observed("c_1", Some("1.0")) };
         let listed = [observed("a_1", Some("1.0")), observed("b_1", Some("1.0")), down, observed("d_1", Some("1.0"))];
         poll(world, server.key, &listed, at(2)).await;
@@ -320,7 +320,7 @@ contract! { $ fleet_view => fleet_view_contract for World;
         assert_eq!((rest.items.len(), rest.next), (1, None));
     }
 
-    /// A group shows its settings and its grouping word, also one nobody knows.
+    /// A group shows its settings and its grouping word, also an unknown one.
     async fn a_group_shows_its_settings(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let (group, _) = world.fleet().application(keys[0]).await.unwrap().unwrap().group.unwrap();

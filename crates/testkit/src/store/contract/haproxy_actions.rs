@@ -261,7 +261,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         start_actions(world, &[fresh]).await;
     }
 
-    /// Work on an action begins once, whoever goes on with it.
+    /// Work on an action begins once, also when another worker goes on with it.
     async fn work_on_an_action_begins_once(world) {
         let servers = two_servers(world).await;
         let new = action_on(1, &servers[0]);
@@ -281,7 +281,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(shown(world, 1).await, begun);
     }
 
-    /// A claim that nobody has is refused.
+    /// A made-up claim is refused.
     async fn a_claim_that_nobody_has_is_refused(world) {
         let servers = two_servers(world).await;
         start_actions(world, &[action_on(1, &servers[0])]).await;
@@ -381,7 +381,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(now(world, &servers[1]).await, servers[1]);
     }
 
-    /// What a sync sees while an action is under way is the action's doing if somebody changed what the server is to do.
+    /// A change that a sync sees while an action runs is the action's if the administrative state changed.
     async fn a_sync_knows_what_an_action_did(world) {
         let servers = two_servers(world).await;
         let instance = instance_of(world, &servers[0]).await;
@@ -422,7 +422,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(history(world, &servers[0]).await, []);
     }
 
-    /// What an action sees is there while it is under way, for whoever holds its task; after its end nothing changes.
+    /// The evidence of a running action is stored for the holder of its task; after its end nothing changes.
     async fn what_is_seen_is_there_before_the_end(world) {
         let servers = two_servers(world).await;
         start_actions(world, &[action_on(1, &servers[0])]).await;
@@ -455,7 +455,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(history(world, &servers[0]).await, []);
     }
 
-    /// The first end holds, also for whoever takes the task next.
+    /// The first end holds, also for the next worker.
     async fn the_first_end_holds(world) {
         let servers = two_servers(world).await;
         start_actions(world, &[action_on(1, &servers[0])]).await;
@@ -473,7 +473,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(after, before);
     }
 
-    /// A claim that was given back, or has ended, writes nothing any more.
+    /// A claim that was given back, or has ended, can write nothing.
     async fn a_claim_that_was_given_back_writes_nothing(world) {
         let servers = two_servers(world).await;
         start_actions(world, &[action_on(1, &servers[0])]).await;
@@ -489,7 +489,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         every_write_is_stale(world, &second, &servers[0]).await;
     }
 
-    /// After three failures in a row nobody may ask for a while, then one may, and its success lets all.
+    /// After three consecutive failures no call is admitted for a while, then one probe is, and its success admits all.
     async fn after_failures_one_asks_first(world) {
         let instance = broken(world).await;
         let healthy = haproxy(world, "lb02", &[]).await;
@@ -508,7 +508,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(admit(world, instance, 72).await, Admission::Go);
     }
 
-    /// Of several who ask at once, one asks first; of failures told at once, each counts.
+    /// Of several concurrent calls one is the probe; of concurrent failures each counts.
     async fn of_several_at_once_one_asks_first(world) {
         let instance = haproxy(world, "lb01", &[]).await;
         let fail = || told(world, instance, false, 2);
@@ -529,7 +529,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(admit(world, instance, 125).await, Admission::Probe);
     }
 
-    /// A probe whose end nobody tells is replaced after the same while.
+    /// A probe without a recorded result is replaced after the same time.
     async fn a_lost_probe_is_replaced(world) {
         let instance = broken(world).await;
         assert_eq!(admit(world, instance, 62).await, Admission::Probe);
@@ -551,7 +551,7 @@ contract! { $ haproxy_actions => haproxy_actions_contract for World;
         assert_eq!(admit(world, instance, 4).await, refused(at(63)));
     }
 
-    /// An HAProxy that is gone may be asked, and told about.
+    /// An unknown HAProxy is admitted, and its results are ignored.
     async fn an_unknown_instance_may_be_asked(world) {
         for _ in 0..4 {
             told(world, Key::new(404), false, 1).await;

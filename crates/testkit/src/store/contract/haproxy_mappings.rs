@@ -86,7 +86,7 @@ async fn history(world: &World, server: HaproxyServerKey) -> Vec<MappingChange> 
 }
 
 contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
-    /// A mapping by hand takes the place of any other, with a history row for each step that tells who and why.
+    /// A manual mapping replaces any other, with a history row for each step with actor and reason.
     async fn a_mapping_by_hand_takes_the_place_of_any_other(world) {
         let (_, srv1, keys) = scene(world).await;
         assert_eq!(find(world, srv1).await, unmapped(srv1, None));
@@ -127,7 +127,7 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!(actions, [MappingAction::Updated, MappingAction::Created]);
     }
 
-    /// A sync leaves alone what somebody mapped by hand.
+    /// A sync leaves a manual mapping alone.
     async fn a_mapping_by_hand_outlasts_a_sync(world) {
         let (_, srv1, keys) = scene(world).await;
         world.mappings().map_by_hand(&by_hand(srv1, keys[1], at(6))).await.unwrap();
@@ -159,7 +159,7 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!((find(world, srv1).await, history(world, srv1).await), (unmapped(srv1, None), vec![]));
     }
 
-    /// An unmapping ends any mapping, of a server that left HAProxy too, with a history row that tells who and why.
+    /// An unmapping ends any mapping, of a server that left HAProxy too, with a history row with actor and reason.
     async fn an_unmapping_ends_any_mapping(world) {
         let (instance, srv1, keys) = scene(world).await;
         for exclude in [true, false] {
@@ -198,8 +198,8 @@ contract! { $ haproxy_mappings => haproxy_mappings_contract for World;
         assert_eq!(outcome, MapOutcome::Mapped(mapped(srv1, keys[0], MappingBasis::Manual, at(10))));
     }
 
-    /// The history of a server is its own and goes from the newest to the oldest, page by page; what is mapped
-    /// together at somebody's wish tells whose.
+    /// The history of a server is its own and goes from the newest to the oldest, page by page; mappings of one
+    /// request have its actor.
     async fn the_history_goes_from_the_newest_to_the_oldest(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
         let both = ["srv1", "srv2"].map(|name| haproxy_server(name, "UP"));

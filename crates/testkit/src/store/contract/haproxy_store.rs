@@ -181,7 +181,7 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
         assert_eq!((after.backends, after.servers), (before.backends, before.servers));
     }
 
-    /// The process that was seen last is kept, also when nobody tells of one.
+    /// The process that was seen last is kept, also when an answer has none.
     async fn the_process_is_kept(world) {
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;
         let mut known = world.haproxy().load(instance).await.unwrap().unwrap();
@@ -505,7 +505,7 @@ contract! { $ haproxy_store => haproxy_store_contract for World;
         assert_eq!(actions(world).await, expected.map(|(application, action)| (application, action.to_owned())));
     }
 
-    /// What somebody said by hand stays until somebody says otherwise.
+    /// A manual mapping stays until a person changes it.
     async fn a_manual_mapping_stays(world) {
         let (_, keys) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("srv1", "UP")])]).await;

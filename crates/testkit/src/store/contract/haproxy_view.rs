@@ -14,7 +14,7 @@ use crate::store::fixtures::mappings::{by_hand, unmapping};
 use crate::store::fixtures::{at, fleet, haproxy, haproxy_server, sync};
 
 contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
-    /// An instance is found by its key, also when it is not active any more.
+    /// An instance is found by its key, also when it is no longer active.
     async fn an_instance_is_found_by_its_key(world) {
         let instance = haproxy(world, "lb01", &[("be", &[])]).await;
         let known = world.haproxy().load(instance).await.unwrap().unwrap();
@@ -172,7 +172,7 @@ contract! { $ haproxy_view => haproxy_view_contract for crate::store::World;
         assert_eq!((summary.short, summary.short_backends), (0, Vec::new()));
     }
 
-    /// A summary tells the breaker of each active instance, those first that are not closed.
+    /// A summary lists the breaker of each active instance, those first that are not closed.
     async fn a_summary_tells_breakers(world) {
         let mut instances = Vec::new();
         for name in ["lb01", "lb02", "lb03"] {

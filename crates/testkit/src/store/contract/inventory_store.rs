@@ -275,7 +275,7 @@ contract! { $ inventory_store => inventory_store_contract for World;
         assert!(groups.iter().all(|(group, catalog)| group.applications == 4 && catalog.is_some()), "{groups:?}");
     }
 
-    /// What somebody assigned survives: a resolution only fills what is empty.
+    /// A manual assignment survives: a resolution only fills empty members.
     async fn an_assigned_application_keeps_its_group(world) {
         let (server, keys) = fleet(world, "app01", &["jurws_1"]).await;
         let before = world.fleet().application(keys[0]).await.unwrap().unwrap();

@@ -247,7 +247,7 @@ contract! { $ rollout_store => rollout_store_contract for World;
         assert_eq!(world.rollouts().start(&fresh).await.unwrap(), Started::Created);
     }
 
-    /// Whoever has a task in hand finds what there is to do; when work on it began is kept from the first
+    /// The holder of a task finds its work; the time when work began is kept from the first
     /// time on.
     async fn work_begins_once(world) {
         start(world, vec![task(1, &keys(2))]).await;
@@ -289,7 +289,7 @@ contract! { $ rollout_store => rollout_store_contract for World;
         assert!(begin(world, &next).await.is_called_off);
     }
 
-    /// Once somebody else has the task, the old claim is worth nothing: every write under it is refused
+    /// Once another worker has the task, the old claim is stale: every write under it is refused
     /// and changes nothing.
     async fn an_old_attempt_is_stale(world) {
         let (_, applications) = fleet(world, "app01", &["jurws_1", "jurws_2"]).await;
@@ -306,7 +306,7 @@ contract! { $ rollout_store => rollout_store_contract for World;
         every_write_is_stale(world, &old).await;
     }
 
-    /// A claim somebody made up is refused.
+    /// A made-up claim is refused.
     async fn a_made_up_claim_is_stale(world) {
         start(world, vec![task(1, &keys(1)), task(2, &keys(1))]).await;
         let real = take(world).await;
@@ -460,7 +460,7 @@ contract! { $ rollout_store => rollout_store_contract for World;
         assert_eq!(worker.take().await.task, task_id(2));
     }
 
-    /// A change that polling saw since work on the task began is the task's, and told once; also where
+    /// A change that polling saw since work on the task began is the task's, and published once; also where
     /// another worker brought it to its end.
     async fn a_change_that_polling_saw_first_is_the_tasks(world) {
         let (server, applications) = fleet(world, "app01", &["jurws_1"]).await;

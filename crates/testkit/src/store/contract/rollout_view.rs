@@ -84,7 +84,7 @@ contract! { $ rollout_view => rollout_view_contract for crate::store::World;
         assert_eq!((ended.current, ended.progress), (None, 50));
     }
 
-    /// What nobody knows the end of has ended, until a person says how.
+    /// A rollout with an unknown result counts as ended, until a person resolves it.
     async fn what_nobody_knows_the_end_of_has_ended(world) {
         world.rollouts().start(&updates(vec![task(1, &[])])).await.unwrap();
         let worker = Updater::open(world.queue(), 1).await;

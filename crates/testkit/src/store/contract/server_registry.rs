@@ -57,7 +57,7 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
         assert_eq!(world.servers().remove(added.key, &known).await.unwrap(), Removal::Changed);
     }
 
-    /// A server that was added is found as it was given, and nobody has polled it yet.
+    /// A server that was added is found as it was given, and is not polled yet.
     async fn an_added_server_is_found_and_not_polled_yet(world) {
         let new = NewServer::new("lb01.example", "fe80::1", 65535, true).unwrap();
         let added = world.servers().add(&new, at(3)).await.unwrap();
@@ -222,7 +222,7 @@ contract! { $ server_registry => server_registry_contract for crate::store::Worl
         }
     }
 
-    /// The instances of a server that is no node any more are not active, those of others are.
+    /// The instances of a server that is no longer a node are not active, those of others are.
     async fn instances_end_with_their_node(world) {
         let instance = haproxy(world, "lb01", &[]).await;
         let kept = haproxy(world, "lb02", &[]).await;

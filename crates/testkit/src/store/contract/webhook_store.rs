@@ -107,7 +107,7 @@ async fn claimed(world: &World) -> Claim {
     claim.expect("there is a delivery to take")
 }
 
-/// The notices nobody was told of, without their records.
+/// The unpublished notices, without their records.
 async fn told(world: &World) -> Vec<(NoticeSource, Timestamp, Noticed)> {
     let unpublished = world
         .webhooks()
@@ -122,7 +122,7 @@ async fn told(world: &World) -> Vec<(NoticeSource, Timestamp, Noticed)> {
     notices.collect()
 }
 
-/// Says that everything so far is told.
+/// Marks everything so far as published.
 async fn forget(world: &World) {
     let unpublished = world.webhooks().list_unpublished(100).await.unwrap();
     let records: Vec<_> = unpublished
@@ -229,7 +229,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert!(matches!(one_more, Err(StoreError::AlreadyExists { .. })), "{one_more:?}");
     }
 
-    /// While nobody wants to be told, nothing is to be told, and what happened then never is.
+    /// Without an active webhook there is nothing to publish, and events of that time never are.
     async fn without_a_webhook_nothing_is_to_be_told(world) {
         let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
         world.webhooks().add(&wish(&[], false), &secret("whsec_b"), "bob", at(6), None).await.unwrap();
@@ -240,7 +240,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(told(world).await.len(), 1);
     }
 
-    /// Every kind of thing that happens is to be told, with names, until it is told.
+    /// Every kind of event is listed with names until it is published.
     async fn what_happens_is_to_be_told(world) {
         added(world).await;
         let (server, keys) = fleet(world, "app01", &["jurws_1", "same_1"]).await;
@@ -259,7 +259,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!((former.as_deref(), latter.as_deref(), rollout), (Some("1.0"), Some("2.0"), &None));
         forget(world).await;
 
-        // One that is not listed any more.
+        // One that is no longer listed.
         poll(world, server.key, &[observed("jurws_1", Some("2.0"))], at(11)).await;
         assert_eq!(told(world).await.len(), 2);
         forget(world).await;
@@ -300,7 +300,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         forget(world).await;
     }
 
-    /// An action that the engine ended before it had an end of its own is told like any other, once.
+    /// An action that the engine ended before it had an end of its own is published like any other, once.
     async fn what_the_engine_ended_is_told(world) {
         added(world).await;
         let instance = haproxy(world, "lb01", &[("be", &[haproxy_server("a", "UP")])]).await;
@@ -337,7 +337,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert!(unpublished[0].record < unpublished[1].record);
     }
 
-    /// Deliveries are started once for a key, in one step with what is told; to a webhook that is gone nothing is sent.
+    /// Deliveries are created once for a key, in one step with the publication; a removed webhook gets none.
     async fn deliveries_are_started_once(world) {
         let webhook = added(world).await;
         let (server, _) = fleet(world, "app01", &["jurws_1"]).await;
@@ -386,7 +386,7 @@ contract! { $ webhook_store => webhook_store_contract for World;
         assert_eq!(listed.len(), 20);
     }
 
-    /// Whoever has the task reads what to send, with the secrets of that moment, and notes tries; nobody else does.
+    /// The holder of the task reads what to send, with the current secrets, and records attempts; no other worker can.
     async fn the_worker_sends_and_notes(world) {
         let webhook = added(world).await;
         world.webhooks().dispatch(&[delivery(1, webhook.key, "one")], &[]).await.unwrap();

@@ -81,7 +81,7 @@ struct State {
     webhook_requests: HashMap<(String, String), (Vec<u8>, i64)>,
     deliveries: BTreeMap<i64, Delivery>,
     unpublished: Vec<Unpublished>,
-    /// Actions the engine ended that others were told of, by key.
+    /// Published actions that the engine ended, by key.
     told_actions: BTreeSet<i64>,
     engine: Engine,
 }

@@ -1,4 +1,4 @@
-//! Webhooks in memory: what is to be told is noted when it is recorded.
+//! Webhooks in memory: an unpublished record is marked when it is written.
 
 use async_trait::async_trait;
 use drover_domain::fleet::{
@@ -162,7 +162,7 @@ impl State {
         })
     }
 
-    /// Actions without an end of their own that the engine has ended, and nobody was told of.
+    /// Unpublished actions without an end of their own that the engine has ended.
     fn ended_by_the_engine(&self) -> impl Iterator<Item = Unpublished> {
         let open = self.actions.iter();
         let open = open.filter(|(key, own)| own.end.is_none() && !self.told_actions.contains(key));

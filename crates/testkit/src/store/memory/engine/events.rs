@@ -1,4 +1,4 @@
-//! The log of events in memory, and being told of changes within the process.
+//! The log of events in memory, and hints within the process.
 
 use std::ops::Bound;
 

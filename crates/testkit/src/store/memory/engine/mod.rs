@@ -154,7 +154,7 @@ impl Engine {
                         self.queue.insert(id.task(no), row);
                     }
                 }
-                // Whoever claims writes the lease himself: the step does not know it.
+                // The claim writes the lease: the step does not know it.
                 QueueMove::Take { .. } => {}
                 QueueMove::Leave { no } => {
                     self.queue.remove(&id.task(no));

@@ -30,7 +30,7 @@ impl Engine {
         (code, stored.head().error.clone())
     }
 
-    /// Where a task stands; `None` if it is not there, or not any more.
+    /// The status of a task; `None` if it does not exist.
     pub(in crate::store::memory) fn standing(&self, task: TaskId) -> Option<Standing> {
         let record = self
             .workflows
@@ -46,7 +46,7 @@ impl Engine {
         })
     }
 
-    /// Whether a worker that has this attempt in hand shall stop; `None` if it is nobody's any more.
+    /// Whether the worker of this attempt must stop; `None` if no worker holds it.
     pub(in crate::store::memory) fn is_called_off(
         &self,
         task: TaskId,

@@ -13,7 +13,7 @@ use crate::store::memory::MemoryStore;
 
 impl Engine {
     fn wake(&mut self, workflow: WorkflowId, kind: WakeKind) {
-        // A moment the run refuses is one that nobody waits for any more.
+        // A moment that the run refuses is outdated.
         match kind {
             WakeKind::CancelChild { no } => {
                 let parent = Some(workflow.task(no));
