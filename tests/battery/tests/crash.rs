@@ -1,4 +1,4 @@
-//! Workers and PostgreSQL are killed, and nothing is lost; and whoever says so would notice if something were.
+//! Workers and PostgreSQL are killed, and nothing is lost; and the check would notice a loss.
 
 use std::process::Command;
 

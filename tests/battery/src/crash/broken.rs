@@ -26,7 +26,7 @@ const EVERY: u64 = 7;
 pub(crate) enum Trouble {
     /// It does not do what it should.
     Defect(Defect),
-    /// It does what it should, and at times nobody hears its answer to this.
+    /// It works, and sometimes its answer to this call is lost.
     Unheard(Place),
 }
 

@@ -36,7 +36,7 @@ defects! {
     IgnoresKeys,
     /// An event is missing.
     ForgetsEvent,
-    /// An event is told twice.
+    /// An event appears twice.
     RepeatsEvent,
     /// Two events of a workflow have changed their places.
     SwapsEvents,

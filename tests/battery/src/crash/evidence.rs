@@ -15,14 +15,14 @@ use super::plan::Plan;
 /// An event as a reader of the log sees it.
 pub(crate) type Told = (WorkflowEvent, Option<TaskKey>);
 
-/// What was promised to whoever asked.
+/// What was acknowledged to callers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acknowledged {
     /// Workflows that were started.
     pub(crate) workflows: BTreeSet<u64>,
     /// Schedules that were stored.
     pub(crate) schedules: BTreeSet<u64>,
-    /// What was decided about tasks of which nobody knew what they did.
+    /// The decisions about tasks with an unknown result.
     pub(crate) decided: BTreeMap<TaskId, Vec<Verdict>>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Evidence {
     pub(crate) plan: Plan,
     pub(crate) acknowledged: Acknowledged,
     pub(crate) ledger: Vec<Entry>,
-    /// The log, as somebody read it while everything went on.
+    /// The log, as a reader followed it during the run.
     pub(crate) tail: Vec<Told>,
     /// The log, read from its beginning afterwards.
     pub(crate) log: Vec<Told>,

@@ -67,7 +67,7 @@ impl TaskHandler for Handler {
         };
         match self.act(task, &act).await {
             Ok(outcome) => outcome,
-            // Nobody ends the ledger: whoever checks finds that this failure is not in it.
+            // The ledger is never killed: the check finds that this failure is not in it.
             Err(error) => failed("ledger", &error.to_string(), true),
         }
     }

@@ -3,7 +3,7 @@
 //! The driver starts workers (processes with an engine each, which also take orders as a service does), asks
 //! them to start workflows, kills them with `kill -9` at random moments and at every point at which something
 //! commits or has an effect, then has PostgreSQL break off, and in the end compares three records: what was
-//! acknowledged, what the store says, and what the ledger saw, a process that nobody kills.
+//! acknowledged, what the store has, and what the ledger saw, a process that is never killed.
 //!
 //! Start reading at `driver`, then `check`.
 #![expect(
@@ -48,7 +48,7 @@ pub async fn keep_ledger(socket: &Path, file: &Path) -> Result<()> {
     ledger::serve(socket, file).await
 }
 
-/// A worker's process, until standard input ends or it is told to stop.
+/// A worker's process, until standard input ends or it is asked to stop.
 ///
 /// # Errors
 ///

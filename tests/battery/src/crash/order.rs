@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::plan::{NARROW, POISON, Plan, SCHEDULED, SIGNAL};
 use super::point::Place;
 
-/// What is said about a task of which nobody knows what it did.
+/// The decision about a task with an unknown result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It never began.
@@ -89,7 +89,7 @@ pub(crate) enum Answer {
     Done,
     /// It cannot be done.
     Refused(String),
-    /// Nobody knows; it is to be asked for again.
+    /// Unknown; the order is repeated.
     Away(String),
 }
 
@@ -215,7 +215,7 @@ fn schedule(number: u64, at: Timestamp) -> Result<Schedule> {
         definition: DefinitionName::parse(SCHEDULED)?,
         version: Some(1),
         input: Json::null(),
-        // Once now, and then not before somebody has long removed it.
+        // Once now; the next moment is long after its removal.
         cron: Cron::parse("0 0 29 2 *", "UTC")?,
         missed: MissedRuns::RunOnce,
         is_paused: false,

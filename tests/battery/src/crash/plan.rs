@@ -1,4 +1,4 @@
-//! Which workflows are started: each is a number, so that whoever is asked for it twice makes the same one.
+//! Which workflows are started: each is a number, so that a repeated order makes the same one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) const BROAD: &str = "broad";
 pub(crate) const NARROW: &str = "narrow";
 /// The signal that is sent.
 pub(crate) const SIGNAL: &str = "go";
-/// The code of what fails until somebody has it done again.
+/// The error code of a task that fails until a person retries it.
 pub(crate) const POISON: &str = "poison";
 /// The definition of children.
 pub(crate) const CHILD: &str = "child";
@@ -49,7 +49,7 @@ pub(crate) enum Shape {
     Diamond,
     /// Two attempts fail, the third does not.
     Flaky,
-    /// The first attempt fails for good, and somebody has it done again.
+    /// The first attempt fails for good, and a person retries it.
     Poison,
     /// The third task fails, and the first two are undone.
     Saga,
@@ -86,7 +86,7 @@ impl Shape {
         Self::Delayed,
     ];
 
-    /// How it may end. One that has a task of which somebody had to decide that it failed may also fail.
+    /// How it may end. One with a task that a person resolved as failed may also fail.
     pub(crate) const fn ends(self) -> &'static [WorkflowStatus] {
         use WorkflowStatus::{Cancelled, Compensated, Succeeded};
 

@@ -150,7 +150,7 @@ impl FromStr for Fuse {
     }
 }
 
-/// Whoever passes a point says so here, and may not return.
+/// A process that passes a point reports it here, and may not return.
 #[derive(Debug)]
 pub(crate) struct Points {
     fuse: Option<Fuse>,

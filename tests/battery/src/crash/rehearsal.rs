@@ -48,8 +48,8 @@ pub async fn rehearse(defect: Option<Defect>) -> Result<Findings> {
     rehearse_in(defect.map(Trouble::Defect)).await
 }
 
-/// The same with a store whose answers to one method after the other are not always heard, so that nobody
-/// knows whether it has done what was asked.
+/// The same with a store whose answers to one method after the other are sometimes lost, so that the
+/// effect of the call is unknown.
 ///
 /// # Errors
 ///

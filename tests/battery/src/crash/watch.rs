@@ -1,4 +1,4 @@
-//! What somebody knows who reads the log along: what is open, and what waits for a person.
+//! The state that a reader of the log knows: what is open, and what waits for a person.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::ledger::{Deed, Entry};
 use super::order::{Order, Verdict};
 use super::plan::{Plan, Shape};
 
-/// What somebody knows who reads the log along.
+/// The state that a reader of the log knows.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) told: Vec<Told>,
@@ -17,7 +17,7 @@ pub(crate) struct Watch {
     /// Workflows that have not ended.
     open: BTreeSet<WorkflowId>,
     ended: BTreeMap<WorkflowId, WorkflowStatus>,
-    /// Tasks of which nobody knows what they did.
+    /// Tasks with an unknown result.
     unknown: BTreeSet<TaskId>,
 }
 
@@ -102,7 +102,7 @@ impl Watch {
         })
     }
 
-    // The second task of a poisoned workflow may be one of which somebody had to say that it failed.
+    // The second task of a poisoned workflow may be one that a person resolved as failed.
     fn is_decided_failure(&self, id: WorkflowId) -> bool {
         self.told.iter().rev().any(|(event, key)| {
             event.workflow == id
@@ -111,7 +111,7 @@ impl Watch {
         })
     }
 
-    /// What a person who looks into the ledger says about tasks of which nobody knows what they did.
+    /// The decisions of a person with the ledger about tasks with an unknown result.
     pub(crate) fn verdicts(&self, ledger: &[Entry]) -> Vec<Order> {
         let said = |task: &TaskId| {
             let has = |deed: Deed| {
@@ -138,7 +138,7 @@ impl Watch {
     }
 }
 
-/// What whoever starts a workflow of the plan asks for afterwards.
+/// The further orders for a workflow of the plan after its start.
 pub(crate) fn follow_up(plan: Plan, number: u64) -> Option<Order> {
     match plan.shape(number) {
         Shape::Signal => Some(Order::Signal { number }),

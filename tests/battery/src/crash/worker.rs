@@ -29,7 +29,7 @@ pub(crate) const STOP: &str = "stop";
 /// What a worker says when it can be asked.
 pub(crate) const READY: &str = "ready";
 
-/// What a worker is told when it is started.
+/// The arguments of a worker.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WorkerArguments {
     /// The database
@@ -52,7 +52,7 @@ pub struct WorkerArguments {
     fuse: Option<Fuse>,
 }
 
-/// Works and takes orders from standard input until that ends, or until it is told to stop.
+/// Works and takes orders from standard input until that ends, or until it is asked to stop.
 pub(crate) async fn run(arguments: WorkerArguments) -> Result<()> {
     let store = SeaOrmStore::connect(&Options::new(&arguments.url)).await;
     let store = Arc::new(store.context("the database cannot be opened")?);
@@ -84,7 +84,7 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<()> {
         stop.send(true)?;
         tokio::select! {
             _ended = working.join_next() => store.close().await,
-            // Whoever started it is gone.
+            // Its parent is gone.
             () = to_the_end(&mut input) => {}
         }
     }
@@ -114,7 +114,7 @@ fn options(name: String, is_narrow: bool) -> Result<EngineOptions> {
     })
 }
 
-// Whether it shall stop in order.
+// Whether it must stop in order.
 async fn take_orders(
     input: &mut UnboundedReceiver<String>,
     plan: Plan,

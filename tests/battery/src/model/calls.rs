@@ -388,7 +388,7 @@ impl World {
             if is_accepted {
                 self.receipts.insert(receipt);
             }
-            // Somebody else's verdict does not take back that it was accepted before.
+            // A later verdict does not change that it was accepted before.
             verdicts.push(is_accepted);
         }
         Ok(Answer::Verdicts(verdicts))

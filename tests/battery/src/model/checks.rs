@@ -228,7 +228,7 @@ impl World {
     }
 }
 
-/// Whoever starts asks to be woken up at the deadline.
+/// A start with a deadline requests a wake-up at it.
 fn check_deadline(mirror: &Mirror, changes: &Changes) -> Result<(), Broken> {
     let starts = |event: &NewWorkflowEvent| event.kind == EventKind::WorkflowStarted;
     let Some(at) = mirror.deadline_at() else {

@@ -23,9 +23,9 @@ pub enum StoreDefect {
     ServesPaused,
     /// Events are written after the commit, and not always.
     EventsApart,
-    /// The parent of a workflow that has ended is not told.
+    /// The parent of a workflow that has ended gets no notice.
     ForgetsParent,
-    /// A signal nobody waits for yet is not kept.
+    /// A signal that no task waits for yet is not kept.
     ForgetsSignal,
 }
 

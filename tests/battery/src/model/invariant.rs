@@ -17,7 +17,7 @@ pub enum Invariant {
     OneAttempt,
     /// I7: no task runs before its dependencies succeeded, or were skipped where the edge says so.
     Order,
-    /// I8: only legal moves; what has ended stays so unless a person reopened it; events tell all of it.
+    /// I8: only legal moves; what has ended stays so unless a person reopened it; events record all of it.
     History,
     /// I9: one idempotency key, one effect.
     Once,

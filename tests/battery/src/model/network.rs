@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// A worker is told which of its reports count.
+    /// A worker gets the verdicts on its reports.
     pub(super) fn acknowledged(&self, reports: &[Report], verdicts: &[bool]) -> Result<(), Broken> {
         let accepted = reports.iter().zip(verdicts).filter(|(_, yes)| **yes);
         for (report, _) in accepted {

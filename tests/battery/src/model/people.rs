@@ -14,13 +14,13 @@ use super::invariant::{Broken, Invariant, require};
 use super::network::Party;
 use super::sim::World;
 
-/// A workflow somebody wants.
+/// A requested workflow.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) definition: Definition,
     pub(super) start_after: Option<Duration>,
     pub(super) deadline: Option<Duration>,
-    /// Which workflow it is, once its client was told.
+    /// Its identifier, once its client got it.
     pub(super) acknowledged: Option<WorkflowId>,
 }
 
@@ -40,7 +40,7 @@ impl Order {
     }
 }
 
-/// Somebody who reads all events, page by page.
+/// A reader of all events, page by page.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     /// What was read.
@@ -48,7 +48,7 @@ pub(super) struct Reader {
 }
 
 impl World {
-    /// Clients ask again for what they were not told to exist.
+    /// Clients repeat requests without an answer.
     pub(super) fn order(&mut self) {
         let open = |order: &Order| order.acknowledged.is_none();
         let orders: Vec<usize> = (0..self.orders.len())
@@ -77,7 +77,7 @@ impl World {
         require(is_there, Invariant::Readers, "what was read is not there")
     }
 
-    /// Somebody wants something, whether it makes sense or not.
+    /// A person makes a request, whether it makes sense or not.
     pub(super) fn interfere(&mut self) {
         let workflows: Vec<WorkflowId> = self.store.runs.keys().copied().collect();
         let Some(workflow) = self.chance.among(&workflows).copied() else {
@@ -203,7 +203,7 @@ impl World {
         }
     }
 
-    /// Nobody holds anything back any more.
+    /// All queues are resumed.
     pub(super) fn open_queues(&mut self) {
         for queue in self.names.queues.clone() {
             let limits = QueueLimits::default();

@@ -129,7 +129,7 @@ pub struct Life {
     pub tally: Tally,
     /// The first invariant that did not hold, if one did not.
     pub broken: Option<Broken>,
-    /// What happened, if somebody wanted to read it.
+    /// The trace, if it was requested.
     pub lines: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Store {
 /// What makes a repetition the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Request {
-    /// To start the workflow somebody ordered under this number.
+    /// To start the workflow that was ordered under this number.
     Order(usize),
     /// To start the child of a task.
     Child(TaskId),

@@ -31,7 +31,7 @@ faults! {
     WorkerCrash => "worker_crash",
     /// A node dies before its transaction commits.
     CrashBeforeCommit => "crash_before_commit",
-    /// A node dies after its transaction has committed and before anybody is told.
+    /// A node dies after its transaction has committed and before its answer.
     CrashAfterCommit => "crash_after_commit",
     /// A message is lost.
     MessageLost => "message_lost",
@@ -39,11 +39,11 @@ faults! {
     MessageDuplicated => "message_duplicated",
     /// A message overtakes an earlier one.
     MessageReordered => "message_reordered",
-    /// A worker reports again what it has not been told to be known.
+    /// A worker repeats a report without an answer.
     ReportRepeated => "report_repeated",
     /// A worker does nothing for a while, and then goes on as if nothing had happened.
     WorkerStalled => "worker_stalled",
-    /// A worker goes on with tasks although it was told that its lease is over.
+    /// A worker goes on with tasks although it knows that its lease is over.
     WentOnWithoutLease => "went_on_without_lease",
     /// An attempt hangs.
     AttemptHung => "attempt_hung",

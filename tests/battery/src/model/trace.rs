@@ -1,6 +1,6 @@
 //! What happened, as a number and, on demand, as lines.
 
-/// The history of a life: a hash over all of it, and its lines if somebody wants to read them.
+/// The history of a life: a hash over all of it, and its lines if they were requested.
 #[derive(Debug)]
 pub(super) struct Trace {
     hash: u64,

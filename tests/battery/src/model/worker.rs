@@ -18,11 +18,11 @@ const HANDS_MAX: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    /// Which of its lives this is; answers to an earlier one reach nobody.
+    /// Which of its lives this is; answers to an earlier one are dropped.
     pub(super) life: u32,
     pub(super) hands: Vec<Hand>,
     pub(super) stalled_until: Option<Timestamp>,
-    /// Its lease, and whether it was told that it has it.
+    /// Its lease, and whether the answer with it arrived.
     lease: Option<(LeaseNo, bool)>,
     /// The calls whose answers it has taken.
     answered: BTreeSet<u64>,
@@ -85,7 +85,7 @@ impl World {
             6..=11 if has_done => self.report_some(at),
             _ if has_work => return self.work(at),
             _ if has_done => self.report_some(at),
-            // Hints make whoever is idle look for work.
+            // Hints make idle workers look for work.
             _ if self.store.queue.values().any(|row| row.lease.is_none()) => {
                 self.claim_more(at, lease);
             }
@@ -282,7 +282,7 @@ impl World {
         self.crash(at);
     }
 
-    /// A worker is told what came of a call.
+    /// A worker gets the answer to a call.
     pub(super) fn hear(
         &mut self,
         at: usize,
@@ -364,7 +364,7 @@ impl World {
         }));
     }
 
-    // A child that was there before may have ended before: its parent was told when it did not listen.
+    // A child from an earlier attempt may have ended before: its parent did not listen then.
     fn child_started(&mut self, at: usize, parent: TaskId, status: WorkflowStatus) {
         let outcome = match status {
             WorkflowStatus::Succeeded => succeeded(),

@@ -139,7 +139,7 @@ impl World {
                     };
                     self.store.queue.insert(id.task(no), row);
                 }
-                // Whoever claims writes the lease.
+                // The claim writes the lease.
                 QueueMove::Take { .. } => {}
                 QueueMove::Leave { no } => {
                     self.store.queue.remove(&id.task(no));

@@ -44,7 +44,7 @@ fn check_task(
         }
     };
     let count = |deed: Deed| deeds.iter().filter(|entry| entry.deed == deed).count();
-    // Nobody executes an attempt that was not handed out, and no attempt twice.
+    // No attempt is executed without a claim, and none twice.
     let mut begun: BTreeMap<u32, usize> = BTreeMap::new();
     for entry in deeds.iter().filter(|entry| entry.deed == Deed::Begin) {
         *begun.entry(entry.attempt).or_default() += 1;
@@ -95,7 +95,7 @@ pub(super) fn check_strangers(evidence: &Evidence, findings: &mut Findings) {
 }
 
 /// Whether no two attempts had a concurrency key at once. One that began and had neither effect nor refusal
-/// ended with its worker, nobody knows when.
+/// ended with its worker, at an unknown time.
 pub(super) fn check_locks(ledger: &[Entry], findings: &mut Findings) {
     let mut held: BTreeMap<&str, Vec<(usize, &Entry)>> = BTreeMap::new();
     for (at, entry) in ledger.iter().enumerate() {

@@ -40,7 +40,7 @@ macro_rules! sins {
 sins! {
     /// I1: what was acknowledged is not there, or has not come to an end.
     Lost => "lost",
-    /// I9: something is there that nobody asked for, or twice.
+    /// I9: something exists without a request, or twice.
     Unexpected => "unexpected",
     /// I2: more effects than the class allows.
     Excess => "excess_effects",
@@ -75,7 +75,7 @@ pub struct Findings {
     pub(crate) repeats: BTreeMap<&'static str, usize>,
     /// How often a task was taken over from a worker that was gone.
     pub(crate) takeovers: usize,
-    /// How often nobody knew what a task had done.
+    /// The number of unknown results.
     pub(crate) unknown: usize,
     /// How many moves were looked at.
     pub(crate) moves: usize,

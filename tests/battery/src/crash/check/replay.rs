@@ -7,7 +7,7 @@ use drover_domain::workflow::{EventKind, NewWorkflowEvent, TaskNo, TaskStatus, W
 
 use super::{Findings, Sin, Subject};
 
-/// A task as its events tell it.
+/// A task as its events describe it.
 #[derive(Debug)]
 struct Seen {
     status: TaskStatus,

@@ -113,7 +113,7 @@ fn check_end(evidence: &Evidence, subject: &Subject<'_>, findings: &mut Findings
         let verdicts = decided.get(&subject.id.task(task.task.no));
         verdicts.is_some_and(|verdicts| verdicts.contains(&Verdict::Failed))
     });
-    // The parent of a child that failed because somebody decided so fails, too.
+    // The parent of a child that a person resolved as failed fails, too.
     let is_parent_of_failed = evidence.workflows.values().any(|child| {
         child.record.head.status == Failed
             && child.record.head.parent.map(TaskId::workflow) == Some(subject.id)

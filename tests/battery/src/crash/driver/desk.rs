@@ -11,7 +11,7 @@ use super::super::plan::Plan;
 use super::super::point::Place;
 use super::super::watch::follow_up;
 
-/// How long to wait before an order is repeated that nobody knows the fate of.
+/// How long to wait before an order without an answer is repeated.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// An order with its number.
@@ -121,7 +121,7 @@ impl Desk {
         self.waiting.remove(wanted.unwrap_or(0))
     }
 
-    /// Puts orders back that somebody took with them.
+    /// Puts back the orders of a process that is gone.
     pub(super) fn put_back(&mut self, orders: Vec<Asked>) {
         for asked in orders {
             if !self.answered.contains(&asked.id) {
@@ -190,7 +190,7 @@ impl Desk {
         }
     }
 
-    // It may have been done by the same order before, of which nobody heard; then it is refused rightly.
+    // The same order may have been carried out before, with a lost answer; then the refusal is right.
     fn refused(&mut self, order: &Order, why: &str) {
         match *order {
             Order::Pause { number } => self.ask(Order::Resume { number }),

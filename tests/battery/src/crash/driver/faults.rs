@@ -28,7 +28,7 @@ const FUSE_MAX: Duration = Duration::from_secs(4);
 const PATIENT: Duration = Duration::from_millis(500);
 /// How often people ask for what they ask for again and again.
 const WISHES: Duration = Duration::from_millis(700);
-/// How often people are told how far it is.
+/// How often progress is printed.
 const TELL: Duration = Duration::from_secs(5);
 /// How many percent of the tasks are there while workers are killed.
 const KILL_SHARE: usize = 80;
@@ -40,10 +40,10 @@ const RESUME_MAX: Duration = Duration::from_secs(10);
 /// What has struck, and what is to strike.
 #[derive(Debug)]
 pub(super) struct Strikes {
-    /// Points nobody has ended at yet.
+    /// Points at which no process has ended yet.
     left: VecDeque<Point>,
     pub(super) covered: usize,
-    /// Points that nobody came to in time, and were tried again.
+    /// Points that no process reached in time, and that were tried again.
     pub(super) missed: Vec<String>,
     pub(super) random: u32,
     /// After how long work went on, each time PostgreSQL was there again.

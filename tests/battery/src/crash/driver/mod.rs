@@ -34,7 +34,7 @@ pub use report::Report;
 
 /// How long everything may take from the last fault on.
 const DRAIN_MAX: Duration = Duration::from_mins(1);
-/// How long nothing may happen when nothing goes on any more.
+/// How long the log must be silent at the end.
 const LULL: Duration = Duration::from_secs(1);
 /// The pause between two looks at what happened.
 const TURN: Duration = Duration::from_millis(10);
@@ -243,7 +243,7 @@ impl Driver {
         self.has_answers() && self.watch.is_over(self.plan)
     }
 
-    /// Has people decide about what nobody knows, and do what failed again.
+    /// Lets people resolve unknown results, and retry what failed.
     fn decide(&mut self) -> Result<()> {
         if self.watch.has_unknown() {
             let ledger = self.ledger()?;
@@ -319,7 +319,7 @@ impl Driver {
     }
 }
 
-/// Tells people how far it is.
+/// Prints progress.
 fn tell_people(what: &str) {
     let _nobody_reads = writeln!(std::io::stderr(), "battery: {what}").is_err();
 }

@@ -32,7 +32,7 @@ const ORDERS_MAX: usize = 20;
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Happened {
-    /// Events were told.
+    /// Events of the log.
     Told(Vec<Told>),
     /// A worker said something.
     Said { slot: usize, line: String },
@@ -46,11 +46,11 @@ pub(super) struct Slot {
     input: Option<ChildStdin>,
     kill: Option<mpsc::Sender<()>>,
     asked: BTreeMap<u64, Asked>,
-    /// Where it ends, if it is told to.
+    /// Where it ends, if it has such an order.
     pub(super) fuse: Option<Fuse>,
     pub(super) begun: Instant,
     pub(super) is_ready: bool,
-    /// Whether it was killed, or told to stop.
+    /// Whether it was killed, or asked to stop.
     pub(super) is_doomed: bool,
     /// Whether it has come to its point.
     pub(super) has_burnt: bool,
@@ -73,11 +73,11 @@ pub(super) struct Crew {
     since: Instant,
     /// How many workers were started.
     pub(super) started: u64,
-    /// Whether nobody follows who is gone.
+    /// Whether ended processes are not replaced.
     pub(super) is_finishing: bool,
     /// How long each start took until it could be asked.
     pub(super) ready_after: Vec<Duration>,
-    /// Workers that ended although nobody had them end.
+    /// Workers that ended without an order.
     pub(super) ended_alone: Vec<String>,
 }
 
@@ -184,8 +184,8 @@ impl Crew {
         })
     }
 
-    /// Hands orders out, each to somebody who can take it. Now and then an order is given to two, as by a
-    /// client that was too impatient.
+    /// Hands orders out, each to a process that can take it. Now and then an order is given to two, as by an
+    /// impatient client.
     pub(super) async fn hand_out(&mut self, desk: &mut Desk, chance: &mut Chance) {
         let mut at = chance.below(self.slots.len().max(1));
         let mut full = 0;
@@ -200,7 +200,7 @@ impl Crew {
             let Some(asked) = desk.take(place) else {
                 return;
             };
-            // Pausing twice is another wish than pausing once, when somebody resumes in between.
+            // Pausing twice differs from pausing once, if a resume comes in between.
             let may_be_doubled = !matches!(asked.order, Order::Pause { .. });
             if may_be_doubled && chance.percent(3) {
                 let next = (at + 1) % self.slots.len();
@@ -283,7 +283,7 @@ impl Crew {
         }
     }
 
-    /// Tells a worker to stop in order.
+    /// Asks a worker to stop in order.
     pub(super) async fn stop(&mut self, at: usize) {
         if let Some(slot) = self.slots.get_mut(at) {
             slot.is_doomed = true;
@@ -291,7 +291,7 @@ impl Crew {
         }
     }
 
-    /// Tells everybody to stop in order; nobody follows.
+    /// Asks all workers to stop in order; none is replaced.
     pub(super) async fn stop_all(&mut self) {
         self.is_finishing = true;
         for at in 0..self.slots.len() {
@@ -323,7 +323,7 @@ impl Slot {
             .any(|asked| asked.order.place() == place)
     }
 
-    // Whoever is gone takes no orders; what it had is given to others when its end is heard of.
+    // A process that is gone takes no orders; its orders go to others when its end is known.
     async fn write(&mut self, line: &str) {
         if let Some(input) = &mut self.input {
             let _is_gone = input.write_all(line.as_bytes()).await.is_err();

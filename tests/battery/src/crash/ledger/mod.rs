@@ -1,7 +1,7 @@
 //! What really happened outside: lines in a file that is only ever appended to.
 //!
 //! The ledger is the world that tasks act upon, and the only witness of what they did: a process of its own
-//! that nobody kills. What it answers is on the disk before.
+//! that is never killed. Its answers are on the disk before they are sent.
 
 mod book;
 mod client;
@@ -88,7 +88,7 @@ impl Entry {
 /// The world as handlers see it.
 #[async_trait]
 pub(crate) trait Witness: Send + Sync {
-    /// Does it, and writes it down; an effect of the class G1 happens once for its key, whoever asks.
+    /// Carries it out and records it; an effect of the class G1 happens once for its key, for all callers.
     async fn tell(&self, entry: Entry) -> io::Result<()>;
 
     /// Whether an effect with this key has happened.

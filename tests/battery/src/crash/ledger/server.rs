@@ -18,7 +18,7 @@ const TOGETHER_MAX: usize = 1_000;
 
 type Request = (String, oneshot::Sender<&'static str>);
 
-/// Keeps the ledger in `file` for whoever asks on `socket`, until standard input ends.
+/// Keeps the ledger in `file` for callers on `socket`, until standard input ends.
 pub(crate) async fn serve(socket: &Path, file: &Path) -> Result<()> {
     let listener = UnixListener::bind(socket).context("the ledger's socket cannot be made")?;
     let file = File::options().create(true).append(true).open(file);
@@ -34,7 +34,7 @@ pub(crate) async fn serve(socket: &Path, file: &Path) -> Result<()> {
                 let requests = requests.clone();
                 running.spawn(async move { answer(stream, requests).await });
             }
-            // Whoever started it is gone, or does not need it any more.
+            // Its parent is gone, or no longer needs it.
             line = input.recv() => {
                 if line.is_none() {
                     return Ok(());

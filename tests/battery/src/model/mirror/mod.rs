@@ -20,7 +20,7 @@ pub(super) use cause::Cause;
 use seen::Between;
 pub(super) use seen::Seen;
 
-/// A workflow as its events tell it.
+/// A workflow as its events describe it.
 #[derive(Debug)]
 pub(super) struct Mirror {
     pub(super) status: WorkflowStatus,

@@ -1,4 +1,4 @@
-//! A task as its events tell it.
+//! A task as its events describe it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use drover_domain::workflow::{
     Action, Guarantee, SignalName, Takeover, TaskPolicy, TaskStatus, Work,
 };
 
-/// A task as its events tell it.
+/// A task as its events describe it.
 #[derive(Debug)]
 pub(in super::super) struct Seen {
     pub(in super::super) status: TaskStatus,
@@ -31,7 +31,7 @@ pub(in super::super) struct Seen {
     /// How many retries it had since it was last reopened.
     pub(super) retries: u32,
     pub(super) between: Between,
-    /// Whether an earlier attempt may have had its effect and nobody knows.
+    /// Whether an earlier attempt has an unknown effect.
     pub(super) is_uncertain: bool,
     /// Whether a person wanted to do without it.
     pub(super) is_dropped: bool,
@@ -39,13 +39,13 @@ pub(in super::super) struct Seen {
     policy: TaskPolicy,
 }
 
-/// What was told of a task that has not come to rest: the next event has to follow in the same step.
+/// The last event of a task in the middle of a step: the next event has to follow in the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Between {
     Nothing,
-    /// Nobody has it any more: it was lost or given back.
+    /// No worker has it: it was lost or given back.
     Freed,
-    /// A person did it again while nobody knew what it had done.
+    /// A person retried it while its effect was unknown.
     Resumed,
 }
 
@@ -72,7 +72,7 @@ impl Seen {
         }
     }
 
-    /// Whether whoever takes it up finds what is alive.
+    /// Whether the next worker finds what is alive.
     pub(in super::super) fn is_adopted(&self) -> bool {
         self.is_unrepeatable() && self.policy.takeover == Takeover::Requeue
     }
@@ -82,7 +82,7 @@ impl Seen {
         self.policy.guarantee == Guarantee::G4
     }
 
-    /// Whether nobody can know what it did when its worker does not say so.
+    /// Whether its effect is unknown without a report of its worker.
     pub(super) fn is_obscure(&self) -> bool {
         self.policy.takeover == Takeover::Unknown
     }

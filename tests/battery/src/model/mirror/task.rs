@@ -52,7 +52,7 @@ impl Mirror {
         let task = self.task(no);
         let may_start = match (self.status, task.undoes) {
             (WorkflowStatus::Running, None) | (WorkflowStatus::Compensating, Some(_)) => true,
-            // Somebody has to stop what goes on without its worker.
+            // A worker has to stop what goes on without its worker.
             (WorkflowStatus::Cancelling, None) => task.is_adopted() && task.attempt > 0,
             _ => false,
         };
@@ -251,7 +251,7 @@ impl Mirror {
         let task = self.task(no);
         let is_known = !cause.is_loss() || !task.is_unrepeatable();
         require(is_known, Invariant::Truth, "nobody can know that")?;
-        // A person says that it did not happen; nobody says that of an attempt that was lost.
+        // A person resolves it as not done; an attempt that was lost has no such decision.
         let is_uncertain = match task.status {
             Unknown => false,
             _ => task.is_uncertain || cause.is_loss(),
