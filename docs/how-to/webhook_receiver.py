@@ -3,9 +3,11 @@
 import base64, hashlib, hmac, json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TOLERANCE_S = 300  # What is older was recorded by somebody and is sent again.
-SECRETS = [base64.b64decode(text.removeprefix("whsec_")) for text in os.environ["WEBHOOK_SECRET"].split()]
-seen = set()  # A message may come twice: its identifier tells. A real receiver keeps them longer than the process.
+TOLERANCE_S = 300  # An older message is a replay.
+SECRETS = [base64.b64decode(text.removeprefix("whsec_")) for text in os.environ.get("WEBHOOK_SECRET", "").split()]
+if not SECRETS:
+    sys.exit("set WEBHOOK_SECRET to the secret that Drover returned for the webhook")
+seen = set()  # A message may come twice, with the same identifier. A real receiver keeps them longer than the process.
 
 
 def is_genuine(headers, body):
